@@ -1,0 +1,65 @@
+"""Every error CiMEU raises on purpose.
+
+    CimeuError
+    ├── MediaError            a file that cannot be seen or heard
+    ├── ManifestError         a table of clips that contradicts itself
+    │   ├── UnknownLabel      an emotion the label space does not know
+    │   ├── EmptyClass        a label without a single clip where one is needed
+    │   ├── DuplicateClip     one clip listed twice
+    │   └── FoldLeak          a speaker or take on both sides of a fold
+    ├── FeatureError          features that are missing, damaged or not finite
+    │   └── FingerprintMismatch   features made with other preprocessing
+    ├── CheckpointError       weights that do not fit or cannot be trusted
+    │   └── WeightsMissing    weights that must be fetched first
+    └── RecipeError           a recipe or setting that cannot be run
+
+A message names the thing, the value and, after an empty line and `hint:`, the way out.
+"""
+
+
+class CimeuError(Exception):
+    """Base of every deliberate error; the command line prints it without a traceback."""
+
+
+class MediaError(CimeuError):
+    """A file cannot be decoded, or holds nothing to decode."""
+
+
+class ManifestError(CimeuError):
+    """A manifest is malformed or contradicts itself."""
+
+
+class UnknownLabel(ManifestError):
+    """An emotion is not part of the label space in use."""
+
+
+class EmptyClass(ManifestError):
+    """A label has no clip where at least one is needed."""
+
+
+class DuplicateClip(ManifestError):
+    """The same clip is listed twice."""
+
+
+class FoldLeak(ManifestError):
+    """A speaker, take or clip is on both sides of a fold."""
+
+
+class FeatureError(CimeuError):
+    """Stored features are missing, damaged or not finite."""
+
+
+class FingerprintMismatch(FeatureError):
+    """Stored features were made with other preprocessing than asked for."""
+
+
+class CheckpointError(CimeuError):
+    """Weights do not fit the model or the file is not a plain set of tensors."""
+
+
+class WeightsMissing(CheckpointError):
+    """Weights have to be fetched by the user first."""
+
+
+class RecipeError(CimeuError):
+    """A recipe or a setting cannot be run as written."""
