@@ -1,0 +1,1 @@
+"""CiMEU: culture-independent multimodal emotion understanding."""
