@@ -1,0 +1,254 @@
+"""Who trains, who validates, who is tested (section "Folds" of docs/concepts/evaluation.md).
+
+Speakers never cross a fold. Test parts keep the clips that cannot be used (they count as wrong); training and
+validation hold usable clips only. Where speakers are unknown each clip stands for itself, and the fold says so.
+"""
+
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Int
+
+from cimeu.corpora.manifest import Manifest
+from cimeu.errors import EmptyClass, FoldLeak, ManifestError
+
+Protocol = Literal["leave-one-group-out", "within-group", "speaker-independent", "official"]
+Rows: TypeAlias = Int[np.ndarray, " N"]
+SHUFFLES = 8
+SPEAKERS_UNKNOWN = "speakers unknown"
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Clip ids of the three parts; published folds are numbered from 1, others are named after what is held out."""
+
+    name: str
+    train: tuple[str, ...]
+    validation: tuple[str, ...]
+    test: tuple[str, ...]
+    speakers_known: bool
+    note: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoldsConfig:
+    """How a corpus is divided."""
+
+    protocol: Protocol = "speaker-independent"
+    """What is held out: a group, speakers within each group, speakers, or what the corpus published."""
+    group: str = "culture"
+    """Manifest column that names the groups."""
+    n_folds: int = 5
+    """Parts of the speakers; fewer where there are fewer speakers."""
+    validation_share: float = 0.2
+    """Share of the training speakers kept for validation."""
+    seed: int = 0
+    """Order in which speakers are dealt out."""
+
+    def __post_init__(self) -> None:
+        if self.n_folds < 2:
+            raise ManifestError(f"`n_folds` is {self.n_folds}\n\nhint: at least 2")
+        if not 0 < self.validation_share <= 0.5:
+            raise ManifestError(f"`validation_share` is {self.validation_share}\n\nhint: above 0, at most 0.5")
+
+
+def make_folds(manifest: Manifest, config: FoldsConfig) -> list[Fold]:
+    """Divide a corpus; every fold has passed `check_fold`.
+
+    Clips without a group take no part where groups are held out. Raises ManifestError where groups, speakers or
+    published folds are too few, EmptyClass where an emotion cannot be trained, FoldLeak where a speaker crosses.
+    """
+    table = manifest.table
+    if config.group not in table.columns:
+        raise ManifestError(
+            f"manifest without a column `{config.group}`, found: {', '.join(table.columns)}\n\n"
+            "hint: choose one of them as the group"
+        )
+    people = _people(table)
+    folds = []
+    for name, pool, test, validation in _parts(table, people, config):
+        train = np.setdiff1d(pool, test)
+        train = train[(table["problem"].to_numpy()[train] == "")]
+        if validation is None:
+            validation = _cut_validation(table, people, train, config, name)
+        fold = _fold(name, table, np.setdiff1d(train, validation), validation, test)
+        check_fold(fold, manifest)
+        folds.append(fold)
+    return folds
+
+
+def check_fold(fold: Fold, manifest: Manifest) -> None:
+    """No clip or speaker in two parts, every emotion in training, no part empty. Raises FoldLeak, EmptyClass."""
+    table = manifest.table.set_index("clip_id")
+    parts = {"train": fold.train, "validation": fold.validation, "test": fold.test}
+    seen: dict[str, str] = {}
+    heard: dict[tuple[str, str], str] = {}
+    for part, clip_ids in parts.items():
+        if not clip_ids:
+            raise EmptyClass(f"fold {fold.name} has no clip for {part}\n\nhint: fewer folds, or more speakers")
+        rows = table.loc[list(clip_ids)]
+        for clip_id, corpus, speaker in zip(clip_ids, rows["corpus"], rows["speaker"], strict=True):
+            if seen.setdefault(clip_id, part) != part:
+                raise FoldLeak(
+                    f"clip `{clip_id}` is in both {seen[clip_id]} and {part} of fold {fold.name} of `{corpus}`\n\n"
+                    "hint: a clip belongs to one part"
+                )
+            if speaker and heard.setdefault((corpus, speaker), part) != part:
+                raise FoldLeak(
+                    f"speaker `{speaker}` is in both {heard[corpus, speaker]} and {part} of fold {fold.name} of "
+                    f"`{corpus}`\n\nhint: run `cimeu prepare {corpus} --folds speaker-independent`"
+                )
+    members = table.loc[[*fold.train, *fold.validation, *fold.test]]
+    wanted = sorted(set(members["emotion"][members["problem"] == ""]))
+    trained = set(table.loc[list(fold.train), "emotion"])
+    for emotion in wanted:
+        if emotion not in trained:
+            raise EmptyClass(
+                f"no training clip of `{emotion}` in fold {fold.name}\n\n"
+                "hint: fewer folds, or a label space that every group and enough speakers share"
+            )
+
+
+def _people(table: pd.DataFrame) -> Rows:
+    """A number per speaker of a corpus, and one of its own for each clip whose speaker is unknown."""
+    known = table["speaker"] != ""
+    names = (table["corpus"] + "\0" + table["speaker"]).where(known, "\0\0" + table["clip_id"])
+    return pd.factorize(names)[0].astype(np.int64)
+
+
+def _parts(table: pd.DataFrame, people: Rows, config: FoldsConfig) -> Iterator[tuple[str, Rows, Rows, Rows | None]]:
+    """Name, all rows, test rows and fixed validation rows (None: to be cut) of each fold."""
+    groups = table[config.group].to_numpy()
+    everyone = np.arange(len(table))
+    match config.protocol:
+        case "leave-one-group-out":
+            for group in _groups(table, config.group, at_least=2):
+                yield group, np.flatnonzero(groups != ""), np.flatnonzero(groups == group), None
+        case "within-group":
+            for group in _groups(table, config.group, at_least=1):
+                pool = np.flatnonzero(groups == group)
+                for number, test in enumerate(_deal(table, people, pool, config, group), start=1):
+                    yield f"{group}-{number}", pool, test, None
+        case "speaker-independent":
+            for number, test in enumerate(_deal(table, people, everyone, config, "the corpus"), start=1):
+                yield str(number), everyone, test, None
+        case "official":
+            yield from _official(table)
+
+
+def _official(table: pd.DataFrame) -> Iterator[tuple[str, Rows, Rows, Rows | None]]:
+    folds, splits = table["fold"].to_numpy(), table["split"].to_numpy()
+    if (folds != "").any():
+        pool = np.flatnonzero(folds != "")
+        for fold in sorted(set(folds[pool]), key=lambda name: (len(name), name)):
+            yield fold, pool, np.flatnonzero(folds == fold), None
+        return
+    unknown = sorted(set(splits) - {"", "train", "validation", "test"})
+    if unknown:
+        raise ManifestError(f"`split` holds `{unknown[0]}`\n\nhint: train, validation or test")
+    if not {"train", "test"} <= set(splits):
+        raise ManifestError(
+            "no published folds in the manifest: columns `fold` and `split` lack train and test\n\n"
+            "hint: choose the protocol speaker-independent"
+        )
+    validation = np.flatnonzero(splits == "validation")
+    usable = validation[table["problem"].to_numpy()[validation] == ""]
+    yield "official", np.flatnonzero(splits != ""), np.flatnonzero(splits == "test"), usable if len(usable) else None
+
+
+def _groups(table: pd.DataFrame, column: str, *, at_least: int) -> list[str]:
+    groups = sorted(set(table[column]) - {""})
+    if len(groups) < at_least:
+        raise ManifestError(
+            f"column `{column}` names {len(groups)} group(s), at least {at_least} are needed\n\n"
+            f"hint: fill `{column}`, or choose the protocol speaker-independent"
+        )
+    return groups
+
+
+def _deal(table: pd.DataFrame, people: Rows, pool: Rows, config: FoldsConfig, where: str) -> list[Rows]:
+    """Test rows of each of n folds, from the shuffle that leaves every emotion of `pool` two training speakers.
+
+    Two, so that validation can still be cut. Among such shuffles, the one whose test parts hold the most emotions.
+    """
+    n_people = len(set(people[pool]))
+    if n_people < 3:
+        raise ManifestError(
+            f"{where} has {n_people} speaker(s); training, validation and test need 3\n\n"
+            "hint: hold out groups instead, or leave `speaker` empty where it is unknown"
+        )
+    emotions = table["emotion"].to_numpy()
+    usable = table["problem"].to_numpy() == ""
+
+    def worth(tests: list[Rows]) -> tuple[int, int]:
+        wanted = set(emotions[pool[usable[pool]]])
+        trains = [np.setdiff1d(pool, test) for test in tests]
+        trains = [train[usable[train]] for train in trains]
+        fewest = min(len(set(people[train[emotions[train] == emotion]])) for train in trains for emotion in wanted)
+        return min(2, fewest), sum(len(set(emotions[test])) for test in tests)
+
+    strata = _strata(table, config.group)
+    candidates = [
+        _spread(strata, people, pool, min(config.n_folds, n_people), config.seed + 1000 * shuffle)
+        for shuffle in range(SHUFFLES)
+    ]
+    return max(candidates, key=worth)
+
+
+def _cut_validation(table: pd.DataFrame, people: Rows, train: Rows, config: FoldsConfig, name: str) -> Rows:
+    """Rows of some training speakers: every emotion stays in training, group and emotion as alike as they allow."""
+    n_people = len(set(people[train]))
+    if n_people < 2:
+        raise ManifestError(
+            f"fold {name} has {n_people} training speaker(s); training and validation need 2\n\n"
+            "hint: fewer folds, or more speakers"
+        )
+    strata = _strata(table, config.group)
+    emotions = table["emotion"].to_numpy()
+    n_parts = min(round(1 / config.validation_share), n_people)
+
+    def cost(validation: Rows) -> tuple[int, int, float]:
+        rest = np.setdiff1d(train, validation)
+        lost = len(set(emotions[train]) - set(emotions[rest]))
+        unchecked = len(set(emotions[train]) - set(emotions[validation]))
+        wanted = np.bincount(strata[train], minlength=strata.max() + 1) * config.validation_share
+        found = np.bincount(strata[validation], minlength=strata.max() + 1)
+        return lost, unchecked, float(np.abs(found - wanted).sum())
+
+    candidates = [
+        part
+        for shuffle in range(SHUFFLES)
+        for part in _spread(strata, people, train, n_parts, config.seed + 1000 * shuffle)
+    ]
+    return min(candidates, key=cost)
+
+
+def _strata(table: pd.DataFrame, group: str) -> Rows:
+    return pd.factorize(table[group] + "\0" + table["emotion"])[0].astype(np.int64)
+
+
+def _spread(strata: Rows, people: Rows, rows: Rows, n_parts: int, seed: int) -> list[Rows]:
+    """Deal the people of `rows` into parts of alike strata."""
+    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+
+    alone = len(set(people[rows])) == len(rows)  # the same division, in a hundredth of the time
+    splitter = (StratifiedKFold if alone else StratifiedGroupKFold)(n_parts, shuffle=True, random_state=seed)
+    strata_of_rows = strata[rows]
+    if np.bincount(strata_of_rows).max() < n_parts:  # scikit-learn refuses; a person is then all there is to balance
+        strata_of_rows = np.zeros_like(strata_of_rows)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The least populated class", category=UserWarning)
+        return [rows[part] for _, part in splitter.split(rows, strata_of_rows, people[rows])]
+
+
+def _fold(name: str, table: pd.DataFrame, train: Rows, validation: Rows, test: Rows) -> Fold:
+    clip_ids = table["clip_id"].to_numpy()
+    members = np.concatenate([train, validation, test])
+    unknown = int((table["speaker"].to_numpy()[members] == "").sum())
+    note = SPEAKERS_UNKNOWN if unknown == len(members) else f"{SPEAKERS_UNKNOWN} for {unknown} of {len(members)} clips"
+    parts = [tuple(str(clip_id) for clip_id in clip_ids[np.sort(part)]) for part in (train, validation, test)]
+    return Fold(name, parts[0], parts[1], parts[2], speakers_known=not unknown, note=note if unknown else "")

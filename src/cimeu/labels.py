@@ -1,0 +1,159 @@
+"""Emotions by name: label spaces, and mappings between them with what they cover.
+
+Labels are compared by name, never by number: several numberings circulate for the same files. Canonical names are
+nouns (`anger`, `happiness`); other spellings (`Angry`, `joy`, `fearful`) are aliases of them.
+"""
+
+from collections.abc import Iterator, Sequence
+from collections.abc import Mapping as Counts
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+from cimeu.errors import RecipeError, UnknownLabel
+
+ALIASES = {
+    "angry": "anger",
+    "bored": "boredom",
+    "calmness": "calm",
+    "disappointed": "disappointment",
+    "disgusted": "disgust",
+    "afraid": "fear",
+    "fearful": "fear",
+    "anxious": "anxiety",
+    "happy": "happiness",
+    "joy": "happiness",
+    "joyful": "happiness",
+    "helpless": "helplessness",
+    "neutrality": "neutral",
+    "sad": "sadness",
+    "surprised": "surprise",
+    "contemptuous": "contempt",
+    "other": "others",
+}
+
+
+def canonical(emotion: str) -> str:
+    """Name an emotion the way every other module does.
+
+    >>> canonical(" Angry "), canonical("joy"), canonical("anger_disgust")
+    ('anger', 'happiness', 'anger_disgust')
+    """
+    name = emotion.strip().lower()
+    return ALIASES.get(name, name)
+
+
+def guess(name: str, known: Sequence[str]) -> str:
+    """Finish a hint: the known name that `name` most resembles, or all of them."""
+    close = get_close_matches(name, known, n=1, cutoff=0.6)
+    return f"did you mean `{close[0]}`?" if close else f"known: {', '.join(known)}"
+
+
+@dataclass(frozen=True)
+class LabelSpace:
+    """An ordered set of emotions; the order is that of a model's outputs.
+
+    >>> SPACES["four"].index("happy")
+    1
+    """
+
+    name: str
+    emotions: tuple[str, ...]
+
+    def index(self, emotion: str) -> int:
+        """Place of an emotion, by its name or an alias. Raises UnknownLabel."""
+        try:
+            return self.emotions.index(canonical(emotion))
+        except ValueError:
+            raise UnknownLabel(
+                f"emotion `{emotion}` is not in the label space `{self.name}`\n\n"
+                f"hint: {guess(canonical(emotion), self.emotions)}"
+            ) from None
+
+    def __len__(self) -> int:
+        return len(self.emotions)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.emotions)
+
+    def __contains__(self, emotion: object) -> bool:
+        return isinstance(emotion, str) and canonical(emotion) in self.emotions
+
+
+_SEVEN = ("happiness", "sadness", "neutral", "anger", "surprise", "disgust", "fear")
+
+SPACES = {
+    name: LabelSpace(name, emotions)
+    for name, emotions in {
+        "four": ("anger", "happiness", "neutral", "sadness"),
+        "dfew": _SEVEN,
+        "ferv39k": _SEVEN,
+        "afew": ("anger", "disgust", "fear", "happiness", "neutral", "sadness", "surprise"),
+        "mafw": (
+            *("anger", "disgust", "fear", "happiness", "neutral", "sadness", "surprise"),
+            *("contempt", "anxiety", "helplessness", "disappointment"),
+        ),
+        "cremad": ("anger", "disgust", "fear", "happiness", "neutral", "sadness"),
+        "ravdess": ("neutral", "calm", "happiness", "sadness", "anger", "fear", "disgust", "surprise"),
+        "enterface": ("anger", "disgust", "fear", "happiness", "sadness", "surprise"),
+        "meld": ("neutral", "surprise", "fear", "sadness", "happiness", "disgust", "anger"),
+        "casme2": ("happiness", "surprise", "disgust", "repression", "others"),
+        "emodb": ("anger", "boredom", "disgust", "fear", "happiness", "sadness", "neutral"),
+    }.items()
+}
+
+
+def label_space(space: str | Sequence[str]) -> LabelSpace:
+    """Look up a space by name, or make one of listed emotions (its own names are allowed).
+
+    Raises RecipeError for an unknown name, an empty list, or an emotion listed twice.
+
+    >>> label_space(["Joy", "confusion"]).emotions
+    ('happiness', 'confusion')
+    """
+    if isinstance(space, str):
+        if space not in SPACES:
+            raise RecipeError(f"unknown label space `{space}`\n\nhint: {guess(space, tuple(SPACES))}")
+        return SPACES[space]
+    emotions = tuple(canonical(emotion) for emotion in space)
+    if not emotions:
+        raise RecipeError("a label space without emotions\n\nhint: list at least two")
+    for emotion in emotions:
+        if emotions.count(emotion) > 1:
+            raise RecipeError(f"emotion `{emotion}` is listed twice\n\nhint: aliases such as `happy` and `joy` are one")
+    same = [known for known in SPACES.values() if known.emotions == emotions]
+    return same[0] if same else LabelSpace("own", emotions)
+
+
+@dataclass(frozen=True)
+class Mapping:
+    """How the emotions of one space become those of another; None where there is no counterpart."""
+
+    source: LabelSpace
+    target: LabelSpace
+    table: dict[str, str | None]
+
+    @property
+    def absent(self) -> tuple[str, ...]:
+        """Emotions of the target that no emotion of the source becomes."""
+        return tuple(emotion for emotion in self.target if emotion not in self.table.values())
+
+    def coverage(self, counts: Counts[str, int]) -> float:
+        """Share (0 to 1) of clips, counted by source emotion, that keep a label. Raises UnknownLabel."""
+        kept = sum(
+            count for emotion, count in counts.items() if self.table[self.source.emotions[self.source.index(emotion)]]
+        )
+        total = sum(counts.values())
+        return kept / total if total else 0.0
+
+
+def mapping(source: LabelSpace, target: LabelSpace, merge: Counts[str, str] | None = None) -> Mapping:
+    """Map by name; `merge` adds what the names do not say, such as {"calm": "neutral"}. Raises UnknownLabel.
+
+    >>> found = mapping(SPACES["ravdess"], SPACES["four"])
+    >>> found.table["calm"], found.coverage({"calm": 192, "anger": 192})
+    (None, 0.5)
+    """
+    table: dict[str, str | None] = {emotion: emotion if emotion in target else None for emotion in source}
+    for old, new in (merge or {}).items():
+        table[source.emotions[source.index(old)]] = target.emotions[target.index(new)]
+    return Mapping(source, target, table)
