@@ -1,0 +1,209 @@
+"""How far would the figure move with other speakers?
+
+Clips of one speaker resemble each other, so the bootstrap draws whole speakers, with replacement, within each culture
+(cluster bootstrap; Davison & Hinkley, *Bootstrap Methods and their Application*, 1997, section 3.8). A figure is computed
+in each culture and averaged without weights, so a large corpus does not drown a small one. Intervals are percentiles.
+
+Seeds are not samples: the statistic of a resample is the mean over seeds of the metric on that same resample, that is,
+each clip enters with its hits averaged over seeds. More seeds steady the figure; they never narrow the interval as more
+speakers would.
+
+A comparison is paired: both sides are computed on the same resamples (same clips and same `seed` draw the same speakers)
+and subtracted. Where speakers are unknown every clip is its own speaker, and the interval is too narrow: say so beside it.
+A culture with one speaker has no interval.
+
+Counts add up over clips, so each speaker is one row of counts and a resample is one row of a matrix product.
+
+Axes: S seeds, N clips, P speakers of a culture, R resamples, K emotions.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from cimeu.evaluation.metrics import METRICS, UNUSED, Metric
+
+N_RESAMPLES = 2_000
+_BLOCK = 200  # resamples drawn at a time: bounds memory where every clip is its own speaker
+
+
+@dataclass(frozen=True, eq=False)
+class Estimate:
+    """A figure with its 95 % interval (not numbers where there is a single speaker)."""
+
+    value: float
+    low: float
+    high: float
+    n_clips: int
+    n_speakers: int
+    resamples: Float[np.ndarray, " R"] = field(repr=False)
+
+
+@dataclass(frozen=True, eq=False)
+class Estimates:
+    """The unweighted mean over cultures, and each culture."""
+
+    mean: Estimate
+    cultures: dict[str, Estimate]
+
+
+@dataclass(frozen=True, eq=False)
+class Difference:
+    """Second minus first on the same resamples, and in how many cultures it is above zero."""
+
+    value: float
+    low: float
+    high: float
+    p: float
+    improved: int
+    n_cultures: int
+    cultures: dict[str, Estimate]
+
+
+def bootstrap(
+    truth: Int[np.ndarray, " N"],
+    predicted: Int[np.ndarray, "S N"],
+    speakers: Sequence[str],
+    cultures: Sequence[str],
+    *,
+    n_classes: int,
+    n_resamples: int = N_RESAMPLES,
+    seed: int = 0,
+) -> dict[Metric, Estimates]:
+    """Every metric with its interval, for the mean over cultures and for each culture.
+
+    `speakers` are told apart within a culture; an empty name is a speaker of its own.
+    """
+    assert truth.shape[0] == predicted.shape[1] == len(speakers) == len(cultures) > 0
+    culture_of = np.asarray(cultures, dtype=object)
+    by_culture: dict[str, dict[Metric, Estimate]] = {}
+    for position, culture in enumerate(sorted(set(cultures))):
+        rows = np.flatnonzero(culture_of == culture)
+        clusters = _clusters([speakers[row] for row in rows])
+        counts = _counts(truth[rows], predicted[:, rows], clusters, n_classes)
+        generator = np.random.default_rng((seed, position))
+        by_culture[culture] = _estimates(counts, len(rows), n_resamples, generator)
+    return {
+        metric: Estimates(
+            _mean_over([estimates[metric] for estimates in by_culture.values()]),
+            {culture: estimates[metric] for culture, estimates in by_culture.items()},
+        )
+        for metric in METRICS
+    }
+
+
+def paired(
+    truth: Int[np.ndarray, " N"],
+    first: Int[np.ndarray, "S N"],
+    second: Int[np.ndarray, "S2 N"],
+    speakers: Sequence[str],
+    cultures: Sequence[str],
+    *,
+    n_classes: int,
+    metric: Metric = "uar",
+    n_resamples: int = N_RESAMPLES,
+    seed: int = 0,
+) -> Difference:
+    """How much better `second` is than `first` on the same clips.
+
+    `p` is the two-sided bootstrap p-value of no difference, (1 + resamples beyond zero) / (1 + R), doubled.
+    """
+    before, after = (
+        bootstrap(truth, side, speakers, cultures, n_classes=n_classes, n_resamples=n_resamples, seed=seed)[metric]
+        for side in (first, second)
+    )
+    differences = {culture: difference(before.cultures[culture], after.cultures[culture]) for culture in after.cultures}
+    mean = difference(before.mean, after.mean)
+    finite = mean.resamples[np.isfinite(mean.resamples)]
+    beyond = min((finite <= 0).sum(), (finite >= 0).sum())
+    return Difference(
+        value=mean.value,
+        low=mean.low,
+        high=mean.high,
+        p=float("nan") if np.isnan(mean.low) else min(1.0, 2.0 * float(1 + beyond) / (1 + len(finite))),
+        improved=sum(estimate.value > 0 for estimate in differences.values()),
+        n_cultures=len(differences),
+        cultures=differences,
+    )
+
+
+def difference(before: Estimate, after: Estimate) -> Estimate:
+    """`after - before`, resample by resample (independent samples too, when drawn with different seeds)."""
+    resamples = after.resamples - before.resamples
+    low, high = _interval(resamples)
+    return Estimate(
+        after.value - before.value, low, high, after.n_clips, min(before.n_speakers, after.n_speakers), resamples
+    )
+
+
+def holm(p_values: Mapping[str, float]) -> dict[str, float]:
+    """Adjusted p-values of the comparisons listed beforehand (Holm, Scand. J. Statist. 6, 1979).
+
+    >>> holm({"a": 0.01, "b": 0.04, "c": 0.03})
+    {'a': 0.03, 'b': 0.06, 'c': 0.06}
+    """
+    adjusted: dict[str, float] = {}
+    largest = 0.0
+    for rank, name in enumerate(sorted(p_values, key=lambda name: p_values[name])):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[name]))
+        adjusted[name] = largest
+    return {name: adjusted[name] for name in p_values}
+
+
+def _clusters(speakers: Sequence[str]) -> Int[np.ndarray, " N"]:
+    """A number per clip, equal for clips of one speaker."""
+    names = [speaker or ("unknown", position) for position, speaker in enumerate(speakers)]
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
+    return np.array([numbers[name] for name in names])
+
+
+def _counts(
+    truth: Int[np.ndarray, " N"], predicted: Int[np.ndarray, "S N"], clusters: Int[np.ndarray, " N"], n_classes: int
+) -> Float[np.ndarray, "P 3 S K"]:
+    """Hits, truths and guesses of each speaker."""
+    counts = np.zeros((int(clusters.max()) + 1, 3, len(predicted), n_classes))
+    for seed, calls in enumerate(predicted):
+        hit, used = calls == truth, calls != UNUSED
+        np.add.at(counts, (clusters[hit], 0, seed, truth[hit]), 1)
+        np.add.at(counts, (clusters, 1, seed, truth), 1)
+        np.add.at(counts, (clusters[used], 2, seed, calls[used]), 1)
+    return counts
+
+
+def _estimates(
+    counts: Float[np.ndarray, "P 3 S K"], n_clips: int, n_resamples: int, generator: np.random.Generator
+) -> dict[Metric, Estimate]:
+    n_speakers = len(counts)
+    resamples: dict[Metric, list[np.ndarray]] = {metric: [] for metric in METRICS}
+    for start in range(0, n_resamples, _BLOCK):
+        size = min(_BLOCK, n_resamples - start)
+        times_drawn = generator.multinomial(n_speakers, np.full(n_speakers, 1 / n_speakers), size=size).astype(float)
+        drawn = (times_drawn @ counts.reshape(n_speakers, -1)).reshape(size, *counts.shape[1:])
+        for metric, value_of in METRICS.items():
+            resamples[metric].append(value_of(*np.moveaxis(drawn, 1, 0)).mean(axis=-1))
+    whole = counts.sum(axis=0)
+    estimates: dict[Metric, Estimate] = {}
+    for metric, value_of in METRICS.items():
+        values = np.concatenate(resamples[metric]) if n_speakers > 1 else np.full(n_resamples, np.nan)
+        estimates[metric] = Estimate(float(value_of(*whole).mean()), *_interval(values), n_clips, n_speakers, values)
+    return estimates
+
+
+def _mean_over(estimates: Sequence[Estimate]) -> Estimate:
+    resamples = np.mean([estimate.resamples for estimate in estimates], axis=0)
+    return Estimate(
+        float(np.mean([estimate.value for estimate in estimates])),
+        *_interval(resamples),
+        sum(estimate.n_clips for estimate in estimates),
+        sum(estimate.n_speakers for estimate in estimates),
+        resamples,
+    )
+
+
+def _interval(resamples: Float[np.ndarray, " R"]) -> tuple[float, float]:
+    if np.isnan(resamples).all():
+        return float("nan"), float("nan")
+    low, high = np.nanpercentile(resamples, (2.5, 97.5))
+    return float(low), float(high)

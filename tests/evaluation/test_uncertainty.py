@@ -1,0 +1,99 @@
+import time
+
+import numpy as np
+import pytest
+
+from cimeu.evaluation.metrics import uar
+from cimeu.evaluation.uncertainty import bootstrap, difference, holm, paired
+
+
+def made_up(n_clips=400, n_speakers=20, n_seeds=2, accuracy=0.6, seed=0, n_classes=4):
+    generator = np.random.default_rng(seed)
+    truth = generator.integers(0, n_classes, n_clips)
+    right = generator.random((n_seeds, n_clips)) < accuracy
+    predicted = np.where(right, truth, (truth + 1) % n_classes)
+    speakers = [f"s{number}" for number in generator.integers(0, n_speakers, n_clips)]
+    cultures = [("a", "b", "c")[int(speaker[1:]) % 3] for speaker in speakers]
+    return truth, predicted, speakers, cultures
+
+
+def test_the_mean_over_cultures_does_not_weigh_them():
+    truth, predicted, speakers, cultures = made_up(n_seeds=1)
+    estimates = bootstrap(truth, predicted, speakers, cultures, n_classes=4, n_resamples=50)["uar"]
+    rows = {culture: np.array(cultures) == culture for culture in "abc"}
+    each = [uar(truth[rows[culture]], predicted[0][rows[culture]]) for culture in "abc"]
+    assert [estimates.cultures[culture].value for culture in "abc"] == pytest.approx(each)
+    assert estimates.mean.value == pytest.approx(np.mean(each))
+
+
+def test_a_seed_that_repeats_another_never_narrows_the_interval():
+    truth, predicted, speakers, cultures = made_up(n_seeds=1)
+    once = bootstrap(truth, predicted, speakers, cultures, n_classes=4)["uar"].mean
+    thrice = bootstrap(truth, np.repeat(predicted, 3, axis=0), speakers, cultures, n_classes=4)["uar"].mean
+    assert (thrice.value, thrice.low, thrice.high) == pytest.approx((once.value, once.low, once.high))
+
+
+def test_clips_of_one_speaker_count_as_one_witness():
+    truth = np.zeros(400, dtype=int)
+    predicted = np.repeat(np.arange(10) % 2, 40)[None]
+    by_speaker = [f"s{clip // 40}" for clip in range(400)]
+    wide = bootstrap(truth, predicted, by_speaker, [""] * 400, n_classes=2)["war"].mean
+    narrow = bootstrap(truth, predicted, [""] * 400, [""] * 400, n_classes=2)["war"].mean
+    assert (wide.n_speakers, narrow.n_speakers) == (10, 400)
+    assert wide.high - wide.low > 4 * (narrow.high - narrow.low)
+
+
+def test_the_interval_has_the_width_theory_asks_for():
+    truth = np.zeros(900, dtype=int)
+    predicted = (np.random.default_rng(1).random((1, 900)) < 0.3).astype(int)
+    estimate = bootstrap(truth, predicted, [""] * 900, ["a"] * 900, n_classes=2, n_resamples=4000)["war"].mean
+    expected = 2 * 1.96 * np.sqrt(estimate.value * (1 - estimate.value) / 900)
+    assert estimate.high - estimate.low == pytest.approx(expected, rel=0.05)
+
+
+def test_equal_names_in_two_cultures_are_two_speakers():
+    truth = np.zeros(4, dtype=int)
+    estimates = bootstrap(truth, truth[None], ["1", "2", "1", "2"], ["a", "a", "b", "b"], n_classes=1, n_resamples=9)
+    assert estimates["uar"].mean.n_speakers == 4
+
+
+def test_a_culture_with_one_speaker_has_no_interval():
+    truth = np.array([0, 1, 0, 1])
+    estimate = bootstrap(truth, truth[None], ["only"] * 4, ["a"] * 4, n_classes=2)["uar"].mean
+    assert estimate.value == 1
+    assert np.isnan([estimate.low, estimate.high]).all()
+
+
+def test_a_comparison_uses_the_same_resamples_on_both_sides():
+    truth, predicted, speakers, cultures = made_up()
+    same = paired(truth, predicted, predicted, speakers, cultures, n_classes=4, n_resamples=200)
+    assert (same.value, same.low, same.high, same.p, same.improved) == (0, 0, 0, 1, 0)
+
+
+def test_a_better_side_improves_every_culture():
+    truth, worse, speakers, cultures = made_up(accuracy=0.4)
+    better = np.where(np.random.default_rng(5).random(worse.shape) < 0.5, truth, worse)
+    gain = paired(truth, worse, better, speakers, cultures, n_classes=4, n_resamples=500)
+    assert gain.low > 0
+    assert (gain.improved, gain.n_cultures) == (3, 3)
+    assert gain.p == pytest.approx(2 / 501)
+
+
+def test_a_difference_subtracts_the_first_from_the_second():
+    truth, predicted, speakers, cultures = made_up()
+    low = bootstrap(truth, predicted, speakers, cultures, n_classes=4, n_resamples=50, seed=0)["uar"].mean
+    high = bootstrap(truth, truth[None], speakers, cultures, n_classes=4, n_resamples=50, seed=1)["uar"].mean
+    assert difference(low, high).value == pytest.approx(1 - low.value)
+
+
+def test_holm_multiplies_by_what_is_left_and_never_falls():
+    assert holm({"a": 0.04, "b": 0.001, "c": 0.03, "d": 0.9}) == pytest.approx(
+        {"a": 0.09, "b": 0.004, "c": 0.09, "d": 0.9}
+    )
+
+
+def test_two_thousand_resamples_of_three_seeds_take_under_a_second():
+    truth, predicted, speakers, cultures = made_up(n_clips=1500, n_speakers=90, n_seeds=3, n_classes=8)
+    start_s = time.process_time()
+    bootstrap(truth, predicted, speakers, cultures, n_classes=8)
+    assert time.process_time() - start_s < 1.0
