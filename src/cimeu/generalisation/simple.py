@@ -1,0 +1,119 @@
+"""The simplest things that could work: classifiers on one vector per clip.
+
+Any network has to beat these on the same clips and folds before its parts are worth discussing. They see either the 67
+hand-made functionals of an utterance or the stored steps of both streams pooled to means and deviations, are fitted
+on the training clips of a fold, and choose their few settings on its validation speakers.
+
+Axes: N clips, D features, K emotions.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeVar, runtime_checkable
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from cimeu.evaluation.metrics import uar
+
+DEVIATION_FLOOR = 1e-3
+
+
+@runtime_checkable
+class Baseline(Protocol):
+    """A classifier of vectors; built with the number of emotions.
+
+    `settings` holds what `fit` chose on the validation clips, ready for a table.
+    """
+
+    name: str
+    settings: dict[str, float]
+
+    def fit(
+        self,
+        features: Float[np.ndarray, "N D"],
+        labels: Int[np.ndarray, " N"],
+        validation_features: Float[np.ndarray, "V D"],
+        validation_labels: Int[np.ndarray, " V"],
+        seed: int,
+    ) -> None:
+        """Learn from the training clips; choose settings by UAR on the validation clips."""
+
+    def probabilities(self, features: Float[np.ndarray, "N D"]) -> Float[np.ndarray, "N K"]:
+        """Probability of each emotion; rows sum to 1, an emotion never seen in training gets 0."""
+
+
+@dataclass(frozen=True)
+class Standardiser:
+    """Mean and deviation of the training clips; what is not measurable (NaN) becomes the training mean."""
+
+    mean: Float[np.ndarray, " D"]
+    deviation: Float[np.ndarray, " D"]
+
+    @classmethod
+    def of(cls, features: Float[np.ndarray, "N D"]) -> "Standardiser":
+        measured = np.isfinite(features)
+        count = np.maximum(measured.sum(axis=0), 1)
+        mean = np.where(measured, features, 0).sum(axis=0) / count
+        variance = np.where(measured, (features - mean) ** 2, 0).sum(axis=0) / count
+        return cls(mean, np.maximum(np.sqrt(variance), DEVIATION_FLOOR))
+
+    def apply(self, features: Float[np.ndarray, "N D"]) -> Float[np.ndarray, "N D"]:
+        return np.nan_to_num((features - self.mean) / self.deviation, nan=0.0)
+
+
+def pool_steps(streams: Sequence[Float[np.ndarray, "T D"]]) -> Float[np.ndarray, "N E"]:
+    """One vector per clip: mean over its measurable steps, and their deviation where clips have more than one step.
+
+    A dimension without any measurable step stays NaN. E is D or 2D.
+    """
+    moments = [_moments(steps) for steps in streams]
+    if any(len(steps) > 1 for steps in streams):
+        return np.stack([np.concatenate(moment) for moment in moments])
+    return np.stack([mean for mean, _ in moments])
+
+
+def spread(
+    probabilities: Float[np.ndarray, "N C"], classes: Int[np.ndarray, " C"], emotions: int
+) -> Float[np.ndarray, "N K"]:
+    """Put the columns of the emotions seen in training in their places among all K."""
+    whole = np.zeros((len(probabilities), emotions))
+    whole[:, classes] = probabilities
+    return whole
+
+
+@runtime_checkable
+class Fitted(Protocol):
+    """A fitted scikit-learn classifier."""
+
+    def predict(self, features: Float[np.ndarray, "N D"]) -> Int[np.ndarray, " N"]: ...
+
+
+Settings = dict[str, float]
+Model = TypeVar("Model", bound=Fitted)
+
+
+def choose_on_validation(
+    candidates: Iterable[Settings],
+    fit: Callable[[Settings], Model],
+    features: Float[np.ndarray, "V D"],
+    labels: Int[np.ndarray, " V"],
+) -> tuple[Settings, Model]:
+    """Fit every candidate and keep the one with the best validation UAR; the earlier one wins a tie."""
+    best: tuple[float, Settings, Model] | None = None
+    for settings in candidates:
+        model = fit(settings)
+        score = uar(labels, model.predict(features))
+        if best is None or score > best[0]:
+            best = (score, settings, model)
+    assert best is not None, "no candidate settings"
+    return best[1], best[2]
+
+
+def _moments(steps: Float[np.ndarray, "T D"]) -> tuple[Float[np.ndarray, " D"], Float[np.ndarray, " D"]]:
+    measured: Bool[np.ndarray, "T D"] = np.isfinite(steps)
+    count = measured.sum(axis=0)
+    with np.errstate(invalid="ignore"):
+        mean = np.where(measured, steps, 0).sum(axis=0) / count
+        deviation = np.sqrt(np.where(measured, (steps - mean) ** 2, 0).sum(axis=0) / count)
+    return mean, deviation
