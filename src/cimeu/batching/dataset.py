@@ -1,0 +1,190 @@
+"""Clips of a manifest beside their stored features: no randomness, no transformation.
+
+A clip that cannot be used keeps its place, so that predictions of a published test set never shrink; `usable` says
+which clips have at least one stream.
+
+Axes: N clips, T steps of a clip as stored, D channels.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float32, Int64
+
+from cimeu.corpora.manifest import Manifest
+from cimeu.errors import FeatureError, ManifestError
+from cimeu.features.store import FeatureStore, content_of, row_key
+from cimeu.labels import LabelSpace
+from cimeu.pyramid import Direction
+
+Kind = Literal["steps", "tokens", "filterbank"]
+DEVIATION_FLOOR = 1e-3
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One clip as stored; `emotion` and `style` are -1 where unknown, `index` is its place in the dataset."""
+
+    clip_id: str
+    first: Float32[np.ndarray, "T D"] | None
+    second: Float32[np.ndarray, "T2 D2"] | None
+    emotion: int
+    style: int
+    index: int
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Mean and deviation of every dimension over the training clips of a fold."""
+
+    mean: Float32[np.ndarray, " D"]
+    deviation: Float32[np.ndarray, " D"]
+
+    @classmethod
+    def of(cls, features: Iterable[Float32[np.ndarray, "_ D"]]) -> "Statistics":
+        """Over all steps of all clips, NaN (not measurable) left out; deviations are at least 1e-3.
+
+        Raises FeatureError without a single clip.
+        """
+        count, total, squares = 0.0, 0.0, 0.0
+        shift: np.ndarray | None = None
+        for clip in features:
+            values = clip.astype(np.float64)
+            if shift is None:  # near the mean, so that the squares do not cancel
+                shift = np.nan_to_num(values).mean(0)
+            values = values - shift
+            known = ~np.isnan(values)
+            values = np.where(known, values, 0.0)
+            count, total, squares = count + known.sum(0), total + values.sum(0), squares + np.square(values).sum(0)
+        if shift is None:
+            raise FeatureError("no training clip has features\n\nhint: extract features first (`cimeu extract`)")
+        count = np.maximum(count, 1)
+        mean = total / count
+        deviation = np.sqrt(np.maximum(squares / count - np.square(mean), 0))
+        return cls((shift + mean).astype(np.float32), np.maximum(deviation, DEVIATION_FLOOR).astype(np.float32))
+
+    @classmethod
+    def of_filterbanks(cls, features: Iterable[Float32[np.ndarray, "_ D"]]) -> "Statistics":
+        """One mean for all bins and twice their deviation, the scale that AST reads."""
+        clips = list(features)
+        one = cls.of(clip.reshape(-1, 1) for clip in clips)
+        width = clips[0].shape[1]
+        return cls(one.mean.repeat(width), (2 * one.deviation).repeat(width))
+
+    @classmethod
+    def identity(cls, width: int) -> "Statistics":
+        """For features that are used as they are, such as tokens of a frozen encoder."""
+        return cls(np.zeros(width, np.float32), np.ones(width, np.float32))
+
+    def apply(self, features: Float32[np.ndarray, "*rest D"]) -> Float32[np.ndarray, "*rest D"]:
+        """Standardise; what was not measurable becomes the mean, 0."""
+        return np.nan_to_num((features - self.mean) / self.deviation)
+
+
+class ClipDataset:
+    """The clips of a manifest, each with its first and second stream as stored for one direction."""
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        labels: LabelSpace,
+        *,
+        first: FeatureStore | None,
+        second: FeatureStore | None,
+        direction: Direction,
+        style_column: str | None = None,
+    ) -> None:
+        """Look every clip up; features stay on disk until a clip is asked for.
+
+        The second stream is never reversed. Raises UnknownLabel, ManifestError for a column that is not there,
+        FeatureError for features that are not finite where they must be.
+        """
+        self.manifest, self.labels, self.direction = manifest, labels, direction
+        self.first, self.second = first, second
+        self.clips = manifest.clips()
+        self.clip_ids = tuple(clip.clip_id for clip in self.clips)
+        self.emotions = np.array([labels.index(c.emotion) if c.emotion else -1 for c in self.clips], np.int64)
+        self.style_names, self.styles = self._number(style_column)
+        contents = [None if clip.problem else content_of(clip) for clip in self.clips]
+        self._first = _rows(first, contents, direction)
+        self._second = _rows(second, contents, "forward")
+        self.present = np.array([[row is not None for row in rows] for rows in (self._first, self._second)]).T
+        self.usable = np.flatnonzero(self.present.any(1))
+
+    @property
+    def shares_windows(self) -> bool:
+        """Whether step t of both streams looks at the same window of the clip."""
+        if self.first is None or self.second is None:
+            return False
+        windows = [store.description["window"] for store in (self.first, self.second)]
+        return windows[0] is not None and windows[0] == windows[1]
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def __getitem__(self, index: int) -> Sample:
+        return Sample(
+            self.clip_ids[index],
+            self._first[index],
+            self._second[index],
+            int(self.emotions[index]),
+            int(self.styles[index]),
+            index,
+        )
+
+    def groups(self, column: str) -> list[str]:
+        """A column of the manifest, one value per clip, empty where unknown. Raises ManifestError."""
+        if column not in self.manifest.table.columns:
+            raise ManifestError(
+                f"no column `{column}` in the manifest\n\nhint: columns are {', '.join(self.manifest.table.columns)}"
+            )
+        return [str(value) for value in self.manifest.table[column]]
+
+    def statistics(self) -> tuple[Statistics | None, Statistics | None]:
+        """Mean and deviation of each stream over these clips: call it on training clips alone."""
+        return _statistics(self.first, self._first), _statistics(self.second, self._second)
+
+    def _number(self, column: str | None) -> tuple[tuple[str, ...], Int64[np.ndarray, " N"]]:
+        if column is None:
+            return (), np.full(len(self.clips), -1, np.int64)
+        values = self.groups(column)
+        names = tuple(sorted({value for value in values if value}))
+        return names, np.array([names.index(value) if value else -1 for value in values], np.int64)
+
+
+def _rows(
+    store: FeatureStore | None, contents: list[str | None], direction: Direction
+) -> list[Float32[np.ndarray, "_ _"] | None]:
+    if store is None:
+        return [None] * len(contents)
+    return [None if content is None else _features(store, content, direction) for content in contents]
+
+
+def _features(store: FeatureStore, content: str, direction: Direction) -> np.ndarray | None:
+    key = row_key(content, store.fingerprint, direction)
+    if key not in store:
+        return None
+    row = store.get(key)
+    if row.features is None:
+        return None
+    required = np.ones(row.features.shape[1], bool)
+    required[list(store.description["optional"])] = False
+    if not np.isfinite(row.features[:, required]).all():
+        raise FeatureError(
+            f"features of clip `{row.clip_id}` from `{store.description['name']}` are not finite\n\n"
+            "hint: delete the store and extract again"
+        )
+    return row.features
+
+
+def _statistics(store: FeatureStore | None, rows: list[np.ndarray | None]) -> Statistics | None:
+    if store is None:
+        return None
+    there = [features for features in rows if features is not None]
+    if store.description["kind"] == "tokens":
+        return Statistics.identity(store.description["width"])
+    if store.description["kind"] == "filterbank":
+        return Statistics.of_filterbanks(there)
+    return Statistics.of(there)

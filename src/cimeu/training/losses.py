@@ -1,0 +1,194 @@
+"""What each term of the objective asks for, as pure functions (CiMEU, figure 2).
+
+Every loss is a mean over what is really there: padded steps, missing streams and clips without a label change nothing.
+A term that nobody in the batch can feed is `None`, never a made-up zero, so that the journal can call it absent.
+
+Sources: H-NTL (ICLR 2024) for content and style; DANN (JMLR 2016) for adversaries behind a reversed gradient;
+PTH-Net (TIP 2024) for `consistency`; the CiMEU release for the forms called `published`.
+
+Axes: B clips, T time steps, D input width, C embedding width, K classes of a head, S styles. Label -1 means unknown.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from cimeu.pyramid import Level, Pyramid
+
+Alignment = Literal["steps", "centre", "published", "off"]
+Mining = Literal["diverse", "published", "consistency", "off"]
+Scalar = Float[Tensor, ""]
+
+FEWEST_CLIPS_FOR_COVARIANCE = 8
+DEVIATION_FLOOR = 1e-3
+
+
+def class_error(
+    logits: Sequence[Float[Tensor, "B K"]],
+    emotion: Int[Tensor, " B"],
+    *,
+    partner: Int[Tensor, " B"] | None = None,
+    share: float = 1.0,
+    class_weights: Float[Tensor, " K"] | None = None,
+    label_smoothing: float = 0.0,
+) -> list[Scalar] | None:
+    """Cross-entropy of every level, one number each; `None` without a labelled clip.
+
+    With mixup the clip's own emotion counts `share` and its partner's the rest.
+    """
+    known = emotion >= 0
+    if not known.any():
+        return None
+
+    def error(level: Tensor, target: Tensor) -> Tensor:
+        return F.cross_entropy(level[known], target[known], weight=class_weights, label_smoothing=label_smoothing)
+
+    if partner is None:
+        return [error(level, emotion) for level in logits]
+    return [share * error(level, emotion) + (1 - share) * error(level, partner) for level in logits]
+
+
+def reconstruction(rebuilt: Pyramid, target: Float[Tensor, "B T D"], mask: Bool[Tensor, "B T"]) -> Scalar | None:
+    """Rebuild the clean standardised input: squared error over valid steps and D, mean of H, M, L.
+
+    Predicting the mean scores 1, so 1 - loss reads as explained variance.
+    """
+    if not mask.any():
+        return None
+    errors = [
+        (built.features - clean.features)[clean.mask].square().mean()
+        for built, clean in zip(rebuilt, Pyramid.of(target, mask), strict=True)
+    ]
+    return torch.stack(errors).mean()
+
+
+def style_error(
+    logits: Sequence[Float[Tensor, "B S"]],
+    style: Int[Tensor, " B"],
+    present: Bool[Tensor, " B"],
+) -> Scalar | None:
+    """Tell the style of a clip from its style primitives: mean cross-entropy of H, M, L.
+
+    `None` where no clip has a style, or all have the same one.
+    """
+    return _mean_error(logits, style, present & (style >= 0), fewest_labels=2)
+
+
+def style_adversary(
+    logits: Sequence[Float[Tensor, "B S"]],
+    style: Int[Tensor, " B"],
+    emotion: Int[Tensor, " B"],
+    present: Bool[Tensor, " B"],
+) -> Scalar | None:
+    """Tell the style from the emotion primitives and the emotion itself, behind a reversed gradient.
+
+    The adversary knows the emotion, or it would delete emotion wherever the two correlate; clips without an emotion
+    are therefore left out.
+    """
+    return _mean_error(logits, style, present & (style >= 0) & (emotion >= 0), fewest_labels=2)
+
+
+def emotion_adversary(
+    logits: Sequence[Float[Tensor, "B K"]],
+    emotion: Int[Tensor, " B"],
+    present: Bool[Tensor, " B"],
+) -> Scalar | None:
+    """Tell the emotion from the style primitives, behind a reversed gradient."""
+    return _mean_error(logits, emotion, present & (emotion >= 0), fewest_labels=1)
+
+
+def cross_covariance(
+    emotion_pooled: Sequence[Float[Tensor, "B C"]],
+    style_pooled: Sequence[Float[Tensor, "B C"]],
+    present: Bool[Tensor, " B"],
+) -> Scalar | None:
+    """Keep emotion and style primitives uncorrelated: ||E'S / (B - 1)||² / C² of batch-standardised vectors.
+
+    `None` under 8 clips, where the estimate is noise.
+    """
+    n_clips = int(present.sum())
+    if n_clips < FEWEST_CLIPS_FOR_COVARIANCE:
+        return None
+    levels = []
+    for emotion, style in zip(emotion_pooled, style_pooled, strict=True):
+        correlation = _standardised(emotion[present]).T @ _standardised(style[present]) / (n_clips - 1)
+        levels.append(correlation.square().sum() / emotion.shape[1] ** 2)
+    return torch.stack(levels).mean()
+
+
+def alignment(first: Pyramid, second: Pyramid, both: Bool[Tensor, " B"], *, form: Alignment = "steps") -> Scalar | None:
+    """Draw the second stream to the first: KL(p || q) of their softmax over channels; `None` if no clip has both.
+
+    `steps`: every valid step, mean per clip, over clips and over H, M, L. `centre`: the same between batch means.
+    Neither moves the first stream: the second is not disentangled, and pulling E to it would bring style back.
+    `published`: H only, summed over steps, gradient to both.
+    """
+    assert form != "off"
+    levels = list(zip(first, second, strict=True))
+    if form == "published":
+        levels = levels[:1]
+    divergences = [_divergence(p, q, both, form) for p, q in levels]
+    there = [divergence for divergence in divergences if divergence is not None]
+    return torch.stack(there).mean() if there else None
+
+
+def mining(
+    pooled: Sequence[Float[Tensor, "B C"]],
+    logits: Sequence[Float[Tensor, "B K"]],
+    present: Bool[Tensor, " B"],
+    *,
+    form: Mining = "diverse",
+) -> Scalar | None:
+    """Have the three levels of the first stream say different things (`diverse`, `published`), or the same.
+
+    `diverse`: relu(cos) of h with m and with l, each minus its batch mean; needs 2 clips. `published`: 0.5 + cos / 2,
+    least where m = -h. `consistency`: KL(sg(p_H) || p_M) + KL(sg(p_H) || p_L) of the predictions (PTH-Net).
+    """
+    assert form != "off"
+    n_clips = int(present.sum())
+    if n_clips < (2 if form == "diverse" else 1):
+        return None
+    if form == "consistency":
+        high, middle, low = (level[present].log_softmax(1) for level in logits)
+        return _kl(high.detach(), middle).mean() + _kl(high.detach(), low).mean()
+    high, middle, low = (level[present] for level in pooled)
+    if form == "published":
+        cosines = torch.stack([F.cosine_similarity(high, other) for other in (middle, low)])
+        return (0.5 + cosines / 2).mean()
+    high, middle, low = (level - level.mean(0) for level in (high, middle, low))
+    return torch.stack([F.cosine_similarity(high, other).relu() for other in (middle, low)]).mean()
+
+
+def _mean_error(logits: Sequence[Tensor], label: Tensor, known: Tensor, *, fewest_labels: int) -> Tensor | None:
+    if len(label[known].unique()) < fewest_labels:
+        return None
+    return torch.stack([F.cross_entropy(level[known], label[known]) for level in logits]).mean()
+
+
+def _standardised(x: Tensor) -> Tensor:
+    return (x - x.mean(0)) / x.std(0).clamp(min=DEVIATION_FLOOR)
+
+
+def _kl(log_p: Tensor, log_q: Tensor) -> Tensor:
+    return (log_p.exp() * (log_p - log_q)).sum(-1)
+
+
+def _divergence(first: Level, second: Level, both: Tensor, form: Alignment) -> Tensor | None:
+    valid = first.mask & second.mask & both[:, None]  # [B, T]
+    if not valid.any():
+        return None
+    p, q = first.features, second.features
+    if form == "centre":
+        clips = valid.sum(0)[:, None]  # [T, 1]
+        p, q = ((x * valid[..., None]).sum(0) / clips.clamp(min=1) for x in (p, q))
+        return _kl(p.detach().log_softmax(-1), q.log_softmax(-1))[valid.any(0)].mean()
+    if form == "steps":
+        p = p.detach()
+    summed = torch.where(valid, _kl(p.log_softmax(-1), q.log_softmax(-1)), 0.0).sum(1)  # [B]
+    steps, clips = valid.sum(1), valid.any(1)
+    per_clip = summed if form == "published" else summed / steps.clamp(min=1)
+    return per_clip[clips].mean()
