@@ -1,0 +1,329 @@
+"""Frozen video features: one vector per window of 16 frames from VideoMAE V2 (Wang et al., CVPR 2023).
+
+The network is `transformers.VideoMAEModel`; what lives here is the way from the published files to it. Official files
+keep one `qkv` matrix without bias beside `q_bias` and `v_bias`; they wrap the tensors in `model` or `module`, and
+prefix them with `backbone.`, `encoder.` or, in the hub's exports, `model.`. The architecture is read off the tensors,
+loading is strict, and a layer norm of 1e-6 is used throughout, as the official code does.
+
+Pixels as in the official extraction: RGB / 255, bilinear stretch to the input size, no mean or deviation unless
+`normalise="imagenet"`.
+
+Axes: B clips or N windows, H and W pixels, D width of the features.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32, UInt8
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from cimeu.encoders.base import Window
+from cimeu.encoders.weights import find_weights, sha256_of, verify
+from cimeu.errors import CheckpointError, RecipeError
+
+FRAMES = 16
+TUBELET = 2
+LAYER_NORM_EPS = 1e-6
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class VideoMAESize:
+    """Numbers that fix the architecture."""
+
+    width: int
+    depth: int
+    heads: int
+    feed_forward: int
+    patch: int
+
+
+SIZES: dict[str, VideoMAESize] = {
+    "small": VideoMAESize(384, 12, 6, 1536, 16),
+    "base": VideoMAESize(768, 12, 12, 3072, 16),
+    "large": VideoMAESize(1024, 24, 16, 4096, 16),
+    "huge": VideoMAESize(1280, 32, 16, 5120, 16),
+    "giant": VideoMAESize(1408, 40, 16, 6144, 14),
+}
+"""The published sizes (docs/MODEL_ZOO.md and modeling_finetune of the official repository)."""
+
+_WRAPPERS = ("module", "model")
+_PREFIXES = ("module.", "model.", "backbone.", "encoder.")
+_BESIDE_THE_ENCODER = ("head.", "decoder.", "encoder_to_decoder.", "mask_token")
+_RENAMED = {
+    "patch_embed.proj": "embeddings.patch_embeddings.projection",
+    "norm1": "layernorm_before",
+    "norm2": "layernorm_after",
+    "attn.proj": "attention.output.dense",
+    "attn.q_bias": "attention.attention.query.bias",
+    "attn.v_bias": "attention.attention.value.bias",
+    "mlp.fc1": "intermediate.dense",
+    "mlp.fc2": "output.dense",
+}
+
+
+class VideoMAEV2(nn.Module):
+    """A frozen VideoMAE V2: sixteen frames to tokens, and to one vector."""
+
+    def __init__(self, size: VideoMAESize, image_size: int, *, fc_norm: bool, token_norm: bool) -> None:
+        super().__init__()
+        from transformers import VideoMAEConfig, VideoMAEModel
+
+        self.size = size
+        self.image_size = image_size
+        self.tokens_of = VideoMAEModel(
+            VideoMAEConfig(
+                image_size=image_size,
+                patch_size=size.patch,
+                num_frames=FRAMES,
+                tubelet_size=TUBELET,
+                hidden_size=size.width,
+                num_hidden_layers=size.depth,
+                num_attention_heads=size.heads,
+                intermediate_size=size.feed_forward,
+                layer_norm_eps=LAYER_NORM_EPS,
+                use_mean_pooling=not token_norm,
+            )
+        )
+        self.fc_norm = nn.LayerNorm(size.width, eps=LAYER_NORM_EPS) if fc_norm else nn.Identity()
+
+    def tokens(self, clip: Float[Tensor, "B 3 16 H W"]) -> Float[Tensor, "B N D"]:
+        """Tokens of the last block, time-major, before pooling; pixels in 0..1."""
+        return self.tokens_of(clip.transpose(1, 2)).last_hidden_state
+
+    def forward(self, clip: Float[Tensor, "B 3 16 H W"]) -> Float[Tensor, "B D"]:
+        """Features of a clip: `fc_norm` of the mean over tokens; pixels in 0..1."""
+        return self.fc_norm(self.tokens(clip).mean(1))
+
+
+def load_videomae_v2(
+    path: Path | str, *, heads: int | None = None, image_size: int = 224, size: VideoMAESize | None = None
+) -> VideoMAEV2:
+    """Load a published VideoMAE V2 file as a frozen module in evaluation mode.
+
+    Args:
+        path: an official `.pth` (fine-tuned, distilled or pre-trained) or a hub export (`.safetensors`).
+        heads: attention heads; needed only where the width is not a published one.
+        image_size: side of the input, pixels.
+        size: the architecture the file must have; None: read off its tensors.
+
+    Returns:
+        A module: float `[B, 3, 16, H, W]` in 0..1 to `[B, D]`. A file without `fc_norm` gives the mean of the tokens,
+        after the encoder's own `norm` where the file has one (pre-training does).
+
+    Raises:
+        CheckpointError: the file is no plain set of tensors, no VideoMAE V2, lacks or adds a tensor, or has another
+            size; the message names the first tensor that differs.
+    """
+    path = Path(path)
+    tensors = _encoder_tensors(_read(path))
+    found = _size_of(tensors, path, heads)
+    _check_shapes(tensors, size or found, path)
+    fc_norm, token_norm = "fc_norm.weight" in tensors, "norm.weight" in tensors
+    with torch.device("meta"):
+        module = VideoMAEV2(size or found, image_size, fc_norm=fc_norm, token_norm=token_norm)
+    module.load_state_dict(_renamed(tensors), strict=True, assign=True)
+    return module.requires_grad_(False).eval()
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    if not path.is_file():
+        raise CheckpointError(f"no file `{path}`\n\nhint: give the path of a VideoMAE V2 `.pth` or `.safetensors` file")
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            content = load_file(path)
+        else:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise CheckpointError(
+            f"`{path}` cannot be read as a plain set of tensors: {str(error).splitlines()[0]}"
+            f"\n\nhint: fetch the file again; files that need code to be read are refused on purpose"
+        ) from error
+    for wrapper in _WRAPPERS:
+        if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
+            content = content[wrapper]
+    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
+        raise CheckpointError(f"`{path}` is not a set of named tensors\n\nhint: give an official VideoMAE V2 file")
+    return content
+
+
+def _encoder_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Official names without wrapping prefixes, without heads and decoder, in single precision."""
+    encoder = {}
+    for name, tensor in tensors.items():
+        while name.startswith(_PREFIXES):
+            name = name.split(".", 1)[1]
+        if not name.startswith(_BESIDE_THE_ENCODER):
+            encoder[name] = tensor.float()
+    return encoder
+
+
+def _size_of(tensors: Mapping[str, Tensor], path: Path, heads: int | None) -> VideoMAESize:
+    needed = ("patch_embed.proj.weight", "blocks.0.attn.qkv.weight", "blocks.0.mlp.fc1.weight")
+    for name in needed:
+        if name not in tensors:
+            raise CheckpointError(f"`{path}` has no tensor `{name}`\n\nhint: give an official VideoMAE V2 file")
+    width, patch = tensors[needed[0]].shape[0], tensors[needed[0]].shape[-1]
+    depth = 1 + max(int(name.split(".")[1]) for name in tensors if name.startswith("blocks."))
+    heads = heads or next((size.heads for size in SIZES.values() if size.width == width), None)
+    if heads is None or width % heads:
+        raise CheckpointError(
+            f"`{path}` is {width} wide, which fits {'no published size' if heads is None else f'no {heads} heads'}"
+            f"\n\nhint: pass heads=..., a divisor of {width}"
+        )
+    return VideoMAESize(width, depth, heads, tensors[needed[2]].shape[0], patch)
+
+
+def _expected_shapes(size: VideoMAESize) -> dict[str, tuple[int, ...]]:
+    width, hidden = size.width, size.feed_forward
+    shapes: dict[str, tuple[int, ...]] = {
+        "patch_embed.proj.weight": (width, 3, TUBELET, size.patch, size.patch),
+        "patch_embed.proj.bias": (width,),
+    }
+    block: dict[str, tuple[int, ...]] = {
+        "norm1.weight": (width,),
+        "norm1.bias": (width,),
+        "attn.q_bias": (width,),
+        "attn.v_bias": (width,),
+        "attn.qkv.weight": (3 * width, width),
+        "attn.proj.weight": (width, width),
+        "attn.proj.bias": (width,),
+        "norm2.weight": (width,),
+        "norm2.bias": (width,),
+        "mlp.fc1.weight": (hidden, width),
+        "mlp.fc1.bias": (hidden,),
+        "mlp.fc2.weight": (width, hidden),
+        "mlp.fc2.bias": (width,),
+    }
+    return shapes | {f"blocks.{i}.{name}": shape for i in range(size.depth) for name, shape in block.items()}
+
+
+def _check_shapes(tensors: Mapping[str, Tensor], size: VideoMAESize, path: Path) -> None:
+    expected = _expected_shapes(size)
+    for norm in ("norm", "fc_norm"):
+        if f"{norm}.weight" in tensors:
+            expected |= {f"{norm}.weight": (size.width,), f"{norm}.bias": (size.width,)}
+    for name, shape in expected.items():
+        found = tuple(tensors[name].shape) if name in tensors else None
+        if found != shape:
+            raise CheckpointError(
+                f"`{path}` does not fit: tensor `{name}` is {_shape(found)} in the file, {_shape(shape)} in the model"
+                f"\n\nhint: take the file of this size, or the size of this file"
+            )
+    for name in tensors:
+        if name not in expected:
+            raise CheckpointError(
+                f"`{path}` does not fit: tensor `{name}` has no place in the model"
+                f"\n\nhint: give an unmodified VideoMAE V2 file"
+            )
+
+
+def _shape(shape: tuple[int, ...] | None) -> str:
+    return "absent" if shape is None else " x ".join(map(str, shape))
+
+
+def _renamed(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Official names to those of `VideoMAEV2`; the joint `qkv` is split in three."""
+    renamed: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        if name.startswith("fc_norm."):
+            renamed[name] = tensor
+        elif name.startswith("norm."):
+            renamed["tokens_of.layernorm." + name.removeprefix("norm.")] = tensor
+        elif name.endswith("attn.qkv.weight"):
+            block = name.split(".")[1]
+            for part, weight in zip(("query", "key", "value"), tensor.chunk(3), strict=True):
+                renamed[f"tokens_of.encoder.layer.{block}.attention.attention.{part}.weight"] = weight.contiguous()
+        else:
+            for official, ours in _RENAMED.items():
+                name = name.replace(official, ours)
+            renamed["tokens_of." + name.replace("blocks.", "encoder.layer.")] = tensor
+    return renamed
+
+
+class VideoMAEEncoder:
+    """VideoMAE V2 as an encoder of 16-frame windows every 4 frames.
+
+    Needs weights: `weights` is a file, or None for the weights folder (`cimeu.encoders.weights`). They are read when
+    the first window is encoded; their checksum is part of the preprocessing, hence of every stored feature.
+
+    Raises:
+        WeightsMissing: no file where one is looked for.
+        CheckpointError: the file is not the published one (where its checksum is known), or has another size.
+        RecipeError: an unknown size, source or normalisation.
+    """
+
+    version = "1"
+    window = Window(FRAMES, 4)
+    kind: Literal["steps"] = "steps"
+    optional: tuple[int, ...] = ()
+
+    def __init__(
+        self,
+        size: str = "giant",
+        *,
+        source: Literal["face", "frame"] = "face",
+        normalise: Literal["none", "imagenet"] = "none",
+        weights: Path | str | None = None,
+        side: int = 224,
+        rate_hz: float = 25.0,
+        batch_size: int = 4,
+    ) -> None:
+        for setting, value, known in (
+            ("size", size, tuple(SIZES)),
+            ("source", source, ("face", "frame")),
+            ("normalise", normalise, ("none", "imagenet")),
+        ):
+            if value not in known:
+                raise RecipeError(f"{setting} `{value}` of VideoMAE V2 is unknown\n\nhint: one of {', '.join(known)}")
+        self.name = f"videomae-v2-{size}"
+        self.width = SIZES[size].width
+        self.source: Literal["face", "frame"] = source
+        self._size, self._batch_size = SIZES[size], batch_size
+        self._path = find_weights(self.name, weights)
+        if weights is None:
+            verify(self.name, self._path)
+        self.preprocessing: Mapping[str, object] = {
+            "side": side,
+            "rate_hz": rate_hz,
+            "pixels": "RGB / 255, bilinear stretch to 224 x 224",
+            "normalise": normalise,
+            "weights": self._path.name,
+            "weights_sha256": sha256_of(self._path),
+        }
+
+    @cached_property
+    def module(self) -> VideoMAEV2:
+        """The frozen network, read once."""
+        return load_videomae_v2(self._path, size=self._size)
+
+    def prepare(self, source: UInt8[np.ndarray, "F S S 3"]) -> UInt8[np.ndarray, "F S S 3"]:
+        """Crops as they are: the stretch costs nothing beside the network, and bytes are small to keep."""
+        return source
+
+    @torch.inference_mode()
+    def __call__(self, windows: UInt8[np.ndarray, "N 16 S S 3"]) -> Float32[np.ndarray, "N D"]:
+        """One vector per window."""
+        parts = [
+            self.module(self.pixels(windows[start : start + self._batch_size]))
+            for start in range(0, len(windows), self._batch_size)
+        ]
+        return torch.cat(parts).numpy() if parts else np.zeros((0, self.width), np.float32)
+
+    def pixels(self, windows: UInt8[np.ndarray, "N 16 S S 3"]) -> Float[Tensor, "N 3 16 224 224"]:
+        """Frames as the network wants them: 0..1, stretched, channels first, normalised if asked for."""
+        frames = torch.from_numpy(np.ascontiguousarray(windows)).flatten(0, 1).permute(0, 3, 1, 2).float() / 255
+        stretched = F.interpolate(frames, size=(224, 224), mode="bilinear", align_corners=False)
+        if self.preprocessing["normalise"] == "imagenet":
+            mean, deviation = (torch.tensor(c).view(3, 1, 1) for c in (IMAGENET_MEAN, IMAGENET_DEVIATION))
+            stretched = (stretched - mean) / deviation
+        return stretched.unflatten(0, windows.shape[:2]).transpose(1, 2)

@@ -1,0 +1,145 @@
+"""Where the weights of frozen encoders come from, and where they are looked for.
+
+No weights travel with this package and none are fetched behind the user's back: being offline is the normal state. A
+file is taken from an explicit path, else from the folder `$CIMEU_WEIGHTS`, else from `~/.cache/cimeu/weights`; when it
+is nowhere, the error says which page to fetch it from and where to put it.
+
+Sources: the model zoo of https://github.com/OpenGVLab/VideoMAEv2 (docs/MODEL_ZOO.md) and the file pages of the hub,
+which state size and SHA-256. What a page does not state is None here: unknown, never guessed.
+"""
+
+import hashlib
+import os
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from cimeu.errors import CheckpointError, WeightsMissing
+
+_NON_COMMERCIAL = "CC BY-NC 4.0 (not for products)"
+_FILES_PAGE = "https://huggingface.co/OpenGVLab/VideoMAE2/blob/main"
+
+
+@dataclass(frozen=True)
+class Weights:
+    """One file of pretrained weights."""
+
+    file: str
+    """Path below the weights folder."""
+    page: str
+    """Page that offers the file and states its terms."""
+    licence: str
+    size: str | None = None
+    """Size as the page states it; None: unknown."""
+    sha256: str | None = None
+    """Checksum as the page states it; None: unknown."""
+
+
+WEIGHTS: dict[str, Weights] = {
+    "videomae-v2-small": Weights(
+        "vit_s_k710_dl_from_giant.pth", f"{_FILES_PAGE}/distill/vit_s_k710_dl_from_giant.pth", _NON_COMMERCIAL
+    ),
+    "videomae-v2-base": Weights(
+        "vit_b_k710_dl_from_giant.pth", f"{_FILES_PAGE}/distill/vit_b_k710_dl_from_giant.pth", _NON_COMMERCIAL
+    ),
+    "videomae-v2-large": Weights(
+        "VideoMAEv2-Large/model.safetensors",
+        "https://huggingface.co/OpenGVLab/VideoMAEv2-Large",
+        _NON_COMMERCIAL,
+        "1.22 GB",
+        "c27064402bfec2c7495e2226a5e0d8f46374b4df4b03026af1e10a57e11b2996",
+    ),
+    "videomae-v2-huge": Weights(
+        "VideoMAEv2-Huge/model.safetensors",
+        "https://huggingface.co/OpenGVLab/VideoMAEv2-Huge",
+        _NON_COMMERCIAL,
+        "2.53 GB",
+        "6a05040256a2043d05551dd3d036a1c1139edfcfb600454a338bf4b92ca70338",
+    ),
+    "videomae-v2-giant": Weights(
+        "vit_g_hybrid_pt_1200e_k710_ft.pth",
+        f"{_FILES_PAGE}/mae-g/vit_g_hybrid_pt_1200e_k710_ft.pth",
+        _NON_COMMERCIAL,
+        "2.03 GB",
+        "4c1b3fb76612bd5b767b82578833189c3fc83d351a9a25f0dcb2d9e2776ed8b3",
+    ),
+    "ast": Weights(
+        "ast-finetuned-audioset-10-10-0.4593/model.safetensors",
+        "https://huggingface.co/MIT/ast-finetuned-audioset-10-10-0.4593",
+        "BSD-3-Clause",
+        "346 MB",
+    ),
+}
+"""Known weights by encoder name. The VideoMAE V2 files are stated as CC BY-NC 4.0 on the authors' export pages."""
+
+
+def weights_folder() -> Path:
+    """Folder that holds weights: `$CIMEU_WEIGHTS`, else `~/.cache/cimeu/weights`."""
+    return Path(os.environ.get("CIMEU_WEIGHTS") or Path.home() / ".cache" / "cimeu" / "weights").expanduser()
+
+
+def find_weights(name: str, path: Path | str | None = None) -> Path:
+    """Path of the weights of an encoder.
+
+    Args:
+        name: a key of `WEIGHTS`.
+        path: an explicit file, which wins over the weights folder.
+
+    Raises:
+        WeightsMissing: the explicit file does not exist, or the known file is not in the weights folder.
+    """
+    if path is not None:
+        explicit = Path(path).expanduser()
+        if not explicit.is_file():
+            raise WeightsMissing(f"no file `{explicit}` with weights of `{name}`\n\nhint: {_how_to_get(name)}")
+        return explicit
+    if name not in WEIGHTS:
+        raise WeightsMissing(f"no weights are known for `{name}`\n\nhint: known are {', '.join(WEIGHTS)}; or give a path")
+    found = weights_folder() / WEIGHTS[name].file
+    if not found.is_file():
+        raise WeightsMissing(f"weights of `{name}` are not at `{found}`\n\nhint: {_how_to_get(name)}")
+    return found
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file, 64 hex digits; read once while the file stays the same."""
+    state = path.stat()
+    return _sha256(path, state.st_size, state.st_mtime_ns)
+
+
+@cache
+def _sha256(path: Path, size: int, changed_ns: int) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def verify(name: str, path: Path) -> bool | None:
+    """Compare a file with the checksum its page states.
+
+    Returns:
+        True if it is that file, None if no checksum is known.
+
+    Raises:
+        CheckpointError: the checksum differs, as after an interrupted download.
+    """
+    expected = WEIGHTS[name].sha256 if name in WEIGHTS else None
+    if expected is None:
+        return None
+    actual = sha256_of(path)
+    if actual != expected:
+        raise CheckpointError(
+            f"`{path}` is not the published file of `{name}`: sha256 {actual}, published {expected}"
+            f"\n\nhint: fetch it again from {WEIGHTS[name].page}, or give your own file as an explicit path"
+        )
+    return True
+
+
+def _how_to_get(name: str) -> str:
+    if name not in WEIGHTS:
+        return "give the path of an existing file"
+    weights = WEIGHTS[name]
+    return (
+        f"fetch {Path(weights.file).name} ({weights.size or 'size unknown'}, sha256 {weights.sha256 or 'unknown'}, "
+        f"licence {weights.licence}) from {weights.page} and save it as {weights_folder() / weights.file}, "
+        f"or set CIMEU_WEIGHTS to the folder that holds it"
+    )
