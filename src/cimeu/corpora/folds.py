@@ -11,13 +11,12 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Int
 
 from cimeu.corpora.manifest import Manifest
 from cimeu.errors import EmptyClass, FoldLeak, ManifestError
 
 Protocol = Literal["leave-one-group-out", "within-group", "speaker-independent", "official"]
-Rows: TypeAlias = Int[np.ndarray, " N"]
+Rows: TypeAlias = np.ndarray  # whole numbers: places in the table
 SHUFFLES = 8
 SPEAKERS_UNKNOWN = "speakers unknown"
 
@@ -242,7 +241,7 @@ def _spread(strata: Rows, people: Rows, rows: Rows, n_parts: int, seed: int) -> 
         strata_of_rows = np.zeros_like(strata_of_rows)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The least populated class", category=UserWarning)
-        return [rows[part] for _, part in splitter.split(rows, strata_of_rows, people[rows])]
+        return [rows[part] for _, part in splitter.split(rows, strata_of_rows, None if alone else people[rows])]
 
 
 def _fold(name: str, table: pd.DataFrame, train: Rows, validation: Rows, test: Rows) -> Fold:

@@ -4,6 +4,7 @@ A CSV needs only `path,emotion`; extra columns are kept. Unknown cells are empty
 keeps its row, with the reason in `problem`, because a published test set does not shrink.
 """
 
+import csv
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -129,24 +130,28 @@ def read_manifest(path: Path, *, root: Path | None = None) -> Manifest:
     if not path.is_file():
         raise ManifestError(f"no manifest at `{path}`\n\nhint: `cimeu prepare` writes one from a folder of clips")
     try:
-        with path.open(encoding="utf-8-sig") as lines:
-            header = lines.readline()
-        separator = max(_SEPARATORS, key=header.count)
-        table = pd.read_csv(
-            path, sep=separator, dtype=str, keep_default_na=False, encoding="utf-8-sig", skipinitialspace=True
-        )
-    except UnicodeDecodeError as error:
+        with path.open(encoding="utf-8-sig", newline="") as lines:
+            separator = max(_SEPARATORS, key=lines.readline().count)
+            lines.seek(0)
+            reader = csv.reader(lines, delimiter=separator, skipinitialspace=True)
+            rows = [(reader.line_num, cells) for cells in reader if cells]
+    except (UnicodeDecodeError, csv.Error) as error:
         raise ManifestError(
-            f"`{path}` is not UTF-8 (byte {error.start})\n\nhint: save it as CSV UTF-8 in your table program"
+            f"`{path}` is not a table in UTF-8 ({error})\n\nhint: save it as CSV UTF-8 in your table program"
         ) from error
-    except pd.errors.EmptyDataError as error:
-        raise ManifestError(
-            f"`{path}` is empty\n\nhint: the first line names the columns, at least `path,emotion`"
-        ) from error
-    except pd.errors.ParserError as error:
-        raise ManifestError(
-            f"`{path}` is not a table: {error}\n\nhint: quote cells that hold the separator `{separator}`"
-        ) from error
+    if not rows:
+        raise ManifestError(f"`{path}` is empty\n\nhint: the first line names the columns, at least `path,emotion`")
+    (_, header), *body = rows
+    for number, cells in body:
+        if len(cells) != len(header):
+            raise ManifestError(
+                f"line {number} of `{path}` has {len(cells)} cells, the first line {len(header)}\n\n"
+                f"hint: quote cells that hold the separator `{separator}`"
+            )
+    if len(set(header)) < len(header):
+        twice = next(column for column in header if header.count(column) > 1)
+        raise ManifestError(f"column `{twice}` of `{path}` is there twice\n\nhint: remove or rename one")
+    table = pd.DataFrame([cells for _, cells in body], columns=header, dtype=str)
     return build_manifest(table, root or path.parent)
 
 

@@ -1,0 +1,210 @@
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from cimeu.corpora.csv import from_csv
+from cimeu.corpora.folder import from_folder
+from cimeu.corpora.manifest import COLUMNS, Manifest, build_manifest, check_labels, read_manifest, write_manifest
+from cimeu.corpora.registry import CORPORA
+from cimeu.errors import DuplicateClip, EmptyClass, ManifestError, UnknownLabel
+from cimeu.labels import SPACES
+
+
+def touch(root: Path, *paths: str) -> None:
+    for path in paths:
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_bytes(b"x")
+
+
+def written(root: Path, text: str, *, encoding: str = "utf-8") -> Path:
+    path = root / "manifest.csv"
+    path.write_text(text, encoding=encoding)
+    return path
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Manifest:
+    touch(tmp_path, "a/1.mp4", "b/1.mp4", "b/1.wav")
+    return read_manifest(
+        written(
+            tmp_path,
+            "path,emotion,speaker,audio_path,start_s,end_s,take\n"
+            "a/1.mp4,Angry,s1,,,,01\nb/1.mp4,joy,s2,b/1.wav,0,1.5,02\nb/1.mp4,sad,,,1.5,,03\nc/1.mp4,neutral,NA,,,,\n",
+        )
+    )
+
+
+def test_path_and_emotion_are_enough(tmp_path: Path) -> None:
+    manifest = read_manifest(written(tmp_path, "path,emotion\na.mp4,anger\n"))
+    assert tuple(manifest.table.columns) == COLUMNS
+
+
+def test_a_clip_is_named_after_its_whole_path(small: Manifest) -> None:
+    assert list(small.table["clip_id"]) == ["a/1", "b/1@0-1.5", "b/1@1.5-", "c/1"]
+
+
+def test_emotions_get_their_canonical_names(small: Manifest) -> None:
+    assert list(small.table["emotion"]) == ["anger", "happiness", "sadness", "neutral"]
+
+
+def test_extra_columns_and_their_leading_zeros_are_kept(small: Manifest) -> None:
+    assert list(small.table["take"]) == ["01", "02", "03", ""]
+
+
+def test_a_speaker_called_na_is_not_unknown(small: Manifest) -> None:
+    assert list(small.table["speaker"]) == ["s1", "s2", "", "NA"]
+
+
+def test_a_missing_file_keeps_its_row_with_the_reason(small: Manifest) -> None:
+    assert [clip.problem for clip in small.clips()] == ["", "", "", "missing file"]
+
+
+def test_a_file_that_came_back_is_no_problem(small: Manifest) -> None:
+    touch(small.root, "c/1.mp4")
+    assert set(build_manifest(small.table, small.root).table["problem"]) == {""}
+
+
+def test_clips_have_absolute_paths_and_open_ends(small: Manifest) -> None:
+    first, second, *_ = small.clips()
+    assert first.path == small.root / "a/1.mp4"
+    assert (first.start_s, first.end_s, first.audio_path) == (0.0, None, None)
+    assert (second.start_s, second.end_s, second.audio_path) == (0.0, 1.5, small.root / "b/1.wav")
+
+
+def test_a_written_manifest_reads_the_same(small: Manifest, tmp_path: Path) -> None:
+    write_manifest(small, tmp_path / "again.csv")
+    again = read_manifest(tmp_path / "again.csv")
+    pd.testing.assert_frame_equal(again.table, small.table)
+    assert again.root == small.root
+
+
+def test_a_manifest_written_elsewhere_finds_the_same_clips(small: Manifest, tmp_path: Path) -> None:
+    write_manifest(small, tmp_path / "deep" / "er" / "m.csv")
+    assert read_manifest(tmp_path / "deep" / "er" / "m.csv").clips() == small.clips()
+
+
+def test_a_folder_moves_together_with_its_manifest(small: Manifest, tmp_path: Path) -> None:
+    write_manifest(small, tmp_path / "m.csv")
+    assert pd.read_csv(tmp_path / "m.csv")["path"][0] == "a/1.mp4"
+
+
+def test_selection_keeps_the_order_asked_for(small: Manifest) -> None:
+    assert list(small.select(["c/1", "a/1"]).table["clip_id"]) == ["c/1", "a/1"]
+
+
+def test_selecting_an_absent_clip_names_it(small: Manifest) -> None:
+    with pytest.raises(ManifestError, match="clip `z/9` is not in the manifest"):
+        small.select(["a/1", "z/9"])
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_tables_of_any_program_are_read(tmp_path: Path, separator: str) -> None:
+    path = written(tmp_path, f"path{separator}emotion\na.mp4{separator}anger\n", encoding="utf-8-sig")
+    assert read_manifest(path).table["clip_id"][0] == "a"
+
+
+def test_paths_can_be_relative_to_another_root(tmp_path: Path) -> None:
+    touch(tmp_path / "media", "a.mp4")
+    assert (
+        read_manifest(written(tmp_path, "path,emotion\na.mp4,anger\n"), root=tmp_path / "media").clips()[0].problem
+        == ""
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "message"),
+    [
+        ("file,emotion\na,anger\n", ManifestError, "without a column `path`, found: file, emotion"),
+        ("path\na\n", ManifestError, "without a column `emotion`, found: path"),
+        ("path,emotion\n", ManifestError, "without a single clip"),
+        ("", ManifestError, "manifest.csv` is empty"),
+        ("path,emotion\na.mp4,\n", UnknownLabel, "clip `a.mp4` has no emotion"),
+        ("path,emotion\na.mp4,anger\n ,anger\n", ManifestError, "line 3 of the manifest has no path"),
+        ("path,emotion\na.mp4,anger\nx/../a.mp4,anger\n", DuplicateClip, "clip `a` is listed twice"),
+        ("path,emotion\na.mp4,anger\na.wav,anger\n", DuplicateClip, "clip `a` is listed twice"),
+        ("path,emotion,end_s\na.mp4,anger,soon\n", ManifestError, "`end_s` holds `soon`"),
+        ("path,emotion,start_s,end_s\na.mp4,anger,2,1\n", ManifestError, "clip `a.mp4` runs from 2.0 s to 1.0 s"),
+        ("path,emotion\na.mp4,anger,x,y\nb,c\n", ManifestError, "line 2 of .* has 4 cells, the first line 2"),
+        ("path,emotion,path\na.mp4,anger,b.mp4\n", ManifestError, "column `path` of .* is there twice"),
+    ],
+)
+def test_a_manifest_that_contradicts_itself_is_refused(
+    tmp_path: Path, text: str, error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        read_manifest(written(tmp_path, text))
+
+
+def test_an_absent_manifest_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ManifestError, match=r"no manifest at `.*nowhere\.csv`"):
+        read_manifest(tmp_path / "nowhere.csv")
+
+
+def test_an_encoding_that_is_not_utf8_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ManifestError, match="is not a table in UTF-8"):
+        read_manifest(written(tmp_path, "path,emotion\né.mp4,anger\n", encoding="latin-1"))
+
+
+def test_an_emotion_outside_the_label_space_is_answered_with_a_guess(tmp_path: Path) -> None:
+    manifest = read_manifest(written(tmp_path, "path,emotion\na.mp4,hapiness\n"))
+    with pytest.raises(UnknownLabel, match=r"`hapiness` of clip `a` .*\n\nhint: did you mean `happiness`"):
+        check_labels(manifest, SPACES["four"])
+
+
+def test_an_emotion_whose_only_clip_is_unusable_is_an_empty_class(small: Manifest) -> None:
+    with pytest.raises(EmptyClass, match="no usable clip of `neutral` among 4 clips"):
+        check_labels(small, SPACES["four"])
+
+
+def test_a_csv_without_a_corpus_is_named_after_its_folder(tmp_path: Path) -> None:
+    path = written(tmp_path, "path,emotion,corpus\na.mp4,anger,\nb.mp4,anger,other\n")
+    assert list(from_csv(path, corpus="mine").table["corpus"]) == ["mine", "other"]
+    assert from_csv(path).table["corpus"][0] == tmp_path.name
+
+
+def test_a_folder_per_emotion_is_a_corpus(tmp_path: Path) -> None:
+    touch(
+        tmp_path, "Angry/1.mp4", "Angry/deep/1.MOV", "own/1.flac", "Angry/notes.txt", "Angry/.hidden.mp4", "readme.md"
+    )
+    table = from_folder(tmp_path).table
+    assert list(zip(table["clip_id"], table["emotion"], table["culture"], strict=True)) == [
+        ("Angry/1", "anger", ""),
+        ("Angry/deep/1", "anger", ""),
+        ("own/1", "own", ""),
+    ]
+    assert set(table["corpus"]) == {tmp_path.name}
+
+
+def test_the_upper_of_two_levels_is_the_culture(tmp_path: Path) -> None:
+    touch(tmp_path, "north/happy/1.mp4", "south/happy/1.mp4")
+    table = from_folder(tmp_path, corpus="mine").table
+    assert list(table["culture"]) == ["north", "south"]
+    assert list(table["clip_id"]) == ["north/happy/1", "south/happy/1"]
+
+
+def test_sound_beside_a_video_is_its_sound(tmp_path: Path) -> None:
+    touch(tmp_path, "sad/1.mp4", "sad/1.wav", "sad/2.wav")
+    assert list(from_folder(tmp_path).table["audio_path"]) == ["sad/1.wav", ""]
+
+
+def test_a_folder_without_media_says_what_was_expected(tmp_path: Path) -> None:
+    touch(tmp_path, "anger/1.txt")
+    with pytest.raises(ManifestError, match=r"no video or sound file in .*\n\nhint: expected `<emotion>/<clip>.mp4`"):
+        from_folder(tmp_path)
+
+
+def test_an_absent_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ManifestError, match=r"no folder at `.*nowhere`"):
+        from_folder(tmp_path / "nowhere")
+
+
+def test_folder_and_table_are_registered() -> None:
+    assert {"folder", "csv"} <= set(CORPORA)
+
+
+def test_the_trial_manifest_reads_as_it_is(trial_data: Path) -> None:
+    manifest = read_manifest(trial_data / "speech" / "manifest.csv")
+    assert len(manifest) == 1508
+    assert set(manifest.table["problem"]) == {""}
+    check_labels(manifest, SPACES["four"])
