@@ -1,0 +1,205 @@
+"""Sound as one channel of samples in -1..1, from any file FFmpeg can open.
+
+Channels are mixed down and resampled by FFmpeg. Time 0 is the same as for the pictures of the file: a track that starts
+late is preceded by silence, one that pauses keeps its pause, so that sound and picture stay together.
+
+Source: FFmpeg through PyAV; levels in dBFS (0 = a full-scale square wave).
+Axes: N samples.
+"""
+
+import sys
+from collections.abc import Iterable, Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+from jaxtyping import Float32
+
+from cimeu.errors import MediaError
+from cimeu.media.video import decoded_from, open_media, origin_s, sound_stream
+
+RATE_HZ = 16_000
+"""Every sound is brought to this rate."""
+SILENT_DBFS = -70.0
+"""A clip whose loudest 25 ms stay below this RMS is silent: dither and codec noise of muted tracks lie under it."""
+LEVEL_DBFS = -26.0
+"""RMS level of `at_level`: the active speech level customary in speech processing (ITU-T P.56 measurements)."""
+TRIM_DB = 32.0
+"""Leading and trailing frames this far below the 98th percentile of frame energy are trimmed."""
+FRAME_S = 0.025
+"""Length of the frames whose energy `is_silent` and `trim_silence` look at."""
+PREROLL_S = 0.2
+"""Decoders of compressed sound need a moment before their output is exact."""
+SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 60.0
+"""Gaps in the time stamps between these are filled with silence; shorter ones are rounding, longer ones are broken."""
+
+
+def stream_sound(
+    path: Path, *, block_s: float, rate_hz: int = RATE_HZ, start_s: float = 0.0, end_s: float | None = None
+) -> Iterator[Float32[np.ndarray, " n"]]:
+    """Blocks of `block_s` seconds, the last one shorter; one block is in memory at a time.
+
+    Raises:
+        MediaError: missing, empty or no media; no sound track, or none that can be decoded.
+    """
+    size = max(1, round(block_s * rate_hz))
+    waiting: list[np.ndarray] = []
+    length = 0
+    for part in _samples(path, rate_hz, start_s, end_s):
+        waiting.append(part)
+        length += len(part)
+        if length >= size:
+            joined = np.concatenate(waiting)
+            whole = length - length % size
+            yield from (joined[index : index + size] for index in range(0, whole, size))
+            waiting, length = [joined[whole:]], length - whole
+    if length:
+        yield np.concatenate(waiting)
+
+
+def read_sound(
+    path: Path, *, rate_hz: int = RATE_HZ, start_s: float = 0.0, end_s: float | None = None
+) -> Float32[np.ndarray, " N"]:
+    """All samples from `start_s` to `end_s`, mono, in -1..1.
+
+    Raises:
+        MediaError: missing, empty or no media; no sound track, or none that can be decoded.
+    """
+    return np.concatenate(list(_samples(path, rate_hz, start_s, end_s)))
+
+
+def write_sound(path: Path, samples: Float32[np.ndarray, " N"], *, rate_hz: int = RATE_HZ) -> None:
+    """Write 16-bit WAV or FLAC, as the suffix says.
+
+    Raises:
+        MediaError: another suffix.
+    """
+    path = Path(path)
+    codecs = {".wav": "pcm_s16le", ".flac": "flac"}
+    if path.suffix.lower() not in codecs:
+        raise MediaError(f"sound cannot be written as `{path.name}`\n\nhint: name the file .wav or .flac")
+    whole = np.round(np.clip(samples, -1, 1) * 32767).astype(np.int16)
+    with av.open(str(path.absolute()), "w") as container:
+        stream = container.add_stream(codecs[path.suffix.lower()], rate=rate_hz, layout="mono")
+        assert isinstance(stream, av.AudioStream)
+        for start in range(0, len(whole), rate_hz):
+            frame = av.AudioFrame.from_ndarray(whole[None, start : start + rate_hz], format="s16", layout="mono")
+            frame.sample_rate, frame.pts, frame.time_base = rate_hz, start, Fraction(1, rate_hz)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+
+
+def is_silent(samples: Float32[np.ndarray, " N"], rate_hz: int = RATE_HZ) -> bool:
+    """Digital or practical silence: not even the loudest 25 ms reach `SILENT_DBFS`. No samples are silent too."""
+    return _frame_energies(samples, rate_hz).max(initial=0.0) < 10 ** (SILENT_DBFS / 10)
+
+
+def trim_silence(samples: Float32[np.ndarray, " N"], rate_hz: int) -> tuple[int, int]:
+    """First and last + 1 sample to keep: frames 32 dB below the 98th percentile of frame energy go, at both ends.
+
+    (0, 0) if all is silent. Pauses inside stay.
+    """
+    if is_silent(samples, rate_hz):
+        return 0, 0
+    energies = _frame_energies(samples, rate_hz)
+    loud = np.flatnonzero(energies >= np.percentile(energies, 98) * 10 ** (-TRIM_DB / 10))
+    size = _frame_size(rate_hz)
+    return int(loud[0]) * size, min(len(samples), (int(loud[-1]) + 1) * size)
+
+
+def at_level(samples: Float32[np.ndarray, " N"]) -> Float32[np.ndarray, " N"]:
+    """Samples scaled to an RMS of `LEVEL_DBFS`, or as near as the loudest sample allows without clipping."""
+    rms = float(np.sqrt(np.mean(np.square(samples, dtype=np.float64)))) if len(samples) else 0.0
+    if rms == 0.0:
+        return samples
+    gain = min(10 ** (LEVEL_DBFS / 20) / rms, 1 / float(np.abs(samples).max()))
+    return (samples * gain).astype(np.float32)
+
+
+def _frame_size(rate_hz: int) -> int:
+    return max(1, int(FRAME_S * rate_hz))
+
+
+def _frame_energies(samples: Float32[np.ndarray, " N"], rate_hz: int) -> np.ndarray:
+    """Mean square of each frame, the last one cut short."""
+    if len(samples) == 0:
+        return np.zeros(0)
+    starts = np.arange(0, len(samples), _frame_size(rate_hz))
+    sums = np.add.reduceat(np.square(samples, dtype=np.float64), starts)
+    return sums / np.diff(starts, append=len(samples))
+
+
+def _samples(path: Path, rate_hz: int, start_s: float, end_s: float | None) -> Iterator[Float32[np.ndarray, " n"]]:
+    """Mono samples from `start_s` to `end_s` in pieces of the decoder's size."""
+    with open_media(path) as container:
+        stream = sound_stream(container)
+        if stream is None:
+            raise MediaError(
+                f"`{path}` has no sound track\n\nhint: use it as a silent video, or give the sound separately"
+            )
+        next_due = round(start_s * rate_hz)
+        end = sys.maxsize if end_s is None else round(end_s * rate_hz)
+        heard = False
+        frames = decoded_from(max(0.0, start_s - PREROLL_S), container, stream, path)
+        for position, part in _placed(frames, rate_hz, origin_s(container), start_s):
+            if next_due >= end:
+                break
+            if position > next_due:
+                yield np.zeros(min(position, end) - next_due, np.float32)
+                next_due = min(position, end)
+            part = part[next_due - position : end - position]
+            if len(part):
+                yield part
+                heard = True
+                next_due += len(part)
+        if not heard:
+            raise MediaError(
+                f"`{path}` has no sound that can be decoded after {start_s:g} s\n\n"
+                "hint: check that the file is whole and that the start lies within it"
+            )
+
+
+def _placed(
+    frames: Iterable[av.AudioFrame], rate_hz: int, origin_s: float, start_s: float
+) -> Iterator[tuple[int, Float32[np.ndarray, " n"]]]:
+    """Resampled mono pieces, each with the position of its first sample, counted from time 0.
+
+    A track may change its rate or its channels half-way, and may pause: both start a new resampler.
+    """
+    resampler: av.AudioResampler | None = None
+    source: tuple[str, str, int] | None = None
+    position, due_s = round(start_s * rate_hz), start_s
+    for frame in frames:
+        time_s = due_s if frame.time is None else frame.time - origin_s
+        pause_s = time_s - due_s
+        if source is None or pause_s > SHORTEST_PAUSE_S or source != _layout(frame):
+            if resampler is not None:
+                for part in _mono(resampler, None):
+                    yield position, part
+                    position += len(part)
+            if source is None and pause_s < 0:
+                position = round(time_s * rate_hz)
+            elif SHORTEST_PAUSE_S < pause_s < LONGEST_PAUSE_S:
+                position = max(position, round(time_s * rate_hz))
+            source = _layout(frame)
+            # Integers make FFmpeg keep the mix of several channels within full scale; 32 bits lose nothing.
+            resampler = av.AudioResampler(format="s32", layout="mono", rate=rate_hz)
+        assert resampler is not None
+        for part in _mono(resampler, frame):
+            yield position, part
+            position += len(part)
+        due_s = time_s + frame.samples / frame.sample_rate
+    if resampler is not None:
+        for part in _mono(resampler, None):
+            yield position, part
+            position += len(part)
+
+
+def _layout(frame: av.AudioFrame) -> tuple[str, str, int]:
+    return frame.format.name, frame.layout.name, frame.sample_rate
+
+
+def _mono(resampler: av.AudioResampler, frame: av.AudioFrame | None) -> Iterator[Float32[np.ndarray, " n"]]:
+    for resampled in resampler.resample(frame):
+        yield (resampled.to_ndarray()[0] * 2.0**-31).astype(np.float32)
