@@ -1,8 +1,8 @@
 """An encoder turns the pixels or the sound of one clip into one vector per window.
 
 Work is split in three so that nothing is computed twice: `prepare` sees every frame once, `cut_windows` only looks at
-the prepared frames again, and the encoder maps a batch of windows to vectors. `encode` is the one door to all of it, and
-the only place that knows what playing backward means.
+the prepared frames again, and the encoder maps a batch of windows to vectors. `encode` is the one door to all of it,
+and the only place that knows what playing backward means.
 
 Axes: F frames of a clip, N windows, L frames of a window, D width of the vectors, T' steps of a clip.
 """
@@ -13,7 +13,7 @@ import inspect
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32
@@ -39,12 +39,13 @@ class Window:
     stride: int
 
 
+@runtime_checkable
 class Encoder(Protocol):
     """What every encoder has and does.
 
-    `window` is None where the whole clip is seen at once. In a dimension listed in `optional`, NaN means that the window
-    held nothing to measure. `preprocessing` holds everything that shapes the numbers; a change of it is a change of the
-    fingerprint.
+    `window` is None where the whole clip is seen at once. In a dimension listed in `optional`, NaN means that the
+    window held nothing to measure. `preprocessing` holds everything that shapes the numbers; a change of it is a change
+    of the fingerprint.
     """
 
     @property
@@ -117,7 +118,8 @@ def check_same(found: Mapping[str, object], wanted: Mapping[str, object], where:
     differing = [key for key in sorted(ours | theirs) if ours.get(key) != theirs.get(key)]
     lines = "".join(f"\n  {key}: {ours.get(key, 'absent')} -> {theirs.get(key, 'absent')}" for key in differing)
     raise FingerprintMismatch(
-        f"{where} has fingerprint `{fingerprint_of(found)}`, wanted is `{fingerprint_of(wanted)}`{lines}\n\nhint: {hint}"
+        f"{where} has fingerprint `{fingerprint_of(found)}`, wanted is `{fingerprint_of(wanted)}`{lines}"
+        f"\n\nhint: {hint}"
     )
 
 
