@@ -1,9 +1,9 @@
 """Pitch, voicing and energy of speech, frame by frame.
 
 A voiced sound repeats itself: the lag at which a stretch of it looks most like itself is its period. Likeness is the
-normalised square difference of McLeod and Wyvill, "A smarter way to find pitch" (ICMC 2005), n(lag) = 2 r(lag) / m(lag):
-1 for perfect repetition, about 0 for noise. It reads the same forward and backward. The first peak that comes close to
-the highest is the period (a later one would be an octave too low), refined by a parabola through its neighbours.
+normalised square difference of McLeod and Wyvill, "A smarter way to find pitch" (ICMC 2005): 2 r(lag) / m(lag) is 1 for
+perfect repetition, about 0 for noise, and reads the same forward and backward. The first peak that comes close to the
+highest is the period (a later one would be an octave too low), refined by a parabola through its neighbours.
 
 Frames are those of the filterbank: frame i is centred on the middle of samples 160 i to 160 i + 400 at 16 kHz.
 

@@ -1,8 +1,8 @@
 """Two small views of speech that need no weights, on the same windows of 160 ms every 40 ms.
 
 `spectral` says how the voice is coloured: of each of 128 log-mel bins the mean, the deviation, the slope and the means
-of the first and the second half. `prosody` says how it is pitched: log pitch, voicing and energy, and their slopes. Both
-are for speech corpora without a picture, and for a first run; they are no substitute for a trained encoder.
+of the first and the second half. `prosody` says how it is pitched: log pitch, voicing and energy, and their slopes.
+Both are for speech corpora without a picture, and for a first run; they are no substitute for a trained encoder.
 
 Clips are trimmed of silence and scaled to one level first unless `trim` or `level` is false: the length of silence and
 the level of a recording name the corpus, and sometimes the class.
@@ -54,7 +54,7 @@ class SpeechWindows:
 
 @dataclass(frozen=True)
 class Spectral(SpeechWindows):
-    """Log-mel statistics: D = 640, blocks of 128 in the order mean, deviation, slope per second, first half, second half."""
+    """Log-mel statistics: D = 640, in blocks of 128 mean, deviation, slope per second, first half, second half."""
 
     name: ClassVar[str] = "spectral"
     width: ClassVar[int] = 5 * BINS
