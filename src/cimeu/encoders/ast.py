@@ -1,0 +1,230 @@
+"""The audio spectrogram transformer (AST, Interspeech 2021): a filterbank to one token per patch of 16 x 16.
+
+One module serves twice: inside the network, trained with it, and as the frozen encoder `ast`. The layers are those of
+`transformers.ASTModel` with the LayerNorm epsilon of the original (1e-6); three file layouts are read: the released
+checkpoints (`module.v.*`), the Hugging Face hub's, and an image transformer (DeiT-distilled), whose patch kernel is
+summed over colours. Position embeddings of another length are cut in the middle or stretched, time first.
+
+Axes: B clips, T filterbank frames of 10 ms, F mel bins, N patches (frequency-major: 12 x 25 for 256 frames), D width.
+"""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from cimeu.errors import CheckpointError, WeightsMissing
+
+PATCH = 16
+STRIDE = 10
+BINS = 128
+FRAMES = 256
+EPS = 1e-6
+DEIT_HEAD_WIDTH = 64
+
+_HUB_PREFIX = "audio_spectrogram_transformer."
+_UNUSED = ("classifier.", "mlp_head.", "head.", "head_dist.")
+_OFFICIAL_NAMES = {
+    "dist_token": "embeddings.distillation_token",
+    "cls_token": "embeddings.cls_token",
+    "pos_embed": "embeddings.position_embeddings",
+    "patch_embed.proj": "embeddings.patch_embeddings.projection",
+    "blocks": "layers",
+    "norm1": "layernorm_before",
+    "norm2": "layernorm_after",
+    "attn.proj": "attention.o_proj",
+    "norm": "layernorm",
+}
+_HUB_NAMES = {
+    "encoder.layer": "layers",
+    "attention.attention.query": "attention.q_proj",
+    "attention.attention.key": "attention.k_proj",
+    "attention.attention.value": "attention.v_proj",
+    "attention.output.dense": "attention.o_proj",
+    "intermediate.dense": "mlp.fc1",
+    "output.dense": "mlp.fc2",
+}
+
+
+def grid(frames: int, bins: int) -> tuple[int, int]:
+    """Patches along frequency and time.
+
+    >>> grid(256, 128)
+    (12, 25)
+    """
+    return (bins - PATCH) // STRIDE + 1, (frames - PATCH) // STRIDE + 1
+
+
+class AST(nn.Module):
+    """Filterbank `[B, T, F]` to tokens `[B, 2 + N, D]` after the final norm: class, distillation, then patches."""
+
+    EXTRA_TOKENS = 2
+
+    def __init__(self, *, width: int, layers: int, heads: int, n_frames: int = FRAMES, n_bins: int = BINS) -> None:
+        from transformers import ASTConfig, ASTModel
+
+        super().__init__()
+        self.width, self.n_frames, self.n_bins = width, n_frames, n_bins
+        self.tokens = grid(n_frames, n_bins)[0] * grid(n_frames, n_bins)[1]
+        settings = ASTConfig(
+            hidden_size=width,
+            num_hidden_layers=layers,
+            num_attention_heads=heads,
+            intermediate_size=4 * width,
+            layer_norm_eps=EPS,
+            hidden_dropout_prob=0.0,
+            attention_probs_dropout_prob=0.0,
+            patch_size=PATCH,
+            frequency_stride=STRIDE,
+            time_stride=STRIDE,
+            max_length=n_frames,
+            num_mel_bins=n_bins,
+            attn_implementation="sdpa",
+        )
+        self.transformer = ASTModel(settings)
+        for name in ("cls_token", "distillation_token", "position_embeddings"):
+            nn.init.trunc_normal_(getattr(self.transformer.embeddings, name), std=0.02)
+
+    def forward(self, filterbank: Float[Tensor, "B T F"]) -> Float[Tensor, "B N D"]:
+        assert filterbank.shape[1:] == (self.n_frames, self.n_bins), f"filterbank of shape {list(filterbank.shape)}"
+        return self.transformer(filterbank).last_hidden_state
+
+
+def load_ast(path: Path, *, heads: int | None = None, n_frames: int = FRAMES) -> AST:
+    """Read AST weights.
+
+    Args:
+        path: `.pth` or `.bin` (tensors only), `.safetensors`, or a folder of the hub with one of them.
+        heads: attention heads; None: one per 64 channels, as in every released model.
+        n_frames: filterbank frames the module will receive; positions are adapted.
+
+    Returns:
+        Filterbank `[B, n_frames, 128]` to tokens `[B, 2 + N, D]` after the final norm.
+
+    Raises:
+        WeightsMissing: no such file.
+        CheckpointError: the file cannot be read as tensors, or the first differing tensor.
+    """
+    path = Path(path)
+    tensors = {name: tensor for name, tensor in _named(_read(path), path).items() if not name.startswith(_UNUSED)}
+    kernel, positions = (
+        _tensor(tensors, f"embeddings.{name}", path)
+        for name in ("patch_embeddings.projection.weight", "position_embeddings")
+    )
+    width, depth = (
+        kernel.shape[0],
+        1 + max((int(name.split(".")[1]) for name in tensors if name.startswith("layers.")), default=-1),
+    )
+    if heads is None and width % DEIT_HEAD_WIDTH:
+        raise CheckpointError(
+            f"`{path}` is {width} wide: the number of attention heads cannot be told\n\nhint: pass `heads`"
+        )
+    coloured = kernel.shape[1] == 3
+    tensors["embeddings.patch_embeddings.projection.weight"] = kernel.sum(dim=1, keepdim=True) if coloured else kernel
+    tensors["embeddings.position_embeddings"] = resized(positions, n_frames, path, square=coloured)
+    module = AST(width=width, layers=depth, heads=heads or width // DEIT_HEAD_WIDTH, n_frames=n_frames)
+    _check(tensors, module.transformer.state_dict(), path)
+    module.transformer.load_state_dict(tensors, strict=True)
+    return module
+
+
+def resized(positions: Float[Tensor, "1 P D"], n_frames: int, path: Path, *, square: bool) -> Float[Tensor, "1 Q D"]:
+    """Position embeddings for another grid: time first, then frequency; the middle where shorter, bilinear where longer.
+
+    Raises:
+        CheckpointError: the positions do not form a grid.
+    """
+    extra, patches = positions[:, : AST.EXTRA_TOKENS], positions[:, AST.EXTRA_TOKENS :]
+    rows, columns = grid(n_frames, BINS)
+    old_rows = round(patches.shape[1] ** 0.5) if square else rows
+    if patches.shape[1] == 0 or patches.shape[1] % old_rows:
+        raise CheckpointError(
+            f"`{path}` holds {positions.shape[1]} positions (`position_embeddings`), which form no grid of {old_rows} rows\n\n"
+            "hint: expected is a distilled model (class and distillation token), 128 mel bins, patch 16, stride 10"
+        )
+    image = patches.transpose(1, 2).unflatten(2, (old_rows, -1))  # [1, D, frequency, time]
+    image = _fitted(_fitted(image, 3, columns), 2, rows)
+    return torch.cat((extra, image.flatten(2).transpose(1, 2)), dim=1)
+
+
+def _fitted(image: Tensor, axis: int, length: int) -> Tensor:
+    old = image.shape[axis]
+    if length <= old:
+        return image.narrow(axis, old // 2 - length // 2, length)
+    size = [length if i == axis else image.shape[i] for i in (2, 3)]
+    return F.interpolate(image, size=size, mode="bilinear")
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    if path.is_dir():
+        inside = [path / name for name in ("model.safetensors", "pytorch_model.bin") if (path / name).is_file()]
+        path = inside[0] if inside else path / "model.safetensors"
+    if not path.is_file():
+        raise WeightsMissing(
+            f"no AST weights at `{path}`\n\n"
+            "hint: fetch audioset_10_10_0.4593.pth (github.com/YuanGongND/ast) or model.safetensors of "
+            "MIT/ast-finetuned-audioset-10-10-0.4593 (huggingface.co) and give its path"
+        )
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise CheckpointError(
+            f"`{path}` cannot be read as a plain set of tensors ({type(error).__name__})\n\n"
+            "hint: the file is damaged, or holds code, which is never run; fetch it again from its source"
+        ) from error
+
+
+def _named(content: Mapping[str, Any], path: Path) -> dict[str, Tensor]:
+    """Tensors under the names of the module, from any of the three layouts."""
+    if isinstance(content, Mapping) and isinstance(content.get("model"), Mapping):
+        content = content["model"]
+    if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
+        raise CheckpointError(
+            f"`{path}` is no set of named tensors\n\nhint: give the state dict of an AST or DeiT model"
+        )
+    named: dict[str, Tensor] = {}
+    for key, value in content.items():
+        name = key.removeprefix("module.").removeprefix("v.").removeprefix(_HUB_PREFIX)
+        if ".attn.qkv." in name:
+            prefix, suffix = name.replace("blocks", "layers").split(".attn.qkv.")
+            for letter, part in zip("qkv", value.chunk(3), strict=True):
+                named[f"{prefix}.attention.{letter}_proj.{suffix}"] = part
+            continue
+        names = _OFFICIAL_NAMES if re.match(r"(cls_|dist_|pos_|patch_embed\.|blocks\.|norm\.)", name) else _HUB_NAMES
+        for old, new in names.items():
+            name = re.sub(rf"(^|(?<=\.)){re.escape(old)}(?=\.|$)", new, name)
+        named[name] = value
+    return named
+
+
+def _tensor(tensors: Mapping[str, Tensor], name: str, path: Path) -> Tensor:
+    if name not in tensors:
+        raise CheckpointError(
+            f"`{path}` does not fit an AST: tensor `{name}` is missing\n\n"
+            "hint: expected are the layouts of the AST release, the hub's ASTModel, or DeiT-distilled"
+        )
+    return tensors[name]
+
+
+def _check(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], path: Path) -> None:
+    for name, tensor in expected.items():
+        actual = _tensor(found, name, path)
+        if actual.shape != tensor.shape:
+            raise CheckpointError(
+                f"`{path}` does not fit an AST: tensor `{name}` is {list(actual.shape)}, expected {list(tensor.shape)}\n\n"
+                "hint: patch 16 x 16, one channel (or three colours of DeiT), MLP four times the width"
+            )
+    extra = next((name for name in found if name not in expected), None)
+    if extra is not None:
+        raise CheckpointError(
+            f"`{path}` does not fit an AST: tensor `{extra}` is not part of it\n\nhint: give an AST or DeiT-distilled file"
+        )

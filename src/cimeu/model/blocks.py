@@ -1,0 +1,318 @@
+"""Building blocks that never let padding touch a real step.
+
+The temporal block is the public one of PTH-Net (IEEE TIP 2024), which follows TriDet: local convolutions gated by the
+clip's mean, then attention, then an MLP. The levels H, M and L of a clip lie *side by side* along time, so that every
+linear layer is one matrix product for all of them; convolutions, pooling and attention know where a level ends.
+
+Axes: B clips, T time steps of all levels together, C channels, P the three levels. Masks are true on real steps.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from cimeu.pyramid import Level, Pyramid
+
+HEADS = 8
+GROUPS = 16
+LAYER_SCALE = 1e-4
+KERNELS = (5, 3, 1)
+"""Kernel of the second private convolution at H, M and L."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Which steps are real, and where each level ends. Shared by all features of one resolution."""
+
+    mask: Bool[Tensor, "B T"]
+    lengths: tuple[int, int, int]
+
+    @classmethod
+    def of(cls, mask: Bool[Tensor, "B T"]) -> "Layout":
+        """Levels of a clip: every step, every second, every fourth."""
+        masks = (mask, mask[:, ::2], mask[:, ::4])
+        return cls(torch.cat(masks, dim=1), cast(tuple[int, int, int], tuple(m.shape[1] for m in masks)))
+
+    def halved(self) -> "Layout":
+        """Every second step of each level."""
+        masks = [mask[:, ::2] for mask in self.mask.split(self.lengths, dim=1)]
+        return Layout(torch.cat(masks, dim=1), cast(tuple[int, int, int], tuple(m.shape[1] for m in masks)))
+
+    @cached_property
+    def valid(self) -> Float[Tensor, "B T 1"]:
+        """The mask as a factor."""
+        return self.mask.unsqueeze(-1).float()
+
+    @cached_property
+    def level(self) -> Int[Tensor, " T"]:
+        """Level (0 H, 1 M, 2 L) of each step."""
+        return torch.cat([torch.full((n,), i, device=self.mask.device) for i, n in enumerate(self.lengths)])
+
+    @cached_property
+    def counts(self) -> Float[Tensor, "B P 1"]:
+        """Real steps per level, at least one."""
+        return self.sums(self.valid).clamp(min=1)
+
+    @cached_property
+    def attends(self) -> Bool[Tensor, "B 1 T T"]:
+        """Which step (row) may look at which (column): real steps of its level; padding also at itself, never at nothing."""
+        same = self.level[:, None] == self.level[None, :]
+        itself = torch.eye(len(self.level), dtype=torch.bool, device=same.device)
+        return ((same & self.mask[:, None, :]) | itself)[:, None]
+
+    def seen_from(self, other: "Layout") -> Bool[Tensor, "B 1 Q T"]:
+        """Which of these steps (columns) each step of another layout (rows) may look at: real ones of its level."""
+        same = other.level[:, None] == self.level[None, :]
+        return (same & self.mask[:, None, :])[:, None]
+
+    def inside(self, offset: int) -> Float[Tensor, "T 1"]:
+        """One where the step `offset` later belongs to the same level, else zero."""
+        position = torch.cat([torch.arange(n, device=self.mask.device) for n in self.lengths])
+        length = torch.tensor(self.lengths, device=self.mask.device)[self.level]
+        return ((position + offset >= 0) & (position + offset < length)).float()[:, None]
+
+    def sums(self, x: Float[Tensor, "B T *rest"]) -> Float[Tensor, "B P *rest"]:
+        """Sum over the steps of each level."""
+        return torch.stack([part.sum(dim=1) for part in x.split(self.lengths, dim=1)], dim=1)
+
+    def spread(self, x: Float[Tensor, "B P *rest"]) -> Float[Tensor, "B T *rest"]:
+        """Give every step the value of its level."""
+        parts = [x[:, i : i + 1].expand(-1, n, *x.shape[2:]) for i, n in enumerate(self.lengths)]
+        return torch.cat(parts, dim=1)
+
+
+@dataclass(frozen=True)
+class Levels:
+    """The levels of a batch side by side along time."""
+
+    features: Float[Tensor, "B T D"]
+    layout: Layout
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> "Levels":
+        """Apply one function to the steps of all levels."""
+        return Levels(function(self.features), self.layout)
+
+    def means(self) -> tuple[Float[Tensor, "B D"], ...]:
+        """Mean over the real steps of each level; zero where there is none."""
+        sums = self.layout.sums(self.features * self.layout.valid)
+        return (sums / self.layout.counts).unbind(dim=1)
+
+    def pyramid(self) -> Pyramid:
+        """The levels apart, as losses and readers want them."""
+        lengths = self.layout.lengths
+        pairs = zip(self.features.split(lengths, dim=1), self.layout.mask.split(lengths, dim=1), strict=True)
+        return Pyramid(*(Level(features, mask) for features, mask in pairs))
+
+
+def masked_mean(x: Float[Tensor, "B T D"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, "B D"]:
+    """Mean over real steps; zero where a clip has none."""
+    valid = mask.unsqueeze(-1).float()
+    return (x * valid).sum(dim=1) / valid.sum(dim=1).clamp(min=1)
+
+
+def max_pool(x: Levels) -> Levels:
+    """Halve every level: the largest of each real step and its real neighbours, around every second step."""
+    padded = x.features.masked_fill(~x.layout.mask.unsqueeze(-1), -torch.inf)
+    parts = [
+        F.max_pool1d(part.transpose(1, 2), kernel_size=3, stride=2, padding=1).transpose(1, 2)
+        for part in padded.split(x.layout.lengths, dim=1)
+    ]
+    layout = x.layout.halved()
+    return Levels(torch.cat(parts, dim=1).masked_fill(~layout.mask.unsqueeze(-1), 0.0), layout)
+
+
+def upsampled(x: Float[Tensor, "B S D"], source: Layout, target: Layout) -> Float[Tensor, "B T D"]:
+    """Every step twice (nearest neighbour), cut to the target's lengths."""
+    parts = [
+        part.unsqueeze(2).expand(-1, -1, 2, -1).flatten(1, 2)[:, :length]
+        for part, length in zip(x.split(source.lengths, dim=1), target.lengths, strict=True)
+    ]
+    return torch.cat(parts, dim=1)
+
+
+def neighbours_summed(x: Float[Tensor, "B T E"], layout: Layout) -> Float[Tensor, "B T C"]:
+    """Second half of a convolution of three taps: previous step's first third + own second + next step's last."""
+    before, here, after = x.chunk(3, dim=-1)
+    before = F.pad(before[:, :-1], (0, 0, 1, 0)) * layout.inside(-1).to(x.dtype)
+    after = F.pad(after[:, 1:], (0, 0, 0, 1)) * layout.inside(1).to(x.dtype)
+    return before + here + after
+
+
+class MaskedConvolution(nn.Module):
+    """Convolution of three taps without bias that reads real steps only.
+
+    A convolution is a product per tap, then a sum over neighbours. Products come first (`project`), because copies of a
+    step (other levels of the input, doubled steps of the decoder) need them once.
+    """
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.taps = nn.Linear(inputs, 3 * outputs, bias=False)
+        nn.init.uniform_(self.taps.weight, -((3 * inputs) ** -0.5), (3 * inputs) ** -0.5)
+
+    def project(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B T E"]:
+        """Each step's products with the three taps."""
+        return self.taps(x)
+
+    def gather(self, projected: Float[Tensor, "B T E"], layout: Layout) -> Float[Tensor, "B T C"]:
+        """Sum over real neighbours of the same level; zero on padding."""
+        valid = layout.valid.to(projected.dtype)
+        return neighbours_summed(projected * valid, layout) * valid
+
+    def forward(self, x: Levels) -> Levels:
+        return Levels(self.gather(self.project(x.features), x.layout), x.layout)
+
+
+def depthwise(x: Float[Tensor, "B T C"], kernel: Float[Tensor, "K T C"]) -> Float[Tensor, "B T C"]:
+    """Weigh each channel's neighbouring steps with a kernel of its own, which may differ from step to step."""
+    reach = kernel.shape[0] // 2
+    if reach == 0:
+        return x * kernel[0]
+    padded = F.pad(x, (0, 0, reach, reach))
+    total = padded[:, : x.shape[1]] * kernel[0]
+    for k in range(1, kernel.shape[0]):
+        total = torch.addcmul(total, padded[:, k : k + x.shape[1]], kernel[k])
+    return total
+
+
+class Depthwise(nn.Module):
+    """One kernel per channel, shared by the levels."""
+
+    def __init__(self, width: int, kernel: int, *, bias: bool = True) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(kernel, width).uniform_(-(kernel**-0.5), kernel**-0.5))
+        self.bias = nn.Parameter(torch.empty(width).uniform_(-(kernel**-0.5), kernel**-0.5)) if bias else None
+
+    def forward(self, x: Float[Tensor, "B T C"], layout: Layout) -> Float[Tensor, "B T C"]:
+        y = depthwise(x, within_level(self.weight[:, None, :], layout))
+        return y if self.bias is None else y + self.bias
+
+
+class PrivateDepthwise(nn.Module):
+    """Sum of two depthwise convolutions (kernel k, and 5, 3, 1) of each level's own: one kernel per level."""
+
+    def __init__(self, width: int, kernel: int) -> None:
+        super().__init__()
+        self.weights = nn.ParameterList()
+        self.biases = nn.ParameterList()
+        for second in KERNELS:
+            weight, bias = torch.zeros(max(kernel, second), width), torch.zeros(width)
+            for size in (kernel, second):
+                start = (len(weight) - size) // 2
+                weight[start : start + size] += torch.empty(size, width).uniform_(-(size**-0.5), size**-0.5)
+                bias += torch.empty(width).uniform_(-(size**-0.5), size**-0.5)
+            self.weights.append(nn.Parameter(weight))
+            self.biases.append(nn.Parameter(bias))
+
+    def forward(self, x: Float[Tensor, "B T C"], layout: Layout) -> Float[Tensor, "B T C"]:
+        widest = max(len(weight) for weight in self.weights)
+        padded = [F.pad(w, (0, 0, (widest - len(w)) // 2, (widest - len(w)) // 2)) for w in self.weights]
+        kernels = torch.stack(padded, dim=1)[:, layout.level]  # [K, T, C]
+        return depthwise(x, within_level(kernels, layout)) + torch.stack(list(self.biases))[layout.level]
+
+
+def within_level(kernel: Float[Tensor, "K #T C"], layout: Layout) -> Float[Tensor, "K T C"]:
+    """A kernel for each step, zero where it would reach into another level."""
+    if len(kernel) == 1:
+        return kernel.expand(-1, len(layout.level), -1)
+    inside = torch.stack([layout.inside(k - len(kernel) // 2) for k in range(len(kernel))])
+    return kernel * inside
+
+
+class MaskedGroupNorm(nn.Module):
+    """GroupNorm whose mean and deviation come from a level's real steps and the channels of a group."""
+
+    def __init__(self, width: int, *, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.eps = eps
+        self.weight = nn.Parameter(torch.ones(width))
+        self.bias = nn.Parameter(torch.zeros(width))
+
+    def forward(self, x: Float[Tensor, "B T C"], layout: Layout) -> Float[Tensor, "B T C"]:
+        grouped = x.float().unflatten(-1, (GROUPS, -1))  # [B, T, 16, C / 16]
+        size = layout.counts * grouped.shape[-1]
+        mean = layout.sums(grouped.mean(dim=-1) * layout.valid) / layout.counts  # [B, P, 16]
+        centred = (grouped - layout.spread(mean).unsqueeze(-1)) * layout.valid.unsqueeze(-1)
+        scale = (layout.sums(centred.square().sum(dim=-1)) / size + self.eps).rsqrt()
+        return (centred * layout.spread(scale).unsqueeze(-1)).flatten(2) * self.weight + self.bias
+
+
+class DropPath(nn.Module):
+    """Stochastic depth: a training clip skips the branch by chance; each channel's share starts small."""
+
+    def __init__(self, width: int, chance: float) -> None:
+        super().__init__()
+        self.chance = chance
+        self.scale = nn.Parameter(torch.full((width,), LAYER_SCALE))
+
+    def forward(self, x: Float[Tensor, "B T C"]) -> Float[Tensor, "B T C"]:
+        scale = self.scale
+        if self.training and self.chance > 0:
+            keep = (torch.rand(len(x), 1, 1, device=x.device) >= self.chance) / (1 - self.chance)
+            scale = scale * keep
+        return x * scale
+
+
+class Projection(nn.Module):
+    """Query, key or value of the temporal attention: depthwise k = 3, LayerNorm, linear."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv = Depthwise(width, 3, bias=False)
+        self.norm = nn.LayerNorm(width)
+        self.linear = nn.Linear(width, width)
+
+    def forward(self, x: Float[Tensor, "B T C"], layout: Layout) -> Float[Tensor, "B H T E"]:
+        return self.linear(self.norm(self.conv(x, layout))).unflatten(-1, (HEADS, -1)).transpose(1, 2)
+
+
+class TemporalAttention(nn.Module):
+    """Masked attention of 8 heads among the steps of a level."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.query, self.key, self.value = Projection(width), Projection(width), Projection(width)
+        self.output = nn.Linear(width, width)
+
+    def forward(
+        self, query: Float[Tensor, "B T C"], context: Float[Tensor, "B T C"], layout: Layout
+    ) -> Float[Tensor, "B T C"]:
+        query, context = query * layout.valid, context * layout.valid
+        q, k, v = self.query(query, layout), self.key(context, layout), self.value(context, layout)
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=layout.attends)  # [B, 8, T, C / 8]
+        return self.output(mixed.transpose(1, 2).flatten(2)) * layout.valid
+
+
+class TemporalBlock(nn.Module):
+    """The THR layer: local convolutions, gated by the clip's mean, ask; the clip answers by attention."""
+
+    def __init__(self, width: int, hidden: int, kernel: int, *, drop_path: float | None) -> None:
+        """`drop_path` None leaves out stochastic depth and per-channel scales (the k = 1 layers of an encoder)."""
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.psi = Depthwise(width, kernel)
+        self.fc = Depthwise(width, 1)
+        self.local = PrivateDepthwise(width, kernel)
+        self.phi = Depthwise(width, 1)
+        self.attention = TemporalAttention(width)
+        self.group_norm = MaskedGroupNorm(width)
+        self.mlp = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
+        self.drop_attention = nn.Identity() if drop_path is None else DropPath(width, drop_path)
+        self.drop_mlp = nn.Identity() if drop_path is None else DropPath(width, drop_path)
+
+    def forward(self, levels: Levels) -> Levels:
+        x, layout = levels.features, levels.layout  # [B, T, C]
+        n = self.norm(x) * layout.valid
+        mean = layout.sums(n) / layout.counts  # [B, P, C]
+        phi = F.relu(mean * self.phi.weight + self.phi.bias)
+        query = self.local(n, layout) * self.psi(n, layout)
+        context = self.fc(n, layout) * layout.spread(phi)
+        x = x + self.drop_attention(self.attention(query, context, layout) + n)
+        x = x + self.drop_mlp(self.mlp(self.group_norm(x, layout)))
+        return Levels(x, layout)

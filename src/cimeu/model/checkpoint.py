@@ -1,0 +1,175 @@
+"""A network in a folder: `model.safetensors` and `config.json`, nothing that could run code.
+
+Beside the weights travels a small `Specifications` object, as in pyannote.audio: labels, encoders, statistics,
+direction. Every reader asks it instead of guessing. A folder may lie on disk or on the Hugging Face hub.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import HFValidationError, HfHubHTTPError, LocalEntryNotFoundError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from cimeu.errors import CheckpointError, RecipeError
+from cimeu.model.config import ModelConfig, model_config, to_dict
+from cimeu.pyramid import Direction
+
+WEIGHTS_FILE = "model.safetensors"
+CONFIG_FILE = "config.json"
+FORMAT = 1
+
+
+def versions() -> dict[str, str]:
+    """Versions of what shapes the numbers."""
+    return {name: version(name) for name in ("cimeu", "torch", "transformers")}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Specifications:
+    """What a reader of a checkpoint has to know beside its weights; plain values only."""
+
+    emotions: tuple[str, ...]
+    """Classes in the order of the logits."""
+    labels: str = ""
+    """Name of the label space."""
+    first_encoder: dict[str, Any] = field(default_factory=dict)
+    """Description of the first stream's encoder (name, version, window, preprocessing, fingerprint)."""
+    second_encoder: dict[str, Any] = field(default_factory=dict)
+    """The same of the second stream; empty without one."""
+    first_statistics: dict[str, list[float]] = field(default_factory=dict)
+    """`mean` and `deviation` per dimension over the training clips; empty where features are used as they are."""
+    second_statistics: dict[str, list[float]] = field(default_factory=dict)
+    """The same of the second stream."""
+    direction: Direction = "forward"
+    """Whether the first stream was played backward."""
+    shares_windows: bool = False
+    """Both streams were cut in the same windows."""
+    corpora: list[str] = field(default_factory=list)
+    """Where the training clips came from."""
+    synthetic: bool = False
+    """Training clips were drawn by a program: no figure of this model says anything about people."""
+    selection: str = ""
+    """How the epoch was chosen: `validation`, `last` or `oracle`."""
+    versions: dict[str, str] = field(default_factory=versions)
+    """Versions of the packages that trained it."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "emotions", tuple(self.emotions))
+
+
+def save_checkpoint(model: nn.Module, folder: Path) -> None:
+    """Write weights and configuration of a `CiMEU` network; a reader never sees half a file."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    values = {"format": FORMAT, "model": to_dict(model.config), "specifications": asdict(model.specifications)}  # type: ignore[arg-type,call-overload]
+    unfinished = folder / f".{WEIGHTS_FILE}.unfinished"
+    save_file(tensors, unfinished, metadata={"format": "pt"})
+    os.replace(unfinished, folder / WEIGHTS_FILE)
+    unfinished = folder / f".{CONFIG_FILE}.unfinished"
+    unfinished.write_text(json.dumps(values, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    os.replace(unfinished, folder / CONFIG_FILE)
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Tensors and the file they came from."""
+
+    tensors: Mapping[str, Tensor]
+    path: Path
+
+    def into(self, model: nn.Module) -> None:
+        """Copy into a model.
+
+        Raises:
+            CheckpointError: names or shapes differ; the first differing tensor is named.
+        """
+        check_tensors(self.tensors, model.state_dict(), self.path)
+        model.load_state_dict(dict(self.tensors), strict=True)
+
+
+def read_checkpoint(source: str | Path, **download: Any) -> tuple[ModelConfig, Specifications, Weights]:
+    """Read a folder on disk, or fetch it from the hub.
+
+    Args:
+        source: folder, or hub id such as `name/model`.
+        download: options of `huggingface_hub.hf_hub_download` (revision, token, cache_dir, local_files_only...).
+
+    Raises:
+        CheckpointError: a file is missing, damaged or not of this project.
+    """
+    config_path = _file(source, CONFIG_FILE, download)
+    try:
+        values = json.loads(config_path.read_text(encoding="utf-8"))
+        config = model_config(values["model"])
+        known = {f.name for f in fields(Specifications)}
+        specifications = Specifications(**{k: v for k, v in values["specifications"].items() if k in known})
+    except RecipeError as error:
+        raise CheckpointError(f"`{config_path}` describes a model that cannot be built: {error}") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(
+            f"`{config_path}` is not the configuration of a CiMEU network ({type(error).__name__}: {error})\n\n"
+            "hint: point to a folder that `cimeu train` wrote, such as RUN/forward"
+        ) from error
+    weights_path = _file(source, WEIGHTS_FILE, download)
+    try:
+        tensors = load_file(weights_path)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise CheckpointError(
+            f"`{weights_path}` is not a readable safetensors file ({error})\n\n"
+            "hint: it may have been cut while copying; compare its size with the original and copy it again"
+        ) from error
+    return config, specifications, Weights(tensors, weights_path)
+
+
+def check_tensors(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], path: Path) -> None:
+    """Compare names, shapes and kinds.
+
+    Raises:
+        CheckpointError: names the file and the first tensor that is missing, too many or of another shape.
+    """
+    difference = None
+    for name, tensor in expected.items():
+        if name not in found:
+            difference = f"tensor `{name}` {list(tensor.shape)} is missing"
+        elif found[name].shape != tensor.shape:
+            difference = f"tensor `{name}` is {list(found[name].shape)}, the model expects {list(tensor.shape)}"
+        elif not torch.isfinite(found[name]).all():
+            difference = f"tensor `{name}` holds values that are not finite"
+        if difference:
+            break
+    extra = next((name for name in found if name not in expected), None)
+    if difference is None and extra is not None:
+        difference = f"tensor `{extra}` {list(found[extra].shape)} is not part of the model"
+    if difference is not None:
+        raise CheckpointError(
+            f"`{path}` does not fit: {difference}\n\n"
+            "hint: weights and configuration belong together; take both from the same run and version"
+        )
+
+
+def _file(source: str | Path, name: str, download: Mapping[str, Any]) -> Path:
+    folder = Path(source)
+    if folder.is_dir():
+        if not (folder / name).is_file():
+            raise CheckpointError(
+                f"no `{name}` in `{folder}`\n\nhint: point to a folder that `cimeu train` wrote, such as RUN/forward"
+            )
+        return folder / name
+    try:
+        return Path(hf_hub_download(str(source), name, **download))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        raise CheckpointError(
+            f"`{source}` is neither a folder nor a model that can be fetched from the hub "
+            f"({type(error).__name__}: {str(error).strip().splitlines()[0]})\n\n"
+            "hint: check the path; a hub id looks like `name/model` and needs a connection the first time"
+        ) from error

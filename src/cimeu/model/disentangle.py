@@ -1,0 +1,121 @@
+"""Separate what is felt from how it is shown (ER).
+
+Two encoders of one shape read the same features: one keeps emotion primitives shared by everyone, the other the style
+primitives of a person or culture. A decoder must rebuild the input from both, adversaries check that neither holds what
+belongs to the other. Sources: CiMEU (overview figure), PTH-Net (IEEE TIP 2024) for the encoder, H-NTL (ICLR 2024) for
+content and style, Ganin et al. (JMLR 2016) for gradient reversal.
+
+Axes: B clips, T time steps, D input width, C channels, K emotions, S styles.
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from cimeu.model.blocks import Layout, Levels, MaskedConvolution, TemporalBlock, max_pool, upsampled
+from cimeu.model.config import ModelConfig
+
+
+class PrimitiveEncoder(nn.Module):
+    """From 16, 8 and 4 steps of frozen features to 4, 2 and 1 steps of primitives; one set of weights for all levels."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        width, hidden = config.sizes.width, config.sizes.temporal_mlp
+        self.convolution1 = MaskedConvolution(config.first.width, width)
+        self.norm1 = nn.LayerNorm(width)
+        self.convolution2 = MaskedConvolution(width, width)
+        self.norm2 = nn.LayerNorm(width)
+        self.single_steps = nn.Sequential(*(TemporalBlock(width, hidden, 1, drop_path=None) for _ in range(2)))
+        self.halves = TemporalBlock(width, hidden, 3, drop_path=config.drop_path)
+        self.quarters = TemporalBlock(width, hidden, 3, drop_path=config.drop_path)
+
+    def forward(self, features: Float[Tensor, "B T D"], layout: Layout) -> Levels:
+        """`features`: every step of the clip; `layout`: of its three levels."""
+        taps = self.convolution1.project(features)  # [B, 16, 3 C]: once, M and L are steps of H
+        taps = torch.cat((taps, taps[:, ::2], taps[:, ::4]), dim=1)  # [B, 28, 3 C]
+        x = F.relu(self.norm1(self.convolution1.gather(taps, layout)))  # [B, 28, C]
+        x = self.convolution2(Levels(x, layout)).map(lambda y: F.relu(self.norm2(y)))
+        x = self.single_steps(x)
+        x = self.halves(max_pool(x))  # [B, 8 + 4 + 2, C]
+        x = self.quarters(max_pool(x))  # [B, 4 + 2 + 1, C]
+        return x.map(lambda y: y * x.layout.valid)
+
+
+class Decoder(nn.Module):
+    """Rebuild the input from emotion and style together; shared by the levels."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        width = config.sizes.width
+        self.join = nn.Linear(2 * width, width)
+        self.convolution1 = MaskedConvolution(width, width)
+        self.norm1 = nn.LayerNorm(width)
+        self.convolution2 = MaskedConvolution(width, width)
+        self.norm2 = nn.LayerNorm(width)
+        self.output = nn.Linear(width, config.first.width)
+
+    def forward(self, emotion: Levels, style: Levels, half: Layout, full: Layout) -> Levels:
+        """`half`, `full`: layouts on the way back to the input's steps."""
+        x = self.join(torch.cat((emotion.features, style.features), dim=-1))  # [B, 4 + 2 + 1, C]
+        x = self._double(x, emotion.layout, half, self.convolution1, self.norm1)  # [B, 8 + 4 + 2, C]
+        x = self._double(x, half, full, self.convolution2, self.norm2)  # [B, 16 + 8 + 4, C]
+        return Levels(self.output(x) * full.valid, full)  # [B, 16 + 8 + 4, D]
+
+    @staticmethod
+    def _double(
+        x: Tensor, source: Layout, target: Layout, convolution: MaskedConvolution, norm: nn.LayerNorm
+    ) -> Tensor:
+        taps = upsampled(convolution.project(x), source, target)  # products of both copies of a step are the same
+        return F.leaky_relu(norm(convolution.gather(taps, target)))
+
+
+class ReverseGradient(torch.autograd.Function):
+    """Pass values on; send their gradient back with its sign turned and scaled."""
+
+    @staticmethod
+    def forward(context: Any, x: Tensor, scale: float) -> Tensor:
+        context.scale = scale
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        return -context.scale * gradients[0], None
+
+
+class IndependenceHeads(nn.Module):
+    """What a style classifier and two adversaries read from the pooled primitives of a level.
+
+    The adversary that looks for style in E is told the emotion: otherwise it would delete emotion wherever style and
+    emotion go together. Heads learn at full size; reversal scales only what flows back to E and S.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        width, emotions, styles = config.sizes.width, len(config.emotions), config.styles
+        self.emotions = emotions
+        self.style = nn.Linear(width, styles)
+        self.style_of_emotion = nn.Sequential(nn.Linear(width + emotions, width), nn.ReLU(), nn.Linear(width, styles))
+        self.emotion_of_style = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, emotions))
+
+    def forward(
+        self,
+        emotion: Float[Tensor, "B C"],
+        style: Float[Tensor, "B C"],
+        labels: Int[Tensor, " B"] | None,
+        reversal: float,
+    ) -> tuple[Float[Tensor, "B S"], Float[Tensor, "B S"], Float[Tensor, "B K"]]:
+        """Logits: style from S, style from E (given the emotion), emotion from S. Label -1 stands for none."""
+        if labels is None:
+            labels = torch.full((len(emotion),), -1, device=emotion.device)
+        told = F.one_hot(labels + 1, self.emotions + 1)[:, 1:].to(emotion.dtype)  # [B, K], zeros without a label
+        hidden_emotion = ReverseGradient.apply(emotion, reversal)
+        hidden_style = ReverseGradient.apply(style, reversal)
+        return (
+            self.style(style).float(),
+            self.style_of_emotion(torch.cat((hidden_emotion, told), dim=-1)).float(),
+            self.emotion_of_style(hidden_style).float(),
+        )

@@ -1,0 +1,312 @@
+"""The network, read like the figure: disentangle, align, mine, decide.
+
+    first  ── ER: emotion ─┬─ linear ──┐            ┌─ cross-modal layers ─ hybrid attention ─ heads H M L ─┐
+              ER: style  ──┴─ decoder  ├─ alignment ┤                                                      (1 - a, a) ─ logits
+    second ── tokens or steps ─ map ───┘            └─ cross-modal layers ─ hybrid attention ─ heads H M L ─┘
+
+Sources: CiMEU (overview figure and public code), PTH-Net (IEEE TIP 2024), METER (CVPR 2022), AST (Interspeech 2021).
+
+Axes: B clips, T steps, D input width, C channels, K emotions, S styles. H, M, L have 16, 8, 4 steps, later 4, 2, 1.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import PyTorchModelHubMixin
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from cimeu.encoders.ast import AST, load_ast
+from cimeu.errors import RecipeError, WeightsMissing
+from cimeu.model.alignment import Fusion, StepMap, TokenMap
+from cimeu.model.blocks import Layout, Levels
+from cimeu.model.checkpoint import Specifications, check_tensors, read_checkpoint, save_checkpoint
+from cimeu.model.config import SIZES, ModelConfig, StreamConfig
+from cimeu.model.disentangle import Decoder, IndependenceHeads, PrimitiveEncoder
+from cimeu.model.mining import Gate, LevelHeads, mixed
+from cimeu.pyramid import Pyramid, Stream
+
+
+@dataclass(frozen=True)
+class Output:
+    """Everything a loss, a probe or a reader may want; tuples hold H, M, L."""
+
+    logits: tuple[Float[Tensor, "B K"], ...]
+    """The answer of each level."""
+    first_logits: tuple[Float[Tensor, "B K"], ...]
+    second_logits: tuple[Float[Tensor, "B K"], ...] | None
+    gate: tuple[Float[Tensor, " B"], ...]
+    """Share of the second stream, after renormalising over what is present."""
+    emotion: Pyramid
+    style: Pyramid | None
+    rebuilt: Pyramid | None
+    """The input again, at 16, 8 and 4 steps."""
+    aligned: tuple[Pyramid, Pyramid] | None
+    """Both streams before type embeddings; None with one stream or `alignment: off`."""
+    pooled: tuple[Float[Tensor, "B C"], ...]
+    """First stream after hybrid attention."""
+    style_logits: tuple[Float[Tensor, "B S"], ...] | None
+    style_adversary: tuple[Float[Tensor, "B S"], ...] | None
+    emotion_adversary: tuple[Float[Tensor, "B K"], ...] | None
+    emotion_pooled: tuple[Float[Tensor, "B C"], ...]
+    style_pooled: tuple[Float[Tensor, "B C"], ...] | None
+
+
+class CiMEU(
+    nn.Module,
+    PyTorchModelHubMixin,
+    library_name="cimeu",
+    tags=["emotion-recognition", "domain-generalization"],
+    license="mit",
+):
+    """Emotion of a clip from a first stream and, if the setting has one, a second."""
+
+    def __init__(
+        self, config: ModelConfig, specifications: Specifications | None = None, *, audio: AST | None = None
+    ) -> None:
+        """Build a network with random weights (the AST excepted).
+
+        Args:
+            config: switches and sizes.
+            specifications: what a reader of the checkpoint needs beside the weights.
+            audio: the AST to use for a filterbank; by default read from `config.audio_weights`, or random where that is
+                allowed (a finetuned AST of size tiny or small).
+
+        Raises:
+            WeightsMissing: the AST needs given weights and there are none.
+            CheckpointError: the given AST weights do not fit.
+        """
+        super().__init__()
+        self.config = config
+        self.specifications = specifications or Specifications(emotions=config.emotions, direction=config.direction)
+        width = config.sizes.width
+
+        self.emotion = PrimitiveEncoder(config)
+        if config.disentangle:
+            self.style = PrimitiveEncoder(config)
+            self.decoder = Decoder(config)
+            self.independence = IndependenceHeads(config)
+
+        self.first_map = nn.Linear(width, width)
+        self.first_token = nn.Parameter(torch.randn(width) * 0.02)
+        self.fusion = Fusion(config)
+        self.first_heads = LevelHeads(config)
+        if config.second is not None:
+            if config.second.kind == "filterbank":
+                self.audio = audio or audio_encoder(config)
+                self.audio.requires_grad_(config.audio == "finetune")
+            self.second_map = second_map(config.second, config, self.audio if hasattr(self, "audio") else None)
+            self.second_token = nn.Parameter(torch.randn(width) * 0.02)
+            self.second_heads = LevelHeads(config)
+            self.gate = Gate(config)
+
+    def forward(
+        self,
+        first: Stream,
+        second: Stream | None = None,
+        *,
+        emotion: Int[Tensor, " B"] | None = None,
+        reversal: float = 0.0,
+    ) -> Output:
+        """Answer for a batch of clips.
+
+        Args:
+            first: `[B, T, D]`, standardised.
+            second: `[B, T, D2]` steps, `[B, N, D2]` tokens or a `[B, frames, bins]` filterbank; None where the setting
+                has none.
+            emotion: labels, -1 for none; only the adversaries read them, while training.
+            reversal: how strongly the adversaries push back, 0 to 1.
+
+        Raises:
+            RecipeError: a stream has another width than configured, or a stream is missing or too many.
+        """
+        self._check(first, second)
+        layout = Layout.of(first.mask)  # 16 + 8 + 4 steps
+        features = first.features * first.mask.unsqueeze(-1)  # [B, 16, D]
+
+        # ER: what is felt, how it is shown, and the input again from both
+        felt = self.emotion(features, layout)  # [B, 4 + 2 + 1, C]
+        felt_means = felt.means()  # H, M, L: [B, C]
+        shown, shown_means, rebuilt, told = None, None, None, None
+        if self.config.disentangle:
+            shown = self.style(features, layout)  # [B, 4 + 2 + 1, C]
+            if self.config.style == "clip":
+                shown = one_per_level(shown)
+            shown_means = shown.means()  # H, M, L: [B, C]
+            rebuilt = self.decoder(felt, shown, layout.halved(), layout)  # [B, 16 + 8 + 4, D]
+            heads = (self.independence(e, s, emotion, reversal) for e, s in zip(felt_means, shown_means, strict=True))
+            told = tuple(zip(*heads, strict=True))  # style, style from E, emotion from S: H, M, L each
+
+        # RFA: both streams side by side, then reading each other
+        streams = [felt.map(self.first_map)]  # [B, 4 + 2 + 1, C]
+        present = first.present[:, None]  # [B, 1]
+        aligned = None
+        if second is not None:
+            streams.append(self._second(second))  # [B, 4 + 2 + 1, C]
+            if self.config.alignment != "off":
+                aligned = (streams[0].pyramid(), streams[1].pyramid())
+            present = torch.stack((first.present, second.present), dim=1)  # [B, 2]
+            if self.training:
+                streams, present = self._trouble(streams, present)
+            streams[1] = with_token(streams[1], present[:, 1], self.second_token)
+        streams[0] = with_token(streams[0], present[:, 0], self.first_token)
+        streams = self.fusion(streams)  # [B, 4 + 2 + 1, C] each
+
+        # LRM: every level answers, the streams share the answer
+        pooled = streams[0].means()  # H, M, L: [B, C]
+        first_logits = logits = self.first_heads(pooled)  # H, M, L: [B, K]
+        gate = tuple(x.new_zeros(len(x)) for x in logits)  # H, M, L: [B]
+        second_logits = None
+        if second is not None:
+            second_pooled = streams[1].means()
+            second_logits = self.second_heads(second_pooled)
+            gate = tuple(self.gate(h, g, present) for h, g in zip(pooled, second_pooled, strict=True))
+            logits = mixed(first_logits, second_logits, gate)
+
+        return Output(
+            logits=logits,
+            first_logits=first_logits,
+            second_logits=second_logits,
+            gate=gate,
+            emotion=felt.pyramid(),
+            style=shown and shown.pyramid(),
+            rebuilt=rebuilt and rebuilt.pyramid(),
+            aligned=aligned,
+            pooled=pooled,
+            style_logits=told and told[0],
+            style_adversary=told and told[1],
+            emotion_adversary=told and told[2],
+            emotion_pooled=felt_means,
+            style_pooled=shown_means,
+        )
+
+    def train(self, mode: bool = True) -> "CiMEU":
+        """Training mode; a frozen AST stays in evaluation mode."""
+        super().train(mode)
+        if hasattr(self, "audio") and self.config.audio == "frozen":
+            self.audio.eval()
+        return self
+
+    def _check(self, first: Stream, second: Stream | None) -> None:
+        for name, stream, expected in (("first", first, self.config.first), ("second", second, self.config.second)):
+            if (stream is None) != (expected is None):
+                told = "is missing" if stream is None else "is not part of this model"
+                raise RecipeError(
+                    f"the {name} stream {told}\n\n"
+                    "hint: a clip without a stream keeps its row, with `present` false; the stream itself is in every batch"
+                )
+            if stream is not None and expected is not None and stream.features.shape[-1] != expected.width:
+                raise RecipeError(
+                    f"the {name} stream is {stream.features.shape[-1]} wide, the model expects {expected.width}\n\n"
+                    f"hint: take features of the encoder it was made for ({expected.encoder or 'not recorded'})"
+                )
+
+    def _second(self, second: Stream) -> Levels:
+        if isinstance(self.second_map, StepMap):
+            return self.second_map(second)
+        tokens = second.features * second.mask.unsqueeze(-1)  # [B, N, D2]
+        if hasattr(self, "audio"):
+            with torch.set_grad_enabled(torch.is_grad_enabled() and self.config.audio == "finetune"):
+                tokens = self.audio(second.features)[:, AST.EXTRA_TOKENS :]  # [B, 300, D2]
+        return self.second_map(tokens, second.present)
+
+    def _trouble(self, streams: list[Levels], present: Bool[Tensor, "B 2"]) -> tuple[list[Levels], Bool[Tensor, "B 2"]]:
+        """Take one stream from some training clips that have both, and lay noise over one of some others."""
+        if self.config.mixing == "published":
+            return streams, present
+        clips, device = len(present), present.device
+        both = present.all(dim=1)
+        dropped = both & (torch.rand(clips, device=device) < self.config.stream_dropout)
+        chosen = torch.arange(2, device=device) == torch.randint(2, (clips, 1), device=device)  # [B, 2], one per clip
+        if self.config.mixing == "gated":
+            noisy = both & ~dropped & (torch.rand(clips, device=device) < self.config.stream_corruption)
+            streams = [with_noise(s, noisy & chosen[:, i]) for i, s in enumerate(streams)]
+        return streams, present & ~(dropped[:, None] & chosen)
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        save_checkpoint(self, save_directory)
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **download: Any) -> "CiMEU":
+        """Read a network from a folder or the hub, in evaluation mode.
+
+        Args:
+            pretrained_model_name_or_path: folder, or hub id such as `name/model`.
+            download: options of `huggingface_hub.hf_hub_download` (revision, token, local_files_only...).
+
+        Raises:
+            CheckpointError: a file is missing, damaged or does not fit; the first differing tensor is named.
+        """
+        config, specifications, weights = read_checkpoint(pretrained_model_name_or_path, **download)
+        audio = random_audio(config) if config.second is not None and config.second.kind == "filterbank" else None
+        model = cls(config, specifications, audio=audio)
+        weights.into(model)
+        return model.eval()
+
+
+def audio_encoder(config: ModelConfig) -> AST:
+    """The AST a new network starts from.
+
+    Raises:
+        WeightsMissing: the network needs given weights and there are none.
+    """
+    assert config.second is not None
+    if config.audio_weights:
+        path = Path(config.audio_weights)
+        audio = load_ast(path, heads=config.audio_sizes.ast_heads, n_frames=config.second.frames)
+        check_tensors(audio.state_dict(), random_audio(config).state_dict(), path)
+        return audio
+    if config.audio == "frozen" or config.audio_sizes is SIZES["base"]:
+        raise WeightsMissing(
+            f"no weights for the AST (`audio: {config.audio}`, size `{config.audio_size or config.size}`): random ones tell nothing\n\n"
+            "hint: fetch audioset_10_10_0.4593.pth (github.com/YuanGongND/ast), the hub's "
+            "MIT/ast-finetuned-audioset-10-10-0.4593 or deit_base_distilled_patch16_384-d0272ac0.pth "
+            "(github.com/facebookresearch/deit) and set `audio_weights` to the file"
+        )
+    return random_audio(config)
+
+
+def random_audio(config: ModelConfig) -> AST:
+    """An AST of the configured size with random weights, to be trained or overwritten."""
+    assert config.second is not None
+    size = config.audio_sizes
+    return AST(
+        width=size.ast_width,
+        layers=size.ast_layers,
+        heads=size.ast_heads,
+        n_frames=config.second.frames,
+        n_bins=config.second.width,
+    )
+
+
+def second_map(second: StreamConfig, config: ModelConfig, audio: AST | None) -> TokenMap | StepMap:
+    """From the second stream to 4, 2 and 1 steps."""
+    width = config.sizes.width
+    if audio is not None:
+        return TokenMap(audio.tokens, audio.width, width)
+    if second.kind == "tokens":
+        return TokenMap(second.tokens, second.width, width)
+    return StepMap(second.width, width, flip=config.direction == "backward")
+
+
+def one_per_level(levels: Levels) -> Levels:
+    """Every real step gets the mean of its level."""
+    means = levels.layout.spread(torch.stack(levels.means(), dim=1))
+    return Levels(means * levels.layout.valid, levels.layout)
+
+
+def with_token(levels: Levels, present: Bool[Tensor, " B"], token: Float[Tensor, " C"]) -> Levels:
+    """Put the learned token, one real step per level, where a clip has no such stream: no level is ever empty."""
+    level = levels.layout.level
+    starts = torch.cat((level.new_ones(1, dtype=torch.bool), level[1:] != level[:-1]))  # [T]
+    mask = torch.where(present[:, None], levels.layout.mask, starts)
+    features = torch.where(present[:, None, None], levels.features, token.to(levels.features.dtype))
+    return Levels(features, Layout(mask, levels.layout.lengths))
+
+
+def with_noise(levels: Levels, noisy: Bool[Tensor, " B"]) -> Levels:
+    """Lay noise as strong as the features themselves over the chosen clips."""
+    noise = torch.randn_like(levels.features) * levels.features.detach().float().std().to(levels.features.dtype)
+    return levels.map(lambda x: x + noise * noisy[:, None, None])
