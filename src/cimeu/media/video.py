@@ -232,6 +232,12 @@ def frames(
             logger.warning("`%s` breaks off after %.1f s of %.1f s", path, until_s, declared_s)
 
 
+def resized(pixels: UInt8[np.ndarray, "H W 3"], width: int, height: int) -> UInt8[np.ndarray, "h w 3"]:
+    """A picture stretched to this size by area averages, fast: for looking at, not for features."""
+    frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
+    return frame.reformat(width=width, height=height, interpolation=Interpolation.AREA).to_ndarray()
+
+
 def write_video(
     path: Path,
     frames: Iterable[UInt8[np.ndarray, "H W 3"]],
@@ -306,10 +312,9 @@ def _pixels(picture: av.VideoFrame, size: tuple[int, int]) -> UInt8[np.ndarray, 
 
 def _display_matrix(picture: av.VideoFrame) -> tuple[int, int, int, int]:
     """Where the picture's axes point on screen: x' = a x + c y, y' = b x + d y (ISO/IEC 14496-12)."""
-    matrix = picture.side_data.get("DISPLAYMATRIX")
-    if matrix is None:
+    if "DISPLAYMATRIX" not in [data.type.name for data in picture.side_data]:
         return 1, 0, 0, 1
-    a, b, _, c, d = np.frombuffer(matrix, dtype=np.int32)[:5].tolist()
+    a, b, _, c, d = np.frombuffer(bytes(picture.side_data["DISPLAYMATRIX"]), dtype=np.int32)[:5].tolist()
     return a, b, c, d
 
 
