@@ -30,8 +30,6 @@ class AugmentationConfig:
     """Standard deviation of the noise on standardised features."""
     raw_noise: float = 0.0
     """Standard deviation of noise on the features as stored (published: 5e-4, with `noise` 0)."""
-    corruption: float = 0.1
-    """Share of clips with both streams that get one of them drowned in noise, so that the gate learns to doubt."""
     mixup: float = 0.0
     """Concentration of the beta distribution that mixes pairs of clips; 0 is off."""
     frequency_mask: int = 24
@@ -43,8 +41,6 @@ class AugmentationConfig:
         for name in ("noise", "raw_noise", "mixup", "frequency_mask", "time_mask"):
             if getattr(self, name) < 0:
                 raise RecipeError(f"augmentation `{name}` is {getattr(self, name)}\n\nhint: use 0 to switch it off")
-        if not 0 <= self.corruption <= 1:
-            raise RecipeError(f"augmentation `corruption` is {self.corruption}\n\nhint: a share between 0 and 1")
 
 
 def draw_moments(n_clips: int, generator: torch.Generator | None) -> Float[np.ndarray, "B 16"]:
@@ -75,28 +71,6 @@ def noise(features: Float[Tensor, "B S D"], deviation: float, generator: torch.G
     if deviation == 0:
         return features
     return features + deviation * torch.randn(features.shape, generator=generator)
-
-
-def corrupt(
-    first: Float[Tensor, "B S D"],
-    second: Float[Tensor, "B S2 D2"],
-    both: Bool[Tensor, " B"],
-    share: float,
-    generator: torch.Generator,
-) -> tuple[Float[Tensor, "B S D"], Float[Tensor, "B S2 D2"]]:
-    """Drown one stream of some clips in noise as strong as the features themselves; never both."""
-    if share == 0:
-        return first, second
-    drawn = torch.rand(len(both), generator=generator)
-    return (
-        _drown(first, both & (drawn < share / 2), generator),
-        _drown(second, both & (drawn >= share / 2) & (drawn < share), generator),
-    )
-
-
-def _drown(features: Tensor, chosen: Tensor, generator: torch.Generator) -> Tensor:
-    strength = chosen.to(features.dtype)[:, None, None]
-    return features + strength * torch.randn(features.shape, generator=generator)
 
 
 def spec_augment(

@@ -20,7 +20,6 @@ from cimeu.batching.augment import (
     FRAMES,
     TOKEN_GRID,
     AugmentationConfig,
-    corrupt,
     draw_mixture,
     draw_moments,
     draw_steps,
@@ -63,12 +62,6 @@ class Batch:
     def first_present(self) -> Tensor:
         """Which clips have a first stream."""
         return torch.zeros_like(self.emotion, dtype=torch.bool) if self.first is None else self.first.present
-
-    @property
-    def both_present(self) -> Tensor:
-        """Which clips have both streams."""
-        none = torch.zeros_like(self.emotion, dtype=torch.bool)
-        return none if self.first is None or self.second is None else self.first.present & self.second.present
 
 
 @dataclass(frozen=True)
@@ -118,8 +111,6 @@ class Collator:
                 second = mask_tokens(second, config, generator)
             else:
                 second = roll(noise(spec_augment(second, config, generator), config.noise, generator), ROLL, generator)
-        if first is not None and second is not None:
-            first, second = corrupt(first, second, batch.both_present, config.corruption, generator)
         return replace(batch, first=_replaced(batch.first, first), second=_replaced(batch.second, second))
 
 

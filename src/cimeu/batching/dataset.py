@@ -6,16 +6,16 @@ which clips have at least one stream.
 Axes: N clips, T steps of a clip as stored, D channels.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from jaxtyping import Float32, Int64
 
-from cimeu.corpora.manifest import Manifest
+from cimeu.corpora.manifest import Clip, Manifest
 from cimeu.errors import FeatureError, ManifestError
-from cimeu.features.store import FeatureStore, content_of, row_key
+from cimeu.features.store import FeatureStore, key_of
 from cimeu.labels import LabelSpace
 from cimeu.pyramid import Direction
 
@@ -96,21 +96,23 @@ class ClipDataset:
         direction: Direction,
         style_column: str | None = None,
     ) -> None:
-        """Look every clip up; features stay on disk until a clip is asked for.
+        """Look every clip up; features are views of the store's files.
 
-        The second stream is never reversed. Raises UnknownLabel, ManifestError for a column that is not there,
-        FeatureError for features that are not finite where they must be.
+        The second stream is never reversed. A clip without features, or with a problem, has no stream and is not in
+        `usable`. Raises UnknownLabel, ManifestError for a column that is not there, FeatureError for a damaged store.
         """
         self.manifest, self.labels, self.direction = manifest, labels, direction
         self.first, self.second = first, second
         self.clips = manifest.clips()
         self.clip_ids = tuple(clip.clip_id for clip in self.clips)
         self.emotions = np.array([labels.index(c.emotion) if c.emotion else -1 for c in self.clips], np.int64)
+        self.style_column = style_column
         self.style_names, self.styles = self._number(style_column)
-        contents = [None if clip.problem else content_of(clip) for clip in self.clips]
-        self._first = _rows(first, contents, direction)
-        self._second = _rows(second, contents, "forward")
-        self.present = np.array([[row is not None for row in rows] for rows in (self._first, self._second)]).T
+        self.first_features = _rows(first, self.clips, direction)
+        self.second_features = _rows(second, self.clips, "forward")
+        self.present = np.array(
+            [[row is not None for row in rows] for rows in (self.first_features, self.second_features)]
+        ).T
         self.usable = np.flatnonzero(self.present.any(1))
 
     @property
@@ -127,8 +129,8 @@ class ClipDataset:
     def __getitem__(self, index: int) -> Sample:
         return Sample(
             self.clip_ids[index],
-            self._first[index],
-            self._second[index],
+            self.first_features[index],
+            self.second_features[index],
             int(self.emotions[index]),
             int(self.styles[index]),
             index,
@@ -144,7 +146,7 @@ class ClipDataset:
 
     def statistics(self) -> tuple[Statistics | None, Statistics | None]:
         """Mean and deviation of each stream over these clips: call it on training clips alone."""
-        return _statistics(self.first, self._first), _statistics(self.second, self._second)
+        return _statistics(self.first, self.first_features), _statistics(self.second, self.second_features)
 
     def _number(self, column: str | None) -> tuple[tuple[str, ...], Int64[np.ndarray, " N"]]:
         if column is None:
@@ -155,28 +157,12 @@ class ClipDataset:
 
 
 def _rows(
-    store: FeatureStore | None, contents: list[str | None], direction: Direction
+    store: FeatureStore | None, clips: Sequence[Clip], direction: Direction
 ) -> list[Float32[np.ndarray, "_ _"] | None]:
     if store is None:
-        return [None] * len(contents)
-    return [None if content is None else _features(store, content, direction) for content in contents]
-
-
-def _features(store: FeatureStore, content: str, direction: Direction) -> np.ndarray | None:
-    key = row_key(content, store.fingerprint, direction)
-    if key not in store:
-        return None
-    row = store.get(key)
-    if row.features is None:
-        return None
-    required = np.ones(row.features.shape[1], bool)
-    required[list(store.description["optional"])] = False
-    if not np.isfinite(row.features[:, required]).all():
-        raise FeatureError(
-            f"features of clip `{row.clip_id}` from `{store.description['name']}` are not finite\n\n"
-            "hint: delete the store and extract again"
-        )
-    return row.features
+        return [None] * len(clips)
+    keys = [None if clip.problem else key_of(clip, store.description, direction) for clip in clips]
+    return [store.get(key).features if key is not None and key in store else None for key in keys]
 
 
 def _statistics(store: FeatureStore | None, rows: list[np.ndarray | None]) -> Statistics | None:

@@ -17,7 +17,7 @@ def epoch_batches(
 ) -> list[Int64[np.ndarray, " _"]]:
     """Every clip once, shuffled; the last smaller batch is dropped when there is another.
 
-    With `emotions` of the clips given, as many draws as clips, with replacement, every emotion equally often on average.
+    With `emotions` of the clips given: as many draws as clips, with replacement, emotions equally likely.
 
     >>> [len(batch) for batch in epoch_batches(np.arange(10), 4, seed=0, epoch=0)]
     [4, 4]

@@ -1,0 +1,87 @@
+"""How weights move: the optimiser, and a learning rate that is a pure function of the step.
+
+`cosine` (default): AdamW, linear warm-up, cosine down to nothing. `published` (CiMEU release): SGD with momentum 0.9 at
+0.01, a tenth of it after each of 10, 15, 20 and 25 of 30 epochs, here as shares of the planned steps.
+"""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import nn
+
+from cimeu.errors import RecipeError
+
+PUBLISHED_DROPS = (10 / 30, 15 / 30, 20 / 30, 25 / 30)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimiserConfig:
+    """Optimiser and schedule."""
+
+    schedule: Literal["cosine", "published"] = "cosine"
+    """`cosine`: AdamW; `published`: SGD, usually with learning_rate 0.01."""
+    learning_rate: float = 1e-3
+    """Highest learning rate."""
+    weight_decay: float = 1e-4
+    """Decay of matrices and kernels; biases, norms and scales are left alone by AdamW."""
+    warm_up: float = 0.05
+    """Share of the planned steps in which the rate rises (cosine)."""
+    clip_norm: float = 1.0
+    """Longest gradient; longer ones are shortened to it. 0 is off."""
+
+    def __post_init__(self) -> None:
+        if self.learning_rate <= 0:
+            raise RecipeError(f"learning_rate is {self.learning_rate}\n\nhint: try 1e-3 (AdamW) or 1e-2 (published)")
+        if not 0 <= self.warm_up < 1:
+            raise RecipeError(f"warm_up is {self.warm_up}\n\nhint: a share of the planned steps, 0 to below 1")
+        if self.weight_decay < 0 or self.clip_norm < 0:
+            raise RecipeError(
+                f"weight_decay is {self.weight_decay}, clip_norm {self.clip_norm}\n\nhint: 0 switches either off"
+            )
+
+
+def learning_rate(config: OptimiserConfig, step: int, planned_steps: int) -> float:
+    """Learning rate of a step, counted from 0.
+
+    >>> [round(learning_rate(OptimiserConfig(warm_up=0.5), step, 4), 6) for step in range(4)]
+    [0.0005, 0.001, 0.001, 0.0005]
+    >>> learning_rate(OptimiserConfig(schedule="published", learning_rate=0.01), 29, 30) <= 1.1e-6
+    True
+    """
+    if config.schedule == "published":
+        drops = sum(step >= round(share * planned_steps) for share in PUBLISHED_DROPS)
+        return config.learning_rate * 0.1**drops
+    rising = round(config.warm_up * planned_steps)
+    if step < rising:
+        return config.learning_rate * (step + 1) / rising
+    done = (step - rising) / max(planned_steps - rising, 1)
+    return config.learning_rate * (1 + math.cos(math.pi * done)) / 2
+
+
+def build_optimiser(config: OptimiserConfig, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+    """AdamW or, for the published schedule, SGD, over the parameters that are trained."""
+    trained = [parameter for parameter in parameters if parameter.requires_grad]
+    if config.schedule == "published":
+        return torch.optim.SGD(trained, config.learning_rate, momentum=0.9, weight_decay=config.weight_decay)
+    matrices = [parameter for parameter in trained if parameter.ndim > 1]
+    vectors = [parameter for parameter in trained if parameter.ndim <= 1]
+    groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, config.learning_rate)
+
+
+def set_learning_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
+    """Give every group of parameters this rate."""
+    for group in optimiser.param_groups:
+        group["lr"] = rate
+
+
+def reversal_factor(step: int, planned_steps: int) -> float:
+    """How strongly adversaries push back: 0 at first, near 1 from the middle of training on (DANN, JMLR 2016).
+
+    >>> reversal_factor(0, 100), round(reversal_factor(50, 100), 3)
+    (0.0, 0.987)
+    """
+    return 2 / (1 + math.exp(-10 * step / planned_steps)) - 1

@@ -1,0 +1,152 @@
+"""Style labels for clips nobody labelled: clusters of the style primitives, found again each epoch (H-NTL, ICLR 2024).
+
+Style vectors are standardised, reduced, put on the unit sphere and clustered by k-means. Clusters have no names, so
+each epoch's are matched to the last epoch's by the clips they share. Clusters can follow the wrong thing (emotion, or
+how much padding a clip has), so every epoch says how much they share with what is known about the clips.
+
+Axes: N training clips, C embedding width, P principal components, S styles.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from jaxtyping import Float, Float32, Int64
+from scipy.optimize import linear_sum_assignment
+from sklearn.cluster import KMeans
+from sklearn.decomposition import PCA
+from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
+from threadpoolctl import threadpool_limits
+
+from cimeu.errors import RecipeError
+
+WARM_UP_EPOCHS = 3
+"""Epochs without style labels, until style primitives mean something."""
+STARTS = 10
+COMPONENTS = 64
+DEVIATION_FLOOR = 1e-3
+LENGTH_GROUPS = 5
+
+
+def pseudo_labels(
+    vectors: Float32[np.ndarray, "N C"],
+    n_styles: int,
+    *,
+    previous: Int64[np.ndarray, " N"] | None,
+    seed: int,
+) -> Int64[np.ndarray, " N"]:
+    """Cluster the style primitives of the training clips.
+
+    Args:
+        vectors: masked mean of S at H of each clip; NaN where a clip has no first stream (its label is -1).
+        n_styles: number of clusters.
+        previous: labels of the last epoch, where k-means starts and whose numbers are kept; None: 10 random starts.
+        seed: of k-means and PCA.
+    """
+    labels = np.full(len(vectors), -1, np.int64)
+    known = np.isfinite(vectors).all(1)
+    if known.sum() <= n_styles:
+        return labels
+    with threadpool_limits(1):
+        points = _on_the_sphere(vectors[known], seed)
+        start = None if previous is None else previous[known]
+        found = _cluster(points, n_styles, start, seed)
+        found = _without_small_clusters(points, found, n_styles, seed)
+    labels[known] = found if start is None else _renumbered(found, start, n_styles)
+    return labels
+
+
+def random_labels(n_clips: int, sizes: Sequence[int], *, seed: int) -> Int64[np.ndarray, " N"]:
+    """The control: styles drawn once per clip, with clusters in the proportion of `sizes`. Raises RecipeError."""
+    if len(sizes) < 2 or min(sizes) <= 0:
+        raise RecipeError(f"style sizes are {list(sizes)}\n\nhint: one number above 0 for each of two styles or more")
+    edges = np.round(np.cumsum(sizes) / np.sum(sizes) * n_clips).astype(int)
+    labels = np.searchsorted(edges, np.arange(n_clips), side="right").astype(np.int64)
+    return np.random.default_rng(seed).permutation(labels)
+
+
+def style_numbers(
+    labels: Int64[np.ndarray, " N"],
+    previous: Int64[np.ndarray, " N"] | None,
+    known_about_clips: Mapping[str, Sequence[object]],
+) -> dict[str, float | None]:
+    """What the journal says about styles: sizes, ARI to the last epoch, NMI with everything known about the clips.
+
+    Clips without a style or with an empty cell are left out; a number that needs two groups and finds one is None.
+    """
+    labelled = labels >= 0
+    numbers: dict[str, float | None] = {
+        f"style.size.{style}": int((labels == style).sum()) for style in range(max(labels.max(initial=-1) + 1, 0))
+    }
+    if previous is not None:
+        both = labelled & (previous >= 0)
+        numbers["style.ari.last"] = float(adjusted_rand_score(previous[both], labels[both])) if both.any() else None
+    for name, values in known_about_clips.items():
+        cells = np.array([str(value) for value in values])
+        there = labelled & (cells != "")
+        enough = there.any() and len(set(cells[there])) > 1
+        numbers[f"style.nmi.{name}"] = (
+            float(normalized_mutual_info_score(cells[there], labels[there])) if enough else None
+        )
+    return numbers
+
+
+def length_groups(n_steps: Sequence[int]) -> list[str]:
+    """Fifths of the clips by length, empty for a clip without steps."""
+    lengths = np.asarray(n_steps)
+    there = lengths > 0
+    if not there.any():
+        return [""] * len(lengths)
+    edges = np.quantile(lengths[there], np.arange(1, LENGTH_GROUPS) / LENGTH_GROUPS)
+    return [str(np.searchsorted(edges, length)) if length else "" for length in lengths]
+
+
+def _on_the_sphere(vectors: Float[np.ndarray, "N C"], seed: int) -> Float[np.ndarray, "N P"]:
+    values = vectors.astype(np.float64)
+    values = (values - values.mean(0)) / np.maximum(values.std(0), DEVIATION_FLOOR)
+    n_clips, width = values.shape
+    reduced = PCA(min(COMPONENTS, width, n_clips - 1), random_state=seed).fit_transform(values)
+    return reduced / np.maximum(np.linalg.norm(reduced, axis=1, keepdims=True), 1e-12)
+
+
+def _cluster(points: np.ndarray, n_styles: int, start: np.ndarray | None, seed: int) -> Int64[np.ndarray, " N"]:
+    if start is None or len(set(start[start >= 0])) < n_styles:
+        return _k_means(points, n_styles, None, seed)
+    centres = np.stack([points[start == style].mean(0) for style in range(n_styles)])
+    return _k_means(points, n_styles, centres, seed)
+
+
+def _k_means(points: np.ndarray, n_styles: int, centres: np.ndarray | None, seed: int) -> Int64[np.ndarray, " N"]:
+    starts = {"init": "k-means++", "n_init": STARTS} if centres is None else {"init": centres, "n_init": 1}
+    return KMeans(n_styles, random_state=seed, **starts).fit_predict(points).astype(np.int64)
+
+
+def _without_small_clusters(points: np.ndarray, labels: np.ndarray, n_styles: int, seed: int) -> np.ndarray:
+    """Re-seed each cluster under 1/(4S) of the clips from one half of the largest, once per cluster."""
+    for _ in range(n_styles):
+        sizes = np.bincount(labels, minlength=n_styles)
+        small, large = int(sizes.argmin()), int(sizes.argmax())
+        if sizes[small] >= len(points) / (4 * n_styles):
+            break
+        centres = np.stack(
+            [
+                points[labels == style].mean(0) if sizes[style] else np.zeros(points.shape[1])
+                for style in range(n_styles)
+            ]
+        )
+        members = points[labels == large]
+        along = PCA(1, random_state=seed).fit_transform(members)[:, 0]
+        upper = along > np.median(along)
+        centres[large], centres[small] = members[~upper].mean(0), members[upper].mean(0)
+        labels = _k_means(points, n_styles, centres, seed)
+    return labels
+
+
+def _renumbered(labels: np.ndarray, previous: np.ndarray, n_styles: int) -> np.ndarray:
+    """Give each cluster the number of the last epoch's cluster it shares most clips with (Hungarian assignment)."""
+    shared = np.zeros((n_styles, n_styles), np.int64)
+    known = previous >= 0
+    np.add.at(shared, (labels[known], previous[known]), 1)
+    rows, columns = linear_sum_assignment(shared, maximize=True)
+    numbers = np.empty(n_styles, np.int64)
+    numbers[rows] = columns
+    return numbers[labels]
