@@ -32,8 +32,15 @@ class Box:
 class FaceDetector(Protocol):
     """Anything that finds faces. Name and version enter the fingerprint of features made from its boxes."""
 
-    name: str
-    version: str
+    @property
+    def name(self) -> str:
+        """Which detector."""
+        ...
+
+    @property
+    def version(self) -> str:
+        """Which release of it."""
+        ...
 
     def __call__(self, pixels: UInt8[np.ndarray, "H W 3"]) -> list[Box]:
         """Boxes of all faces, in the pixels given."""

@@ -21,7 +21,7 @@ import av
 import numpy as np
 from av.container import InputContainer
 from av.stream import Disposition
-from av.video.reformatter import Interpolation
+from av.video.reformatter import Interpolation, VideoReformatter
 from jaxtyping import Float32, UInt8
 
 from cimeu.errors import MediaError
@@ -193,6 +193,7 @@ def frames(
         stream.thread_type = "AUTO"
         origin, interval_s = origin_s(container), 1 / float(stream.average_rate or stream.guessed_rate or 25)
         tolerance_s = max(float(stream.time_base or 0), 1e-4)  # time stamps of some containers are rounded to 1 ms
+        scaler = VideoReformatter()  # keeps its tables from picture to picture
         shown: av.VideoFrame | None = None
         shown_s = until_s = 0.0
         size = (0, 0)
@@ -211,7 +212,7 @@ def frames(
             if shown is None:
                 size = _size_seen(picture, max_side, stream.sample_aspect_ratio)
             else:
-                for frame in _shown_at(shown, size, moments(time_s)):
+                for frame in _shown_at(shown, scaler, size, moments(time_s)):
                     yield frame
                     count += 1
             shown, shown_s = picture, time_s
@@ -219,7 +220,7 @@ def frames(
             if end_s is not None and time_s >= end_s:
                 break
         if shown is not None:
-            for frame in _shown_at(shown, size, moments(until_s)):
+            for frame in _shown_at(shown, scaler, size, moments(until_s)):
                 yield frame
                 count += 1
         if count == 0:
@@ -279,11 +280,13 @@ def write_video(
         container.mux(video.encode(None))
 
 
-def _shown_at(picture: av.VideoFrame, size: tuple[int, int], moments: Iterator[float]) -> Iterator[Frame]:
+def _shown_at(
+    picture: av.VideoFrame, scaler: VideoReformatter, size: tuple[int, int], moments: Iterator[float]
+) -> Iterator[Frame]:
     """One picture at each of these times, converted once and only if there is any."""
     pixels = None
     for time_s in moments:
-        pixels = _pixels(picture, size) if pixels is None else pixels
+        pixels = _pixels(picture, scaler, size) if pixels is None else pixels
         yield Frame(time_s, pixels)
 
 
@@ -296,12 +299,12 @@ def _size_seen(picture: av.VideoFrame, max_side: int | None, aspect: Fraction | 
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 
-def _pixels(picture: av.VideoFrame, size: tuple[int, int]) -> UInt8[np.ndarray, "H W 3"]:
+def _pixels(picture: av.VideoFrame, scaler: VideoReformatter, size: tuple[int, int]) -> UInt8[np.ndarray, "H W 3"]:
     """RGB of one decoded picture, upright, in the size asked for (width, height)."""
     width, height = size[::-1] if _is_turned(picture) else size
     smaller = width < picture.width or height < picture.height
-    scaled = picture.reformat(
-        width=width, height=height, format="rgb24", interpolation=Interpolation.AREA if smaller else None
+    scaled = scaler.reformat(
+        picture, width=width, height=height, format="rgb24", interpolation=Interpolation.AREA if smaller else None
     )
     pixels = scaled.to_ndarray()
     a, b, c, d = _display_matrix(picture)
@@ -312,9 +315,10 @@ def _pixels(picture: av.VideoFrame, size: tuple[int, int]) -> UInt8[np.ndarray, 
 
 def _display_matrix(picture: av.VideoFrame) -> tuple[int, int, int, int]:
     """Where the picture's axes point on screen: x' = a x + c y, y' = b x + d y (ISO/IEC 14496-12)."""
-    if "DISPLAYMATRIX" not in [data.type.name for data in picture.side_data]:
+    matrix: Any = picture.side_data.get("DISPLAYMATRIX")
+    if matrix is None:
         return 1, 0, 0, 1
-    a, b, _, c, d = np.frombuffer(bytes(picture.side_data["DISPLAYMATRIX"]), dtype=np.int32)[:5].tolist()
+    a, b, _, c, d = np.frombuffer(matrix, dtype=np.int32)[:5].tolist()
     return a, b, c, d
 
 
