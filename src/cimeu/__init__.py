@@ -1,1 +1,63 @@
-"""CiMEU: culture-independent multimodal emotion understanding."""
+"""CiMEU: culture-independent multimodal emotion understanding.
+
+    video/audio file
+      -> media          pixels and samples
+      -> corpora        a manifest, honest folds
+      -> encoders       frozen vectors per window      -> features   a store
+      -> batching       16, 8 and 4 steps of a clip
+      -> model          disentangle, align, mine       -> training   forward and backward checkpoints
+      -> evaluation     numbers with intervals         -> generalisation, experiments   a report
+      -> inference      a timeline of a person's own file
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cimeu.corpora.folds import make_folds
+    from cimeu.corpora.manifest import Manifest, read_manifest
+    from cimeu.experiments.recipe import Recipe, load_recipe
+    from cimeu.experiments.report import report
+    from cimeu.experiments.run import run_recipe
+    from cimeu.features.extract import extract
+    from cimeu.features.store import FeatureStore
+    from cimeu.inference.recogniser import Recogniser
+    from cimeu.model.config import ModelConfig
+    from cimeu.model.network import CiMEU
+
+_HOMES = {
+    "CiMEU": "cimeu.model.network",
+    "FeatureStore": "cimeu.features.store",
+    "Manifest": "cimeu.corpora.manifest",
+    "ModelConfig": "cimeu.model.config",
+    "Recipe": "cimeu.experiments.recipe",
+    "Recogniser": "cimeu.inference.recogniser",
+    "extract": "cimeu.features.extract",
+    "load_recipe": "cimeu.experiments.recipe",
+    "make_folds": "cimeu.corpora.folds",
+    "read_manifest": "cimeu.corpora.manifest",
+    "report": "cimeu.experiments.report",
+    "run_recipe": "cimeu.experiments.run",
+}
+
+__all__ = [
+    "CiMEU",
+    "FeatureStore",
+    "Manifest",
+    "ModelConfig",
+    "Recipe",
+    "Recogniser",
+    "extract",
+    "load_recipe",
+    "make_folds",
+    "read_manifest",
+    "report",
+    "run_recipe",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first asked for, so that `import cimeu` costs nothing."""
+    if name not in _HOMES:
+        raise AttributeError(f"module `cimeu` has no attribute `{name}`")
+    return getattr(importlib.import_module(_HOMES[name]), name)

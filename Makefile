@@ -1,0 +1,50 @@
+# Two commands set everything up: `make demo` runs the main job end to end, `make test` passes the tests.
+PYTHON ?= python3.11
+VENV ?= .venv
+BIN := $(VENV)/bin
+# The processor build of PyTorch, unless this machine has an NVIDIA driver (then PyPI's own CUDA build).
+# Set TORCH_INDEX to another wheel index to choose a build by hand, or to nothing for PyPI's.
+TORCH_INDEX ?= $(if $(shell command -v nvidia-smi 2>/dev/null),,https://download.pytorch.org/whl/cpu)
+CIMEU_DATA ?= ../shared/data
+export CIMEU_DATA
+
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+EXTRAS := tensorboard
+DEMO := .demo
+
+.PHONY: demo test check docs bench clean
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) --upgrade pip
+	$(PIP) --no-deps --retries 1 --timeout 30 $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) "$$(grep '^torch==' constraints.txt)"
+	$(PIP) --constraint constraints.txt --editable .
+	@touch $@
+
+$(VENV)/.tested: $(VENV)/.installed
+	$(PIP) --constraint constraints.txt --editable '.[$(EXTRAS)]' --group dev
+	@touch $@
+
+demo: $(VENV)/.installed
+	$(BIN)/cimeu prepare toy $(DEMO)/toy --takes 2 -o $(DEMO)/toy/manifest.csv
+	$(BIN)/cimeu train recipes/toy/demo.yaml data.manifest=$(DEMO)/toy/manifest.csv data.features=$(DEMO)/features output=$(DEMO)/runs
+	$(BIN)/cimeu report $(DEMO)/runs/* -o $(DEMO)/report.html
+	$(BIN)/cimeu predict $(DEMO)/toy/demonstration.mp4 -o $(DEMO)/timeline --model $(DEMO)/runs/toy-demo-west-s0
+	@echo "report:   $(DEMO)/report.html"
+	@echo "timeline: $(DEMO)/timeline/demonstration.html"
+
+test: $(VENV)/.tested
+	$(BIN)/python -m pytest --numprocesses 2
+
+check: $(VENV)/.tested
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pip list --format freeze | { ! grep -iE '^(torchvision|torchaudio|nvidia-)'; }
+
+bench: $(VENV)/.tested
+	$(BIN)/python benchmarks/training_speed.py
+
+clean:
+	rm -rf $(VENV) $(DEMO)

@@ -1,0 +1,211 @@
+"""The command line: parse, call one function, print. Data goes to stdout, everything else to stderr.
+
+Nothing heavy is imported until a command runs, so that `cimeu --help` answers at once.
+"""
+
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cimeu.errors import CimeuError, RecipeError
+from cimeu.progress import Progress
+
+app = typer.Typer(
+    help="Emotion in clips of talking faces, tested on people and cultures never seen.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+features_app = typer.Typer(help="Work with stored features.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(features_app, name="features")
+
+Output = Annotated[Path, typer.Option("--output", "-o", help="Where the result goes.")]
+Workers = Annotated[int, typer.Option(help="Processes that decode and encode; 0 takes one for each core.")]
+
+
+@app.command()
+def prepare(
+    corpus: Annotated[str, typer.Argument(help="`folder`, `csv`, `toy`, or the name of a corpus.")],
+    root: Annotated[Path, typer.Argument(help="Folder of the recordings (for `toy`: where to draw them).")],
+    output: Output = Path("manifest.csv"),
+    csv: Annotated[Path | None, typer.Option(help="Table with the manifest's columns, instead of folder names.")] = None,
+    takes: Annotated[int, typer.Option(help="Toy corpus: clips of each speaker and emotion.")] = 4,
+    speakers: Annotated[int, typer.Option(help="Toy corpus: speakers of each culture.")] = 8,
+    strength: Annotated[float | None, typer.Option(help="Toy corpus: strength of culture's effect.")] = None,
+    seed: Annotated[int, typer.Option(help="Toy corpus: seed of the generator.")] = 0,
+) -> None:
+    """Turn a folder of recordings into a manifest: one row a clip."""
+    from cimeu.corpora.manifest import write_manifest
+    from cimeu.corpora.registry import prepare_corpus
+
+    toy = {"takes": takes, "speakers_per_culture": speakers, "seed": seed}
+    if strength is not None:
+        toy["culture_strength"] = strength
+    with progress_bars() as progress:
+        manifest = prepare_corpus(corpus, root, csv=csv, toy=toy, progress=progress)
+    write_manifest(manifest, output)
+    unusable = int((manifest.table["problem"] != "").sum())
+    say(f"{output}: {len(manifest)} clips" + (f", {unusable} of them unusable (column `problem`)" if unusable else ""))
+
+
+@app.command()
+def extract(
+    manifest: Annotated[Path, typer.Argument(help="Table written by `cimeu prepare`.")],
+    output: Output = Path("features"),
+    encoder: Annotated[list[str] | None, typer.Option(help="Encoder; repeat for several. [default: by the media]")] = None,
+    forward_only: Annotated[list[str] | None, typer.Option(help="Encoder that is never played backward.")] = None,
+    workers: Workers = 0,
+    shard: Annotated[str, typer.Option(help="Part i of N, as in 2/8, for job arrays.")] = "1/1",
+) -> None:
+    """Compute frozen features of every clip, forward and backward; goes on where it stopped."""
+    from cimeu.corpora.manifest import read_manifest
+    from cimeu.experiments.run import default_encoders, extract_streams
+
+    clips = read_manifest(manifest)
+    streams = [(name, name not in (forward_only or ())) for name in encoder] if encoder else default_encoders(clips)
+    with progress_bars() as progress:
+        extraction = extract_streams(
+            clips, streams, output, workers=workers or cores(), shard=parse_shard(shard), progress=progress
+        )
+    say(f"{output}: {extraction.done} rows computed, {extraction.kept} already there")
+    if len(extraction.failures):
+        table = output / "failures.csv"
+        extraction.failures.to_csv(table, index=False)
+        say(f"{len(extraction.failures)} streams could not be computed; reasons in {table}")
+
+
+@features_app.command("import")
+def import_(
+    list_file: Annotated[Path, typer.Argument(help="List of `path n_steps label` lines.")],
+    root: Annotated[Path, typer.Option(help="Folder that the paths start from.")],
+    encoder: Annotated[str, typer.Option(help="Encoder that made the features.")],
+    stride: Annotated[int, typer.Option(help="Frames between two steps.")] = 4,
+    direction: Annotated[str, typer.Option(help="forward or backward.")] = "forward",
+    output: Output = Path("features"),
+) -> None:
+    """Bring ready `.npy` features `[T', D]` into the store."""
+    from cimeu.features.imports import import_features
+
+    count = import_features(list_file, root=root, encoder=encoder, stride=stride, direction=direction, folder=output)
+    say(f"{output}: {count} clips imported")
+
+
+@app.command()
+def train(
+    recipe: Annotated[Path, typer.Argument(help="A YAML file; the repository's are in recipes/.")],
+    settings: Annotated[list[str] | None, typer.Argument(help="key=value that replace settings of the recipe.")] = None,
+) -> None:
+    """Run a recipe: features where missing, then an ensemble for each fold and seed. Goes on where it stopped."""
+    from cimeu.experiments.recipe import load_recipe
+    from cimeu.experiments.run import run_recipe
+
+    with progress_bars() as progress:
+        runs = run_recipe(load_recipe(recipe, settings or ()), progress=progress)
+    show_figures(runs)
+    for run in runs:
+        print(run)
+
+
+@app.command()
+def evaluate(runs: Annotated[list[Path], typer.Argument(help="Run folders.")]) -> None:
+    """Score the checkpoints of runs again on their own test clips and print the figures."""
+    from cimeu.experiments.run import evaluate_run
+
+    with progress_bars() as progress:
+        for run in runs:
+            evaluate_run(run, progress=progress)
+    show_figures(runs)
+
+
+@app.command()
+def report(
+    runs: Annotated[list[Path], typer.Argument(help="Run folders.")],
+    output: Output = Path("report.html"),
+    title: Annotated[str | None, typer.Option(help="Heading of the page.")] = None,
+) -> None:
+    """Write one page about runs, with Markdown, CSV and JSON beside it; trains nothing."""
+    from cimeu.experiments.report import report as write_report
+
+    print(write_report(runs, output, title=title))
+
+
+@app.command()
+def predict(
+    paths: Annotated[list[Path], typer.Argument(help="Videos, sound files or folders of them.")],
+    output: Output = Path("predictions"),
+    model: Annotated[Path | None, typer.Option(help="Run folder of a trained ensemble.")] = None,
+) -> None:
+    """Write a timeline for each file, with reasons where nothing can be said."""
+    from cimeu.inference.recogniser import predict_files
+
+    if model is None:
+        raise RecipeError("no model is named\n\nhint: pass --model RUN; `cimeu train` makes run folders")
+    with progress_bars() as progress:
+        failures = predict_files(paths, output, model, progress=progress)
+    say(f"{output}: timelines written")
+    if len(failures):
+        say(f"{len(failures)} files could not be read; reasons in {output / 'failures.csv'}")
+
+
+def main() -> None:
+    """Run the command line; a deliberate error is one message and exit status 1."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    try:
+        app()
+    except CimeuError as error:
+        say(f"error: {error}")
+        raise SystemExit(1) from None
+
+
+def show_figures(runs: list[Path]) -> None:
+    """Print UAR and WAR of runs as a table."""
+    from cimeu.experiments.report import figures
+
+    say(figures(runs))
+
+
+def say(line: str) -> None:
+    """One line for the person, on stderr."""
+    print(line, file=sys.stderr)
+
+
+def cores() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def parse_shard(text: str) -> tuple[int, int]:
+    """`2/8` -> (2, 8).
+
+    Raises:
+        RecipeError: not of that form, or outside 1..N.
+    """
+    part, separator, whole = text.partition("/")
+    if not (separator and part.isdigit() and whole.isdigit() and 1 <= int(part) <= int(whole)):
+        raise RecipeError(f"shard `{text}` is not i/N\n\nhint: write 2/8 for the second of eight parts")
+    return int(part), int(whole)
+
+
+@contextmanager
+def progress_bars() -> Iterator[Progress]:
+    """Bars with the time left on stderr, one for each step that reports."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress as Bars, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Bars(*columns, console=Console(stderr=True)) as bars:
+        tasks = {}
+
+        def show(step: str, completed: int, total: int) -> None:
+            if step not in tasks:
+                tasks[step] = bars.add_task(step, total=total)
+            bars.update(tasks[step], completed=completed, total=total)
+
+        yield show

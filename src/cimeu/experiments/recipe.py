@@ -1,0 +1,226 @@
+"""One YAML file says everything about a run: data, streams, folds, model, training, seeds.
+
+Each folder of the package owns its own settings; this file only puts them together. Reading is strict: a key that no
+setting has is an error with the nearest guess, and `key.of.setting=value` on the command line changes one of them.
+"""
+
+import difflib
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+from cimeu.corpora.folds import FoldsConfig
+from cimeu.errors import CimeuError, RecipeError
+from cimeu.model.config import ModelConfig, StreamConfig
+from cimeu.training.loop import TrainingConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """Which clips are used and where their features are kept."""
+
+    root: Path | None = None
+    """Folder of the recordings; its `manifest.csv` is read unless `manifest` names another file."""
+    manifest: Path | None = None
+    """Table of the clips."""
+    features: Path = Path("features")
+    """Folder of the feature store; filled first where clips are missing."""
+    labels: str | list[str] = "speech4"
+    """Name of a label space, or the list of emotions."""
+    workers: int = 0
+    """Processes that decode and encode; 0 takes one for each core."""
+
+    def __post_init__(self) -> None:
+        if self.root is None and self.manifest is None:
+            raise RecipeError("the recipe names no recordings\n\nhint: set data.root=FOLDER or data.manifest=FILE.csv")
+
+    @property
+    def table(self) -> Path:
+        """File of the manifest."""
+        if self.manifest is not None:
+            return self.manifest
+        assert self.root is not None
+        return self.root / "manifest.csv"
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderConfig:
+    """One frozen encoder and what it is told."""
+
+    encoder: str
+    """Name of the encoder, as listed by `cimeu encoders`."""
+    settings: dict[str, Any] = field(default_factory=dict)
+    """Settings of that encoder that differ from its defaults."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamsConfig:
+    """The two streams of a clip: the first is disentangled, the second is aligned to it."""
+
+    first: EncoderConfig
+    second: EncoderConfig | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationConfig:
+    """How a trained ensemble is measured."""
+
+    resamples: int = 2000
+    """Bootstrap resamples behind each interval."""
+    coverage: float = 0.8
+    """Share of the validation clips that the model may answer; below its confidence it abstains."""
+    probes: bool = True
+    """Whether the emotion and style primitives are probed for emotion, culture and speaker."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Everything about a run."""
+
+    name: str
+    """Start of the names of the run folders."""
+    data: DataConfig
+    streams: StreamsConfig
+    folds: FoldsConfig
+    training: TrainingConfig
+    model: dict[str, Any] = field(default_factory=dict)
+    """Switches of the network (`cimeu.model.config.ModelConfig`) that differ from its defaults."""
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    fold: str = "all"
+    """`all`, or the name of one fold."""
+    seeds: tuple[int, ...] = (0,)
+    direction: Literal["both", "forward", "backward"] = "both"
+    output: Path = Path("runs")
+    """Folder of the run folders."""
+
+    def __post_init__(self) -> None:
+        _unknown_keys(self.model, ModelConfig, "model", without=DERIVED)
+        try:
+            self.network(("a", "b"), StreamConfig(width=1), StreamConfig(width=1) if self.streams.second else None)
+        except CimeuError:
+            raise
+        except (TypeError, ValueError) as error:
+            raise RecipeError(f"`model` cannot be built: {error}\n\nhint: see `cimeu.ModelConfig`") from error
+
+    def network(
+        self,
+        emotions: tuple[str, ...],
+        first: StreamConfig,
+        second: StreamConfig | None,
+        direction: Literal["forward", "backward"] = "forward",
+    ) -> ModelConfig:
+        """Configuration of one network of this recipe.
+
+        Raises:
+            RecipeError: a switch of `model` has a value the network does not know.
+        """
+        derived = {"emotions": emotions, "first": first, "second": second, "direction": direction}
+        return _validated(ModelConfig, {**derived, **self.model}, "model")
+
+
+DERIVED = ("emotions", "first", "second", "direction")
+"""Fields of `ModelConfig` that follow from the data and are not set by hand."""
+
+
+def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a recipe and apply `key.of.setting=value` overrides.
+
+    Raises:
+        RecipeError: the file is missing or no YAML mapping, a key is unknown, or a value cannot be used.
+    """
+    if not path.is_file():
+        raise RecipeError(f"recipe `{path}` does not exist\n\nhint: the repository's own are in `recipes/`")
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise RecipeError(f"recipe `{path}` is not YAML: {error}\n\nhint: indent with spaces, `key: value`") from error
+    if not isinstance(tree, dict):
+        raise RecipeError(f"recipe `{path}` holds no settings\n\nhint: start from a file in `recipes/`")
+    return recipe_from(override(tree, overrides))
+
+
+def recipe_from(tree: Mapping[str, Any]) -> Recipe:
+    """Build a recipe from nested mappings.
+
+    Raises:
+        RecipeError: a key is unknown or a value cannot be used.
+    """
+    _unknown_keys(tree, Recipe, "")
+    return _validated(Recipe, tree, "")
+
+
+def override(tree: Mapping[str, Any], assignments: Sequence[str]) -> dict[str, Any]:
+    """Copy of `tree` with each `key.of.setting=value` set; the value is read as YAML.
+
+    >>> override({"training": {"epochs": 3}}, ["training.epochs=5", "seeds=[0, 1]"])
+    {'training': {'epochs': 5}, 'seeds': [0, 1]}
+
+    Raises:
+        RecipeError: an assignment has no `=`.
+    """
+    changed = _copied(tree)
+    for assignment in assignments:
+        key, separator, value = assignment.partition("=")
+        if not separator or not key:
+            raise RecipeError(f"`{assignment}` sets nothing\n\nhint: write key=value, as in training.epochs=5")
+        node = changed
+        *parents, leaf = key.split(".")
+        for parent in parents:
+            if not isinstance(node.get(parent), dict):
+                node[parent] = {}
+            node = node[parent]
+        node[leaf] = yaml.safe_load(value)
+    return changed
+
+
+def to_tree(recipe: Recipe) -> dict[str, Any]:
+    """Nested plain mappings of a recipe; `recipe_from` reads them back."""
+    tree = TypeAdapter(Recipe).dump_python(recipe, mode="json")
+    assert isinstance(tree, dict)
+    return tree
+
+
+def to_yaml(recipe: Recipe) -> str:
+    """YAML of a recipe, every default written out."""
+    return yaml.safe_dump(to_tree(recipe), sort_keys=False, allow_unicode=True)
+
+
+def _copied(tree: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: _copied(value) if isinstance(value, Mapping) else value for key, value in tree.items()}
+
+
+def _validated(kind: type, tree: Mapping[str, Any], prefix: str) -> Any:
+    """An instance of the dataclass `kind`, its values checked and converted by pydantic."""
+    try:
+        return TypeAdapter(kind).validate_python(dict(tree))
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join([*([prefix] if prefix else []), *(str(part) for part in first["loc"])])
+        raise RecipeError(f"`{key}`: {first['msg']}, got {first['input']!r}\n\nhint: see `cimeu.{kind.__name__}`") from error
+
+
+def _unknown_keys(tree: object, kind: type, prefix: str, without: Sequence[str] = ()) -> None:
+    """Refuse a key that the dataclass `kind` has no field for, at any depth."""
+    if not isinstance(tree, Mapping):
+        return
+    hints = typing.get_type_hints(kind)
+    known = [each.name for each in fields(kind) if each.name not in without]
+    for key, value in tree.items():
+        name = f"{prefix}.{key}" if prefix else str(key)
+        if key not in known:
+            guesses = difflib.get_close_matches(str(key), known, n=1)
+            hint = f"did you mean `{guesses[0]}`?" if guesses else f"known here: {', '.join(known)}"
+            raise RecipeError(f"unknown setting `{name}`\n\nhint: {hint}")
+        for inner in _dataclasses_in(hints[key]):
+            _unknown_keys(value, inner, name)
+
+
+def _dataclasses_in(hint: Any) -> list[type]:
+    parts = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    return [part for part in parts if isinstance(part, type) and is_dataclass(part)]
