@@ -1,8 +1,8 @@
 """Make 70 % mean seven times out of ten.
 
-One temperature on the logarithm of the probabilities, fitted on validation clips (Guo et al., *On Calibration of Modern
-Neural Networks*, ICML 2017). It never changes which emotion is called. The expected calibration error and the reliability
-table compare confidence with accuracy in bins of equal width.
+One temperature on the logarithm of the probabilities, fitted on validation clips (Guo et al., *On Calibration of
+Modern Neural Networks*, ICML 2017). It never changes which emotion is called. The expected calibration error and the
+reliability table compare confidence with accuracy in bins of equal width.
 
 Axes: N clips, K emotions. Clips whose probabilities are not numbers are left out; they have no confidence to judge.
 """

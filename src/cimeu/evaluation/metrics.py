@@ -4,8 +4,8 @@ Every figure here comes from three counts per emotion: how many clips show it (`
 (`guesses`), how many of those rightly (`hits`). Counts add up over clips, so the same four lines of arithmetic serve a
 single figure and a thousand bootstrap resamples, and no figure is ever a mean over batches.
 
-An emotion without a clip is left out of every average; it is neither 0 % nor 100 %. A clip that could not be used has the
-prediction `UNUSED`: it stays in N and is wrong.
+An emotion without a clip is left out of every average; it is neither 0 % nor 100 %. A clip that could not be used has
+the prediction `UNUSED`: it stays in N and is wrong.
 
 UAR is scikit-learn's `balanced_accuracy_score`, WAR its `accuracy_score`; F1 scores are averaged over the emotions that
 have clips.

@@ -1,16 +1,17 @@
 """How far would the figure move with other speakers?
 
 Clips of one speaker resemble each other, so the bootstrap draws whole speakers, with replacement, within each culture
-(cluster bootstrap; Davison & Hinkley, *Bootstrap Methods and their Application*, 1997, section 3.8). A figure is computed
-in each culture and averaged without weights, so a large corpus does not drown a small one. Intervals are percentiles.
+(cluster bootstrap; Davison & Hinkley, *Bootstrap Methods and their Application*, 1997, chapter 3). A figure is
+computed in each culture and averaged without weights, so a large corpus does not drown a small one. Intervals are
+percentiles.
 
 Seeds are not samples: the statistic of a resample is the mean over seeds of the metric on that same resample, that is,
 each clip enters with its hits averaged over seeds. More seeds steady the figure; they never narrow the interval as more
 speakers would.
 
-A comparison is paired: both sides are computed on the same resamples (same clips and same `seed` draw the same speakers)
-and subtracted. Where speakers are unknown every clip is its own speaker, and the interval is too narrow: say so beside it.
-A culture with one speaker has no interval.
+A comparison is paired: both sides are computed on the same resamples (same clips and same `seed` draw the same
+speakers) and subtracted. Where speakers are unknown every clip is its own speaker, and the interval is too narrow: say
+so beside it. A culture with one speaker has no interval.
 
 Counts add up over clips, so each speaker is one row of counts and a resample is one row of a matrix product.
 

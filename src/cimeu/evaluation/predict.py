@@ -1,0 +1,228 @@
+"""Ask two models about every clip, and fuse what they say.
+
+A network answers at three levels (H, M, L) and from two streams; nothing is thrown away here, so that the weight of the
+second stream, the levels and the mixture of directions can be chosen afterwards on validation clips.
+
+    level      (1 - a) first + a second, weights renormalised over the streams a clip has
+    direction  softmax of level H, or the mean of the softmaxes of H, M and L
+    fused      mu forward + (1 - mu) backward, on probabilities, then the temperature
+
+Published (CiMEU release): mu 0.6 and a 0.2 on logits, H alone.
+
+Axes: 3 levels (H, M, L), N clips, K emotions, C channels. A clip that could not be used keeps its row, as NaN; a clip
+known to one direction only is fused from that one.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Float32
+from torch import Tensor
+
+from cimeu.batching.collate import Batch, Collator
+from cimeu.batching.dataset import ClipDataset, Statistics
+from cimeu.errors import CheckpointError
+from cimeu.evaluation.calibration import at_temperature
+from cimeu.model.network import CiMEU, Output
+from cimeu.pyramid import LEVELS, Direction
+
+Levels = Literal["H", "mean"]
+Selection = Literal["validation", "last", "oracle"]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What one model says about every clip of a dataset.
+
+    `gate` is the weight of the second stream the model chose, 0 without a second stream and 1 without a first.
+    `present` says which streams a clip has; rows of clips with neither are NaN.
+    """
+
+    clip_ids: tuple[str, ...]
+    first: Float32[np.ndarray, "3 N K"]
+    second: Float32[np.ndarray, "3 N K"] | None
+    gate: Float32[np.ndarray, "3 N"]
+    present: Bool[np.ndarray, "N 2"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnsembleSettings:
+    """How the answers of an ensemble are put together; the defaults are the published ones."""
+
+    mu: float = 0.6
+    """Weight of the forward model, 0..1."""
+    levels: Levels = "H"
+    """`H` alone, or the mean probability of H, M and L."""
+    a: float | None = None
+    """One weight of the second stream for all clips; None keeps what the models say."""
+    temperature: float = 1.0
+    """Temperature of the fused probabilities."""
+    abstain_below: float = 0.0
+    """Fused confidence under which no emotion is named."""
+    selection: Selection = "last"
+    """Where these settings come from: `validation` clips, nowhere (`last`: defaults), or the test clips (`oracle`)."""
+    directions: tuple[Direction, ...] = ("forward", "backward")
+    """Directions that have a model."""
+
+    def __str__(self) -> str:
+        """One line for a log or a table."""
+        rule = {
+            "validation": "chosen on validation clips",
+            "last": "defaults",
+            "oracle": "ORACLE: chosen on test clips",
+        }
+        weight = "as the models say" if self.a is None else f"{self.a:.2f}"
+        return (
+            f"{rule[self.selection]}: mu {self.mu:.2f}, levels {self.levels}, second stream {weight}, "
+            f"temperature {self.temperature:.2f}, abstains below {self.abstain_below:.2f}"
+        )
+
+    def save(self, folder: Path) -> Path:
+        """Write `ensemble.json` into the folder of a run."""
+        path = folder / "ensemble.json"
+        path.write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
+        return path
+
+    @classmethod
+    def load(cls, folder: Path) -> "EnsembleSettings":
+        """Read `ensemble.json` from the folder of a run; keys of others are left alone.
+
+        Raises:
+            CheckpointError: the file is missing or lacks a setting.
+        """
+        path = folder / "ensemble.json"
+        if not path.is_file():
+            raise CheckpointError(f"`{path}` does not exist\n\nhint: name the folder of a finished run")
+        written = json.loads(path.read_text(encoding="utf-8"))
+        names = [each.name for each in fields(cls)]
+        missing = [name for name in names if name not in written]
+        if missing:
+            raise CheckpointError(f"`{path}` has no `{missing[0]}`\n\nhint: evaluate the run again to write it anew")
+        settings = {name: written[name] for name in names}
+        return cls(**{**settings, "directions": tuple(settings["directions"])})
+
+
+def score_clips(model: CiMEU, dataset: ClipDataset, *, batch_size: int = 64) -> Scores:
+    """Logits of every clip: middle steps, evaluation mode, the statistics stored with the model."""
+    n_clips, n_emotions = len(dataset.clip_ids), len(model.config.emotions)
+    first = np.full((len(LEVELS), n_clips, n_emotions), np.nan, dtype=np.float32)
+    second = None if model.config.second is None else first.copy()
+    gate = np.zeros((len(LEVELS), n_clips), dtype=np.float32)
+    present = np.zeros((n_clips, 2), dtype=bool)
+    for batch, output in _outputs(model, dataset, batch_size):
+        rows = batch.index.numpy()
+        first[:, rows] = _array(torch.stack(output.first_logits))
+        present[rows, 0] = batch.first_present.numpy()
+        if second is not None and output.second_logits is not None and batch.second is not None:
+            second[:, rows] = _array(torch.stack(output.second_logits))
+            gate[:, rows] = _array(torch.stack(output.gate))
+            present[rows, 1] = batch.second.present.numpy()
+    return Scores(tuple(dataset.clip_ids), first, second, gate, present)
+
+
+def project(
+    model: CiMEU, dataset: ClipDataset, *, batch_size: int = 64
+) -> tuple[Float32[np.ndarray, "N C"], Float32[np.ndarray, "N C"] | None]:
+    """Emotion and style primitives of every clip: masked means at H, NaN without a first stream; no style without S."""
+    n_clips = len(dataset.clip_ids)
+    emotion: np.ndarray | None = None
+    style: np.ndarray | None = None
+    for batch, output in _outputs(model, dataset, batch_size):
+        has_first = batch.first_present.numpy()
+        rows = batch.index.numpy()[has_first]
+        if emotion is None:
+            emotion = np.full((n_clips, output.emotion_pooled[0].shape[1]), np.nan, dtype=np.float32)
+        emotion[rows] = _array(output.emotion_pooled[0])[has_first]
+        if output.style_pooled is not None:
+            style = np.full_like(emotion, np.nan) if style is None else style
+            style[rows] = _array(output.style_pooled[0])[has_first]
+    assert emotion is not None, "no clip can be used"
+    return emotion, style
+
+
+def evaluation_collator(model: CiMEU) -> Collator:
+    """Batches as the model was trained to read them, with the statistics it carries."""
+    config, specifications = model.config, model.specifications
+    return Collator(
+        first=_statistics(specifications.first_statistics, config.first.width),
+        second=_statistics(specifications.second_statistics, config.second.width) if config.second else None,
+        second_kind=config.second.kind if config.second else "steps",
+        shares_windows=specifications.shares_windows,
+        direction=config.direction,
+    )
+
+
+def direction_probabilities(
+    scores: Scores, *, levels: Levels = "H", a: float | None = None
+) -> Float[np.ndarray, "N K"]:
+    """Probabilities of one direction; `a` replaces the weight of the second stream in clips that have both."""
+    logits = scores.first.astype(np.float64)
+    if scores.second is not None:
+        has_first, has_second = scores.present.T
+        weight = scores.gate if a is None else np.where(has_second, np.where(has_first, a, 1.0), 0.0)
+        weight = np.broadcast_to(weight, scores.gate.shape)[..., None]
+        logits = (1 - weight) * logits + weight * scores.second
+    raised = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    probabilities = raised / raised.sum(axis=-1, keepdims=True)
+    return probabilities[0] if levels == "H" else probabilities.mean(axis=0)
+
+
+def fused_probabilities(
+    forward: Scores | None, backward: Scores | None, settings: EnsembleSettings
+) -> dict[str, Float[np.ndarray, "N K"]]:
+    """Probabilities by `forward`, `backward` (each where there is a model) and `fused`, with its temperature."""
+    by_direction = {
+        direction: direction_probabilities(scores, levels=settings.levels, a=settings.a)
+        for direction, scores in (("forward", forward), ("backward", backward))
+        if scores is not None
+    }
+    assert by_direction, "an ensemble has at least one direction"
+    if forward is not None and backward is not None:
+        assert forward.clip_ids == backward.clip_ids, "both directions score the same clips in the same order"
+    fused = mixture([by_direction.get("forward"), by_direction.get("backward")], settings.mu)
+    return {**by_direction, "fused": at_temperature(fused, settings.temperature)}
+
+
+def mixture(directions: Sequence[Float[np.ndarray, "N K"] | None], mu: float) -> Float[np.ndarray, "N K"]:
+    """mu forward + (1 - mu) backward; where one of them is absent or NaN, the other."""
+    forward, backward = directions
+    if forward is None or backward is None:
+        alone = forward if forward is not None else backward
+        assert alone is not None
+        return alone
+    both = mu * forward + (1 - mu) * backward
+    return np.where(np.isnan(forward), backward, np.where(np.isnan(backward), forward, both))
+
+
+def _outputs(model: CiMEU, dataset: ClipDataset, batch_size: int) -> Iterator[tuple[Batch, Output]]:
+    """Batches of the usable clips and what the model makes of them, without gradients; the model is left as it was."""
+    collate = evaluation_collator(model)
+    device = next(model.parameters()).device
+    training = model.training
+    model.eval()
+    try:
+        for start in range(0, len(dataset.usable), batch_size):
+            rows = dataset.usable[start : start + batch_size]
+            batch = collate([dataset[int(row)] for row in rows], None)
+            moved = batch.to(device)
+            assert moved.first is not None, "every setting has a first stream"
+            with torch.inference_mode():
+                output = model(moved.first, moved.second)
+            yield batch, output
+    finally:
+        model.train(training)
+
+
+def _statistics(stored: dict[str, list[float]], width: int) -> Statistics:
+    if not stored:
+        return Statistics.identity(width)
+    return Statistics(np.float32(stored["mean"]), np.float32(stored["deviation"]))
+
+
+def _array(tensor: Tensor) -> np.ndarray:
+    return tensor.float().cpu().numpy()

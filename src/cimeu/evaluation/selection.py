@@ -1,0 +1,107 @@
+"""Choose the settings of an ensemble on validation clips, and say so.
+
+Three rules, whose name travels with every number: `validation` chooses here, `last` keeps the published defaults and
+chooses nothing, `oracle` chooses on the test clips themselves. The last exists to compare with published numbers that
+were made that way; it is no estimate of anything, and every table that uses it is marked.
+
+Chosen by UAR: mu, levels and, where the network leaves it open (`mixing: validation`), the weight `a` of the second
+stream. Small validation parts tie often; the candidate nearest the published defaults wins a tie. Then the temperature,
+by likelihood, and the confidence under which no emotion is named, by the coverage asked for.
+
+Axes: N clips, K emotions.
+"""
+
+from collections.abc import Sequence
+from itertools import product
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from cimeu.errors import RecipeError
+from cimeu.evaluation.calibration import at_temperature, fit_temperature
+from cimeu.evaluation.metrics import called, uar
+from cimeu.evaluation.predict import (
+    EnsembleSettings,
+    Levels,
+    Scores,
+    Selection,
+    direction_probabilities,
+    mixture,
+)
+
+MU_GRID = tuple(round(0.05 * step, 2) for step in range(21))
+A_GRID = tuple(round(0.05 * step, 2) for step in range(21))
+PUBLISHED_MU, PUBLISHED_A = 0.6, 0.2
+
+
+def choose(
+    forward: Scores | None,
+    backward: Scores | None,
+    truth: Int[np.ndarray, " N"],
+    *,
+    selection: Selection = "validation",
+    mu: float | None = None,
+    levels: Levels | None = None,
+    choose_a: bool = False,
+    coverage: float = 1.0,
+) -> EnsembleSettings:
+    """Settings of an ensemble from the scores of its validation clips.
+
+    A `mu` or `levels` that is given is kept. `selection` is the name of the clips the scores belong to; with `last`
+    nothing is chosen. `coverage` is the share of usable clips that must still get an emotion.
+
+    Raises:
+        RecipeError: no clip can be used, or the coverage is not in (0, 1].
+    """
+    if not 0 < coverage <= 1:
+        raise RecipeError(f"coverage is {coverage}\n\nhint: the share of clips to answer, above 0 and up to 1")
+    directions = tuple(name for name, scores in (("forward", forward), ("backward", backward)) if scores is not None)
+    assert directions, "an ensemble has at least one direction"
+    fixed_mu = {("forward",): 1.0, ("backward",): 0.0}.get(directions, mu)
+    if selection == "last":
+        return EnsembleSettings(
+            mu=PUBLISHED_MU if fixed_mu is None else fixed_mu,
+            levels=levels or "H",
+            a=PUBLISHED_A if choose_a else None,
+            selection="last",
+            directions=directions,
+        )
+
+    best_uar, best = -1.0, None
+    a_grid: Sequence[float | None] = _nearest_first(A_GRID, PUBLISHED_A) if choose_a else (None,)
+    mu_grid = (fixed_mu,) if fixed_mu is not None else _nearest_first(MU_GRID, PUBLISHED_MU)
+    for level, a in product((levels,) if levels else ("H", "mean"), a_grid):
+        answers = [
+            None if scores is None else direction_probabilities(scores, levels=level, a=a)
+            for scores in (forward, backward)
+        ]
+        for candidate in mu_grid:
+            fused = mixture(answers, candidate)
+            score = uar(truth, called(fused))
+            if score > best_uar:
+                best_uar, best = score, (candidate, level, a, fused)
+    if best is None or not np.isfinite(best[3]).all(axis=-1).any():
+        raise RecipeError("no validation clip can be used\n\nhint: see `cimeu audit` for what is wrong with the clips")
+    chosen_mu, chosen_level, chosen_a, fused = best
+    temperature = fit_temperature(fused, truth)
+    return EnsembleSettings(
+        mu=chosen_mu,
+        levels=chosen_level,
+        a=chosen_a,
+        temperature=temperature,
+        abstain_below=abstention_threshold(at_temperature(fused, temperature), coverage),
+        selection=selection,
+        directions=directions,
+    )
+
+
+def abstention_threshold(probabilities: Float[np.ndarray, "N K"], coverage: float) -> float:
+    """Largest confidence that still lets the share `coverage` of usable clips through; 0 where all must pass."""
+    confidence = probabilities.max(axis=-1)
+    confidence = np.sort(confidence[np.isfinite(confidence)])
+    refused = int(np.floor((1 - coverage) * len(confidence) + 1e-9))
+    return float(confidence[refused]) if refused else 0.0
+
+
+def _nearest_first(grid: Sequence[float], published: float) -> tuple[float, ...]:
+    return tuple(sorted(grid, key=lambda value: (abs(value - published), value)))

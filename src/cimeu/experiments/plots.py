@@ -1,0 +1,163 @@
+"""Small drawings for the report, as SVG text: no scripts, no fonts, no colours of their own.
+
+Every shape carries a class and the page's style sheet colours it, so one drawing serves light and dark pages and print.
+Each is labelled for readers who cannot see it; the numbers are also in the tables beside.
+
+Axes of drawings: x to the right, y downward, in user units of the viewBox.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+COLOURS = 8
+"""Categories with a colour of their own (classes c0 to c7); later ones share the last."""
+POINTS = 700
+"""Points drawn at most in one scatter: evenly taken, so that the page stays small."""
+
+
+def whisker(
+    value: float | None,
+    low: float | None,
+    high: float | None,
+    *,
+    chance: float | None = None,
+    start: float = 0.0,
+    end: float = 1.0,
+    width: int = 180,
+) -> str:
+    """A dot for the figure on a line for its interval; a tick marks chance, or zero for differences."""
+
+    def x(number: float) -> float:
+        return 4 + (width - 8) * (min(max(number, start), end) - start) / (end - start)
+
+    shapes = [f'<line class="axis" x1="4" y1="9" x2="{width - 4}" y2="9"/>']
+    if chance is not None:
+        shapes.append(f'<line class="chance" x1="{x(chance):.1f}" y1="2" x2="{x(chance):.1f}" y2="16"/>')
+    if low is not None and high is not None:
+        shapes.append(f'<line class="range" x1="{x(low):.1f}" y1="9" x2="{x(high):.1f}" y2="9"/>')
+    if value is not None:
+        shapes.append(f'<circle class="dot" cx="{x(value):.1f}" cy="9" r="4"/>')
+    return _svg("".join(shapes), width, 18, "whisker", "")
+
+
+def curves(name: str, lines: Sequence[Mapping[str, Any]], *, width: int = 230, height: int = 96) -> str:
+    """One number over epochs: a thin line per run, forward and backward told apart by class."""
+    epochs = [float(epoch) for line in lines for epoch in line["epochs"]]
+    values = [float(value) for line in lines for value in line["values"]]
+    first, last, low, high = min(epochs), max(epochs), min(values), max(values)
+    left, right, top, bottom = 4, width - 4, 6, height - 16
+
+    def x(epoch: float) -> float:
+        return left + (right - left) * ((epoch - first) / (last - first) if last > first else 0.5)
+
+    def y(value: float) -> float:
+        return bottom - (bottom - top) * ((value - low) / (high - low) if high > low else 0.5)
+
+    shapes = [f'<line class="axis" x1="{left}" y1="{bottom}" x2="{right}" y2="{bottom}"/>']
+    for line in lines:
+        points = [(float(epoch), float(value)) for epoch, value in zip(line["epochs"], line["values"], strict=True)]
+        if len(points) == 1:
+            shapes.append(
+                f'<circle class="{line["direction"]}" cx="{x(points[0][0]):.1f}" cy="{y(points[0][1]):.1f}" r="2"/>'
+            )
+        path = " ".join(f"{x(epoch):.1f},{y(value):.1f}" for epoch, value in points)
+        shapes.append(f'<polyline class="{line["direction"]}" points="{path}"/>')
+    shapes.append(f'<text x="{left}" y="{height - 3}">{first:g}</text>')
+    shapes.append(f'<text x="{right}" y="{height - 3}" text-anchor="end">{last:g}</text>')
+    summary = f"{name} over epochs {first:g} to {last:g}, between {low:.3g} and {high:.3g}"
+    return _svg("".join(shapes), width, height, "curve", summary)
+
+
+def reliability(bins: Sequence[Mapping[str, Any]], *, size: int = 220) -> str:
+    """Confidence (x) against accuracy (y); dots grow with their clips, the diagonal is what confidence promises."""
+    margin, span = 24, size - 32
+    most = max((each["n_clips"] for each in bins), default=0)
+
+    def x(share: float) -> float:
+        return margin + span * share
+
+    def y(share: float) -> float:
+        return 8 + span * (1 - share)
+
+    shapes = [
+        f'<rect class="frame" x="{x(0.0)}" y="{y(1.0)}" width="{span}" height="{span}"/>',
+        f'<line class="chance" x1="{x(0.0)}" y1="{y(0.0)}" x2="{x(1.0)}" y2="{y(1.0)}"/>',
+    ]
+    filled = [each for each in bins if each["n_clips"]]
+    path = " ".join(f"{x(each['confidence']):.1f},{y(each['accuracy']):.1f}" for each in filled)
+    shapes.append(f'<polyline class="forward" points="{path}"/>')
+    for each in filled:
+        radius = 2 + 5 * math.sqrt(each["n_clips"] / most)
+        shapes.append(
+            f'<circle class="dot" cx="{x(each["confidence"]):.1f}" cy="{y(each["accuracy"]):.1f}" r="{radius:.1f}"/>'
+        )
+    for share, label in ((0.0, "0"), (0.5, "50"), (1.0, "100 %")):
+        anchor = "end" if share == 1 else "middle"
+        shapes.append(f'<text x="{x(share):.0f}" y="{size - 8}" text-anchor="{anchor}">{label}</text>')
+        if share:
+            shapes.append(f'<text x="{margin - 4}" y="{y(share) + 4:.0f}" text-anchor="end">{label.split()[0]}</text>')
+    return _svg(
+        "".join(shapes), size, size, "reliability", "Confidence across, accuracy upward; the diagonal is perfect"
+    )
+
+
+def scatter(points: Sequence[Sequence[float | None]], labels: Sequence[str], *, size: int = 260) -> str:
+    """Points coloured and shaped by their label; the legend is `legend(labels)`."""
+    names = sorted(set(labels))
+    known = [
+        (float(point[0]), float(point[1]), names.index(label))
+        for point, label in zip(points, labels, strict=True)
+        if point[0] is not None and point[1] is not None
+    ]
+    if not known:
+        return ""
+    known = [known[round(place)] for place in _evenly(len(known), POINTS)]
+    xs, ys = [point[0] for point in known], [point[1] for point in known]
+    span = max(max(xs) - min(xs), max(ys) - min(ys)) or 1.0
+    middle_x, middle_y = (max(xs) + min(xs)) / 2, (max(ys) + min(ys)) / 2
+    scale = (size - 16) / span
+    shapes = [f'<rect class="frame" x="1" y="1" width="{size - 2}" height="{size - 2}"/>']
+    shapes += [
+        _mark(size / 2 + (x - middle_x) * scale, size / 2 - (y - middle_y) * scale, category)
+        for x, y, category in known
+    ]
+    return _svg("".join(shapes), size, size, "scatter", f"{len(known)} clips on two axes, by {', '.join(names)}")
+
+
+def legend(labels: Sequence[str]) -> str:
+    """Names beside their marks, in the order `scatter` numbers them."""
+    items = []
+    for category, name in enumerate(sorted(set(labels))):
+        mark = f'<svg width="12" height="12" aria-hidden="true">{_mark(6.0, 6.0, category)}</svg>'
+        items.append(f"<li>{mark}{escape(name or 'unknown')}</li>")
+    return f'<ul class="legend">{"".join(items)}</ul>'
+
+
+def _mark(x: float, y: float, category: int) -> str:
+    """Colour and shape both tell the category."""
+    style = f'class="c{min(category, COLOURS - 1)}"'
+    match category % 4:
+        case 0:
+            return f'<circle {style} cx="{x:.1f}" cy="{y:.1f}" r="2.6"/>'
+        case 1:
+            return f'<rect {style} x="{x - 2.3:.1f}" y="{y - 2.3:.1f}" width="4.6" height="4.6"/>'
+        case 2:
+            return f'<path {style} d="M{x:.1f} {y - 3.1:.1f}l3.1 5.4h-6.2z"/>'
+        case _:
+            return f'<path {style} d="M{x:.1f} {y - 3.4:.1f}l3.4 3.4l-3.4 3.4l-3.4-3.4z"/>'
+
+
+def _evenly(count: int, most: int) -> list[float]:
+    return (
+        [place * (count - 1) / (most - 1) for place in range(most)]
+        if count > most
+        else [float(p) for p in range(count)]
+    )
+
+
+def _svg(content: str, width: int, height: int, kind: str, label: str) -> str:
+    described = f'role="img" aria-label="{escape(label, quote=True)}"' if label else 'aria-hidden="true"'
+    size = f'viewBox="0 0 {width} {height}" width="{width}" height="{height}"'
+    return f'<svg class="{kind}" {size} {described}>{content}</svg>'
