@@ -7,6 +7,8 @@ PTH-Net (IEEE TIP 2024) for hybrid attention, AST (Interspeech 2021) for the aud
 Axes: B clips, T time steps of all levels, N tokens, D input width, C channels.
 """
 
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
@@ -106,7 +108,7 @@ class CrossLayer(nn.TransformerDecoderLayer):
     def look_at_other(
         self, x: Float[Tensor, "B T C"], memory: Float[Tensor, "B M C"], seen: Bool[Tensor, "B 1 T M"]
     ) -> Float[Tensor, "B T C"]:
-        """Attention to the other stream's real steps of the same level, of which there is one at least; then the MLP."""
+        """Attention to the other stream's real steps of the same level, one at least; then the MLP."""
         x = self.norm2(x + self.dropout2(attend(self.multihead_attn, x, memory, seen)))
         return self.norm3(x + self.dropout3(self.linear2(self.dropout(F.gelu(self.linear1(x))))))
 
@@ -152,47 +154,74 @@ def attend(
     return attention.out_proj(mixed.transpose(1, 2).flatten(2))
 
 
+class Exchange(nn.Module):
+    """A cross-modal layer per stream; each reads the other as it was before this layer, or after its self-attention."""
+
+    def __init__(self, width: int, feed_forward: int, *, memory: Literal["before", "after"]) -> None:
+        super().__init__()
+        self.memory = memory
+        self.first, self.second = CrossLayer(width, feed_forward), CrossLayer(width, feed_forward)
+
+    def forward(self, streams: list[Levels]) -> list[Levels]:
+        (x, y), (of_x, of_y) = (s.features for s in streams), (s.layout for s in streams)
+        seen_x, seen_y = self.first.look_at_oneself(x, of_x), self.second.look_at_oneself(y, of_y)
+        if self.memory == "after":
+            x, y = seen_x, seen_y
+        return [
+            Levels(self.first.look_at_other(seen_x, y, of_y.seen_from(of_x)), of_x),
+            Levels(self.second.look_at_other(seen_y, x, of_x.seen_from(of_y)), of_y),
+        ]
+
+
+class Alone(nn.Module):
+    """A layer of the same sizes where there is one stream only."""
+
+    def __init__(self, width: int, feed_forward: int) -> None:
+        super().__init__()
+        self.layer = SelfLayer(width, feed_forward)
+
+    def forward(self, streams: list[Levels]) -> list[Levels]:
+        return [Levels(self.layer.think(s.features, s.layout), s.layout) for s in streams]
+
+
+class Hybrid(nn.Module):
+    """Hybrid attention: one temporal block per stream."""
+
+    def __init__(self, streams: int, config: ModelConfig) -> None:
+        super().__init__()
+        width, hidden = config.sizes.width, config.sizes.temporal_mlp
+        self.blocks = nn.ModuleList(TemporalBlock(width, hidden, 3, drop_path=config.drop_path) for _ in range(streams))
+
+    def forward(self, streams: list[Levels]) -> list[Levels]:
+        return [block(s) for block, s in zip(self.blocks, streams, strict=True)]
+
+
 class Fusion(nn.Module):
-    """Let two streams read each other, then settle: N cross-modal layers and hybrid attention, per stream."""
+    """Let two streams read each other, then settle.
+
+    `published`: N layers, then hybrid attention twice. `figure`: N times a layer and hybrid attention. `off`: hybrid
+    attention twice.
+    """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        size = config.sizes
-        self.form = config.fusion
-        layers = 0 if config.fusion == "off" else size.layers
-        blocks = size.layers if config.fusion == "figure" else 2
-        streams = 1 if config.second is None else 2
-        layer = SelfLayer if config.second is None else CrossLayer
+        size, streams = config.sizes, 1 if config.second is None else 2
         self.types = nn.Parameter(torch.randn(streams, size.width) * 0.02)
-        self.layers = nn.ModuleList(
-            nn.ModuleList(layer(size.width, size.feed_forward) for _ in range(layers)) for _ in range(streams)
-        )
-        self.hybrid = nn.ModuleList(
-            nn.ModuleList(
-                TemporalBlock(size.width, size.temporal_mlp, 3, drop_path=config.drop_path) for _ in range(blocks)
-            )
-            for _ in range(streams)
-        )
+        self.stages = nn.ModuleList()
+        for _ in range(0 if config.fusion == "off" else size.layers):
+            if streams == 1:
+                self.stages.append(Alone(size.width, size.feed_forward))
+            else:
+                memory: Literal["before", "after"] = "after" if config.fusion == "figure" else "before"
+                self.stages.append(Exchange(size.width, size.feed_forward, memory=memory))
+            if config.fusion == "figure":
+                self.stages.append(Hybrid(streams, config))
+        if config.fusion != "figure":
+            self.stages.extend(Hybrid(streams, config) for _ in range(2))
 
     def forward(self, streams: list[Levels]) -> list[Levels]:
-        """One or two streams at 4, 2 and 1 steps, of the same lengths; every level has a real step."""
-        streams = [s.map(lambda x, kind=kind: x + kind) for s, kind in zip(streams, self.types, strict=True)]
-        for i in range(len(self.layers[0])):
-            streams = self._layer(streams, [layers[i] for layers in self.layers])
-            if self.form == "figure":
-                streams = [blocks[i](s) for blocks, s in zip(self.hybrid, streams, strict=True)]
-        if self.form != "figure":
-            streams = [nn.Sequential(*blocks)(s) for blocks, s in zip(self.hybrid, streams, strict=True)]
+        """One or two streams at 4, 2 and 1 steps; every level has a real step."""
+        streams = [Levels(s.features + kind, s.layout) for s, kind in zip(streams, self.types, strict=True)]
+        for stage in self.stages:
+            streams = stage(streams)
         return streams
-
-    def _layer(self, streams: list[Levels], layers: list[nn.Module]) -> list[Levels]:
-        if len(streams) == 1:
-            return [streams[0].map(lambda x: layers[0].think(x, streams[0].layout))]
-        (first, second), (a, b) = streams, layers
-        x, y = first.features, second.features
-        seen_x, seen_y = a.look_at_oneself(x, first.layout), b.look_at_oneself(y, second.layout)
-        memory_x, memory_y = (seen_x, seen_y) if self.form == "figure" else (x, y)
-        return [
-            Levels(a.look_at_other(seen_x, memory_y, second.layout.seen_from(first.layout)), first.layout),
-            Levels(b.look_at_other(seen_y, memory_x, first.layout.seen_from(second.layout)), second.layout),
-        ]

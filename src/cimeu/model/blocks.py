@@ -61,7 +61,7 @@ class Layout:
 
     @cached_property
     def attends(self) -> Bool[Tensor, "B 1 T T"]:
-        """Which step (row) may look at which (column): real steps of its level; padding also at itself, never at nothing."""
+        """Where each step (row) may look: real steps of its level, and itself, so that nobody looks at nothing."""
         same = self.level[:, None] == self.level[None, :]
         itself = torch.eye(len(self.level), dtype=torch.bool, device=same.device)
         return ((same & self.mask[:, None, :]) | itself)[:, None]
@@ -169,7 +169,7 @@ class MaskedConvolution(nn.Module):
         return Levels(self.gather(self.project(x.features), x.layout), x.layout)
 
 
-def depthwise(x: Float[Tensor, "B T C"], kernel: Float[Tensor, "K T C"]) -> Float[Tensor, "B T C"]:
+def depthwise(x: Float[Tensor, "B T C"], kernel: Float[Tensor, "K #T C"]) -> Float[Tensor, "B T C"]:
     """Weigh each channel's neighbouring steps with a kernel of its own, which may differ from step to step."""
     reach = kernel.shape[0] // 2
     if reach == 0:
@@ -217,10 +217,10 @@ class PrivateDepthwise(nn.Module):
         return depthwise(x, within_level(kernels, layout)) + torch.stack(list(self.biases))[layout.level]
 
 
-def within_level(kernel: Float[Tensor, "K #T C"], layout: Layout) -> Float[Tensor, "K T C"]:
+def within_level(kernel: Float[Tensor, "K #T C"], layout: Layout) -> Float[Tensor, "K #S C"]:
     """A kernel for each step, zero where it would reach into another level."""
     if len(kernel) == 1:
-        return kernel.expand(-1, len(layout.level), -1)
+        return kernel
     inside = torch.stack([layout.inside(k - len(kernel) // 2) for k in range(len(kernel))])
     return kernel * inside
 
@@ -235,7 +235,8 @@ class MaskedGroupNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(width))
 
     def forward(self, x: Float[Tensor, "B T C"], layout: Layout) -> Float[Tensor, "B T C"]:
-        grouped = x.float().unflatten(-1, (GROUPS, -1))  # [B, T, 16, C / 16]
+        x = x.to(torch.promote_types(x.dtype, torch.float32))
+        grouped = x.unflatten(-1, (GROUPS, -1))  # [B, T, 16, C / 16]
         size = layout.counts * grouped.shape[-1]
         mean = layout.sums(grouped.mean(dim=-1) * layout.valid) / layout.counts  # [B, P, 16]
         centred = (grouped - layout.spread(mean).unsqueeze(-1)) * layout.valid.unsqueeze(-1)
@@ -252,11 +253,10 @@ class DropPath(nn.Module):
         self.scale = nn.Parameter(torch.full((width,), LAYER_SCALE))
 
     def forward(self, x: Float[Tensor, "B T C"]) -> Float[Tensor, "B T C"]:
-        scale = self.scale
-        if self.training and self.chance > 0:
-            keep = (torch.rand(len(x), 1, 1, device=x.device) >= self.chance) / (1 - self.chance)
-            scale = scale * keep
-        return x * scale
+        if not self.training or self.chance == 0:
+            return x * self.scale
+        keep = (torch.rand(len(x), 1, 1, device=x.device) >= self.chance) / (1 - self.chance)
+        return x * (self.scale * keep)
 
 
 class Projection(nn.Module):
@@ -310,7 +310,7 @@ class TemporalBlock(nn.Module):
         x, layout = levels.features, levels.layout  # [B, T, C]
         n = self.norm(x) * layout.valid
         mean = layout.sums(n) / layout.counts  # [B, P, C]
-        phi = F.relu(mean * self.phi.weight + self.phi.bias)
+        phi = F.relu(self.phi(mean, layout))
         query = self.local(n, layout) * self.psi(n, layout)
         context = self.fc(n, layout) * layout.spread(phi)
         x = x + self.drop_attention(self.attention(query, context, layout) + n)

@@ -20,7 +20,7 @@ from cimeu.model.config import ModelConfig
 
 
 class PrimitiveEncoder(nn.Module):
-    """From 16, 8 and 4 steps of frozen features to 4, 2 and 1 steps of primitives; one set of weights for all levels."""
+    """From 16, 8 and 4 steps of features to 4, 2 and 1 steps of primitives; the levels share all weights."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()

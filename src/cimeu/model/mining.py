@@ -35,18 +35,18 @@ class Gate(nn.Module):
         width = config.sizes.width
         self.learned = config.mixing == "gated"
         if self.learned:
-            self.share = nn.Sequential(nn.Linear(2 * width + 2, width), nn.GELU(), nn.Linear(width, 1))
-            nn.init.zeros_(self.share[2].weight)
-            nn.init.constant_(self.share[2].bias, log(PUBLISHED_SECOND_SHARE / (1 - PUBLISHED_SECOND_SHARE)))
+            output = nn.Linear(width, 1)
+            nn.init.zeros_(output.weight)
+            nn.init.constant_(output.bias, log(PUBLISHED_SECOND_SHARE / (1 - PUBLISHED_SECOND_SHARE)))
+            self.share = nn.Sequential(nn.Linear(2 * width + 2, width), nn.GELU(), output)
 
     def forward(
         self, first: Float[Tensor, "B C"], second: Float[Tensor, "B C"], present: Bool[Tensor, "B 2"]
     ) -> Float[Tensor, " B"]:
         """All of it goes to the stream that is there, where only one is."""
         if self.learned:
-            share = (
-                self.share(torch.cat((first, second, present.to(first.dtype)), dim=-1)).squeeze(-1).float().sigmoid()
-            )
+            seen = torch.cat((first, second, present.to(first.dtype)), dim=-1)  # [B, 2 C + 2]
+            share = self.share(seen).squeeze(-1).float().sigmoid()
         else:
             share = first.new_full((len(first),), PUBLISHED_SECOND_SHARE, dtype=torch.float32)
         only_first, only_second = present[:, 0] & ~present[:, 1], present[:, 1] & ~present[:, 0]

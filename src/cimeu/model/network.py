@@ -1,8 +1,8 @@
 """The network, read like the figure: disentangle, align, mine, decide.
 
-    first  ── ER: emotion ─┬─ linear ──┐            ┌─ cross-modal layers ─ hybrid attention ─ heads H M L ─┐
-              ER: style  ──┴─ decoder  ├─ alignment ┤                                                      (1 - a, a) ─ logits
-    second ── tokens or steps ─ map ───┘            └─ cross-modal layers ─ hybrid attention ─ heads H M L ─┘
+    first ─┬─ ER: emotion ─ linear ─┐           ┌─ cross-modal layers ─ hybrid attention ─ heads ─┐
+           └─ ER: style ─ decoder   ├ alignment ┤                                                 ├─ logits H, M, L
+    second ── tokens or steps ─ map ┘           └─ cross-modal layers ─ hybrid attention ─ heads ─┘
 
 Sources: CiMEU (overview figure and public code), PTH-Net (IEEE TIP 2024), METER (CVPR 2022), AST (Interspeech 2021).
 
@@ -129,7 +129,7 @@ class CiMEU(
         # ER: what is felt, how it is shown, and the input again from both
         felt = self.emotion(features, layout)  # [B, 4 + 2 + 1, C]
         felt_means = felt.means()  # H, M, L: [B, C]
-        shown, shown_means, rebuilt, told = None, None, None, None
+        shown, shown_means, rebuilt, style_of_s, style_of_e, emotion_of_s = None, None, None, None, None, None
         if self.config.disentangle:
             shown = self.style(features, layout)  # [B, 4 + 2 + 1, C]
             if self.config.style == "clip":
@@ -137,7 +137,7 @@ class CiMEU(
             shown_means = shown.means()  # H, M, L: [B, C]
             rebuilt = self.decoder(felt, shown, layout.halved(), layout)  # [B, 16 + 8 + 4, D]
             heads = (self.independence(e, s, emotion, reversal) for e, s in zip(felt_means, shown_means, strict=True))
-            told = tuple(zip(*heads, strict=True))  # style, style from E, emotion from S: H, M, L each
+            style_of_s, style_of_e, emotion_of_s = zip(*heads, strict=True)  # H, M, L: [B, S], [B, S], [B, K]
 
         # RFA: both streams side by side, then reading each other
         streams = [felt.map(self.first_map)]  # [B, 4 + 2 + 1, C]
@@ -175,9 +175,9 @@ class CiMEU(
             rebuilt=rebuilt and rebuilt.pyramid(),
             aligned=aligned,
             pooled=pooled,
-            style_logits=told and told[0],
-            style_adversary=told and told[1],
-            emotion_adversary=told and told[2],
+            style_logits=style_of_s,
+            style_adversary=style_of_e,
+            emotion_adversary=emotion_of_s,
             emotion_pooled=felt_means,
             style_pooled=shown_means,
         )
@@ -195,7 +195,7 @@ class CiMEU(
                 told = "is missing" if stream is None else "is not part of this model"
                 raise RecipeError(
                     f"the {name} stream {told}\n\n"
-                    "hint: a clip without a stream keeps its row, with `present` false; the stream itself is in every batch"
+                    "hint: a clip without a stream keeps its row with `present` false; a batch has every stream"
                 )
             if stream is not None and expected is not None and stream.features.shape[-1] != expected.width:
                 raise RecipeError(
@@ -260,7 +260,7 @@ def audio_encoder(config: ModelConfig) -> AST:
         return audio
     if config.audio == "frozen" or config.audio_sizes is SIZES["base"]:
         raise WeightsMissing(
-            f"no weights for the AST (`audio: {config.audio}`, size `{config.audio_size or config.size}`): random ones tell nothing\n\n"
+            f"the AST (`audio: {config.audio}`, size `{config.audio_size or config.size}`) cannot start at random\n\n"
             "hint: fetch audioset_10_10_0.4593.pth (github.com/YuanGongND/ast), the hub's "
             "MIT/ast-finetuned-audioset-10-10-0.4593 or deit_base_distilled_patch16_384-d0272ac0.pth "
             "(github.com/facebookresearch/deit) and set `audio_weights` to the file"
