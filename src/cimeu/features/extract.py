@@ -1,8 +1,8 @@
 """Clips to feature stores, once: what is there stays, what fails says why and stops nothing else.
 
-The parent reads what a clip holds (its key), sends out the clips that lack a row, and is the only writer; workers decode
-a clip once, encode it with every encoder in every direction it lacks, and send the vectors back. A killed run loses the
-clips in hand; the next run does the rest.
+The parent reads what a clip holds (its key), sends out the clips that lack a row, and is the only writer; workers
+decode a clip once, encode it with every encoder in every direction it lacks, and send the vectors back. A killed run
+loses the clips in hand; the next run does the rest.
 
 Axes: T steps of a clip, D width of the vectors.
 """

