@@ -42,6 +42,13 @@ def whisker(
     return _svg("".join(shapes), width, 18, "whisker", "")
 
 
+def scale(labels: tuple[str, str, str], *, width: int = 180) -> str:
+    """Start, middle and end of the axis of `whisker`, to stand over a column of them."""
+    places = zip((4, width / 2, width - 4), ("start", "middle", "end"), labels, strict=True)
+    shapes = (f'<text x="{x:.0f}" y="12" text-anchor="{anchor}">{escape(label)}</text>' for x, anchor, label in places)
+    return _svg("".join(shapes), width, 16, "scale", f"from {labels[0]} to {labels[2]}")
+
+
 def curves(name: str, lines: Sequence[Mapping[str, Any]], *, width: int = 230, height: int = 96) -> str:
     """One number over epochs: a thin line per run, forward and backward told apart by class."""
     epochs = [float(epoch) for line in lines for epoch in line["epochs"]]

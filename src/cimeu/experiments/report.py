@@ -80,6 +80,7 @@ def to_html(summary: Json) -> str:
     return environment.get_template("report.html").render(
         s=summary,
         headline=_headline(summary),
+        scale=lambda ends: Markup(plots.scale(ends)),
         journal_parts=[
             ("Training", [journal for journal in journals if journal not in styles]),
             ("Style clustering", styles),
@@ -174,9 +175,9 @@ def _write_csv(summary: Json, path: Path) -> None:
 
 
 def _headline(summary: Json) -> list[Json]:
-    """The rows a reader looks for first: the mean over groups, or the only group."""
-    last = summary["results"][-1]["group"]
-    return [row for row in reversed(summary["results"]) if row["group"] == last]
+    """The rows a reader looks for first: the mean over groups, or the only group; fused, then each direction."""
+    *directions, fused = (row for row in summary["results"] if row["group"] == summary["results"][-1]["group"])
+    return [fused, *directions]
 
 
 def _grouped(rows: Sequence[Json], key: str) -> list[tuple[str, list[Json]]]:

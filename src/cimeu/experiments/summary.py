@@ -269,7 +269,7 @@ def _facts(tested: Tested, word: str) -> list[Json]:
         {"label": "Clips", "value": f"{n_clips:,} tested; {_unused_in_words(unused)}"},
         {
             "label": "Seeds",
-            "value": f"{len(tested.seeds)} ({', '.join(map(str, tested.seeds))}), averaged per clip, no samples",
+            "value": f"{len(tested.seeds)} ({', '.join(map(str, tested.seeds))}), averaged, not counted as samples",
         },
         {"label": "Folds", "value": _folds_in_words(tested, word)},
         {"label": "Selection", "value": _selection_in_words(tested.runs)},
