@@ -9,7 +9,7 @@ Axes: B clips, T steps in a batch (16, or what the kind of stream has), D channe
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -55,8 +55,7 @@ class Batch:
 
     def to(self, device: torch.device) -> "Batch":
         """The same batch on another device."""
-        moved = {name: _to(value, device) for name, value in vars(self).items()}
-        return Batch(**moved)
+        return Batch(**{name: _to(value, device) for name, value in vars(self).items()})
 
     @property
     def first_present(self) -> Tensor:
@@ -89,10 +88,10 @@ class Collator:
                 second = _steps(clips, moments, self.second, mirrored=self.direction == "backward")
             else:
                 second = _whole(clips, self.second, self.second_kind, generator)
-        numbers = {
-            name: torch.tensor([getattr(sample, name) for sample in samples]) for name in ("emotion", "style", "index")
-        }
-        batch = Batch(first, second, **numbers, target=None if first is None else first.features)
+        emotion, style, index = (
+            torch.tensor([getattr(sample, name) for sample in samples]) for name in ("emotion", "style", "index")
+        )
+        batch = Batch(first, second, emotion, style, index, target=None if first is None else first.features)
         if generator is None or self.augmentation is None:
             return batch
         return self._augmented(batch, self.augmentation, generator)
@@ -189,7 +188,7 @@ def _replaced(stream: Stream | None, features: Tensor | None) -> Stream | None:
     return replace(stream, features=features * stream.mask[..., None])
 
 
-def _to(value: object, device: torch.device) -> object:
+def _to(value: Any, device: torch.device) -> Any:
     if isinstance(value, Stream):
         return Stream(*(tensor.to(device) for tensor in (value.features, value.mask, value.present)))
     return value.to(device) if isinstance(value, Tensor) else value

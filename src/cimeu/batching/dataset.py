@@ -8,7 +8,6 @@ Axes: N clips, T steps of a clip as stored, D channels.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from jaxtyping import Float32, Int64
@@ -19,7 +18,6 @@ from cimeu.features.store import FeatureStore, key_of
 from cimeu.labels import LabelSpace
 from cimeu.pyramid import Direction
 
-Kind = Literal["steps", "tokens", "filterbank"]
 DEVIATION_FLOOR = 1e-3
 
 
@@ -169,8 +167,10 @@ def _statistics(store: FeatureStore | None, rows: list[np.ndarray | None]) -> St
     if store is None:
         return None
     there = [features for features in rows if features is not None]
-    if store.description["kind"] == "tokens":
-        return Statistics.identity(store.description["width"])
-    if store.description["kind"] == "filterbank":
+    kind, width = store.description["kind"], store.description["width"]
+    if kind == "tokens":
+        assert isinstance(width, int)
+        return Statistics.identity(width)
+    if kind == "filterbank":
         return Statistics.of_filterbanks(there)
     return Statistics.of(there)

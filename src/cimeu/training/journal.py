@@ -12,10 +12,10 @@ from pathlib import Path
 
 from cimeu.errors import RecipeError
 
-Entry = dict[str, float | None]
+Entry = dict[str, float | int | None]
 
 
-def write_journal(folder: Path, entries: Sequence[Mapping[str, float | None]]) -> None:
+def write_journal(folder: Path, entries: Sequence[Mapping[str, float | int | None]]) -> None:
     """Write all epochs anew, whole or not at all."""
     lines = "".join(json.dumps(entry) + "\n" for entry in entries)
     write_whole(folder / "journal.jsonl", lines.encode())
@@ -42,7 +42,7 @@ def write_whole(path: Path, data: bytes) -> None:
     os.replace(partial, path)
 
 
-def write_tensorboard(folder: Path, entries: Sequence[Mapping[str, float | None]]) -> None:
+def write_tensorboard(folder: Path, entries: Sequence[Mapping[str, float | int | None]]) -> None:
     """Write all epochs as TensorBoard scalars. Raises RecipeError without the package."""
     try:
         from torch.utils.tensorboard import SummaryWriter

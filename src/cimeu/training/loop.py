@@ -1,7 +1,7 @@
 """From batches to a checkpoint: one direction of an ensemble, one epoch after the other.
 
-A run can be stopped at any moment and goes on from its last finished epoch with the same bits: batches, augmentation and
-dropout are functions of seed and epoch, and everything else is in `resume.pt`.
+A run can be stopped at any moment and goes on from its last finished epoch with the same bits: batches, augmentation
+and dropout are functions of seed and epoch, and everything else is in `resume.pt`.
 
     folder/ model.safetensors config.json   the best epoch, written when the run is over
             journal.jsonl journal.csv       every number of every epoch
@@ -231,8 +231,8 @@ def _validate(
             predicted[batch.index.cpu().numpy()] = sum(level.softmax(1) for level in logits).argmax(1).cpu().numpy()
             error = class_error(logits, batch.emotion)
             if error is not None:
-                known = int((batch.emotion >= 0).sum())
-                errors, clips = errors + float(torch.stack(error).mean()) * known, clips + known
+                labelled = int((batch.emotion >= 0).sum())
+                errors, clips = errors + float(torch.stack(error).mean()) * labelled, clips + labelled
     known = dataset.emotions >= 0
     if not clips:
         return {"validation.uar": None, "validation.loss": None}

@@ -21,7 +21,6 @@ from cimeu.pyramid import Level, Pyramid
 
 Alignment = Literal["steps", "centre", "published", "off"]
 Mining = Literal["diverse", "published", "consistency", "off"]
-Scalar = Float[Tensor, ""]
 
 FEWEST_CLIPS_FOR_COVARIANCE = 8
 DEVIATION_FLOOR = 1e-3
@@ -35,7 +34,7 @@ def class_error(
     share: float = 1.0,
     class_weights: Float[Tensor, " K"] | None = None,
     label_smoothing: float = 0.0,
-) -> list[Scalar] | None:
+) -> list[Float[Tensor, ""]] | None:
     """Cross-entropy of every level, one number each; `None` without a labelled clip.
 
     With mixup the clip's own emotion counts `share` and its partner's the rest.
@@ -52,7 +51,9 @@ def class_error(
     return [share * error(level, emotion) + (1 - share) * error(level, partner) for level in logits]
 
 
-def reconstruction(rebuilt: Pyramid, target: Float[Tensor, "B T D"], mask: Bool[Tensor, "B T"]) -> Scalar | None:
+def reconstruction(
+    rebuilt: Pyramid, target: Float[Tensor, "B T D"], mask: Bool[Tensor, "B T"]
+) -> Float[Tensor, ""] | None:
     """Rebuild the clean standardised input: squared error over valid steps and D, mean of H, M, L.
 
     Predicting the mean scores 1, so 1 - loss reads as explained variance.
@@ -70,7 +71,7 @@ def style_error(
     logits: Sequence[Float[Tensor, "B S"]],
     style: Int[Tensor, " B"],
     present: Bool[Tensor, " B"],
-) -> Scalar | None:
+) -> Float[Tensor, ""] | None:
     """Tell the style of a clip from its style primitives: mean cross-entropy of H, M, L.
 
     `None` where no clip has a style, or all have the same one.
@@ -83,7 +84,7 @@ def style_adversary(
     style: Int[Tensor, " B"],
     emotion: Int[Tensor, " B"],
     present: Bool[Tensor, " B"],
-) -> Scalar | None:
+) -> Float[Tensor, ""] | None:
     """Tell the style from the emotion primitives and the emotion itself, behind a reversed gradient.
 
     The adversary knows the emotion, or it would delete emotion wherever the two correlate; clips without an emotion
@@ -96,7 +97,7 @@ def emotion_adversary(
     logits: Sequence[Float[Tensor, "B K"]],
     emotion: Int[Tensor, " B"],
     present: Bool[Tensor, " B"],
-) -> Scalar | None:
+) -> Float[Tensor, ""] | None:
     """Tell the emotion from the style primitives, behind a reversed gradient."""
     return _mean_error(logits, emotion, present & (emotion >= 0), fewest_labels=1)
 
@@ -105,7 +106,7 @@ def cross_covariance(
     emotion_pooled: Sequence[Float[Tensor, "B C"]],
     style_pooled: Sequence[Float[Tensor, "B C"]],
     present: Bool[Tensor, " B"],
-) -> Scalar | None:
+) -> Float[Tensor, ""] | None:
     """Keep emotion and style primitives uncorrelated: ||E'S / (B - 1)||² / C² of batch-standardised vectors.
 
     `None` under 8 clips, where the estimate is noise.
@@ -120,7 +121,9 @@ def cross_covariance(
     return torch.stack(levels).mean()
 
 
-def alignment(first: Pyramid, second: Pyramid, both: Bool[Tensor, " B"], *, form: Alignment = "steps") -> Scalar | None:
+def alignment(
+    first: Pyramid, second: Pyramid, both: Bool[Tensor, " B"], *, form: Alignment = "steps"
+) -> Float[Tensor, ""] | None:
     """Draw the second stream to the first: KL(p || q) of their softmax over channels; `None` if no clip has both.
 
     `steps`: every valid step, mean per clip, over clips and over H, M, L. `centre`: the same between batch means.
@@ -142,7 +145,7 @@ def mining(
     present: Bool[Tensor, " B"],
     *,
     form: Mining = "diverse",
-) -> Scalar | None:
+) -> Float[Tensor, ""] | None:
     """Have the three levels of the first stream say different things (`diverse`, `published`), or the same.
 
     `diverse`: relu(cos) of h with m and with l, each minus its batch mean; needs 2 clips. `published`: 0.5 + cos / 2,

@@ -15,7 +15,7 @@ from scipy.optimize import linear_sum_assignment
 from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
-from threadpoolctl import threadpool_limits
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from cimeu.errors import RecipeError
 
@@ -68,13 +68,13 @@ def style_numbers(
     labels: Int64[np.ndarray, " N"],
     previous: Int64[np.ndarray, " N"] | None,
     known_about_clips: Mapping[str, Sequence[object]],
-) -> dict[str, float | None]:
+) -> dict[str, float | int | None]:
     """What the journal says about styles: sizes, ARI to the last epoch, NMI with everything known about the clips.
 
     Clips without a style or with an empty cell are left out; a number that needs two groups and finds one is None.
     """
     labelled = labels >= 0
-    numbers: dict[str, float | None] = {
+    numbers: dict[str, float | int | None] = {
         f"style.size.{style}": int((labels == style).sum()) for style in range(max(labels.max(initial=-1) + 1, 0))
     }
     if previous is not None:
