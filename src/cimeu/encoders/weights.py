@@ -94,7 +94,9 @@ def find_weights(name: str, path: Path | str | None = None) -> Path:
             raise WeightsMissing(f"no file `{explicit}` with weights of `{name}`\n\nhint: {_how_to_get(name)}")
         return explicit
     if name not in WEIGHTS:
-        raise WeightsMissing(f"no weights are known for `{name}`\n\nhint: known are {', '.join(WEIGHTS)}; or give a path")
+        raise WeightsMissing(
+            f"no weights are known for `{name}`\n\nhint: known are {', '.join(WEIGHTS)}; or give a path"
+        )
     found = weights_folder() / WEIGHTS[name].file
     if not found.is_file():
         raise WeightsMissing(f"weights of `{name}` are not at `{found}`\n\nhint: {_how_to_get(name)}")

@@ -1,0 +1,313 @@
+"""One recording on its way through: pictures and sound read on together, and each window encoded as it is complete.
+
+Faces are tracked and cut out as in training: a crop of one steady size on a smoothed path. A whole clip is not there to
+look at, so path and size are smoothed over the neighbouring `REACH_S` on both sides.
+
+Axes: S side of a crop, K emotions, T steps, D width.
+"""
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import count
+from math import inf
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Float, Float32, UInt8
+
+from cimeu.encoders.base import Encoder, encode
+from cimeu.errors import MediaError
+from cimeu.inference.timeline import Modality, TimelineSettings
+from cimeu.inference.tracks import PictureTrack, Sightings, SoundTrack, why_not_heard
+from cimeu.media.audio import RATE_HZ, at_level, stream_sound, trim_silence
+from cimeu.media.clips import PICTURE_SIDES, ROOM, STEADY_S
+from cimeu.media.crops import Resampling, TrackedFrame, square, stretched, track_faces
+from cimeu.media.faces import FaceDetector
+from cimeu.media.video import MediaInfo, frames
+from cimeu.pyramid import Direction
+
+logger = logging.getLogger(__name__)
+
+OFF_SCREEN, SCENE, VOICE = "off screen", "scene", "voice"
+"""Lanes that are no person: nobody is seen; whole frames are looked at; there are no pictures."""
+NO_FACE, SMALL_FACE, NO_PICTURE, NO_SOUND = "no face", "face too small", "no picture", "no sound track"
+BROKEN_PICTURE, BROKEN_SOUND = "picture cannot be decoded", "sound cannot be decoded"
+WHOSE_VOICE = "several people, one voice"
+SOUND_BLOCK_S = 1.0
+REACH_S = 3 * STEADY_S
+Vectors = Mapping[Direction, Float32[np.ndarray, "_ _"]]
+
+
+@dataclass(frozen=True)
+class Question:
+    """One window of one lane, encoded: the first stream in each direction, the second as it was."""
+
+    lane: str
+    number: int
+    first: Vectors
+    second: Float32[np.ndarray, "T D"] | None
+
+
+@dataclass
+class Lane:
+    """What is known of one person so far."""
+
+    faces: dict[str, "FacePath"] = field(default_factory=dict)
+    sightings: Sightings = field(default_factory=Sightings)
+    answers: dict[int, Float[np.ndarray, " K"]] = field(default_factory=dict)
+    """Probabilities per window."""
+    grounds: dict[int, tuple[Modality, str]] = field(default_factory=dict)
+    """Per window: what an answer rests on, and what is missing why."""
+
+
+class FacePath:
+    """Steady crops of one face: they leave `REACH_S` after they came in, when the path around them is known."""
+
+    def __init__(self, encoder: Encoder, rate_hz: float) -> None:
+        self.track = PictureTrack(encoder)
+        self._side, self._resampling = _side(encoder), _resampling(encoder)
+        self._deviation, self._reach = STEADY_S * rate_hz, REACH_S * rate_hz
+        self._near: list[tuple[int, np.ndarray, UInt8[np.ndarray, "P P 3"]]] = []
+        self._released = 0  # how many of these have left as crops
+
+    def add(self, index: int, picture: TrackedFrame, face: int) -> None:
+        """Keep the surroundings of the face in frame `index`."""
+        left, top, extent = square(picture.boxes[face])
+        spare, room = extent * (ROOM - 1) / 2, extent * ROOM
+        pixels = stretched(picture.frame.pixels, left - spare, top - spare, room, room, round(self._side * ROOM))
+        self._near.append((index, np.array([left + extent / 2, top + extent / 2, extent]), pixels))
+
+    def release(self, before: float) -> None:
+        """Pass the crops of frames before this one on to the track."""
+        while self._released < len(self._near) and self._near[self._released][0] < before:
+            self._pass_on(self._released)
+            self._released += 1
+            while self._near[0][0] < self._near[self._released - 1][0] - self._reach:
+                self._near.pop(0)
+                self._released -= 1
+
+    def _pass_on(self, number: int) -> None:
+        index, (x, y, extent), patch = self._near[number]
+        away = np.array([other - index for other, _, _ in self._near], float)
+        close = np.abs(away) <= self._reach
+        weights = np.exp(-0.5 * (away / self._deviation) ** 2) * close
+        places = np.stack([place for _, place, _ in self._near])
+        smooth_x, smooth_y = weights @ places[:, :2] / weights.sum()
+        size = float(np.median(places[close, 2]))
+        scale = len(patch) / (extent * ROOM)
+        left = (smooth_x - size / 2 - x) * scale + len(patch) / 2
+        top = (smooth_y - size / 2 - y) * scale + len(patch) / 2
+        size *= scale
+        self.track.add(index, stretched(patch, left, top, size, size, self._side, resampling=self._resampling))
+
+
+class Reader:
+    """Reads one recording and asks about each window of each lane."""
+
+    def __init__(
+        self,
+        path: Path,
+        info: MediaInfo,
+        encoders: Mapping[str, Encoder],
+        directions: Sequence[Direction],
+        settings: TimelineSettings,
+        detector: FaceDetector,
+        rate_hz: float,
+    ) -> None:
+        self._path, self._info, self._settings, self._rate_hz = path, info, settings, rate_hz
+        self._directions = {"first": tuple(directions), "second": ("forward",)}
+        self._of_faces, self._of_frames, self._of_sound = (
+            {stream: encoder for stream, encoder in encoders.items() if encoder.source == source}
+            for source in ("face", "frame", "sound")
+        )
+        looks, listens = bool(self._of_faces or self._of_frames), bool(self._of_sound)
+        self._no_picture = NO_PICTURE if looks and not info.has_video else ""
+        self._no_sound = NO_SOUND if listens and not info.has_sound else ""
+        self._pictures = (
+            self._until_broken(self._tracked(detector), "picture") if looks and info.has_video else iter(())
+        )
+        self._n_frames, self._frames_over = 0, False
+        blocks = stream_sound(path, block_s=SOUND_BLOCK_S) if listens and info.has_sound else iter(())
+        self._sound = SoundTrack(self._until_broken(blocks, "sound"))
+        self._scene = {stream: PictureTrack(encoder) for stream, encoder in self._of_frames.items()}
+        self._live: dict[str, Lane] = {}
+        self.lanes: dict[str, Lane] = {}
+
+    def windows(self, length: int, hop: int) -> Iterator[tuple[float, float]]:
+        """Start and end of each window, in seconds, once it is read; length and hop in frames.
+
+        The last window ends with the recording; a recording shorter than a window is one.
+        """
+        end_s = 0.0
+        for start in count(0, hop):
+            start_s, stop_s = start / self._rate_hz, (start + length) / self._rate_hz
+            self._read_until(stop_s)
+            if self._frames_over and self._sound.exhausted and self.end_s < stop_s - 1e-6:
+                if start == 0:
+                    yield 0.0, self.end_s
+                elif self.end_s - end_s > hop / self._rate_hz / 2:
+                    yield max(0.0, self.end_s - length / self._rate_hz), self.end_s
+                return
+            yield start_s, stop_s
+            end_s = stop_s
+            self._forget(start)
+
+    def ask(self, number: int, start_s: float, end_s: float) -> Iterator[Question]:
+        """What there is of each lane in a window just read; lanes note what it rests on, and what is missing why."""
+        span = round(start_s * self._rate_hz), round(end_s * self._rate_hz)
+        voice, unheard = self._voice(start_s, end_s)
+        unseen = {name: self._why_unseen(lane, *span) for name, lane in self._live.items() if lane.sightings.any(*span)}
+        visible = [name for name, why in unseen.items() if why != NO_FACE]
+        for name, why in unseen.items():
+            if name not in visible:
+                self._live[name].grounds[number] = ("", why)
+            elif voice and len(visible) > 1:
+                yield from self._question(name, number, span, why, {}, WHOSE_VOICE)
+            else:
+                yield from self._question(name, number, span, why, voice, unheard)
+        if not visible:
+            why = self._no_picture or (NO_FACE if self._of_faces else "")
+            yield from self._question(self._lane_of_nobody(), number, span, why, voice, unheard)
+
+    def _question(
+        self, name: str, number: int, span: tuple[int, int], unseen: str, voice: Mapping[str, Vectors], unheard: str
+    ) -> Iterator[Question]:
+        """Ask about one lane if there is anything of it; `unseen` and `unheard` say why a stream is missing."""
+        lane = self.lanes.setdefault(name, Lane())
+        tracks = dict(self._scene)
+        if not unseen:
+            tracks |= {stream: path.track for stream, path in lane.faces.items()}
+        vectors = dict(voice)
+        for stream, track in tracks.items():
+            if track.holds(*span):
+                vectors[stream] = {each: track.vectors(*span, each) for each in self._directions[stream]}
+        seen = {stream for stream in vectors if stream not in self._of_sound}
+        modality: Modality = "face" if seen & self._of_faces.keys() else "picture" if seen else ""
+        if voice:
+            modality = "both" if seen else "voice"
+        lane.grounds[number] = (modality, "; ".join(reason for reason in (unseen, unheard) if reason))
+        if vectors:
+            yield Question(name, number, vectors.get("first", {}), vectors.get("second", {}).get("forward"))
+
+    def _voice(self, start_s: float, end_s: float) -> tuple[dict[str, Vectors], str]:
+        """The vectors of a window of sound by stream, or why nobody is heard."""
+        if self._no_sound or not self._of_sound:
+            return {}, self._no_sound
+        samples = self._sound.samples(start_s, end_s)
+        why = why_not_heard(samples, self._settings)
+        if why:
+            return {}, why
+        return {
+            stream: {each: encode(encoder, made_ready(samples, encoder), each) for each in self._directions[stream]}
+            for stream, encoder in self._of_sound.items()
+        }, ""
+
+    def _why_unseen(self, lane: Lane, start: int, stop: int) -> str:
+        if lane.sightings.share(start, stop) < self._settings.face_share:
+            return NO_FACE
+        return SMALL_FACE if lane.sightings.width_px(start, stop) < self._settings.face_px else ""
+
+    def _lane_of_nobody(self) -> str:
+        if self._no_picture or not (self._of_faces or self._of_frames):
+            return VOICE
+        return OFF_SCREEN if self._of_faces else SCENE
+
+    def _tracked(self, detector: FaceDetector) -> Iterator[TrackedFrame]:
+        """Pictures as in training, with their faces where an encoder looks at faces."""
+        encoders = [*self._of_faces.values(), *self._of_frames.values()]
+        whole = any(encoder.source == "frame" and _resampling(encoder) == "bilinear" for encoder in encoders)
+        max_side = None if whole else PICTURE_SIDES * max(_side(encoder) for encoder in encoders)
+        pictures = frames(self._path, rate_hz=self._rate_hz, max_side=max_side)
+        if self._of_faces:
+            yield from track_faces(pictures, detector)
+        else:
+            yield from (TrackedFrame(picture, {}) for picture in pictures)
+
+    def _until_broken(self, stream: Iterator[Any], kind: Literal["picture", "sound"]) -> Iterator[Any]:
+        """A stream that ends where it cannot be decoded: the other one may still say something."""
+        try:
+            yield from stream
+        except MediaError as error:
+            reason = str(error).split("\n", 1)[0]
+            logger.warning("%s", reason)
+            if kind == "picture":
+                self._no_picture = BROKEN_PICTURE
+            else:
+                self._no_sound = BROKEN_SOUND
+
+    def _read_until(self, time_s: float) -> None:
+        """Read sound up to here, and pictures as far beyond as smoothing looks."""
+        self._sound.read_until(time_s)
+        reach = REACH_S * self._rate_hz
+        while not self._frames_over and self._n_frames < time_s * self._rate_hz + reach:
+            picture = next(self._pictures, None)
+            if picture is None:
+                self._frames_over = True
+            else:
+                self._look(picture)
+                self._n_frames += 1
+        for lane in self._live.values():
+            for path in lane.faces.values():
+                path.release(inf if self._frames_over else self._n_frames - reach)
+
+    def _look(self, picture: TrackedFrame) -> None:
+        pixels = picture.frame.pixels
+        for stream, track in self._scene.items():
+            encoder = self._of_frames[stream]
+            height, width = pixels.shape[:2]
+            whole = stretched(pixels, 0, 0, width, height, _side(encoder), resampling=_resampling(encoder))
+            track.add(self._n_frames, whole)
+        for face, box in picture.boxes.items():
+            name = f"face {face}"
+            if name not in self.lanes:
+                paths = {stream: FacePath(encoder, self._rate_hz) for stream, encoder in self._of_faces.items()}
+                self.lanes[name] = self._live[name] = Lane(paths)
+            lane = self.lanes[name]
+            lane.sightings.add(self._n_frames, box.width * self._info.width / pixels.shape[1])
+            for path in lane.faces.values():
+                path.add(self._n_frames, picture, face)
+
+    @property
+    def end_s(self) -> float:
+        """Time up to which the recording was read; what its file says where neither stream can be read."""
+        return max(self._n_frames / self._rate_hz, self._sound.end_s) or self._info.duration_s
+
+    def _forget(self, before: int) -> None:
+        """Drop what came before this frame, and the pictures of faces that are gone."""
+        self._sound.forget(before / self._rate_hz)
+        for track in self._scene.values():
+            track.forget(before)
+        for name, lane in list(self._live.items()):
+            lane.sightings.forget(before)
+            for path in lane.faces.values():
+                path.track.forget(before)
+            if not lane.sightings.any(before, self._n_frames):
+                lane.faces.clear()
+                del self._live[name]
+
+
+def made_ready(samples: Float32[np.ndarray, " N"], encoder: Encoder) -> Float32[np.ndarray, " M"]:
+    """Sound trimmed and levelled as the encoder was trained on."""
+    if encoder.preprocessing.get("trim"):
+        first, last = trim_silence(samples, RATE_HZ)
+        samples = samples[first:last]
+    return at_level(samples) if encoder.preprocessing.get("level") else samples
+
+
+def rate_of(encoder: Encoder) -> float:
+    """Pictures a second that an encoder looks at."""
+    rate_hz = encoder.preprocessing["rate_hz"]
+    assert isinstance(rate_hz, int | float), "encoders of pictures say how many a second they want"
+    return float(rate_hz)
+
+
+def _side(encoder: Encoder) -> int:
+    side = encoder.preprocessing["side"]
+    assert isinstance(side, int), "encoders of pictures say how large their crops are"
+    return side
+
+
+def _resampling(encoder: Encoder) -> Resampling:
+    return "bilinear" if encoder.preprocessing.get("resampling") == "bilinear" else "area"

@@ -1,0 +1,345 @@
+"""From a recording to a timeline: pictures and sound stream by once, and windows of them are recognised.
+
+    pictures ── tracked faces ── crops ── prepared once ─┐
+                                                         ├─ overlapping windows ─ forward, backward ─ fused ─ segments
+    sound ───── blocks ───────── voice activity ─────────┘
+
+Each window is encoded as a clip of its own, as in training. Every tracked face is a lane; `off screen` holds what is
+heard, or why nothing is said, while nobody is seen. Where several people are seen, a voice belongs to none of them.
+Only the last window of pictures and sound is in memory, however long the recording.
+
+Axes: N windows, K emotions.
+"""
+
+import hashlib
+import json
+import logging
+import os
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from importlib.metadata import version
+from itertools import pairwise
+from math import ceil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from cimeu.batching.dataset import Sample
+from cimeu.encoders.base import Encoder, encoder_from, fingerprint
+from cimeu.errors import CheckpointError, CimeuError, RecipeError
+from cimeu.evaluation.predict import EnsembleSettings, Scores, evaluation_collator, fused_probabilities
+from cimeu.inference.exports import WRITERS
+from cimeu.inference.reader import NO_FACE, OFF_SCREEN, SCENE, VOICE, Lane, Question, Reader, rate_of
+from cimeu.inference.timeline import Cell, Header, Segment, Timeline, TimelineSettings, segments_of
+from cimeu.media.faces import DETECTORS, FaceDetector
+from cimeu.media.video import probe
+from cimeu.model.network import CiMEU
+from cimeu.progress import Progress, silent
+from cimeu.pyramid import DIRECTIONS, Direction
+
+logger = logging.getLogger(__name__)
+
+STREAMS = ("first", "second")
+BATCH_WINDOWS = 32
+FRAME_RATE_HZ = 25.0
+"""Grid of windows where no encoder of pictures sets one."""
+FORMATS = (".csv", ".vtt", ".eaf", ".html", ".json")
+"""What `predict_files` writes for each recording; `.json` comes last and seals it."""
+SUFFIXES = frozenset(
+    {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".wmv", ".flv", ".ts", ".mts", ".3gp", ".ogv"}
+    | {".wav", ".flac", ".mp3", ".m4a", ".aac", ".ogg", ".opus", ".wma"}
+)
+"""What counts as a recording inside a folder; a file that is named is always tried."""
+
+
+class Recogniser:
+    """A trained ensemble that turns recordings into timelines; nothing is kept between two recordings."""
+
+    def __init__(
+        self,
+        models: Mapping[Direction, CiMEU],
+        ensemble: EnsembleSettings,
+        *,
+        model_id: str,
+        settings: TimelineSettings | None = None,
+        detector: FaceDetector | None = None,
+    ) -> None:
+        """Build from models; `from_pretrained` is the usual way.
+
+        Args:
+            models: by direction, with the specifications they were saved with.
+            ensemble: how their answers are put together.
+            model_id: stands in every export.
+            settings: thresholds of the timeline.
+            detector: of faces; default the one the encoders were trained with.
+
+        Raises:
+            CheckpointError: no model, or models of different encoders.
+            FingerprintMismatch, WeightsMissing: the encoders cannot be rebuilt here.
+        """
+        if not models:
+            raise CheckpointError("an ensemble without a model\n\nhint: train `forward`, `backward` or both")
+        self.models = {direction: models[direction].eval() for direction in DIRECTIONS if direction in models}
+        self.ensemble, self.model_id = ensemble, model_id
+        self.specifications = next(iter(self.models.values())).specifications
+        self.emotions = tuple(self.specifications.emotions)
+        self.encoders = self._rebuilt()
+        self.settings = settings or TimelineSettings()
+        self.detector = detector or _detector_of(self.encoders.values())
+        self._rate_hz, self._length, self._hop = self._grid()
+
+    @classmethod
+    def from_pretrained(
+        cls, run_folder: Path | str, *, settings: TimelineSettings | None = None, detector: FaceDetector | None = None
+    ) -> "Recogniser":
+        """Read a run: `forward/`, `backward/` (one or both) and `ensemble.json`.
+
+        Raises:
+            CheckpointError: a part is missing or damaged.
+            FingerprintMismatch, WeightsMissing: its encoders cannot be rebuilt here.
+        """
+        folder = Path(run_folder)
+        if not folder.is_dir():
+            raise CheckpointError(f"no run folder `{folder}`\n\nhint: name the folder that `cimeu train` wrote")
+        ensemble = EnsembleSettings.load(folder)
+        models = {direction: CiMEU.from_pretrained(folder / direction) for direction in ensemble.directions}
+        return cls(models, ensemble, model_id=_model_id(folder, ensemble), settings=settings, detector=detector)
+
+    def __call__(self, path: Path | str, *, progress: Progress = silent) -> Timeline:
+        """Recognise one recording: a video with or without sound, or a sound file. Progress counts seconds of it.
+
+        Raises:
+            MediaError: missing, empty, or no media.
+        """
+        path = Path(path)
+        info = probe(path)
+        reader = Reader(path, info, self.encoders, tuple(self.models), self.settings, self.detector, self._rate_hz)
+        bounds: list[tuple[float, float]] = []
+        waiting: list[Question] = []
+        total_s = ceil(info.duration_s)
+        for start_s, end_s in reader.windows(self._length, self._hop):
+            waiting += reader.ask(len(bounds), start_s, end_s)
+            bounds.append((start_s, end_s))
+            if len(waiting) >= BATCH_WINDOWS:
+                self._answer(waiting, reader.lanes)
+                waiting = []
+            progress(path.name, min(total_s, int(end_s)), total_s)
+        self._answer(waiting, reader.lanes)
+        progress(path.name, total_s, total_s)
+        edges = _edges(bounds, reader.end_s)
+        return Timeline(self.header(path, edges[-1]), self._segments(reader.lanes, edges), path)
+
+    def _rebuilt(self) -> dict[str, Encoder]:
+        encoders = {}
+        for stream in STREAMS:
+            descriptions = [getattr(model.specifications, f"{stream}_encoder") for model in self.models.values()]
+            if any(description != descriptions[0] for description in descriptions):
+                raise CheckpointError(
+                    f"forward and backward model have different {stream} encoders\n\nhint: train both in one run"
+                )
+            if descriptions[0]:
+                encoders[stream] = encoder_from(descriptions[0])
+        if not encoders:
+            raise CheckpointError("the model does not say which encoders it reads\n\nhint: train it with `cimeu train`")
+        return encoders
+
+    def _grid(self) -> tuple[float, int, int]:
+        """Rate of pictures, window and hop in frames: whole strides of the encoder, so that its windows are shared."""
+        rates = {rate_of(encoder) for encoder in self.encoders.values() if encoder.source != "sound"}
+        if len(rates) > 1:
+            raise CheckpointError(f"the encoders want pictures at {sorted(rates)} Hz\n\nhint: one rate for both")
+        rate_hz = rates.pop() if rates else FRAME_RATE_HZ
+        length, hop = (max(1, round(time_s * rate_hz)) for time_s in (self.settings.window_s, self.settings.hop_s))
+        for encoder in self.encoders.values():
+            if encoder.source != "sound" and encoder.window is not None:
+                window = encoder.window
+                length = window.length + window.stride * max(0, round((length - window.length) / window.stride))
+                hop = window.stride * max(1, round(hop / window.stride))
+        return rate_hz, length, hop
+
+    def _answer(self, questions: Sequence[Question], lanes: Mapping[str, Lane]) -> None:
+        if not questions:
+            return
+        scores = {direction: self._scores(questions, direction) for direction in self.models}
+        fused = fused_probabilities(scores.get("forward"), scores.get("backward"), self.ensemble)["fused"]
+        for question, probabilities in zip(questions, fused, strict=True):
+            lanes[question.lane].answers[question.number] = probabilities
+
+    def _scores(self, questions: Sequence[Question], direction: Direction) -> Scores:
+        model = self.models[direction]
+        samples = [
+            Sample(f"{question.lane} {question.number}", question.first.get(direction), question.second, -1, -1, index)
+            for index, question in enumerate(questions)
+        ]
+        batch = evaluation_collator(model)(samples)
+        assert batch.first is not None, "every model has a first stream"
+        with torch.inference_mode():
+            output = model(batch.first, batch.second)
+        second = None if output.second_logits is None else torch.stack(output.second_logits).numpy()
+        present = np.array([[sample.first is not None, sample.second is not None] for sample in samples])
+        first, gate = torch.stack(output.first_logits).numpy(), torch.stack(output.gate).numpy()
+        return Scores(tuple(sample.clip_id for sample in samples), first, second, gate, present)
+
+    def _segments(self, lanes: Mapping[str, Lane], edges: Sequence[float]) -> tuple[Segment, ...]:
+        threshold = self.settings.abstain_below
+        abstain_below = self.ensemble.abstain_below if threshold is None else threshold
+        owned = list(pairwise(edges))
+        segments: list[Segment] = []
+        n_persons = 0
+        for name, lane in sorted(lanes.items(), key=lambda item: min(item[1].grounds, default=0)):
+            cells = [Cell(*owned[n], lane.answers.get(n), *grounds) for n, grounds in sorted(lane.grounds.items())]
+            if name not in (OFF_SCREEN, SCENE, VOICE):
+                cells = _while_there(cells)
+                n_persons += bool(cells)
+                name = f"person {n_persons}"
+            segments += segments_of(name, cells, self.emotions, self.settings, abstain_below)
+        return tuple(segments)
+
+    def header(self, path: Path, duration_s: float) -> Header:
+        """What stands above the results of a recording."""
+        in_effect = {
+            "window_s": round(self._length / self._rate_hz, 4),
+            "hop_s": round(self._hop / self._rate_hz, 4),
+            "abstain_below": self.ensemble.abstain_below,
+        }
+        if self.settings.abstain_below is not None:
+            in_effect["abstain_below"] = self.settings.abstain_below
+        return Header(
+            media=path.name,
+            content=content_of(path),
+            duration_s=round(duration_s, 3),
+            model=self.model_id,
+            emotions=self.emotions,
+            fingerprints={encoder.name: fingerprint(encoder) for encoder in self.encoders.values()},
+            settings=asdict(self.settings) | in_effect,
+            demonstration=self.specifications.synthetic,
+            version=version("cimeu"),
+        )
+
+
+def predict_files(
+    paths: Iterable[Path | str],
+    output: Path | str,
+    model: Path | str | Recogniser,
+    progress: Progress = silent,
+    *,
+    formats: Sequence[str] = FORMATS,
+) -> pd.DataFrame:
+    """Write a timeline in each format for each recording, and `failures.csv`.
+
+    Files of folders keep their place below `output`. A recording whose timelines are there, whole and by the same
+    model and settings, is kept as it is; one that fails stops no other.
+
+    Args:
+        paths: recordings, and folders that are searched for them.
+        output: folder for the results.
+        model: run folder, or a recogniser.
+        progress: counts recordings (`files`) and seconds of each.
+        formats: suffixes among those of `Timeline.save`.
+
+    Returns:
+        Failures: `path` and `reason`.
+
+    Raises:
+        CheckpointError, FingerprintMismatch, WeightsMissing: the model cannot be used here.
+        RecipeError: an unknown format, or two recordings whose results would have one name.
+    """
+    for suffix in formats:
+        if suffix not in WRITERS:
+            raise RecipeError(f"unknown format `{suffix}`\n\nhint: one of {', '.join(WRITERS)}")
+    recogniser = model if isinstance(model, Recogniser) else Recogniser.from_pretrained(model)
+    output = Path(output)
+    output.mkdir(parents=True, exist_ok=True)
+    wanted = _recordings(paths)
+    failures: list[tuple[str, str]] = []
+    for number, (name, path) in enumerate(wanted.items()):
+        progress("files", number, len(wanted))
+        try:
+            if not _is_done(output, name, path, recogniser, formats):
+                timeline = recogniser(path, progress=progress)
+                for suffix in sorted({*formats, ".json"}, key=lambda suffix: suffix == ".json"):
+                    timeline.save(output / f"{name}{suffix}")
+        except CimeuError as error:
+            failures.append((str(path), str(error).split("\n", 1)[0]))
+        except Exception as error:
+            logger.exception("`%s` failed", path)
+            failures.append((str(path), f"unexpected {type(error).__name__}: {error}"))
+    progress("files", len(wanted), len(wanted))
+    table = pd.DataFrame(failures, columns=["path", "reason"])
+    _write_whole(output / "failures.csv", table.to_csv(index=False, lineterminator="\n"))
+    return table
+
+
+def _recordings(paths: Iterable[Path | str]) -> dict[str, Path]:
+    """Recordings by the name of their results, without suffix."""
+    found: dict[Path, Path] = {}  # recording: its place among the results
+    for path in map(Path, paths):
+        inside = sorted(each for each in path.rglob("*") if each.suffix.lower() in SUFFIXES) if path.is_dir() else []
+        found |= {each: each.relative_to(path) for each in inside} or {path: Path(path.name)}
+    plain = Counter(place.with_suffix("") for place in found.values())
+    named: dict[str, Path] = {}
+    for path, place in found.items():
+        name = str(place if plain[place.with_suffix("")] > 1 else place.with_suffix(""))
+        if name in named:
+            raise RecipeError(
+                f"`{named[name]}` and `{path}` would both be written as `{name}`\n\n"
+                "hint: give the folder that holds both"
+            )
+        named[name] = path
+    return named
+
+
+def _is_done(output: Path, name: str, path: Path, recogniser: Recogniser, formats: Sequence[str]) -> bool:
+    """All results are there and say that they come from this recording, model and settings."""
+    seal = output / f"{name}.json"
+    if not path.is_file() or not all((output / f"{name}{suffix}").is_file() for suffix in {*formats, ".json"}):
+        return False
+    try:
+        found = json.loads(seal.read_text(encoding="utf-8"))
+        wanted = asdict(recogniser.header(path, found["duration_s"]))
+        return json.loads(json.dumps(wanted)) == {key: found[key] for key in wanted}
+    except (ValueError, KeyError, TypeError):
+        return False
+
+
+def _detector_of(encoders: Iterable[Encoder]) -> FaceDetector:
+    """The detector that the encoders' crops came from; its version is part of their fingerprint."""
+    named = [str(encoder.preprocessing["detector"]) for encoder in encoders if "detector" in encoder.preprocessing]
+    return DETECTORS[named[0].split(" ")[0] if named else next(iter(DETECTORS))]()
+
+
+def content_of(path: Path) -> str:
+    """Thirty-two hexadecimal digits that change with any byte of a file."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+
+
+def _edges(bounds: Sequence[tuple[float, float]], end_s: float) -> list[float]:
+    """Where the stretch that one window speaks for ends and the next begins: half way between their centres."""
+    centres = [(start_s + stop_s) / 2 for start_s, stop_s in bounds]
+    return [0.0, *((before + after) / 2 for before, after in pairwise(centres)), end_s]
+
+
+def _while_there(cells: Sequence[Cell]) -> list[Cell]:
+    """Cells of a person from first to last sight."""
+    there = [number for number, cell in enumerate(cells) if cell.reason != NO_FACE]
+    return list(cells[there[0] : there[-1] + 1]) if there else []
+
+
+def _model_id(folder: Path, ensemble: EnsembleSettings) -> str:
+    """`cimeu-` and twelve hexadecimal digits that change with any weight or setting of the ensemble."""
+    digest = hashlib.sha256()
+    for direction in ensemble.directions:
+        for name in ("config.json", "model.safetensors"):
+            digest.update((folder / direction / name).read_bytes())
+    digest.update(json.dumps(asdict(ensemble), sort_keys=True).encode())
+    return f"cimeu-{digest.hexdigest()[:12]}"
+
+
+def _write_whole(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)

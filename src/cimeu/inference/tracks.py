@@ -1,0 +1,183 @@
+"""What is kept of a recording while it streams by: prepared pictures per person, and the last seconds of sound.
+
+Windows overlap, work does not: every picture is prepared once, and every window of the encoder is encoded once per
+direction, whichever windows of the recording share it.
+
+Axes: F frames, S side of a crop, L frames of an encoder's window, N samples, T' steps, D width.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+from jaxtyping import Float32, UInt8
+
+from cimeu.encoders.base import Encoder, cut_windows
+from cimeu.inference.timeline import TimelineSettings
+from cimeu.media.audio import RATE_HZ, is_silent
+from cimeu.pyramid import Direction
+
+SILENT = "silent sound"
+NO_SPEECH = "no speech"
+_SPEECH_FRAME = 480
+"""Samples of a frame of voice activity: 30 ms at 16 kHz."""
+
+
+class PictureTrack:
+    """The recent pictures of one person (or of the whole frame), ready for one encoder.
+
+    Frames are counted from the start of the recording. A frame in which the person was missed repeats the one before,
+    and does not count as seen.
+    """
+
+    def __init__(self, encoder: Encoder) -> None:
+        self._encoder = encoder
+        self._first = 0  # number of the first frame kept
+        self._prepared: list[np.ndarray] = []
+        self._waiting: list[UInt8[np.ndarray, "S S 3"] | None] = []  # None: repeat the frame before
+        self._vectors: dict[tuple[int, Direction], Float32[np.ndarray, " D"]] = {}
+
+    def add(self, index: int, crop: UInt8[np.ndarray, "S S 3"]) -> None:
+        """The person in frame `index`; frames missed since the last one are filled."""
+        if not self._prepared and not self._waiting:
+            self._first = index
+        self._waiting += [None] * (index - self.stop)
+        self._waiting.append(crop)
+
+    @property
+    def stop(self) -> int:
+        """Number after the last frame kept."""
+        return self._first + len(self._prepared) + len(self._waiting)
+
+    def holds(self, start: int, stop: int) -> bool:
+        """Whether any frame from `start` to `stop` is there."""
+        return max(start, self._first) < min(stop, self.stop)
+
+    def vectors(self, start: int, stop: int, direction: Direction) -> Float32[np.ndarray, "T D"]:
+        """What `encode` gives for the frames that are there from `start` to `stop`, one at least."""
+        assert self.holds(start, stop), "no frame to encode"
+        self._prepare()
+        start, stop = max(start, self._first), min(stop, self.stop)
+        window = self._encoder.window
+        if window is None or stop - start < window.length:
+            frames = np.stack(self._prepared[start - self._first : stop - self._first])
+            return self._encoder(cut_windows(frames if direction == "forward" else frames[::-1], window))
+        if direction == "forward":
+            firsts = range(start, stop - window.length + 1, window.stride)
+        else:
+            firsts = range(stop - window.length, start - 1, -window.stride)
+        self._encode([first for first in firsts if (first, direction) not in self._vectors], direction)
+        return np.stack([self._vectors[first, direction] for first in firsts])
+
+    def forget(self, before: int) -> None:
+        """Drop frames before this one."""
+        self._prepare()
+        gone = max(0, min(before - self._first, len(self._prepared)))
+        self._first += gone
+        del self._prepared[:gone]
+        for key in [key for key in self._vectors if key[0] < self._first]:
+            del self._vectors[key]
+
+    def _prepare(self) -> None:
+        crops = [crop for crop in self._waiting if crop is not None]
+        fresh = iter(self._encoder.prepare(np.stack(crops))) if crops else iter(())
+        for crop in self._waiting:
+            self._prepared.append(next(fresh) if crop is not None else self._prepared[-1])
+        self._waiting.clear()
+
+    def _encode(self, firsts: list[int], direction: Direction) -> None:
+        if not firsts:
+            return
+        window = self._encoder.window
+        assert window is not None
+        frames = [np.stack(self._prepared[f - self._first : f - self._first + window.length]) for f in firsts]
+        windows = np.stack(frames)
+        encoded = self._encoder(windows if direction == "forward" else np.ascontiguousarray(windows[:, ::-1]))
+        self._vectors.update({(first, direction): row for first, row in zip(firsts, encoded, strict=True)})
+
+
+class Sightings:
+    """In which recent frames a person was seen, and how large."""
+
+    def __init__(self) -> None:
+        self._widths_px: dict[int, float] = {}
+
+    def add(self, index: int, width_px: float) -> None:
+        """The person's face in frame `index`."""
+        self._widths_px[index] = width_px
+
+    def any(self, start: int, stop: int) -> bool:
+        """Whether any of these frames shows the person."""
+        return bool(self._within(start, stop))
+
+    def share(self, start: int, stop: int) -> float:
+        """Share of these frames that show the person."""
+        return len(self._within(start, stop)) / max(1, stop - start)
+
+    def width_px(self, start: int, stop: int) -> float:
+        """Median width of the face in these frames, 0 if unseen."""
+        within = self._within(start, stop)
+        return float(np.median(within)) if within else 0.0
+
+    def forget(self, before: int) -> None:
+        """Drop frames before this one."""
+        self._widths_px = {index: width for index, width in self._widths_px.items() if index >= before}
+
+    def _within(self, start: int, stop: int) -> list[float]:
+        return [width for index, width in self._widths_px.items() if start <= index < stop]
+
+
+class SoundTrack:
+    """The last seconds of sound, read block by block as far as needed."""
+
+    def __init__(self, blocks: Iterator[Float32[np.ndarray, " n"]]) -> None:
+        self._blocks = blocks
+        self._start = 0  # number of the first sample kept
+        self._kept = np.zeros(0, np.float32)
+        self.exhausted = False
+
+    @property
+    def end_s(self) -> float:
+        """Time up to which sound was read."""
+        return (self._start + len(self._kept)) / RATE_HZ
+
+    def read_until(self, time_s: float) -> None:
+        """Read on until this time, or the end."""
+        parts = [self._kept]
+        count = self._start + len(self._kept)
+        while not self.exhausted and count < time_s * RATE_HZ:
+            block = next(self._blocks, None)
+            if block is None:
+                self.exhausted = True
+            else:
+                parts.append(block)
+                count += len(block)
+        self._kept = np.concatenate(parts)
+
+    def samples(self, start_s: float, end_s: float) -> Float32[np.ndarray, " N"]:
+        """Samples between two times, as far as they were read."""
+        first, last = (round(time_s * RATE_HZ) - self._start for time_s in (start_s, end_s))
+        return self._kept[max(0, first) : max(0, last)]
+
+    def forget(self, before_s: float) -> None:
+        """Drop sound before this time."""
+        gone = max(0, min(round(before_s * RATE_HZ) - self._start, len(self._kept)))
+        self._start += gone
+        self._kept = self._kept[gone:].copy()
+
+
+def why_not_heard(samples: Float32[np.ndarray, " N"], settings: TimelineSettings) -> str:
+    """`silent sound`, `no speech`, or nothing if somebody may be speaking.
+
+    A rule on energy alone: enough frames of 30 ms above `speech_dbfs`, in a window whose level moves by
+    `speech_range_db` between its 10th and 90th percentile, as speech does and hum does not. It cannot tell speech from
+    music.
+    """
+    if is_silent(samples):
+        return SILENT
+    frames = samples[: len(samples) // _SPEECH_FRAME * _SPEECH_FRAME].reshape(-1, _SPEECH_FRAME).astype(np.float64)
+    if not len(frames):
+        return NO_SPEECH
+    levels_db = 10 * np.log10(np.mean(frames**2, axis=1) + 1e-12)
+    moves_db = np.percentile(levels_db, 90) - np.percentile(levels_db, 10)
+    loud_share = np.mean(levels_db > settings.speech_dbfs)
+    return "" if loud_share >= settings.speech_share and moves_db >= settings.speech_range_db else NO_SPEECH

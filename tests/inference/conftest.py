@@ -1,0 +1,120 @@
+"""Tiny ensembles with random weights, and short recordings: what is tested here is the plumbing."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from cimeu.encoders.base import build_encoder, describe
+from cimeu.evaluation.predict import EnsembleSettings
+from cimeu.media.audio import write_sound
+from cimeu.media.video import write_video
+from cimeu.model.checkpoint import Specifications, save_checkpoint
+from cimeu.model.config import ModelConfig, StreamConfig
+from cimeu.model.network import CiMEU
+from cimeu.pyramid import DIRECTIONS
+
+EMOTIONS = ("anger", "happiness", "sadness")
+RunMaker = Callable[..., Path]
+
+
+@pytest.fixture(scope="session")
+def make_run(tmp_path_factory: pytest.TempPathFactory) -> RunMaker:
+    """A run folder with random weights for a first and perhaps a second encoder."""
+    made: dict[tuple, Path] = {}
+
+    def make(
+        first: str = "hog", second: str | None = "spectral", *, synthetic: bool = True, **ensemble: object
+    ) -> Path:
+        key = (first, second, synthetic, *sorted(ensemble.items()))
+        if key not in made:
+            made[key] = _write_run(tmp_path_factory.mktemp("run"), first, second, synthetic, ensemble)
+        return made[key]
+
+    return make
+
+
+def _write_run(folder: Path, first: str, second: str | None, synthetic: bool, ensemble: dict) -> Path:
+    encoders = [build_encoder(name) if name else None for name in (first, second)]
+    widths = [encoder.width if encoder else 0 for encoder in encoders]
+    settings = EnsembleSettings(**ensemble)
+    settings.save(folder)
+    for number, direction in enumerate(settings.directions):
+        torch.manual_seed(number)
+        config = ModelConfig(
+            emotions=EMOTIONS,
+            first=StreamConfig(width=widths[0], encoder=first),
+            second=StreamConfig(width=widths[1], encoder=str(second)) if second else None,
+            direction=direction,
+            size="tiny",
+        )
+        statistics = [{"mean": [0.0] * width, "deviation": [1.0] * width} if width else {} for width in widths]
+        specifications = Specifications(
+            emotions=EMOTIONS,
+            first_encoder=describe(encoders[0]),
+            second_encoder=describe(encoders[1]) if encoders[1] else {},
+            first_statistics=statistics[0],
+            second_statistics=statistics[1],
+            direction=direction,
+            synthetic=synthetic,
+        )
+        save_checkpoint(CiMEU(config, specifications), folder / direction)
+    assert set(settings.directions) <= set(DIRECTIONS)
+    return folder
+
+
+def face_at(pixels: np.ndarray, x: int, y: int, radius: int, mouth: float = 0.0) -> None:
+    """Draw a plain face that the embedded detector finds; `mouth` opens it."""
+    rows, columns = np.mgrid[: pixels.shape[0], : pixels.shape[1]]
+
+    def ellipse(dx: float, dy: float, width: float, height: float) -> np.ndarray:
+        return ((columns - x - dx * radius) / (width * radius)) ** 2 + (
+            (rows - y - dy * radius) / (height * radius)
+        ) ** 2 < 1
+
+    pixels[ellipse(0, 0, 0.8, 1.05)] = (224, 180, 150)
+    pixels[ellipse(0, -0.75, 0.82, 0.45)] = (60, 40, 30)
+    pixels[ellipse(0, -0.05, 0.72, 0.75)] = (224, 180, 150)
+    for side in (-1, 1):
+        pixels[ellipse(0.32 * side, -0.12, 0.17, 0.09)] = (245, 245, 245)
+        pixels[ellipse(0.32 * side, -0.12, 0.08, 0.09)] = (40, 30, 30)
+        pixels[ellipse(0.32 * side, -0.32, 0.2, 0.04)] = (60, 40, 30)
+    pixels[ellipse(0, 0.18, 0.08, 0.16)] = (196, 150, 122)
+    pixels[ellipse(0, 0.55, 0.3, 0.08 + 0.1 * mouth)] = (150, 60, 60)
+
+
+def pictures(duration_s: float, faces: dict[int, tuple[float, float]], *, radius: int = 60, rate_hz: float = 25.0):
+    """Frames of 320 x 240 with faces at these places (x), each during (from, to) seconds."""
+    for index in range(round(duration_s * rate_hz)):
+        time_s = index / rate_hz
+        pixels = np.full((240, 320, 3), 90, np.uint8)
+        pixels[:, ::16] = 100
+        for x, (start_s, end_s) in faces.items():
+            if start_s <= time_s < end_s:
+                face_at(pixels, x, 125, radius, mouth=0.5 + 0.5 * np.sin(8 * time_s))
+        yield pixels
+
+
+def voice(duration_s: float, *, from_s: float = 0.0, to_s: float = 1e9) -> np.ndarray:
+    """A buzzing tone in syllables, silent outside (from, to) seconds; a little noise throughout."""
+    time_s = np.arange(round(duration_s * 16_000)) / 16_000
+    buzz = sum(np.sin(2 * np.pi * 140 * harmonic * time_s) / harmonic for harmonic in range(1, 9))
+    syllables = np.clip(np.sin(2 * np.pi * 3 * time_s), 0, 1)
+    noise = 1e-3 * np.random.default_rng(0).standard_normal(len(time_s))
+    return (0.1 * buzz * syllables * ((time_s >= from_s) & (time_s < to_s)) + noise).astype(np.float32)
+
+
+@pytest.fixture(scope="session")
+def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Short recordings by name."""
+    folder = tmp_path_factory.mktemp("recordings")
+    write_video(folder / "one.mp4", pictures(4.0, {160: (0, 9)}), rate_hz=25, samples=voice(4.0))
+    write_video(folder / "mute.mp4", pictures(1.2, {160: (0, 9)}), rate_hz=25)
+    write_video(folder / "two.mp4", pictures(3.0, {90: (0, 9), 230: (0, 9)}, radius=48), rate_hz=25, samples=voice(3.0))
+    write_video(folder / "leaves.mp4", pictures(8.0, {160: (0, 3)}), rate_hz=25, samples=voice(8.0))
+    write_video(folder / "small.mp4", pictures(1.2, {160: (0, 9)}, radius=18), rate_hz=25)
+    write_video(folder / "empty.mp4", pictures(2.4, {}), rate_hz=25, samples=np.zeros(38_400, np.float32))
+    write_sound(folder / "speech.wav", voice(5.0, to_s=2.5))
+    return folder
