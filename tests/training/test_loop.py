@@ -40,17 +40,17 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
 
 def test_eight_clips_are_learnt_by_heart(corpus: Corpus, network: Network, tmp_path: Path) -> None:
     eight = corpus(n_clips=8, signal=0.0)
-    still = AugmentationConfig(noise=0.0)
     config = TrainingConfig(
-        epochs=60,
+        epochs=15,
         batch_size=8,
         patience=0,
         accelerator="cpu",
-        augmentation=still,
+        augmentation=AugmentationConfig(noise=0.0),
         optimiser=OptimiserConfig(learning_rate=3e-3),
     )
-    train(network(), eight, eight, config, tmp_path / "run")
-    assert max(entry["validation.uar"] or 0 for entry in read_journal(tmp_path / "run")) == 1.0
+    entries = read_journal(train(network(), eight, eight, config, tmp_path / "run"))
+    assert entries[0]["validation.uar"] < 1.0
+    assert entries[-1]["validation.uar"] == 1.0
 
 
 @pytest.mark.parametrize("direction", ["forward", "backward"])
@@ -112,9 +112,9 @@ def test_the_best_epoch_is_kept_and_an_earlier_one_at_a_tie(corpus: Corpus, netw
 
 def test_training_stops_when_patience_runs_out(corpus: Corpus, network: Network, tmp_path: Path) -> None:
     clips = corpus(signal=5.0)
-    folder = train(network(), clips, clips, replace(QUICK, epochs=30, patience=2), tmp_path / "run")
+    folder = train(network(), clips, clips, replace(QUICK, epochs=12, patience=2), tmp_path / "run")
     entries = read_journal(folder)
-    assert len(entries) == entries[-1]["best_epoch"] + 2 < 30
+    assert len(entries) == entries[-1]["best_epoch"] + 2 < 12
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_does_not(
