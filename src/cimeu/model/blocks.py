@@ -10,7 +10,7 @@ Axes: B clips, T time steps of all levels together, C channels, P the three leve
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import cast
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -169,16 +169,41 @@ class MaskedConvolution(nn.Module):
         return Levels(self.gather(self.project(x.features), x.layout), x.layout)
 
 
+class WeighNeighbours(torch.autograd.Function):
+    """Each channel's neighbouring steps, weighed with a kernel for every step: y[t] = sum over k of x[t + k] w[k, t].
+
+    Written as shifts and products in place: on a CPU that is several times faster than a grouped convolution of so few
+    steps, and this backward needs half the passes over memory that automatic differentiation takes.
+    """
+
+    @staticmethod
+    def forward(context: Any, x: Tensor, kernel: Tensor) -> Tensor:
+        context.save_for_backward(x, kernel)
+        reach = len(kernel) // 2
+        total = x * kernel[reach]
+        for k in range(1, reach + 1):
+            total[:, k:].addcmul_(x[:, :-k], kernel[reach - k, k:])
+            total[:, :-k].addcmul_(x[:, k:], kernel[reach + k, :-k])
+        return total
+
+    @staticmethod
+    def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
+        x, kernel = context.saved_tensors
+        (gradient,) = gradients
+        reach = len(kernel) // 2
+        of_x, of_kernel = gradient * kernel[reach], torch.zeros_like(kernel)
+        of_kernel[reach] = (gradient * x).sum(dim=0)
+        for k in range(1, reach + 1):
+            of_x[:, :-k].addcmul_(gradient[:, k:], kernel[reach - k, k:])
+            of_x[:, k:].addcmul_(gradient[:, :-k], kernel[reach + k, :-k])
+            of_kernel[reach - k, k:] = (gradient[:, k:] * x[:, :-k]).sum(dim=0)
+            of_kernel[reach + k, :-k] = (gradient[:, :-k] * x[:, k:]).sum(dim=0)
+        return of_x, of_kernel
+
+
 def depthwise(x: Float[Tensor, "B T C"], kernel: Float[Tensor, "K #T C"]) -> Float[Tensor, "B T C"]:
     """Weigh each channel's neighbouring steps with a kernel of its own, which may differ from step to step."""
-    reach = kernel.shape[0] // 2
-    if reach == 0:
-        return x * kernel[0]
-    padded = F.pad(x, (0, 0, reach, reach))
-    total = padded[:, : x.shape[1]] * kernel[0]
-    for k in range(1, kernel.shape[0]):
-        total = torch.addcmul(total, padded[:, k : k + x.shape[1]], kernel[k])
-    return total
+    return x * kernel[0] if len(kernel) == 1 else WeighNeighbours.apply(x, kernel)
 
 
 class Depthwise(nn.Module):

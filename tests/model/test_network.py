@@ -1,0 +1,215 @@
+"""The network holds what the method promises, with every switch."""
+
+from dataclasses import replace
+from itertools import product
+
+import pytest
+import torch
+from torch import Tensor
+
+from cimeu.errors import RecipeError, WeightsMissing
+from cimeu.model.config import ModelConfig, StreamConfig
+from cimeu.model.disentangle import ReverseGradient
+from cimeu.model.network import CiMEU, Output
+from cimeu.pyramid import Stream
+
+CONFIG = ModelConfig(
+    emotions=("anger", "calm", "fear"), first=StreamConfig(width=12), second=StreamConfig(width=5), size="tiny"
+)
+VARIANTS = {
+    "default": {},
+    "without ER": {"disentangle": False},
+    "without RFA": {"alignment": "off", "fusion": "off"},
+    "figure": {"fusion": "figure"},
+    "published mixing": {"mixing": "published"},
+    "validated mixing": {"mixing": "validation"},
+    "one style per clip": {"style": "clip"},
+    "backward": {"direction": "backward"},
+    "tokens": {"second": StreamConfig(width=5, kind="tokens", tokens=30)},
+    "filterbank": {"second": StreamConfig(width=128, kind="filterbank", frames=64)},
+    "one stream": {"second": None},
+    "one stream, figure": {"second": None, "fusion": "figure"},
+}
+
+
+def stream(lengths: list[int], width: int, steps: int = 16) -> Stream:
+    mask = torch.arange(steps)[None] < torch.tensor(lengths)[:, None]
+    return Stream(torch.randn(len(lengths), steps, width) * mask.unsqueeze(-1), mask, mask.any(dim=1))
+
+
+def clips(config: ModelConfig, first: list[int], second: list[int]) -> tuple[Stream, Stream | None]:
+    if config.second is None:
+        return stream(first, 12), None
+    steps = {"steps": 16, "tokens": config.second.tokens, "filterbank": config.second.frames}[config.second.kind]
+    lengths = second if config.second.kind == "steps" else [steps if n else 0 for n in second]
+    return stream(first, 12), stream(lengths, config.second.width, steps)
+
+
+def tensors(output: Output) -> list[Tensor]:
+    found = []
+    for value in vars(output).values():
+        for part in value or ():
+            found += (
+                [part]
+                if isinstance(part, Tensor)
+                else [level.features for level in (part, *()) if hasattr(level, "mask")]
+            )
+    return found
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_no_combination_of_missing_and_short_streams_gives_nan(name: str) -> None:
+    model = CiMEU(replace(CONFIG, **VARIANTS[name])).train()
+    lengths = list(product([0, 1, 16], [0, 1, 16]))  # first missing, one step, whole; the same of the second
+    first, second = clips(model.config, [n for n, _ in lengths], [m for _, m in lengths])
+    output = model(first, second, emotion=torch.arange(9) % 3 - 1, reversal=0.5)
+    assert all(torch.isfinite(tensor).all() for tensor in tensors(output))
+    sum(tensor.square().sum() for tensor in tensors(output)).backward()
+    for parameter_name, parameter in model.named_parameters():
+        assert parameter.grad is None or torch.isfinite(parameter.grad).all(), parameter_name
+
+
+def test_shapes_are_those_of_the_contract() -> None:
+    model = CiMEU(CONFIG)
+    output = model(*clips(CONFIG, [16, 9], [16, 16]))
+    assert [level.features.shape for level in output.emotion] == [(2, 4, 32), (2, 2, 32), (2, 1, 32)]
+    assert [level.features.shape for level in output.rebuilt] == [(2, 16, 12), (2, 8, 12), (2, 4, 12)]
+    assert [[level.features.shape for level in p] for p in output.aligned] == [[(2, 4, 32), (2, 2, 32), (2, 1, 32)]] * 2
+    assert [x.shape for x in output.logits] == [(2, 3)] * 3
+    assert [x.shape for x in output.style_adversary] == [(2, 3)] * 3
+    assert [x.shape for x in output.gate] == [(2,)] * 3
+
+
+def test_without_er_only_the_emotion_encoder_is_left() -> None:
+    full, bare = CiMEU(CONFIG), CiMEU(replace(CONFIG, disentangle=False))
+    removed = set(full.state_dict()) - set(bare.state_dict())
+    assert {name.split(".")[0] for name in removed} == {"style", "decoder", "independence"}
+    output = bare(*clips(CONFIG, [16], [16]))
+    assert output.style is None
+    assert output.rebuilt is None
+    assert output.style_logits is None
+
+
+def test_without_rfa_hybrid_attention_heads_and_gate_are_kept() -> None:
+    full, bare = CiMEU(CONFIG), CiMEU(replace(CONFIG, alignment="off", fusion="off"))
+    kinds = [type(stage).__name__ for stage in bare.fusion.stages]
+    assert kinds == ["Hybrid", "Hybrid"]
+    assert [type(stage).__name__ for stage in full.fusion.stages] == ["Exchange", "Hybrid", "Hybrid"]
+    assert sum(p.numel() for p in bare.gate.parameters()) == sum(p.numel() for p in full.gate.parameters())
+    assert bare(*clips(CONFIG, [16], [16])).aligned is None
+
+
+def test_one_stream_has_no_second_head_and_no_share() -> None:
+    model = CiMEU(replace(CONFIG, second=None))
+    output = model(stream([16, 3], 12))
+    assert output.second_logits is None
+    assert [a.tolist() for a in output.gate] == [[0, 0]] * 3
+    assert not any(name.startswith(("second", "gate")) for name in model.state_dict())
+
+
+@pytest.mark.parametrize("mixing", ["gated", "published", "validation"])
+def test_the_share_starts_as_published_and_moves_to_what_is_present(mixing: str) -> None:
+    model = CiMEU(replace(CONFIG, mixing=mixing)).eval()
+    output = model(*clips(CONFIG, [16, 16, 0], [16, 0, 16]))
+    torch.testing.assert_close(output.gate[0], torch.tensor([0.2, 0.0, 1.0]))
+    torch.testing.assert_close(output.logits[0][1], output.first_logits[0][1])
+    torch.testing.assert_close(output.logits[0][2], output.second_logits[0][2])
+
+
+def test_stream_dropout_takes_one_stream_of_some_training_clips_and_never_both() -> None:
+    model = CiMEU(replace(CONFIG, stream_dropout=0.5)).train()
+    gate = model(*clips(CONFIG, [16] * 400, [16] * 400)).gate[0]
+    alone = ((gate == 0) | (gate == 1)).float().mean().item()
+    assert 0.4 < alone < 0.6
+    assert 0.15 < (gate == 0).float().mean().item() < 0.35
+
+
+def test_published_mixing_never_drops_a_stream() -> None:
+    model = CiMEU(replace(CONFIG, mixing="published", stream_dropout=0.5)).train()
+    torch.testing.assert_close(model(*clips(CONFIG, [16] * 50, [16] * 50)).gate[0], torch.full((50,), 0.2))
+
+
+def test_dropped_streams_train_the_learned_token() -> None:
+    model = CiMEU(CONFIG).eval()
+    output = model(*clips(CONFIG, [16, 0], [0, 16]))
+    sum(x.square().sum() for x in output.logits).backward()
+    assert model.first_token.grad.abs().sum() > 0
+    assert model.second_token.grad.abs().sum() > 0
+
+
+def test_reversal_scales_only_the_gradient_to_the_primitives() -> None:
+    x = torch.ones(3, requires_grad=True)
+    ReverseGradient.apply(x, 0.25).sum().backward()
+    assert x.grad.tolist() == [-0.25] * 3
+
+    def head_and_encoder(reversal: float) -> tuple[Tensor, Tensor]:
+        torch.manual_seed(1)
+        model = CiMEU(CONFIG).eval()
+        output = model(*clips(CONFIG, [16] * 4, [16] * 4), emotion=torch.tensor([0, 1, 2, -1]), reversal=reversal)
+        sum(x.square().sum() for x in output.style_adversary).backward()
+        return model.independence.style_of_emotion[2].weight.grad, model.emotion.convolution2.taps.weight.grad
+
+    (head, nothing), (same_head, something) = head_and_encoder(0.0), head_and_encoder(1.0)
+    torch.testing.assert_close(head, same_head)
+    assert nothing.abs().max() == 0
+    assert something.abs().max() > 0
+
+
+def test_the_style_adversary_is_told_the_emotion() -> None:
+    model = CiMEU(CONFIG).eval()
+    batch = clips(CONFIG, [16] * 2, [16] * 2)
+    told, other = (model(*batch, emotion=torch.tensor(labels)).style_adversary[0] for labels in ([0, 1], [0, 2]))
+    torch.testing.assert_close(told[0], other[0])
+    assert not torch.allclose(told[1], other[1])
+
+
+def test_half_precision_gives_finite_answers_near_the_full_ones() -> None:
+    model = CiMEU(CONFIG).eval()
+    batch = clips(CONFIG, [16, 4, 0], [16, 0, 7])
+    exact = model(*batch).logits
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        half = model(*batch).logits
+    for one, two in zip(exact, half, strict=True):
+        assert two.dtype == torch.float32
+        torch.testing.assert_close(one, two, atol=0.1, rtol=0.1)
+
+
+def test_an_answer_does_not_depend_on_labels() -> None:
+    model = CiMEU(CONFIG).eval()
+    batch = clips(CONFIG, [16] * 3, [16] * 3)
+    torch.testing.assert_close(model(*batch).logits, model(*batch, emotion=torch.tensor([2, 0, 1])).logits)
+
+
+def test_backward_clips_meet_the_second_stream_in_its_own_order() -> None:
+    torch.manual_seed(1)
+    backward = CiMEU(replace(CONFIG, direction="backward")).eval()
+    forward = CiMEU(CONFIG).eval()
+    forward.load_state_dict(backward.state_dict())
+    first, second = clips(CONFIG, [16], [16])
+    there = forward(first, second).aligned[1].high.features
+    back = backward(first, second).aligned[1].high.features
+    torch.testing.assert_close(there.flip(1), back)
+
+
+@pytest.mark.parametrize(
+    ("which", "message"), [("first", "first stream is 7 wide"), ("second", "second stream is 7 wide")]
+)
+def test_a_stream_of_another_width_is_refused(which: str, message: str) -> None:
+    batch = dict(zip(("first", "second"), clips(CONFIG, [16], [16]), strict=True)) | {which: stream([16], 7)}
+    with pytest.raises(RecipeError, match=message):
+        CiMEU(CONFIG)(**batch)
+
+
+def test_a_stream_too_few_or_too_many_is_refused() -> None:
+    first, second = clips(CONFIG, [16], [16])
+    with pytest.raises(RecipeError, match="second stream is missing"):
+        CiMEU(CONFIG)(first)
+    with pytest.raises(RecipeError, match="second stream is not part"):
+        CiMEU(replace(CONFIG, second=None))(first, second)
+
+
+@pytest.mark.parametrize("setting", [{"audio": "frozen"}, {"size": "base"}, {"audio_size": "base"}])
+def test_random_weights_never_pass_for_an_audio_encoder(setting: dict[str, str]) -> None:
+    config = replace(CONFIG, second=StreamConfig(width=128, kind="filterbank"), **setting)
+    with pytest.raises(WeightsMissing, match=r"cannot start at random(.|\n)*hint: fetch audioset_10_10_0\.4593\.pth"):
+        CiMEU(config)
