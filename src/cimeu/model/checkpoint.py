@@ -62,9 +62,6 @@ class Specifications:
     versions: dict[str, str] = field(default_factory=versions)
     """Versions of the packages that trained it."""
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "emotions", tuple(self.emotions))
-
 
 def save_checkpoint(model: nn.Module, folder: Path) -> None:
     """Write weights and configuration of a `CiMEU` network; a reader never sees half a file."""
@@ -112,7 +109,8 @@ def read_checkpoint(source: str | Path, **download: Any) -> tuple[ModelConfig, S
         values = json.loads(config_path.read_text(encoding="utf-8"))
         config = model_config(values["model"])
         known = {f.name for f in fields(Specifications)}
-        specifications = Specifications(**{k: v for k, v in values["specifications"].items() if k in known})
+        specified = {name: value for name, value in values["specifications"].items() if name in known}
+        specifications = Specifications(**{**specified, "emotions": tuple(specified["emotions"])})
     except RecipeError as error:
         raise CheckpointError(f"`{config_path}` describes a model that cannot be built: {error}") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:

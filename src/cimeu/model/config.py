@@ -105,16 +105,10 @@ class ModelConfig:
     """Row of `SIZES` the AST follows; empty: `size`."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "emotions", tuple(self.emotions))
         for size in (self.size, self.audio_size or self.size):
             if size not in SIZES:
                 raise RecipeError(f"unknown model size `{size}`\n\nhint: {_guess(size, tuple(SIZES))}")
-        for name, allowed in CHOICES.items():
-            value = getattr(self, name)
-            if value not in allowed:
-                raise RecipeError(
-                    f"unknown value `{value}` for model setting `{name}`\n\nhint: {_guess(value, allowed)}"
-                )
+        _check_choices(vars(self))
         if len(self.emotions) < 2:
             raise RecipeError(f"a model needs two emotions or more, got {list(self.emotions)}\n\nhint: set `emotions`")
         if len(set(self.emotions)) < len(self.emotions):
@@ -162,12 +156,20 @@ def to_dict(config: ModelConfig) -> dict[str, Any]:
 
 
 def model_config(values: dict[str, Any]) -> ModelConfig:
-    """Read a configuration from plain values; RecipeError for a key it does not have."""
-    values = dict(values)
+    """Read a configuration from plain values; RecipeError for a key it does not have, or a value no switch has."""
+    values = {**values, "emotions": tuple(values["emotions"])}
+    _check_choices(values)
     for stream in ("first", "second"):
         if isinstance(values.get(stream), dict):
             values[stream] = StreamConfig(**_known(values[stream], StreamConfig))
     return ModelConfig(**_known(values, ModelConfig))
+
+
+def _check_choices(values: dict[str, Any]) -> None:
+    for name, allowed in CHOICES.items():
+        if values.get(name, allowed[0]) not in allowed:
+            hint = _guess(values[name], allowed)
+            raise RecipeError(f"unknown value `{values[name]}` for model setting `{name}`\n\nhint: {hint}")
 
 
 def _known(values: dict[str, Any], kind: type) -> dict[str, Any]:
