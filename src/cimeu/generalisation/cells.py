@@ -1,0 +1,185 @@
+"""One cell of a table: a row, trained on one fold with one seed, and what it says of each clip.
+
+Baselines and domain methods are run here; a CiMEU row is run by the experiments, which return the same `CellResult`.
+
+Axes: N clips, D features, K emotions.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+
+from cimeu.batching.dataset import ClipDataset
+from cimeu.corpora.folds import Fold
+from cimeu.corpora.manifest import Manifest
+from cimeu.errors import FeatureError
+from cimeu.evaluation.metrics import uar
+from cimeu.features.store import FeatureStore
+from cimeu.generalisation.fit import FitConfig, fit
+from cimeu.generalisation.linear import Linear
+from cimeu.generalisation.majority import Majority
+from cimeu.generalisation.methods import method_named
+from cimeu.generalisation.rbf import RadialSupportVectors
+from cimeu.generalisation.simple import Baseline, pool_steps
+from cimeu.labels import LabelSpace
+from cimeu.progress import Progress, silent
+
+BASELINES = {baseline.name: baseline for baseline in (Majority, Linear, RadialSupportVectors)}
+DESCRIBED = ("clip_id", "emotion", "corpus", "speaker", "culture", "gender", "problem")
+PROBABILITY = "fused."
+"""Start of the names of the columns that hold probabilities, as in a run folder's predictions.csv."""
+
+
+@dataclass(frozen=True)
+class CellResult:
+    """What one cell leaves behind.
+
+    `predictions` has a row per validation and test clip: the columns `DESCRIBED`, `part` (validation or test), the
+    group column, and `fused.<emotion>`, not numbers where the clip could not be used.
+    """
+
+    predictions: pd.DataFrame
+    parameters: int = 0
+    updates: int = 0
+    wall_s: float = 0.0
+    selection: str = "validation"
+    figures: Mapping[str, float] = field(default_factory=dict)
+    """Anything else worth keeping: chosen settings, epoch, validation UAR."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Training, validation and test clips of a fold with their streams."""
+
+    train: ClipDataset
+    validation: ClipDataset
+    test: ClipDataset
+
+
+def parts_of(
+    fold: Fold,
+    manifest: Manifest,
+    labels: LabelSpace,
+    *,
+    first: FeatureStore,
+    second: FeatureStore | None = None,
+) -> Parts:
+    """Look the clips of a fold up in the stores, played forward."""
+    return Parts(
+        *(
+            ClipDataset(manifest.select(clip_ids), labels, first=first, second=second, direction="forward")
+            for clip_ids in (fold.train, fold.validation, fold.test)
+        )
+    )
+
+
+def baseline_cell(name: str, parts: Parts, *, seed: int = 0, group: str = "culture") -> CellResult:
+    """Fit a baseline of `BASELINES` on one vector per clip.
+
+    Raises:
+        FeatureError: no training or no validation clip has features.
+    """
+    started = time.monotonic()
+    baseline: Baseline = BASELINES[name](len(parts.train.labels))
+    train, validation = pooled(parts.train), pooled(parts.validation)
+    baseline.fit(
+        train,
+        parts.train.emotions[parts.train.usable],
+        validation,
+        parts.validation.emotions[parts.validation.usable],
+        seed,
+    )
+    said = [_on_all(dataset, baseline.probabilities(pooled(dataset))) for dataset in (parts.validation, parts.test)]
+    figures = dict(baseline.settings) | {"validation_uar": _usable_uar(parts.validation, said[0])}
+    predictions = predictions_table(parts, *said, group=group)
+    return CellResult(predictions, wall_s=time.monotonic() - started, figures=figures)
+
+
+def method_cell(
+    name: str, parts: Parts, config: FitConfig, *, seed: int = 0, progress: Progress = silent
+) -> CellResult:
+    """Train a domain method, ours or another package's. Raises RecipeError for an unknown name or setting."""
+    started = time.monotonic()
+    fitted = fit(method_named(name), parts.train, parts.validation, config, seed=seed, progress=progress)
+    said = [fitted.probabilities(dataset) for dataset in (parts.validation, parts.test)]
+    return CellResult(
+        predictions_table(parts, *said, group=config.group),
+        parameters=fitted.parameters,
+        updates=fitted.updates,
+        wall_s=time.monotonic() - started,
+        selection=config.selection,
+        figures={"epoch": float(fitted.epoch), "validation_uar": fitted.validation_uar},
+    )
+
+
+def pooled(dataset: ClipDataset) -> Float[np.ndarray, "N D"]:
+    """One vector per usable clip: the pooled steps of both streams; a stream that a clip lacks is not a number.
+
+    Raises:
+        FeatureError: no clip of the dataset has features.
+    """
+    if not len(dataset.usable):
+        raise FeatureError(
+            f"none of {len(dataset)} clips has features\n\nhint: extract features first (`cimeu extract`)"
+        )
+    samples = [dataset[int(row)] for row in dataset.usable]
+    streams = [[sample.first for sample in samples], [sample.second for sample in samples]]
+    return np.concatenate([_pooled_stream(stream) for stream in streams if any(x is not None for x in stream)], axis=1)
+
+
+def predictions_table(
+    parts: Parts,
+    validation: Float[np.ndarray, "V K"],
+    test: Float[np.ndarray, "N K"],
+    *,
+    group: str,
+) -> pd.DataFrame:
+    """Both parts in the form of a run folder's predictions.csv."""
+    columns = list(dict.fromkeys([*DESCRIBED, group]))
+    tables = []
+    for part, dataset, probabilities in (("validation", parts.validation, validation), ("test", parts.test, test)):
+        table = dataset.manifest.table[columns].reset_index(drop=True)
+        table.insert(1, "part", part)
+        for emotion, column in zip(dataset.labels.emotions, probabilities.T, strict=True):
+            table[PROBABILITY + emotion] = column
+        tables.append(table)
+    return pd.concat(tables, ignore_index=True)
+
+
+def mean_of(results: Sequence[CellResult]) -> CellResult:
+    """An ensemble of equal members on the same clips: mean probabilities, summed costs."""
+    first = results[0].predictions
+    columns = [column for column in first.columns if column.startswith(PROBABILITY)]
+    for other in results[1:]:
+        assert list(other.predictions["clip_id"]) == list(first["clip_id"]), "members saw other clips"
+    mean = first.copy()
+    mean[columns] = np.mean([result.predictions[columns].to_numpy(float) for result in results], axis=0)
+    return CellResult(
+        mean,
+        parameters=sum(result.parameters for result in results),
+        updates=sum(result.updates for result in results),
+        wall_s=sum(result.wall_s for result in results),
+        selection=results[0].selection,
+    )
+
+
+def _pooled_stream(stream: Sequence[np.ndarray | None]) -> Float[np.ndarray, "N D"]:
+    there = [steps for steps in stream if steps is not None]
+    found = pool_steps([steps.astype(np.float64) for steps in there])
+    vectors = np.full((len(stream), found.shape[1]), np.nan)
+    vectors[[steps is not None for steps in stream]] = found
+    return vectors
+
+
+def _on_all(dataset: ClipDataset, probabilities: Float[np.ndarray, "U K"]) -> Float[np.ndarray, "N K"]:
+    whole = np.full((len(dataset), probabilities.shape[1]), np.nan)
+    whole[dataset.usable] = probabilities
+    return whole
+
+
+def _usable_uar(dataset: ClipDataset, probabilities: Float[np.ndarray, "N K"]) -> float:
+    return uar(dataset.emotions[dataset.usable], probabilities[dataset.usable].argmax(axis=1))
