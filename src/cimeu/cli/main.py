@@ -4,7 +4,6 @@ Nothing heavy is imported until a command runs, so that `cimeu --help` answers a
 """
 
 import logging
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,21 +34,28 @@ def prepare(
     corpus: Annotated[str, typer.Argument(help="`folder`, `csv`, `toy`, or the name of a corpus.")],
     root: Annotated[Path, typer.Argument(help="Folder of the recordings (for `toy`: where to draw them).")],
     output: Output = Path("manifest.csv"),
-    csv: Annotated[Path | None, typer.Option(help="Table with the manifest's columns, instead of folder names.")] = None,
+    csv: Annotated[
+        Path | None, typer.Option(help="Table with the manifest's columns, instead of folder names.")
+    ] = None,
     takes: Annotated[int, typer.Option(help="Toy corpus: clips of each speaker and emotion.")] = 4,
     speakers: Annotated[int, typer.Option(help="Toy corpus: speakers of each culture.")] = 8,
-    strength: Annotated[float | None, typer.Option(help="Toy corpus: strength of culture's effect.")] = None,
+    strength: Annotated[float, typer.Option(help="Toy corpus: strength of culture's effect, 0 to 1.")] = 1.0,
     seed: Annotated[int, typer.Option(help="Toy corpus: seed of the generator.")] = 0,
 ) -> None:
     """Turn a folder of recordings into a manifest: one row a clip."""
     from cimeu.corpora.manifest import write_manifest
-    from cimeu.corpora.registry import prepare_corpus
+    from cimeu.corpora.registry import CORPORA
+    from cimeu.corpora.toy import ToyConfig
+    from cimeu.labels import guess
 
-    toy = {"takes": takes, "speakers_per_culture": speakers, "seed": seed}
-    if strength is not None:
-        toy["culture_strength"] = strength
+    if corpus not in CORPORA:
+        raise RecipeError(f"unknown corpus `{corpus}`\n\nhint: {guess(corpus, tuple(CORPORA))}")
     with progress_bars() as progress:
-        manifest = prepare_corpus(corpus, root, csv=csv, toy=toy, progress=progress)
+        if corpus == "toy":
+            config = ToyConfig(seed=seed, takes=takes, speakers_per_culture=speakers, culture_strength=strength)
+            manifest = CORPORA["toy"](config, root, progress=progress)
+        else:
+            manifest = CORPORA["csv"](csv, root=root) if csv else CORPORA[corpus](root)
     write_manifest(manifest, output)
     unusable = int((manifest.table["problem"] != "").sum())
     say(f"{output}: {len(manifest)} clips" + (f", {unusable} of them unusable (column `problem`)" if unusable else ""))
@@ -59,17 +65,22 @@ def prepare(
 def extract(
     manifest: Annotated[Path, typer.Argument(help="Table written by `cimeu prepare`.")],
     output: Output = Path("features"),
-    encoder: Annotated[list[str] | None, typer.Option(help="Encoder; repeat for several. [default: by the media]")] = None,
+    encoder: Annotated[
+        list[str] | None, typer.Option(help="Encoder; repeat for several. [default: by the media]")
+    ] = None,
     forward_only: Annotated[list[str] | None, typer.Option(help="Encoder that is never played backward.")] = None,
     workers: Workers = 0,
     shard: Annotated[str, typer.Option(help="Part i of N, as in 2/8, for job arrays.")] = "1/1",
 ) -> None:
     """Compute frozen features of every clip, forward and backward; goes on where it stopped."""
     from cimeu.corpora.manifest import read_manifest
-    from cimeu.experiments.run import default_encoders, extract_streams
+    from cimeu.experiments.recipe import EncoderConfig
+    from cimeu.experiments.run import cores, default_streams, extract_streams
 
     clips = read_manifest(manifest)
-    streams = [(name, name not in (forward_only or ())) for name in encoder] if encoder else default_encoders(clips)
+    streams = default_streams(clips)
+    if encoder:
+        streams = [(EncoderConfig(encoder=name), name not in (forward_only or ())) for name in encoder]
     with progress_bars() as progress:
         extraction = extract_streams(
             clips, streams, output, workers=workers or cores(), shard=parse_shard(shard), progress=progress
@@ -137,6 +148,43 @@ def report(
 
 
 @app.command()
+def bench(
+    recipe: Annotated[Path, typer.Argument(help="A YAML file; it is the row `full`.")],
+    settings: Annotated[list[str] | None, typer.Argument(help="key=value that replace settings of the recipe.")] = None,
+    methods: Annotated[str, typer.Option(help="Rows, separated by commas; `main` or `all`.")] = "main",
+    seeds: Annotated[int, typer.Option(help="Seeds of each row and fold.")] = 3,
+    output: Output = Path("bench"),
+    workers: Annotated[int, typer.Option(help="Processes that run cells; 0 takes one for each core.")] = 0,
+    shard: Annotated[str, typer.Option(help="Part i of N, as in 2/8, for job arrays.")] = "1/1",
+) -> None:
+    """Compare CiMEU with its parts left out and with other methods; goes on where it stopped."""
+    from cimeu.experiments.bench import bench_recipe
+    from cimeu.experiments.recipe import load_recipe
+    from cimeu.experiments.run import cores
+    from cimeu.generalisation.protocols import failures_text
+    from cimeu.generalisation.rows import rows_named
+    from cimeu.generalisation.summary import summarise
+    from cimeu.generalisation.tables import comparison_table, to_markdown, write_tables
+
+    with progress_bars() as progress:
+        found = bench_recipe(
+            load_recipe(recipe, settings or ()),
+            rows_named(methods),
+            output,
+            seeds=range(seeds),
+            workers=workers or cores(),
+            shard=parse_shard(shard),
+            progress=progress,
+        )
+    say(f"{output}: {found.done} cells run, {found.kept} already there")
+    if found.failures:
+        say(failures_text(found.failures))
+    summary = summarise(output)
+    write_tables(summary, output)
+    print(to_markdown(comparison_table(summary)))
+
+
+@app.command()
 def predict(
     paths: Annotated[list[Path], typer.Argument(help="Videos, sound files or folders of them.")],
     output: Output = Path("predictions"),
@@ -166,19 +214,35 @@ def main() -> None:
 
 def show_figures(runs: list[Path]) -> None:
     """Print UAR and WAR of runs as a table."""
-    from cimeu.experiments.report import figures
+    from rich.console import Console
+    from rich.table import Table
 
-    say(figures(runs))
+    from cimeu.experiments.summary import summarise
+
+    summary = summarise(runs)
+    marks = [" (synthetic clips)"] * bool(summary["synthetic"]) + [" (ORACLE selection)"] * bool(summary["oracle"])
+    table = Table(title=summary["recipe"] + "".join(marks), caption="percent, 95 % intervals; `cimeu report` says more")
+    for heading in (summary["group_word"], "model", "N", "UAR", "WAR"):
+        table.add_column(heading)
+    for row in summary["results"]:
+        spans = [f"{100 * row[name]['value']:.1f}" + span(row[name]) for name in ("uar", "war")]
+        table.add_row(row["group"], row["kind"], str(row["n_clips"]), *spans)
+    Console(stderr=True).print(table)
+
+
+def span(estimate: dict[str, float | None]) -> str:
+    """The interval of an estimate; nothing where it has none.
+
+    >>> span({"value": 0.5, "low": 0.4, "high": 0.6}), span({"value": 0.5, "low": None, "high": None})
+    (' [40.0, 60.0]', '')
+    """
+    low, high = estimate["low"], estimate["high"]
+    return "" if low is None or high is None else f" [{100 * low:.1f}, {100 * high:.1f}]"
 
 
 def say(line: str) -> None:
     """One line for the person, on stderr."""
     print(line, file=sys.stderr)
-
-
-def cores() -> int:
-    """Cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def parse_shard(text: str) -> tuple[int, int]:

@@ -8,7 +8,7 @@ import difflib
 import types
 import typing
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -31,7 +31,7 @@ class DataConfig:
     """Table of the clips."""
     features: Path = Path("features")
     """Folder of the feature store; filled first where clips are missing."""
-    labels: str | list[str] = "speech4"
+    labels: str | list[str] = "four"
     """Name of a label space, or the list of emotions."""
     workers: int = 0
     """Processes that decode and encode; 0 takes one for each core."""
@@ -71,8 +71,10 @@ class StreamsConfig:
 class EvaluationConfig:
     """How a trained ensemble is measured."""
 
-    resamples: int = 2000
-    """Bootstrap resamples behind each interval."""
+    mu: float | None = None
+    """Weight of the forward model; chosen on validation clips unless given."""
+    levels: Literal["H", "mean"] | None = None
+    """Levels that answer; chosen on validation clips unless given."""
     coverage: float = 0.8
     """Share of the validation clips that the model may answer; below its confidence it abstains."""
     probes: bool = True
@@ -202,7 +204,9 @@ def _validated(kind: type, tree: Mapping[str, Any], prefix: str) -> Any:
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join([*([prefix] if prefix else []), *(str(part) for part in first["loc"])])
-        raise RecipeError(f"`{key}`: {first['msg']}, got {first['input']!r}\n\nhint: see `cimeu.{kind.__name__}`") from error
+        raise RecipeError(
+            f"`{key}`: {first['msg']}, got {first['input']!r}\n\nhint: see `cimeu.{kind.__name__}`"
+        ) from error
 
 
 def _unknown_keys(tree: object, kind: type, prefix: str, without: Sequence[str] = ()) -> None:

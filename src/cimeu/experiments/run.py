@@ -1,0 +1,334 @@
+"""Run a recipe: features where they are missing, then one ensemble for each fold and seed.
+
+A run folder is an ensemble and everything one needs to read it again without training:
+
+    recipe.yaml environment.json fold.json       what was asked for, where it ran, who was held out
+    forward/ backward/                           checkpoints with their journals
+    ensemble.json                                mu, levels, temperature, thresholds, and how they were chosen
+    predictions.csv                              every validation and test clip with its probabilities
+    projections.npz probes.json MODEL_CARD.md    primitives, what can be read from them, what the model is for
+
+`predictions.csv` is written last: a folder that has it is finished, one that lacks it goes on where it stopped.
+"""
+
+import json
+import os
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from cimeu.batching.dataset import ClipDataset
+from cimeu.corpora.folds import Fold, make_folds
+from cimeu.corpora.manifest import Manifest, check_labels, read_manifest
+from cimeu.encoders.base import Encoder, build_encoder
+from cimeu.errors import RecipeError
+from cimeu.evaluation.predict import EnsembleSettings, Scores, fused_probabilities, project, score_clips
+from cimeu.evaluation.selection import choose
+from cimeu.experiments.card import model_card
+from cimeu.experiments.recipe import EncoderConfig, Recipe, load_recipe, to_tree, to_yaml
+from cimeu.features.extract import Extraction, extract
+from cimeu.features.store import FeatureStore
+from cimeu.generalisation.probes import RAW, ProbeClips, probe_table
+from cimeu.labels import LabelSpace, label_space
+from cimeu.model.checkpoint import versions
+from cimeu.model.config import StreamConfig
+from cimeu.model.network import CiMEU
+from cimeu.progress import Progress, silent
+from cimeu.pyramid import DIRECTIONS, Direction
+from cimeu.training.loop import train
+
+PREDICTIONS = "predictions.csv"
+KNOWN_OF_A_CLIP = ("clip_id", "emotion", "corpus", "speaker", "culture", "gender", "problem")
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A recipe with its clips and opened stores."""
+
+    recipe: Recipe
+    manifest: Manifest
+    labels: LabelSpace
+    first: FeatureStore
+    second: FeatureStore | None
+
+    def dataset(self, clip_ids: Sequence[str], direction: Direction) -> ClipDataset:
+        """Named clips with their streams of one direction."""
+        style = self.recipe.training.style_labels
+        column = style if style in self.manifest.table.columns else None
+        clips = self.manifest.select(clip_ids)
+        stores = {"first": self.first, "second": self.second}
+        return ClipDataset(clips, self.labels, **stores, direction=direction, style_column=column)
+
+    @property
+    def directions(self) -> tuple[Direction, ...]:
+        """Directions the recipe trains."""
+        return DIRECTIONS if self.recipe.direction == "both" else (self.recipe.direction,)
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether clips were drawn by a program."""
+        return "yes" in set(self.manifest.table.get("synthetic", ()))
+
+
+def run_recipe(recipe: Recipe, *, progress: Progress = silent) -> list[Path]:
+    """Everything a recipe asks for; returns the run folders, one for each fold and seed.
+
+    Raises:
+        RecipeError: a fold of that name does not exist, or a setting contradicts the data.
+        ManifestError: the clips contradict the recipe (labels, folds).
+    """
+    prepared = prepare(recipe, progress=progress)
+    folds = chosen_folds(prepared)
+    runs = [(fold, seed) for fold in folds for seed in recipe.seeds]
+    paths = []
+    for done, (fold, seed) in enumerate(runs):
+        progress("runs", done, len(runs))
+        folder = recipe.output / f"{recipe.name}-{fold.name}-s{seed}"
+        paths.append(run_fold(prepared, fold, seed, folder, progress=progress))
+    progress("runs", len(runs), len(runs))
+    return paths
+
+
+def prepare(recipe: Recipe, *, progress: Progress = silent) -> Prepared:
+    """Read the manifest, compute the features that are missing, open the stores.
+
+    Clips whose emotion the label space lacks take no part.
+    """
+    labels = label_space(recipe.data.labels)
+    manifest = read_manifest(recipe.data.table, root=recipe.data.root)
+    manifest = manifest.select(manifest.table["clip_id"][manifest.table["emotion"].isin(labels.emotions)])
+    check_labels(manifest, labels)
+    streams = [recipe.streams.first, *([recipe.streams.second] if recipe.streams.second else [])]
+    stored = [
+        FeatureStore.open(recipe.data.features / each.encoder) if _imported(recipe, each) else None for each in streams
+    ]
+    wanted = [
+        (each, each is recipe.streams.first) for each, store in zip(streams, stored, strict=True) if store is None
+    ]
+    if wanted:
+        workers = recipe.data.workers or cores()
+        extract_streams(manifest, wanted, recipe.data.features, workers=workers, progress=progress)
+    opened = [FeatureStore.open(recipe.data.features / each.encoder) for each in streams]
+    return Prepared(recipe, manifest, labels, opened[0], opened[1] if len(opened) > 1 else None)
+
+
+def extract_streams(
+    manifest: Manifest,
+    streams: Sequence[tuple[EncoderConfig, bool]],
+    folder: Path,
+    *,
+    workers: int,
+    shard: tuple[int, int] = (1, 1),
+    progress: Progress = silent,
+) -> Extraction:
+    """Fill the stores of several encoders; each comes with whether it is also played backward."""
+    encoders: list[Encoder] = [build_encoder(each.encoder, **each.settings) for each, _ in streams]
+    second = [encoder.name for encoder, (_, backward) in zip(encoders, streams, strict=True) if not backward]
+    return extract(manifest, encoders, folder, second=second, workers=workers, shard=shard, progress=progress)
+
+
+def default_streams(manifest: Manifest) -> list[tuple[EncoderConfig, bool]]:
+    """The embedded encoders for what the clips are: picture and sound, or sound alone."""
+    from cimeu.media.video import probe
+
+    usable = [clip for clip in manifest.clips() if not clip.problem]
+    if not usable:
+        raise RecipeError(f"none of the {len(manifest)} clips can be used\n\nhint: look at the column `problem`")
+    names = ("hog", "filterbank") if probe(usable[0].path).has_video else ("spectral", "prosody")
+    return [(EncoderConfig(encoder=name), place == 0) for place, name in enumerate(names)]
+
+
+def chosen_folds(prepared: Prepared) -> list[Fold]:
+    """The folds a recipe runs: all of them, or the one it names."""
+    folds = make_folds(prepared.manifest, prepared.recipe.folds)
+    if prepared.recipe.fold == "all":
+        return folds
+    named = [fold for fold in folds if fold.name == str(prepared.recipe.fold)]
+    if not named:
+        known = ", ".join(fold.name for fold in folds)
+        raise RecipeError(f"no fold `{prepared.recipe.fold}`\n\nhint: all, or one of {known}")
+    return named
+
+
+def run_fold(prepared: Prepared, fold: Fold, seed: int, folder: Path, *, progress: Progress = silent) -> Path:
+    """Train, choose, score and describe one ensemble; a finished folder is left as it is."""
+    recipe = replace(prepared.recipe, training=replace(prepared.recipe.training, seed=seed))
+    prepared = replace(prepared, recipe=recipe)
+    _claim(folder, recipe)
+    if (folder / PREDICTIONS).is_file():
+        return folder
+    _write_json(folder / "environment.json", environment(prepared, seed))
+    _write_json(folder / "fold.json", {**asdict(fold), "protocol": recipe.folds.protocol, "group": recipe.folds.group})
+    oracle = recipe.training.selection == "oracle"
+    for direction in prepared.directions:
+        datasets = [
+            prepared.dataset(part, direction) for part in (fold.train, fold.test if oracle else fold.validation)
+        ]
+        streams = [_stream_config(store) for store in (prepared.first, prepared.second)]
+        assert streams[0] is not None
+        network = recipe.network(prepared.labels.emotions, streams[0], streams[1], direction)
+        train(network, *datasets, recipe.training, folder / direction, synthetic=prepared.synthetic, progress=progress)
+    score_run(prepared, fold, folder)
+    return folder
+
+
+def evaluate_run(folder: Path, *, progress: Progress = silent) -> Path:
+    """Score the checkpoints of a finished run again on its own clips and write the numbers anew.
+
+    Raises:
+        RecipeError: not a run folder.
+    """
+    if not (folder / "recipe.yaml").is_file() or not (folder / "fold.json").is_file():
+        raise RecipeError(f"`{folder}` is no run folder\n\nhint: name a folder that `cimeu train` printed")
+    prepared = prepare(load_recipe(folder / "recipe.yaml"), progress=progress)
+    stored = json.loads((folder / "fold.json").read_text(encoding="utf-8"))
+    parts = {part: tuple(stored[part]) for part in ("train", "validation", "test")}
+    fold = Fold(stored["name"], **parts, speakers_known=stored["speakers_known"], note=stored["note"])
+    score_run(prepared, fold, folder)
+    return folder
+
+
+def score_run(prepared: Prepared, fold: Fold, folder: Path) -> None:
+    """Choose the settings of the ensemble on validation clips, then score validation and test clips."""
+    recipe = prepared.recipe
+    models = {direction: CiMEU.from_pretrained(folder / direction) for direction in prepared.directions}
+    parts = {"validation": fold.validation, "test": fold.test}
+    scores: dict[str, dict[str, Scores | None]] = {part: dict.fromkeys(DIRECTIONS) for part in parts}
+    for part, clip_ids in parts.items():
+        for direction, model in models.items():
+            scores[part][direction] = score_clips(model, prepared.dataset(clip_ids, direction))
+    chosen_on = "test" if recipe.training.selection == "oracle" else "validation"
+    settings = choose(
+        scores[chosen_on]["forward"],
+        scores[chosen_on]["backward"],
+        prepared.dataset(parts[chosen_on], prepared.directions[0]).emotions,
+        selection=recipe.training.selection,
+        mu=recipe.evaluation.mu,
+        levels=recipe.evaluation.levels,
+        choose_a=recipe.model.get("mixing") == "validation",
+        coverage=recipe.evaluation.coverage,
+    )
+    settings.save(folder)
+    model = models[prepared.directions[0]]
+    _write_primitives(prepared, fold, model, folder)
+    table = pd.concat(
+        [
+            _predictions(prepared, part, clip_ids, scores[part]["forward"], scores[part]["backward"], settings)
+            for part, clip_ids in parts.items()
+        ]
+    )
+    (folder / "MODEL_CARD.md").write_text(model_card(prepared.recipe, fold, settings, table, model), encoding="utf-8")
+    partial = folder / f".{PREDICTIONS}.partial"
+    table.to_csv(partial, index=False, float_format="%.6f")
+    os.replace(partial, folder / PREDICTIONS)
+
+
+def environment(prepared: Prepared, seed: int) -> dict[str, Any]:
+    """Where and with what a run was made."""
+    manifest = prepared.manifest
+    return {
+        "seed": seed,
+        "synthetic": prepared.synthetic,
+        "labels": list(prepared.labels.emotions),
+        "clips": len(manifest),
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "cores": cores(),
+        "versions": versions(),
+    }
+
+
+def cores() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _imported(recipe: Recipe, stream: EncoderConfig) -> bool:
+    description = recipe.data.features / stream.encoder / "encoder.json"
+    return description.is_file() and json.loads(description.read_text(encoding="utf-8")).get("version") == "imported"
+
+
+def _stream_config(store: FeatureStore | None) -> StreamConfig | None:
+    if store is None:
+        return None
+    said = store.description
+    return StreamConfig(width=said["width"], kind=said["kind"], encoder=said["name"])  # type: ignore[arg-type]
+
+
+def _claim(folder: Path, recipe: Recipe) -> None:
+    """Write the recipe into the folder, or refuse a folder that was made with another one."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "recipe.yaml"
+    if not path.is_file():
+        path.write_text(to_yaml(recipe), encoding="utf-8")
+        return
+    there, here = to_tree(load_recipe(path)), to_tree(recipe)
+    ignored = ("fold", "seeds", "output")  # which runs are made together changes none of them
+    for name in here:
+        if name not in ignored and there[name] != here[name]:
+            raise RecipeError(
+                f"`{folder}` was made with other settings of `{name}`: {there[name]}, now {here[name]}\n\n"
+                "hint: set another `output` or `name`, or remove the folder"
+            )
+
+
+def _predictions(
+    prepared: Prepared,
+    part: str,
+    clip_ids: Sequence[str],
+    forward: Scores | None,
+    backward: Scores | None,
+    settings: EnsembleSettings,
+) -> pd.DataFrame:
+    """Rows of `predictions.csv` of one part; the column that was held out is among them."""
+    clips = prepared.manifest.select(clip_ids).table
+    columns = [*KNOWN_OF_A_CLIP, *(name for name in (prepared.recipe.folds.group,) if name not in KNOWN_OF_A_CLIP)]
+    table = clips[columns].copy()
+    table.insert(1, "part", part)
+    probabilities = fused_probabilities(forward, backward, settings)
+    for name, values in probabilities.items():
+        table[[f"{name}.{emotion}" for emotion in prepared.labels.emotions]] = values
+    usable = np.isfinite(probabilities["fused"]).all(axis=1)
+    missing = (table["problem"] == "") & ~usable
+    table.loc[missing, "problem"] = "no stream could be encoded"
+    return table
+
+
+def _write_primitives(prepared: Prepared, fold: Fold, model: CiMEU, folder: Path) -> None:
+    """`projections.npz` of the test clips, and the probes of what primitives hold."""
+    direction = model.config.direction
+    test = prepared.dataset(fold.test, direction)
+    emotion, style = project(model, test)
+    arrays = {"clip_id": np.array(test.clip_ids), "emotion_primitives": emotion}
+    np.savez_compressed(folder / "projections.npz", **arrays, **({} if style is None else {"style_primitives": style}))
+    if not prepared.recipe.evaluation.probes:
+        return
+    untrained = CiMEU(model.config, model.specifications)
+    parts = [_probe_clips(prepared, ids, model, untrained) for ids in (fold.train, fold.validation, fold.test)]
+    held_out = parts[2] if prepared.recipe.folds.protocol == "leave-one-group-out" else None
+    _write_json(folder / "probes.json", probe_table(parts[0], parts[1], held_out))
+
+
+def _probe_clips(prepared: Prepared, clip_ids: Sequence[str], model: CiMEU, untrained: CiMEU) -> ProbeClips:
+    dataset = prepared.dataset(clip_ids, model.config.direction)
+    emotion, style = project(model, dataset)
+    blank = np.full(model.config.first.width, np.nan, np.float32)
+    raw = np.stack([blank if rows is None else np.nan_to_num(rows).mean(0) for rows in dataset.first_features])
+    representations = {RAW: raw, "emotion": emotion, "untrained": project(untrained, dataset)[0]}
+    if style is not None:
+        representations["style"] = style
+    groups = sorted(set(prepared.manifest.table[prepared.recipe.folds.group]))
+    group = np.array([groups.index(name) for name in dataset.groups(prepared.recipe.folds.group)])
+    pairs = zip(dataset.groups("corpus"), dataset.groups("speaker"), dataset.clip_ids, strict=True)
+    speakers = [f"{corpus}/{speaker or clip_id}" for corpus, speaker, clip_id in pairs]
+    present = dataset.present[:, 0]
+    return ProbeClips(representations, dataset.emotions, group, speakers).take(present)
+
+
+def _write_json(path: Path, content: object) -> None:
+    path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
