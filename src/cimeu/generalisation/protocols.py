@@ -12,13 +12,17 @@ import hashlib
 import json
 import logging
 import math
+import multiprocessing
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import pandas as pd
+import torch
 
 from cimeu.errors import CimeuError, RecipeError
 from cimeu.generalisation.cells import PROBABILITY, CellResult
@@ -108,9 +112,12 @@ def run_bench(
     folder: Path,
     *,
     shard: tuple[int, int] = (1, 1),
+    workers: int = 1,
     progress: Progress = silent,
 ) -> BenchReport:
     """Run the cells that are not there yet; part `shard` = (i, n) of n takes every n-th cell.
+
+    With several `workers`, processes of one thread each take one cell after the other; `run_cell` is then sent to them.
 
     A cell that fails for a reason of its own (`CimeuError`) is logged and reported, and the others are run.
 
@@ -122,23 +129,45 @@ def run_bench(
         raise RecipeError(f"shard {part}/{parts}\n\nhint: parts are counted from 1, as in 1/4 to 4/4")
     open_bench(bench, folder)
     cells = bench.cells()[part - 1 :: parts]
-    done = kept = 0
+    waiting = [cell for cell in cells if read_cell(bench, cell, folder) is None]
+    kept = len(cells) - len(waiting)
     failures: dict[Cell, str] = {}
-    for number, cell in enumerate(cells):
-        progress("bench", number, len(cells))
-        if read_cell(bench, cell, folder) is not None:
-            kept += 1
-            continue
-        try:
-            result = run_cell(cell)
-        except CimeuError as error:
-            logger.warning("%s failed: %s", cell, error)
-            failures[cell] = str(error)
-            continue
-        write_cell(bench, cell, result, folder)
-        done += 1
+    for number, (cell, result) in enumerate(_results(run_cell, waiting, workers)):
+        progress("bench", kept + number, len(cells))
+        if isinstance(result, CimeuError):
+            logger.warning("%s failed: %s", cell, result)
+            failures[cell] = str(result)
+        else:
+            write_cell(bench, cell, result, folder)
     progress("bench", len(cells), len(cells))
-    return BenchReport(done, kept, failures)
+    return BenchReport(len(waiting) - len(failures), kept, failures)
+
+
+def _results(
+    run_cell: Callable[[Cell], CellResult], cells: Sequence[Cell], workers: int
+) -> Iterator[tuple[Cell, CellResult | CimeuError]]:
+    """Each cell with what came of it, as they are finished; rows that read another's journal wait for all others."""
+    if workers == 1:
+        yield from ((cell, _tried(run_cell, cell)) for cell in cells)
+        return
+    for later in (False, True):
+        now = [cell for cell in cells if bool(row_named(cell.row).after) is later]
+        if not now:
+            continue
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(
+            min(workers, len(now)), context, initializer=torch.set_num_threads, initargs=(1,)
+        ) as pool:
+            pending = {pool.submit(_tried, run_cell, cell): cell for cell in now}
+            for future in as_completed(pending):
+                yield pending[future], future.result()
+
+
+def _tried(run_cell: Callable[[Cell], CellResult], cell: Cell) -> CellResult | CimeuError:
+    try:
+        return run_cell(cell)
+    except CimeuError as error:
+        return error
 
 
 def open_bench(bench: Bench, folder: Path) -> None:
@@ -166,8 +195,9 @@ def read_bench(folder: Path) -> Bench:
     path = folder / "bench.json"
     if not path.is_file():
         raise RecipeError(f"no bench in `{folder}`\n\nhint: run one first")
-    stored = json.loads(path.read_text(encoding="utf-8"))
-    return Bench(**{key: tuple(value) if isinstance(value, list) else value for key, value in stored.items()})
+    stored: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    plain: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in stored.items()}
+    return Bench(**plain)
 
 
 def write_cell(bench: Bench, cell: Cell, result: CellResult, folder: Path) -> None:

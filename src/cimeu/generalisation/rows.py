@@ -30,6 +30,9 @@ Kind = Literal["cimeu", "baseline", "method"]
 Need = Literal["two streams", "styles", "cultures", "speakers", "groups"]
 
 REFERENCE = "full"
+HANDMADE = "handmade"
+MAIN = ("linear", "erm", "dann", "pth-net", "full", "without-er", "without-lrm", "random-style")
+"""Rows of the short table."""
 MEMBER_SEEDS = 1000
 """Distance between the seeds of the members of one cell."""
 
@@ -48,6 +51,8 @@ class Row:
     """Settings of the recipe that differ, by dotted key (`cimeu` only)."""
     needs: tuple[Need, ...] = ()
     """What a setting must offer for the row to differ from its reference."""
+    inputs: Literal["streams", "handmade"] = "streams"
+    """What a baseline or method reads: the pooled streams of the recipe, or the hand-made functionals of the sound."""
     members: int = 1
     """Runs whose probabilities are averaged into one cell, each with its own seed."""
     after: str = ""
@@ -56,6 +61,11 @@ class Row:
     def seeds(self, seed: int) -> tuple[int, ...]:
         """Seeds of the members of a cell."""
         return tuple(seed + MEMBER_SEEDS * member for member in range(self.members))
+
+    @property
+    def algorithm(self) -> str:
+        """Name of the baseline or method behind the row."""
+        return self.name.removesuffix(f"-{HANDMADE}")
 
     @property
     def assignments(self) -> list[str]:
@@ -122,6 +132,18 @@ ROWS: dict[str, Row] = {
         Row(name="majority", kind="baseline", meaning="the commonest emotion"),
         Row(name="linear", kind="baseline", meaning="logistic regression on one vector per clip"),
         Row(name="rbf", kind="baseline", meaning="radial support vectors on one vector per clip"),
+        Row(
+            name="linear-handmade",
+            kind="baseline",
+            meaning="logistic regression on 67 hand-made functionals",
+            inputs="handmade",
+        ),
+        Row(
+            name="rbf-handmade",
+            kind="baseline",
+            meaning="radial support vectors on 67 hand-made functionals",
+            inputs="handmade",
+        ),
         Row(name="erm", kind="method", meaning="shared backbone, all groups together"),
         Row(name="erm_balanced", kind="method", meaning="every emotion of every group weighs the same"),
         Row(name="logit_adjustment", kind="method", meaning="log priors of each group while training"),
@@ -144,6 +166,20 @@ def row_named(name: str) -> Row:
     guesses = get_close_matches(name, known, n=1)
     hint = f"did you mean `{guesses[0]}`?" if guesses else f"known: {', '.join(known)}"
     raise RecipeError(f"unknown row `{name}`\n\nhint: {hint}")
+
+
+def rows_named(names: str) -> tuple[str, ...]:
+    """Rows of a list such as `full,erm`; `main` is the short table and `all` every row.
+
+    >>> rows_named("full, without-er")
+    ('full', 'without-er')
+
+    Raises:
+        RecipeError: an unknown row, with a guess.
+    """
+    groups = {"main": MAIN, "all": tuple(ROWS)}
+    chosen = [row for name in names.split(",") for row in groups.get(name.strip(), (name.strip(),))]
+    return tuple(row_named(name).name for name in dict.fromkeys(chosen))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -216,5 +252,5 @@ def dotted(tree: Mapping[str, object], prefix: str = "") -> dict[str, object]:
 
 def is_ours(row: Row) -> bool:
     """Whether `cimeu.generalisation.cells` runs the row (a baseline or a domain method)."""
-    assert row.kind != "baseline" or row.name in BASELINES
+    assert row.kind != "baseline" or row.algorithm in BASELINES
     return row.kind != "cimeu"
