@@ -90,7 +90,7 @@ def read_run(folder: Path) -> Run:
             "hint: evaluate the run again to write it anew"
         )
     for column in ("corpus", "speaker", "culture", "gender", "problem"):
-        table[column] = table[column] if column in table else ""
+        table[column] = table.get(column, "")
     shares = [column for column in table.columns if column.partition(".")[0] in KINDS and "." in column]
     table[shares] = table[shares].apply(pd.to_numeric)
     stray = sorted(set(table.loc[table["part"] == "test", "emotion"]) - set(emotions))
