@@ -74,6 +74,17 @@ def test_class_error_of_a_mixture_is_the_mixture_of_errors() -> None:
         torch.testing.assert_close(m, 0.7 * a + 0.3 * b)
 
 
+def test_a_partner_without_an_emotion_counts_as_the_clip_itself() -> None:
+    logits, emotion = three(3, 5), torch.tensor([1, 0, 4])
+    mixed, plain = (
+        class_error(logits, emotion, partner=torch.tensor([-1, -1, -1]), share=0.7),
+        class_error(logits, emotion),
+    )
+    assert mixed is not None
+    assert plain is not None
+    torch.testing.assert_close(torch.stack(mixed), torch.stack(plain))
+
+
 def test_class_weights_count_a_rare_class_more() -> None:
     logits, emotion = [torch.zeros(3, 2), torch.zeros(3, 2), torch.zeros(3, 2)], torch.tensor([0, 0, 1])
     logits = [level + torch.tensor([1.0, 0.0]) for level in logits]

@@ -6,12 +6,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from cimeu.batching.collate import Batch
+from cimeu.batching.collate import Batch, collator_of
 from cimeu.batching.dataset import ClipDataset
 from cimeu.errors import RecipeError
 from cimeu.model.config import ModelConfig
 from cimeu.model.network import CiMEU, Output
-from cimeu.training.loop import collator_of
 from cimeu.training.objective import LossWeights, objective
 
 WEIGHTS = {

@@ -7,7 +7,7 @@ the first one's choice.
 Axes: B clips, T steps in a batch (16, or what the kind of stream has), D channels.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -29,7 +29,7 @@ from cimeu.batching.augment import (
     roll,
     spec_augment,
 )
-from cimeu.batching.dataset import Sample, Statistics
+from cimeu.batching.dataset import ClipDataset, Sample, Statistics
 from cimeu.media.fbank import middle_segments, random_segments
 from cimeu.pyramid import STEPS, Direction, Stream
 
@@ -111,6 +111,20 @@ class Collator:
             else:
                 second = roll(noise(spec_augment(second, config, generator), config.noise, generator), ROLL, generator)
         return replace(batch, first=_replaced(batch.first, first), second=_replaced(batch.second, second))
+
+
+def collator_of(training_clips: ClipDataset, augmentation: AugmentationConfig | None = None) -> Collator:
+    """The collator that belongs to these training clips: their statistics, kinds and windows."""
+    first, second = training_clips.statistics()
+    kind = "steps" if training_clips.second is None else training_clips.second.description["kind"]
+    shared, direction = training_clips.shares_windows, training_clips.direction
+    return Collator(first, second, kind, augmentation, shared, direction)  # type: ignore[arg-type]
+
+
+def evaluation_batches(dataset: ClipDataset, collator: Collator, batch_size: int) -> Iterator[Batch]:
+    """All usable clips once, in order, without randomness."""
+    for start in range(0, len(dataset.usable), batch_size):
+        yield collator([dataset[int(index)] for index in dataset.usable[start : start + batch_size]])
 
 
 ROLL = 10  # frames (100 ms) a filterbank moves at most

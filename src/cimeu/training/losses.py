@@ -37,7 +37,7 @@ def class_error(
 ) -> list[Float[Tensor, ""]] | None:
     """Cross-entropy of every level, one number each; `None` without a labelled clip.
 
-    With mixup the clip's own emotion counts `share` and its partner's the rest.
+    With mixup the clip's own emotion counts `share` and its partner's, where known, the rest.
     """
     known = emotion >= 0
     if not known.any():
@@ -48,6 +48,7 @@ def class_error(
 
     if partner is None:
         return [error(level, emotion) for level in logits]
+    partner = torch.where(partner >= 0, partner, emotion)
     return [share * error(level, emotion) + (1 - share) * error(level, partner) for level in logits]
 
 

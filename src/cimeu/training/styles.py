@@ -8,16 +8,26 @@ Axes: N training clips, C embedding width, P principal components, S styles.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
+import torch
 from jaxtyping import Float, Float32, Int64
 from scipy.optimize import linear_sum_assignment
 from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+from torch import Tensor
 
+from cimeu.batching.collate import Collator, evaluation_batches
+from cimeu.batching.dataset import ClipDataset
 from cimeu.errors import RecipeError
+from cimeu.model.blocks import Layout
+from cimeu.model.network import CiMEU
+from cimeu.training.config import TrainingConfig
+from cimeu.training.journal import Entry
+from cimeu.training.resume import State
 
 WARM_UP_EPOCHS = 3
 """Epochs without style labels, until style primitives mean something."""
@@ -25,6 +35,49 @@ STARTS = 10
 COMPONENTS = 64
 DEVIATION_FLOOR = 1e-3
 LENGTH_GROUPS = 5
+GROUPS_BESIDE_STYLES = ("emotion", "culture", "speaker")
+
+
+def epoch_styles(
+    model: CiMEU, train: ClipDataset, collator: Collator, config: TrainingConfig, state: State
+) -> tuple[Int64[Tensor, " N"], Entry]:
+    """Style of every training clip in this epoch, and what the journal says about it."""
+    none = torch.full((len(train),), -1)
+    if config.style_labels == "off" or not model.config.disentangle:
+        return none, {}
+    if config.style_labels not in ("pseudo", "random"):
+        return torch.from_numpy(train.styles), {}
+    if state.epoch < WARM_UP_EPOCHS:
+        return none, {}
+    n_styles, previous = model.config.styles, None if state.styles is None else state.styles.numpy()
+    if config.style_labels == "random":
+        labels = random_labels(len(train), config.style_sizes or (1,) * n_styles, seed=config.seed)
+    else:
+        vectors = style_vectors(model, train, collator, config.batch_size)
+        seed = int(np.random.SeedSequence((config.seed, state.epoch)).generate_state(1)[0])
+        labels = pseudo_labels(vectors, n_styles, previous=previous, seed=seed)
+    known = {name: train.groups(name) for name in GROUPS_BESIDE_STYLES if name in train.manifest.table.columns}
+    known["length"] = length_groups([0 if row is None else len(row) for row in train.first_features])
+    state.styles = torch.from_numpy(labels)
+    return state.styles, style_numbers(labels, previous, known)
+
+
+def style_vectors(
+    model: CiMEU, dataset: ClipDataset, collator: Collator, batch_size: int
+) -> Float32[np.ndarray, "N C"]:
+    """Masked mean of S at H of every clip; NaN without a first stream."""
+    vectors = np.full((len(dataset), model.config.sizes.width), np.nan, np.float32)
+    device = next(model.parameters()).device
+    model.eval()
+    with torch.inference_mode():
+        for batch in evaluation_batches(dataset, replace(collator, second=None), batch_size):
+            assert batch.first is not None
+            index, present = batch.index.numpy(), batch.first.present.numpy()
+            first = batch.to(device).first
+            assert first is not None
+            high = model.style(first.features, Layout.of(first.mask)).means()[0]
+            vectors[index[present]] = high.cpu().numpy()[present]
+    return vectors
 
 
 def pseudo_labels(
@@ -68,13 +121,13 @@ def style_numbers(
     labels: Int64[np.ndarray, " N"],
     previous: Int64[np.ndarray, " N"] | None,
     known_about_clips: Mapping[str, Sequence[object]],
-) -> dict[str, float | int | None]:
+) -> Entry:
     """What the journal says about styles: sizes, ARI to the last epoch, NMI with everything known about the clips.
 
     Clips without a style or with an empty cell are left out; a number that needs two groups and finds one is None.
     """
     labelled = labels >= 0
-    numbers: dict[str, float | int | None] = {
+    numbers: Entry = {
         f"style.size.{style}": int((labels == style).sum()) for style in range(max(labels.max(initial=-1) + 1, 0))
     }
     if previous is not None:

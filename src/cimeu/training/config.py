@@ -1,0 +1,48 @@
+"""Everything about how a network is trained, and nothing about the network."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from cimeu.batching.augment import AugmentationConfig
+from cimeu.errors import RecipeError
+from cimeu.training.objective import LossWeights
+from cimeu.training.optim import OptimiserConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """How a network is trained; defaults fit the sizes tiny and small."""
+
+    epochs: int = 20
+    """Epochs planned; the schedules of learning rate and reversal stretch over all of them."""
+    batch_size: int = 128
+    patience: int = 5
+    """Epochs without a better validation UAR before training stops (selection `validation`); 0 never stops."""
+    seed: int = 0
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    accelerator: str = "auto"
+    """Where Lightning Fabric runs it: `auto`, `cpu`, `cuda`..."""
+    selection: Literal["validation", "last", "oracle"] = "validation"
+    """Epoch that is kept: best UAR on the validation clips (earlier one at a tie), or the last. `oracle` says that the
+    clips given for validation are the test clips."""
+    style_labels: str = "pseudo"
+    """`pseudo`: clusters of style primitives; `random`: the control; `off`; or a column such as `culture`."""
+    style_sizes: tuple[int, ...] = ()
+    """Cluster sizes of `random` labels, those of the pseudo run; empty: equal ones."""
+    balance: Literal["off", "loss", "sampling"] = "off"
+    """Make up for rare emotions by their weight in the class error, or by drawing them more often."""
+    label_smoothing: float = 0.0
+    """Share of the target spread over all emotions."""
+    weights: LossWeights = field(default_factory=LossWeights)
+    optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
+    augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
+    tensorboard: bool = False
+    """Write TensorBoard events beside the journal."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "style_sizes", tuple(self.style_sizes))
+        for name, least in (("epochs", 1), ("batch_size", 1), ("patience", 0), ("seed", 0)):
+            if getattr(self, name) < least:
+                raise RecipeError(f"training `{name}` is {getattr(self, name)}\n\nhint: {least} or more")
+        if not 0 <= self.label_smoothing < 1:
+            raise RecipeError(f"label_smoothing is {self.label_smoothing}\n\nhint: a share, 0 to below 1")

@@ -1,0 +1,109 @@
+"""What a stopped run needs to go on, and how a finished one is recognised."""
+
+import hashlib
+import json
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cimeu.batching.dataset import ClipDataset
+from cimeu.errors import RecipeError
+from cimeu.model.checkpoint import WEIGHTS_FILE, save_checkpoint
+from cimeu.model.config import ModelConfig, to_dict
+from cimeu.model.network import CiMEU
+from cimeu.training.config import TrainingConfig
+from cimeu.training.journal import Entry, write_journal, write_tensorboard, write_whole
+
+
+@dataclass
+class State:
+    """What changes from epoch to epoch, beside weights and optimiser."""
+
+    epoch: int = 0
+    best_epoch: int = 0
+    best_uar: float | None = None
+    best: dict[str, Tensor] = field(default_factory=dict)
+    styles: Tensor | None = None
+    entries: list[Entry] = field(default_factory=list)
+
+
+def save(
+    folder: Path,
+    identity: dict[str, Any],
+    model: CiMEU,
+    optimiser: torch.optim.Optimizer,
+    state: State,
+    config: TrainingConfig,
+) -> None:
+    """Journal first, then the state that counts: a journal that ran ahead is written anew after resuming."""
+    write_journal(folder, state.entries)
+    if config.tensorboard:
+        write_tensorboard(folder, state.entries)
+    partial = folder / ".resume.pt.partial"
+    whole = {"model": model.state_dict(), "optimiser": optimiser.state_dict(), "identity": identity, **vars(state)}
+    torch.save(whole, partial)
+    os.replace(partial, folder / "resume.pt")
+
+
+def resumed(folder: Path, identity: dict[str, Any], model: CiMEU, optimiser: torch.optim.Optimizer) -> State:
+    path = folder / "resume.pt"
+    if not path.is_file():
+        return State()
+    saved = torch.load(path, map_location="cpu", weights_only=True)
+    _check_same(folder, saved.pop("identity"), identity)
+    model.load_state_dict(saved.pop("model"))
+    optimiser.load_state_dict(saved.pop("optimiser"))
+    return State(**saved)
+
+
+def is_finished(folder: Path, identity: dict[str, Any]) -> bool:
+    path = folder / "finished.json"
+    if not path.is_file() or not (folder / WEIGHTS_FILE).is_file():
+        return False
+    _check_same(folder, json.loads(path.read_text())["identity"], identity)
+    return True
+
+
+def identity_of(
+    model_config: ModelConfig, train: ClipDataset, validation: ClipDataset, config: TrainingConfig
+) -> dict[str, Any]:
+    """What makes two runs the same run."""
+    clips = {name: _digest(dataset) for name, dataset in (("training clips", train), ("validation clips", validation))}
+    encoders = {
+        f"{name} encoder": None if store is None else store.description
+        for name, store in (("first", train.first), ("second", train.second))
+    }
+    whole = {"model": to_dict(model_config), "training": asdict(config), **clips, **encoders}
+    return json.loads(json.dumps(whole))
+
+
+def finish(folder: Path, identity: dict[str, Any], model: CiMEU, state: State) -> None:
+    """Leave the best epoch, and a note that makes a second training of the same unnecessary."""
+    model.load_state_dict(state.best)
+    save_checkpoint(model, folder)
+    note = {"identity": identity, "best_epoch": state.best_epoch, "validation_uar": state.best_uar}
+    write_whole(folder / "finished.json", json.dumps(note, indent=1).encode())
+    (folder / "resume.pt").unlink(missing_ok=True)
+
+
+def _check_same(folder: Path, found: dict[str, Any], wanted: dict[str, Any]) -> None:
+    differing = sorted(name for name in found.keys() | wanted.keys() if found.get(name) != wanted.get(name))
+    for part in ("model", "training"):
+        if part in differing:
+            one, other = found.get(part, {}), wanted.get(part, {})
+            differing += [f"{part}.{name}" for name in one.keys() | other.keys() if one.get(name) != other.get(name)]
+            differing.remove(part)
+    if differing:
+        raise RecipeError(
+            f"`{folder}` holds a run with other settings: {', '.join(sorted(differing))}\n\n"
+            "hint: train into another folder, or delete this one"
+        )
+
+
+def _digest(dataset: ClipDataset) -> str:
+    rows = zip(dataset.clip_ids, dataset.emotions.tolist(), dataset.styles.tolist(), strict=True)
+    return hashlib.sha256(json.dumps(list(rows)).encode()).hexdigest()[:16]
