@@ -1,5 +1,6 @@
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -69,6 +70,22 @@ def test_shards_share_all_cells_and_none_twice(tmp_path: Path) -> None:
     assert sorted(seen) == sorted(BENCH.cells())
 
 
+def test_the_rows_of_a_fold_and_seed_stay_on_one_machine() -> None:
+    shards = [{(cell.fold, cell.seed) for cell in BENCH.cells((part, 3))} for part in (1, 2, 3)]
+    assert sum(map(len, shards)) == len(set().union(*shards)) == 4
+
+
+def test_worker_processes_leave_the_same_cells(tmp_path: Path) -> None:
+    run_bench(BENCH, result, tmp_path / "here")
+    report = run_bench(BENCH, partial(read_cell, BENCH, folder=tmp_path / "here"), tmp_path / "there", workers=2)
+    assert (report.done, report.kept) == (8, 0)
+    for cell in BENCH.cells():
+        here, there = (read_cell(BENCH, cell, tmp_path / name) for name in ("here", "there"))
+        assert here is not None
+        assert there is not None
+        pd.testing.assert_frame_equal(here.predictions, there.predictions)
+
+
 def test_a_damaged_cell_is_run_again(tmp_path: Path) -> None:
     run_bench(BENCH, Counting(), tmp_path)
     path = tmp_path / Cell("full", "en", 1).stem.with_suffix(".parquet")
@@ -130,6 +147,11 @@ def test_what_is_compared_is_fixed_before_the_first_cell(tmp_path: Path) -> None
 def test_a_row_that_is_compared_but_not_run_is_an_error() -> None:
     with pytest.raises(RecipeError, match="row `coral` is compared but not run"):
         replace(BENCH, comparisons=("coral",))
+
+
+def test_a_row_that_reads_a_journal_needs_the_row_that_writes_it() -> None:
+    with pytest.raises(RecipeError, match="row `random-style` needs row `full`"):
+        replace(BENCH, rows=("plain", "random-style"), reference="plain", absent={})
 
 
 def test_the_reference_must_not_be_absent() -> None:

@@ -5,11 +5,15 @@ import pytest
 from cimeu.errors import RecipeError
 from cimeu.generalisation.cells import BASELINES
 from cimeu.generalisation.methods import METHODS
-from cimeu.generalisation.rows import ROWS, Row, Setting, row_named, setting_of, why_absent
+from cimeu.generalisation.rows import ROWS, Row, Setting, row_named, rows_named, setting_of, why_absent
 
 PLAIN: dict[str, Any] = {
-    "model.disentangle": True, "model.alignment": "steps", "model.fusion": "published", "direction": "both",
-    "training.weights.mining": "diverse", "training.weights.heads_trained": "all",
+    "model.disentangle": True,
+    "model.alignment": "steps",
+    "model.fusion": "published",
+    "direction": "both",
+    "training.weights.mining": "diverse",
+    "training.weights.heads_trained": "all",
     "training.style_labels": "pseudo",
 }
 
@@ -56,19 +60,32 @@ def test_the_setting_counts_training_clips_alone(world: Any) -> None:
 
 
 def test_every_baseline_and_method_has_a_row() -> None:
-    assert {name for name, row in ROWS.items() if row.kind == "baseline"} == set(BASELINES)
-    assert {name for name, row in ROWS.items() if row.kind == "method"} == set(METHODS)
+    assert {row.algorithm for row in ROWS.values() if row.kind == "baseline"} == set(BASELINES)
+    assert {row.algorithm for row in ROWS.values() if row.kind == "method"} == set(METHODS)
 
 
 def test_the_overrides_of_a_row_are_settings_of_a_recipe() -> None:
     from cimeu.experiments.recipe import override, recipe_from
 
     tree = {
-        "name": "x", "data": {"root": "."}, "folds": {}, "training": {},
+        "name": "x",
+        "data": {"root": "."},
+        "folds": {},
+        "training": {},
         "streams": {"first": {"encoder": "spectral"}, "second": {"encoder": "prosody"}},
     }
     for row in ROWS.values():
         recipe_from(override(tree, row.assignments))
+
+
+def test_names_of_rows_may_be_listed_and_grouped() -> None:
+    assert rows_named("full, erm,full") == ("full", "erm")
+    assert set(rows_named("main")) < set(rows_named("all")) == set(ROWS)
+
+
+def test_without_lrm_h_alone_is_trained_and_decides() -> None:
+    overrides = ROWS["without-lrm"].overrides
+    assert (overrides["training.weights.heads_trained"], overrides["evaluation.levels"]) == ("H", "H")
 
 
 def test_an_unknown_row_is_an_error_with_a_guess() -> None:

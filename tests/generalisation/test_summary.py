@@ -35,9 +35,13 @@ def run(cell: Cell) -> CellResult:
     said = np.where(generator.uniform(size=60) < share, emotion, 1 - emotion)
     table = pd.DataFrame(
         {
-            "clip_id": [f"{cell.fold}/{clip:02}" for clip in range(60)], "part": "test", "corpus": "little",
-            "emotion": np.array(EMOTIONS)[emotion], "speaker": [f"s{clip // 6}" for clip in range(60)],
-            "culture": cell.fold, "problem": "",
+            "clip_id": [f"{cell.fold}/{clip:02}" for clip in range(60)],
+            "part": "test",
+            "corpus": "little",
+            "emotion": np.array(EMOTIONS)[emotion],
+            "speaker": [f"s{clip // 6}" for clip in range(60)],
+            "culture": cell.fold,
+            "problem": "",
             **{f"fused.{name}": (said == number).astype(float) for number, name in enumerate(EMOTIONS)},
         }
     )

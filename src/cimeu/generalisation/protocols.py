@@ -45,6 +45,11 @@ class Cell:
         """Its files below the bench's folder, without suffix."""
         return Path("cells") / quote(self.row, safe="") / quote(self.fold, safe="") / str(self.seed)
 
+    @property
+    def waits_for_another(self) -> bool:
+        """Whether its row reads what another row of the same fold and seed left."""
+        return bool(row_named(self.row).after)
+
     def __str__(self) -> str:
         return f"{self.row}, fold {self.fold}, seed {self.seed}"
 
@@ -80,16 +85,25 @@ class Bench:
         for name in (*self.comparisons, self.reference):
             if name not in self.rows:
                 raise RecipeError(f"row `{name}` is compared but not run\n\nhint: rows are {', '.join(self.rows)}")
+        for row in map(row_named, self.rows):
+            if row.after and row.name not in self.absent and row.after not in self.rows:
+                raise RecipeError(f"row `{row.name}` needs row `{row.after}`\n\nhint: add it to the rows")
         if self.reference in self.absent:
             raise RecipeError(
                 f"reference `{self.reference}` is n/a: {self.absent[self.reference]}\n\nhint: choose another row"
             )
 
-    def cells(self) -> list[Cell]:
-        """All cells that can be run; rows that read the journal of another come after it."""
+    def cells(self, shard: tuple[int, int] = (1, 1)) -> list[Cell]:
+        """Cells that can be run; part (i, n) of n takes every n-th pair of fold and seed, with all its rows.
+
+        Rows that read the journal of another come after it.
+        """
+        part, parts = shard
         running = [row for row in self.rows if row not in self.absent]
-        cells = [Cell(row, fold, seed) for seed in self.seeds for fold in self.folds for row in running]
-        return sorted(cells, key=lambda cell: bool(row_named(cell.row).after))
+        pairs = [(fold, seed) for seed in self.seeds for fold in self.folds][part - 1 :: parts]
+        return sorted(
+            [Cell(row, fold, seed) for fold, seed in pairs for row in running], key=lambda cell: cell.waits_for_another
+        )
 
     def compared(self) -> list[str]:
         """Rows tested against the reference."""
@@ -115,11 +129,17 @@ def run_bench(
     workers: int = 1,
     progress: Progress = silent,
 ) -> BenchReport:
-    """Run the cells that are not there yet; part `shard` = (i, n) of n takes every n-th cell.
-
-    With several `workers`, processes of one thread each take one cell after the other; `run_cell` is then sent to them.
+    """Run the cells that are not there yet.
 
     A cell that fails for a reason of its own (`CimeuError`) is logged and reported, and the others are run.
+
+    Args:
+        bench: what is compared.
+        run_cell: runs one cell; with several workers it is sent to processes, so it must be picklable.
+        folder: of the bench.
+        shard: (i, n), this machine's part of n.
+        workers: processes, with one thread each; 1 runs everything here.
+        progress: told after every cell.
 
     Raises:
         RecipeError: the folder holds another bench, or the shard is none.
@@ -128,46 +148,48 @@ def run_bench(
     if not 1 <= part <= parts:
         raise RecipeError(f"shard {part}/{parts}\n\nhint: parts are counted from 1, as in 1/4 to 4/4")
     open_bench(bench, folder)
-    cells = bench.cells()[part - 1 :: parts]
-    waiting = [cell for cell in cells if read_cell(bench, cell, folder) is None]
-    kept = len(cells) - len(waiting)
+    cells = bench.cells(shard)
+    missing = [cell for cell in cells if read_cell(bench, cell, folder) is None]
+    kept = len(cells) - len(missing)
     failures: dict[Cell, str] = {}
-    for number, (cell, result) in enumerate(_results(run_cell, waiting, workers)):
-        progress("bench", kept + number, len(cells))
-        if isinstance(result, CimeuError):
-            logger.warning("%s failed: %s", cell, result)
-            failures[cell] = str(result)
-        else:
-            write_cell(bench, cell, result, folder)
-    progress("bench", len(cells), len(cells))
-    return BenchReport(len(waiting) - len(failures), kept, failures)
+    progress("bench", kept, len(cells))
+    for number, (cell, reason) in enumerate(_outcomes(bench, run_cell, folder, missing, workers), start=kept + 1):
+        if reason:
+            logger.warning("%s failed: %s", cell, reason)
+            failures[cell] = reason
+        progress("bench", number, len(cells))
+    return BenchReport(len(missing) - len(failures), kept, failures)
 
 
-def _results(
-    run_cell: Callable[[Cell], CellResult], cells: Sequence[Cell], workers: int
-) -> Iterator[tuple[Cell, CellResult | CimeuError]]:
-    """Each cell with what came of it, as they are finished; rows that read another's journal wait for all others."""
-    if workers == 1:
-        yield from ((cell, _tried(run_cell, cell)) for cell in cells)
+def _outcomes(
+    bench: Bench, run_cell: Callable[[Cell], CellResult], folder: Path, cells: Sequence[Cell], workers: int
+) -> Iterator[tuple[Cell, str]]:
+    """Each cell as it ends, with the reason of its failure (empty: none); waiting cells start when the others ended."""
+    if workers <= 1:
+        yield from ((cell, _attempt(bench, run_cell, folder, cell)) for cell in cells)
         return
-    for later in (False, True):
-        now = [cell for cell in cells if bool(row_named(cell.row).after) is later]
-        if not now:
-            continue
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(
-            min(workers, len(now)), context, initializer=torch.set_num_threads, initargs=(1,)
-        ) as pool:
-            pending = {pool.submit(_tried, run_cell, cell): cell for cell in now}
-            for future in as_completed(pending):
-                yield pending[future], future.result()
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_one_thread) as pool:
+        for waits in (False, True):
+            turn = [cell for cell in cells if cell.waits_for_another == waits]
+            futures = {pool.submit(_attempt, bench, run_cell, folder, cell): cell for cell in turn}
+            try:
+                yield from ((futures[future], future.result()) for future in as_completed(futures))
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
 
 
-def _tried(run_cell: Callable[[Cell], CellResult], cell: Cell) -> CellResult | CimeuError:
+def _attempt(bench: Bench, run_cell: Callable[[Cell], CellResult], folder: Path, cell: Cell) -> str:
     try:
-        return run_cell(cell)
+        write_cell(bench, cell, run_cell(cell), folder)
     except CimeuError as error:
-        return error
+        return str(error)
+    return ""
+
+
+def _one_thread() -> None:
+    torch.set_num_threads(1)
 
 
 def open_bench(bench: Bench, folder: Path) -> None:

@@ -157,8 +157,9 @@ def _notes(summary: Summary) -> tuple[str, ...]:
     bench, measured = summary.bench, [line for line in summary.lines if line.uar is not None]
     size = f"N = {measured[0].n_clips} test clips of {measured[0].n_speakers} speakers, " if measured else ""
     notes = [
-        f"{size}{len(bench.folds)} folds, chance {_percent(summary.chance)} %. Intervals: bootstrap over speakers within "
-        f"each {bench.group}; clips that could not be used are wrong. Parameters, updates and seconds are those of a cell.",
+        f"{size}{len(bench.folds)} folds, chance {_percent(summary.chance)} %. "
+        f"Intervals: bootstrap over speakers within each {bench.group}; clips that could not be used are wrong. "
+        "Parameters, updates and seconds are those of a cell.",
         f"Compared with `{bench.reference}`, listed beforehand: {', '.join(bench.compared()) or 'nothing'}.",
         *(f"`{row}` is {ABSENT}: {reason}." for row, reason in bench.absent.items()),
     ]
