@@ -1,5 +1,6 @@
 """Scoring with a real network on a small store, and the arithmetic of fusion."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from cimeu.evaluation.predict import (
     EnsembleSettings,
     Scores,
     direction_probabilities,
+    evaluation_collator,
     fused_probabilities,
     mixture,
     project,
@@ -56,7 +58,8 @@ def dataset(tmp_path_factory) -> ClipDataset:
                 features = None
                 if index not in missing:
                     features = (5 + 3 * generator.normal(size=(9 + index, WIDTHS[name]))).astype(np.float32)
-                store.add(key_of(clip, description, "forward"), Row(clip.clip_id, features, "no sound", 1.0))
+                problem = "no sound" if features is None else ""
+                store.add(key_of(clip, description, "forward"), Row(clip.clip_id, features, problem, 1.0))
     first, second = FeatureStore.open(folder / "alpha"), FeatureStore.open(folder / "beta")
     return ClipDataset(manifest, LabelSpace("three", EMOTIONS), first=first, second=second, direction="forward")
 
@@ -105,8 +108,6 @@ def test_a_missing_stream_has_no_say(scores):
 
 
 def test_stored_logits_mix_to_what_the_network_answers(model, dataset, scores):
-    from cimeu.evaluation.predict import evaluation_collator
-
     batch = evaluation_collator(model)([dataset[0], dataset[NO_SECOND]], None)
     with torch.inference_mode():
         output = model.eval()(batch.first, batch.second)
@@ -135,8 +136,6 @@ def test_primitives_have_a_row_per_clip_and_no_numbers_without_a_first_stream(mo
 
 
 def test_without_disentangling_there_is_no_style(dataset, model):
-    from dataclasses import replace
-
     alone = CiMEU(replace(model.config, disentangle=False), model.specifications)
     assert project(alone, dataset)[1] is None
 
@@ -150,11 +149,10 @@ def test_fusion_mixes_probabilities_and_then_applies_the_temperature(scores):
 
 
 def test_a_clip_known_to_one_direction_is_fused_from_that_one():
-    forward, backward = (
-        np.array([[0.9, 0.1], [np.nan] * 2, [np.nan] * 2]),
-        np.array([[0.5, 0.5], [0.2, 0.8], [np.nan] * 2]),
-    )
-    np.testing.assert_allclose(mixture([forward, backward], 0.5), [[0.7, 0.3], [0.2, 0.8], [np.nan] * 2])
+    nothing = [np.nan, np.nan]
+    forward = np.array([[0.9, 0.1], nothing, nothing])
+    backward = np.array([[0.5, 0.5], [0.2, 0.8], nothing])
+    np.testing.assert_allclose(mixture([forward, backward], 0.5), [[0.7, 0.3], [0.2, 0.8], nothing])
 
 
 def test_clips_in_another_order_are_our_own_bug(scores):

@@ -16,7 +16,7 @@ Axes: N clips, K emotions; leading dimensions of counts are free (seeds, resampl
 """
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Num
@@ -26,7 +26,7 @@ UNUSED = -1
 """Prediction of a clip that could not be used."""
 
 Metric = Literal["uar", "war", "macro_f1", "weighted_f1"]
-Counts = Num[np.ndarray, "*rest K"]
+Counts: TypeAlias = Num[np.ndarray, "*rest K"]
 
 
 def uar_of(hits: Counts, truths: Counts, guesses: Counts) -> Float[np.ndarray, "*rest"]:

@@ -221,7 +221,7 @@ def _outputs(model: CiMEU, dataset: ClipDataset, batch_size: int) -> Iterator[tu
 def _statistics(stored: dict[str, list[float]], width: int) -> Statistics:
     if not stored:
         return Statistics.identity(width)
-    return Statistics(np.float32(stored["mean"]), np.float32(stored["deviation"]))
+    return Statistics(*(np.asarray(stored[name], dtype=np.float32) for name in ("mean", "deviation")))
 
 
 def _array(tensor: Tensor) -> np.ndarray:

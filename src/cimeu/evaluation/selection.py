@@ -28,6 +28,7 @@ from cimeu.evaluation.predict import (
     direction_probabilities,
     mixture,
 )
+from cimeu.pyramid import DIRECTIONS, Direction
 
 MU_GRID = tuple(round(0.05 * step, 2) for step in range(21))
 A_GRID = tuple(round(0.05 * step, 2) for step in range(21))
@@ -55,9 +56,11 @@ def choose(
     """
     if not 0 < coverage <= 1:
         raise RecipeError(f"coverage is {coverage}\n\nhint: the share of clips to answer, above 0 and up to 1")
-    directions = tuple(name for name, scores in (("forward", forward), ("backward", backward)) if scores is not None)
+    directions: tuple[Direction, ...] = tuple(
+        direction for direction, scores in zip(DIRECTIONS, (forward, backward), strict=True) if scores is not None
+    )
     assert directions, "an ensemble has at least one direction"
-    fixed_mu = {("forward",): 1.0, ("backward",): 0.0}.get(directions, mu)
+    fixed_mu = mu if len(directions) == 2 else float(directions[0] == "forward")
     if selection == "last":
         return EnsembleSettings(
             mu=PUBLISHED_MU if fixed_mu is None else fixed_mu,

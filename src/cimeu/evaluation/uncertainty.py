@@ -81,7 +81,7 @@ def bootstrap(
     culture_of = np.asarray(cultures, dtype=object)
     by_culture: dict[str, dict[Metric, Estimate]] = {}
     for position, culture in enumerate(sorted(set(cultures))):
-        rows = np.flatnonzero(culture_of == culture)
+        rows = np.flatnonzero(culture_of == culture).tolist()
         clusters = _clusters([speakers[row] for row in rows])
         counts = _counts(truth[rows], predicted[:, rows], clusters, n_classes)
         generator = np.random.default_rng((seed, position))

@@ -218,8 +218,8 @@ def pool(runs: Sequence[Run]) -> Tested:
                 "hint: report runs of one set of folds only"
             )
         answers = answers.loc[clips.index]
-        for kind, values in probabilities.items():
-            values.append(answers[[f"{kind}.{emotion}" for emotion in emotions]].to_numpy(dtype=float))
+        for kind, shares in probabilities.items():
+            shares.append(answers[[f"{kind}.{emotion}" for emotion in emotions]].to_numpy(dtype=float))
     group = _group_column(kept, clips)
     return Tested(
         clips=clips,
