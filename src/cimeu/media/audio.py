@@ -36,7 +36,12 @@ SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 60.0
 
 
 def stream_sound(
-    path: Path, *, block_s: float, rate_hz: int = RATE_HZ, start_s: float = 0.0, end_s: float | None = None
+    path: Path,
+    *,
+    block_s: float | int,
+    rate_hz: int = RATE_HZ,
+    start_s: float | int = 0.0,
+    end_s: float | int | None = None,
 ) -> Iterator[Float32[np.ndarray, " n"]]:
     """Blocks of `block_s` seconds, the last one shorter; one block is in memory at a time.
 
@@ -59,7 +64,7 @@ def stream_sound(
 
 
 def read_sound(
-    path: Path, *, rate_hz: int = RATE_HZ, start_s: float = 0.0, end_s: float | None = None
+    path: Path, *, rate_hz: int = RATE_HZ, start_s: float | int = 0.0, end_s: float | int | None = None
 ) -> Float32[np.ndarray, " N"]:
     """All samples from `start_s` to `end_s`, mono, in -1..1.
 
@@ -92,7 +97,7 @@ def write_sound(path: Path, samples: Float32[np.ndarray, " N"], *, rate_hz: int 
 
 def is_silent(samples: Float32[np.ndarray, " N"], rate_hz: int = RATE_HZ) -> bool:
     """Digital or practical silence: not even the loudest 25 ms reach `SILENT_DBFS`. No samples are silent too."""
-    return _frame_energies(samples, rate_hz).max(initial=0.0) < 10 ** (SILENT_DBFS / 10)
+    return bool(_frame_energies(samples, rate_hz).max(initial=0.0) < 10 ** (SILENT_DBFS / 10))
 
 
 def trim_silence(samples: Float32[np.ndarray, " N"], rate_hz: int) -> tuple[int, int]:
@@ -130,7 +135,9 @@ def _frame_energies(samples: Float32[np.ndarray, " N"], rate_hz: int) -> np.ndar
     return sums / np.diff(starts, append=len(samples))
 
 
-def _samples(path: Path, rate_hz: int, start_s: float, end_s: float | None) -> Iterator[Float32[np.ndarray, " n"]]:
+def _samples(
+    path: Path, rate_hz: int, start_s: float | int, end_s: float | int | None
+) -> Iterator[Float32[np.ndarray, " n"]]:
     """Mono samples from `start_s` to `end_s` in pieces of the decoder's size."""
     with open_media(path) as container:
         stream = sound_stream(container)
@@ -161,7 +168,7 @@ def _samples(path: Path, rate_hz: int, start_s: float, end_s: float | None) -> I
 
 
 def _placed(
-    frames: Iterable[av.AudioFrame], rate_hz: int, origin_s: float, start_s: float
+    frames: Iterable[av.AudioFrame], rate_hz: int, origin_s: float, start_s: float | int
 ) -> Iterator[tuple[int, Float32[np.ndarray, " n"]]]:
     """Resampled mono pieces, each with the position of its first sample, counted from time 0.
 

@@ -62,10 +62,10 @@ def read_clip(
     path: Path,
     *,
     audio_path: Path | None = None,
-    start_s: float = 0.0,
-    end_s: float | None = None,
+    start_s: float | int = 0.0,
+    end_s: float | int | None = None,
     want: Set[Literal["crops", "frame", "sound"]] = frozenset({"crops", "sound"}),
-    rate_hz: float = 25.0,
+    rate_hz: float | int = 25.0,
     side: int = 64,
     region: Literal["face", "frame"] = "face",
     resampling: Resampling = "area",
@@ -125,7 +125,7 @@ def _whole(pixels: UInt8[np.ndarray, "H W 3"], side: int, resampling: Resampling
 
 
 def _main_face(
-    tracked: Iterable[TrackedFrame], side: int, rate_hz: float, resampling: Resampling
+    tracked: Iterable[TrackedFrame], side: int, rate_hz: float | int, resampling: Resampling
 ) -> tuple[UInt8[np.ndarray, "F S S 3"] | None, float]:
     """Steady crops of the main face, and the share of pictures that show it."""
     faces: dict[int, list[_Sighting]] = defaultdict(list)
@@ -151,7 +151,9 @@ def _main_face(
     return np.stack([crops[index] for index in nearest]), len(shown) / n_frames
 
 
-def _steady(sightings: list[_Sighting], side: int, rate_hz: float, resampling: Resampling) -> dict[int, np.ndarray]:
+def _steady(
+    sightings: list[_Sighting], side: int, rate_hz: float | int, resampling: Resampling
+) -> dict[int, np.ndarray]:
     """Crops of one face by picture: one size, on a smoothed path."""
     centres = np.array([(one.left + one.extent / 2, one.top + one.extent / 2) for one in sightings])
     smooth = gaussian_filter1d(centres, STEADY_S * rate_hz, axis=0, mode="nearest")

@@ -41,7 +41,7 @@ class TrackedFrame:
 
 
 def track_faces(
-    frames: Iterable[Frame], detector: FaceDetector, *, detect_rate_hz: float = 5.0
+    frames: Iterable[Frame], detector: FaceDetector, *, detect_rate_hz: float | int = 5.0
 ) -> Iterator[TrackedFrame]:
     """Faces of every picture. Streams: it looks ahead to the next detection only."""
     ids = count()
@@ -82,10 +82,10 @@ def square(box: Box) -> tuple[float, float, float]:
 
 def stretched(
     pixels: UInt8[np.ndarray, "H W 3"],
-    left: float,
-    top: float,
-    width: float,
-    height: float,
+    left: float | int,
+    top: float | int,
+    width: float | int,
+    height: float | int,
     side: int,
     *,
     resampling: Resampling = "area",
@@ -102,7 +102,7 @@ def stretched(
 
 
 def _weights(
-    start: float, extent: float, side: int, size: int, resampling: Resampling
+    start: float | int, extent: float | int, side: int, size: int, resampling: Resampling
 ) -> tuple[slice, Float32[np.ndarray, "S L"]]:
     """Which pixels of an axis matter, and the share of each in each new pixel.
 

@@ -28,6 +28,8 @@ from cimeu.errors import MediaError
 
 logger = logging.getLogger(__name__)
 
+ROUNDING_S = 0.001
+"""Time stamps are only this exact: some containers round them to milliseconds."""
 SEEK_FROM_S = 1.0
 """Earlier starts are reached by decoding from the front: cheaper than a seek and never wrong."""
 CODEC_DELAY_S = 0.1
@@ -127,7 +129,7 @@ def decoded(container: InputContainer, stream: av.VideoStream | av.AudioStream, 
 
 
 def decoded_from(
-    start_s: float, container: InputContainer, stream: av.VideoStream | av.AudioStream, path: Path
+    start_s: float | int, container: InputContainer, stream: av.VideoStream | av.AudioStream, path: Path
 ) -> Iterator[Any]:
     """Decoded frames from the key frame at or before `start_s`, or from the front where the file cannot be searched."""
     origin = origin_s(container)
@@ -172,9 +174,9 @@ def probe(path: Path) -> MediaInfo:
 def frames(
     path: Path,
     *,
-    rate_hz: float | None = 25.0,
-    start_s: float = 0.0,
-    end_s: float | None = None,
+    rate_hz: float | int | None = 25.0,
+    start_s: float | int = 0.0,
+    end_s: float | int | None = None,
     max_side: int | None = None,
 ) -> Iterator[Frame]:
     """What is on screen at `start_s + k / rate_hz`, k = 0, 1, ... before `end_s` or the end of the last picture.
@@ -192,7 +194,6 @@ def frames(
             raise MediaError(f"`{path}` has no picture, only sound\n\nhint: use it as a sound file")
         stream.thread_type = "AUTO"
         origin, interval_s = origin_s(container), 1 / float(stream.average_rate or stream.guessed_rate or 25)
-        tolerance_s = max(float(stream.time_base or 0), 1e-4)  # time stamps of some containers are rounded to 1 ms
         scaler = VideoReformatter()  # keeps its tables from picture to picture
         shown: av.VideoFrame | None = None
         shown_s = until_s = 0.0
@@ -203,8 +204,8 @@ def frames(
             """Times still to be answered with the picture shown now, which leaves the screen at `until_s`."""
             until_s = until_s if end_s is None else min(until_s, end_s)
             if rate_hz is None:
-                return iter([shown_s] if start_s + tolerance_s < until_s and shown_s < until_s else [])
-            stop = math.ceil((until_s - tolerance_s - start_s) * rate_hz)
+                return iter([shown_s] if start_s + ROUNDING_S < until_s and shown_s < until_s else [])
+            stop = math.ceil((until_s - ROUNDING_S - start_s) * rate_hz)
             return (start_s + step / rate_hz for step in range(count, stop))
 
         for picture in decoded_from(start_s, container, stream, path):
@@ -243,7 +244,7 @@ def write_video(
     path: Path,
     frames: Iterable[UInt8[np.ndarray, "H W 3"]],
     *,
-    rate_hz: float,
+    rate_hz: float | int,
     samples: Float32[np.ndarray, " N"] | None = None,
     sound_rate_hz: int = 16_000,
     **options: str,
