@@ -21,7 +21,7 @@ from jaxtyping import Float, Int, Shaped
 from cimeu.errors import RecipeError
 from cimeu.evaluation.calibration import expected_calibration_error, negative_log_likelihood, reliability
 from cimeu.evaluation.metrics import METRICS, UNUSED, Metric, called, confusion, recalls
-from cimeu.evaluation.uncertainty import Difference, Estimate, bootstrap, difference, holm, paired
+from cimeu.evaluation.uncertainty import Difference, Estimate, Estimates, bootstrap, difference, holm, paired
 from cimeu.experiments.published import published_for
 
 KINDS = ("forward", "backward", "fused")
@@ -54,7 +54,7 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Tested:
+class Pooled:
     """Test clips of all folds, pooled: one row per clip, one answer per seed."""
 
     clips: pd.DataFrame
@@ -173,7 +173,7 @@ def summarise(folders: Sequence[Path], *, title: str | None = None) -> Json:
     )
 
 
-def pool(runs: Sequence[Run]) -> Tested:
+def pool(runs: Sequence[Run]) -> Pooled:
     """Bring the test clips of all folds and seeds together.
 
     Raises:
@@ -221,7 +221,7 @@ def pool(runs: Sequence[Run]) -> Tested:
         for kind, shares in probabilities.items():
             shares.append(answers[[f"{kind}.{emotion}" for emotion in emotions]].to_numpy(dtype=float))
     group = _group_column(kept, clips)
-    return Tested(
+    return Pooled(
         clips=clips,
         truth=clips["emotion"].map({emotion: index for index, emotion in enumerate(emotions)}).to_numpy(dtype=int),
         groups=[name or UNKNOWN for name in clips[group]] if group else ["all clips"] * len(clips),
@@ -246,7 +246,7 @@ def _group_column(runs: Sequence[Run], clips: pd.DataFrame) -> str:
     return ""
 
 
-def _grouping(tested: Tested) -> tuple[str, str]:
+def _grouping(tested: Pooled) -> tuple[str, str]:
     """The column of the groups and the honest word for one: a culture known from a single corpus is a corpus group."""
     column = _group_column(tested.runs, tested.clips)
     if column != "culture":
@@ -256,12 +256,12 @@ def _grouping(tested: Tested) -> tuple[str, str]:
     return column, "corpus group" if same else "culture"
 
 
-def _unseen(tested: Tested, word: str) -> str:
+def _unseen(tested: Pooled, word: str) -> str:
     held_out = tested.runs[0].fold_facts.get("protocol") == "leave-one-group-out"
     return f"{word}s" if held_out else "speakers" if _all_speakers_known(tested) else "clips"
 
 
-def _facts(tested: Tested, word: str) -> list[Json]:
+def _facts(tested: Pooled, word: str) -> list[Json]:
     """What a reader must know before the first number, in order."""
     n_clips, unused = len(tested.truth), _unused(tested)
     return [
@@ -298,7 +298,7 @@ def _unused_in_words(unused: int) -> str:
     )
 
 
-def _folds_in_words(tested: Tested, word: str) -> str:
+def _folds_in_words(tested: Pooled, word: str) -> str:
     folds = list(dict.fromkeys(run.fold for run in tested.runs))
     protocol = str(tested.runs[0].fold_facts.get("protocol", "protocol not noted")).replace("-", " ")
     protocol = protocol.replace("leave one group out", f"leave one {word} out")
@@ -312,7 +312,7 @@ def _selection_in_words(runs: Sequence[Run]) -> str:
     return f"ORACLE, chosen on the test clips ({words})" if _is_oracle(runs) else words
 
 
-def _speakers_in_words(tested: Tested) -> str:
+def _speakers_in_words(tested: Pooled) -> str:
     known = [speaker for speaker in tested.speakers if speaker]
     if len(known) == len(tested.speakers):
         return f"known, {len(set(known)):,}; none of them in training or validation of the fold that tests them"
@@ -323,7 +323,7 @@ def _speakers_in_words(tested: Tested) -> str:
     )
 
 
-def _all_speakers_known(tested: Tested) -> bool:
+def _all_speakers_known(tested: Pooled) -> bool:
     return all(tested.speakers)
 
 
@@ -333,17 +333,17 @@ def _is_oracle(runs: Sequence[Run]) -> bool:
     )
 
 
-def _unused(tested: Tested) -> int:
+def _unused(tested: Pooled) -> int:
     return int((tested.calls["fused"] == UNUSED).all(axis=0).sum())
 
 
-def _chance(tested: Tested) -> float:
+def _chance(tested: Pooled) -> float:
     """UAR of always calling one emotion, averaged over groups."""
     groups = np.asarray(tested.groups, dtype=object)
     return float(np.mean([1 / len(set(tested.truth[groups == group])) for group in set(tested.groups)]))
 
 
-def _results(tested: Tested, estimates: Mapping[str, Mapping[Metric, Any]]) -> list[Json]:
+def _results(tested: Pooled, estimates: Mapping[str, Mapping[Metric, Estimates]]) -> list[Json]:
     groups = np.asarray(tested.groups, dtype=object)
     unused = (tested.calls["fused"] == UNUSED).all(axis=0)
     rows = []
@@ -351,9 +351,7 @@ def _results(tested: Tested, estimates: Mapping[str, Mapping[Metric, Any]]) -> l
     for group in [*names, None] if len(names) > 1 else names:
         inside = groups == group if group else np.ones(len(groups), dtype=bool)
         for kind, by_metric in estimates.items():
-            chosen = {
-                metric: by_metric[metric].cultures[group] if group else by_metric[metric].mean for metric in METRICS
-            }
+            chosen = {metric: each.cultures[group] if group else each.mean for metric, each in by_metric.items()}
             rows.append(
                 {
                     "group": group or f"mean of {len(names)}",
@@ -368,7 +366,7 @@ def _results(tested: Tested, estimates: Mapping[str, Mapping[Metric, Any]]) -> l
     return rows
 
 
-def _comparisons(tested: Tested) -> list[Json]:
+def _comparisons(tested: Pooled) -> list[Json]:
     """Fused against each direction alone, on the same clips and resamples; Holm over the two."""
     calls = tested.calls
     found: dict[str, Difference] = {
@@ -398,7 +396,7 @@ def _comparisons(tested: Tested) -> list[Json]:
     ]
 
 
-def _recalls(tested: Tested, emotions: Sequence[str]) -> list[Json]:
+def _recalls(tested: Pooled, emotions: Sequence[str]) -> list[Json]:
     """Recall of each emotion with the fused answer, over all clips and by group."""
     groups = np.asarray(tested.groups, dtype=object)
     names = sorted(set(tested.groups))
@@ -423,7 +421,7 @@ def _group_gap(groups: Mapping[str, Estimate]) -> Json | None:
     return {"best": best, "worst": worst, "value": groups[best].value - groups[worst].value}
 
 
-def _genders(tested: Tested, n_classes: int) -> list[Json]:
+def _genders(tested: Pooled, n_classes: int) -> list[Json]:
     """UAR of women and men in each group, and the gap; independent speakers, so resamples are drawn apart."""
     groups = np.asarray(tested.groups, dtype=object)
     genders = (
@@ -451,7 +449,7 @@ def _genders(tested: Tested, n_classes: int) -> list[Json]:
     return rows
 
 
-def _calibration(tested: Tested) -> Json:
+def _calibration(tested: Pooled) -> Json:
     """Confidence against accuracy, clips of all seeds together."""
     truth = np.tile(tested.truth, len(tested.seeds))
     by_kind = {
@@ -465,7 +463,7 @@ def _calibration(tested: Tested) -> Json:
     return {"kinds": by_kind, "abstention": _abstention(tested)}
 
 
-def _abstention(tested: Tested) -> Json | None:
+def _abstention(tested: Pooled) -> Json | None:
     """Share of usable clips that get an emotion at each run's own threshold, and how many of those rightly."""
     answered = right = usable = 0
     for run in tested.runs:
