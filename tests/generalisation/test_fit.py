@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -6,10 +7,13 @@ import pytest
 import torch
 
 from cimeu.batching.augment import AugmentationConfig
+from cimeu.batching.dataset import ClipDataset
+from cimeu.errors import FeatureError, RecipeError
 from cimeu.evaluation.metrics import called, uar
 from cimeu.generalisation.cells import Parts, baseline_cell, mean_of, method_cell, parts_of, pooled
-from cimeu.generalisation.fit import FitConfig, FittedMethod, fit
+from cimeu.generalisation.fit import FitConfig, FittedMethod, budget_of, fit
 from cimeu.generalisation.methods import METHODS
+from cimeu.training.config import TrainingConfig
 from cimeu.training.optim import OptimiserConfig
 
 CONFIG = FitConfig(
@@ -88,6 +92,34 @@ def test_a_cell_keeps_every_clip_and_leaves_the_unusable_blank(parts: Parts, nam
     assert (blank == (test["problem"] != "").to_numpy()).all()
     assert blank.sum() == 1
     np.testing.assert_allclose(probabilities[~blank].sum(axis=1), 1)
+
+
+def test_a_method_gets_the_budget_of_the_training_it_is_compared_with() -> None:
+    training = TrainingConfig(epochs=7, batch_size=9, patience=2, selection="last")
+    budget = budget_of(training, "corpus")
+    assert (budget.epochs, budget.batch_size, budget.patience, budget.selection) == (7, 9, 2, "last")
+    assert (budget.optimiser, budget.augmentation, budget.group) == (
+        training.optimiser,
+        training.augmentation,
+        "corpus",
+    )
+
+
+def test_methods_are_never_selected_on_test_clips() -> None:
+    with pytest.raises(RecipeError, match="domain methods are never selected on test clips"):
+        budget_of(TrainingConfig(selection="oracle"), "culture")
+
+
+def test_with_selection_last_the_last_epoch_is_kept(parts: Parts) -> None:
+    found = fit(METHODS["erm"], parts.train, parts.validation, replace(CONFIG, selection="last", epochs=3))
+    assert found.epoch == len(found.history) == 3
+
+
+def test_a_dataset_without_features_is_an_error(world: Any) -> None:
+    broken = world.manifest.select(["c0/s0/8"])
+    dataset = ClipDataset(broken, world.labels, first=world.first, second=None, direction="forward")
+    with pytest.raises(FeatureError, match="none of 1 clips has features"):
+        pooled(dataset)
 
 
 def test_pooled_vectors_hold_mean_and_deviation_of_both_streams(parts: Parts) -> None:

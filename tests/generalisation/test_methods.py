@@ -126,8 +126,8 @@ def test_logit_adjustment_undoes_the_priors_of_training() -> None:
     scores = {}
     for kind in (ERM, LogitAdjustment):
         torch.manual_seed(0)
-        method = kind(task(counts=torch.tensor([[90, 10]]), updates=150))
-        for seed in range(150):
+        method = kind(task(counts=torch.tensor([[90, 10]]), updates=80))
+        for seed in range(80):
             mute = batch(0, seed, n=50, strength=0.0)
             assert mute.first is not None
             blank = replace(mute.first, features=torch.randn(50, STEPS, WIDTH) * 0.1)

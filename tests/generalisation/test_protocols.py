@@ -75,15 +75,15 @@ def test_the_rows_of_a_fold_and_seed_stay_on_one_machine() -> None:
     assert sum(map(len, shards)) == len(set().union(*shards)) == 4
 
 
-def test_worker_processes_leave_the_same_cells(tmp_path: Path) -> None:
-    run_bench(BENCH, result, tmp_path / "here")
-    report = run_bench(BENCH, partial(read_cell, BENCH, folder=tmp_path / "here"), tmp_path / "there", workers=2)
-    assert (report.done, report.kept) == (8, 0)
-    for cell in BENCH.cells():
-        here, there = (read_cell(BENCH, cell, tmp_path / name) for name in ("here", "there"))
-        assert here is not None
-        assert there is not None
-        pd.testing.assert_frame_equal(here.predictions, there.predictions)
+def test_a_worker_process_leaves_the_same_cell(tmp_path: Path) -> None:
+    bench = replace(BENCH, rows=("full",), folds=("en",), seeds=(0,), absent={})
+    run_bench(bench, result, tmp_path / "here")
+    report = run_bench(bench, partial(read_cell, bench, folder=tmp_path / "here"), tmp_path / "there", workers=2)
+    assert (report.done, report.kept) == (1, 0)
+    here, there = (read_cell(bench, Cell("full", "en", 0), tmp_path / name) for name in ("here", "there"))
+    assert here is not None
+    assert there is not None
+    pd.testing.assert_frame_equal(here.predictions, there.predictions)
 
 
 def test_a_damaged_cell_is_run_again(tmp_path: Path) -> None:

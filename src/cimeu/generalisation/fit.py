@@ -25,7 +25,7 @@ from cimeu.evaluation.metrics import uar
 from cimeu.generalisation.backbone import Task
 from cimeu.generalisation.methods import Builder, Method
 from cimeu.progress import Progress, silent
-from cimeu.training.loop import TrainingConfig
+from cimeu.training.config import TrainingConfig
 from cimeu.training.optim import OptimiserConfig
 
 
