@@ -260,6 +260,15 @@ def test_unknown_speakers_are_said(tmp_path):
     assert "speakers unknown" in page.read_text()
 
 
+def test_speakers_are_called_apart_only_where_the_protocol_keeps_them_apart(page, tmp_path):
+    assert "kept apart from training by the protocol" in page.read_text()
+    run = make_run(tmp_path / "run", "1", 0)
+    write_json(run / "fold.json", {"name": "1", "protocol": "official"})
+    text = report([run], tmp_path / "r.html").read_text()
+    assert "kept apart" not in text
+    assert "unseen speakers" not in text
+
+
 def test_whether_data_is_synthetic_is_read_from_the_checkpoint_or_not_known(tmp_path):
     run = make_run(tmp_path / "run", "amber", 0)
     write_json(run / "environment.json", {"seed": 0})

@@ -20,13 +20,15 @@ from jaxtyping import Float, Int, Shaped
 
 from cimeu.errors import RecipeError
 from cimeu.evaluation.calibration import expected_calibration_error, negative_log_likelihood, reliability
-from cimeu.evaluation.metrics import METRICS, UNUSED, Metric, called, confusion, recalls
+from cimeu.evaluation.metrics import UNUSED, Metric, called, confusion, recalls
 from cimeu.evaluation.uncertainty import Difference, Estimate, Estimates, bootstrap, difference, holm, paired
 from cimeu.experiments.published import published_for
 
 KINDS = ("forward", "backward", "fused")
 DIRECTIONS = ("forward", "backward")
 UNKNOWN = "unknown"
+SPEAKERS_APART = ("leave-one-group-out", "within-group", "speaker-independent")
+"""Protocols whose folds never share a speaker (checked when they are made)."""
 Json = dict[str, Any]
 
 
@@ -257,8 +259,9 @@ def _grouping(tested: Pooled) -> tuple[str, str]:
 
 
 def _unseen(tested: Pooled, word: str) -> str:
-    held_out = tested.runs[0].fold_facts.get("protocol") == "leave-one-group-out"
-    return f"{word}s" if held_out else "speakers" if _all_speakers_known(tested) else "clips"
+    protocol = tested.runs[0].fold_facts.get("protocol")
+    held_out = protocol == "leave-one-group-out"
+    return f"{word}s" if held_out else "speakers" if protocol in SPEAKERS_APART and all(tested.speakers) else "clips"
 
 
 def _facts(tested: Pooled, word: str) -> list[Json]:
@@ -315,16 +318,14 @@ def _selection_in_words(runs: Sequence[Run]) -> str:
 def _speakers_in_words(tested: Pooled) -> str:
     known = [speaker for speaker in tested.speakers if speaker]
     if len(known) == len(tested.speakers):
-        return f"known, {len(set(known)):,}; none of them in training or validation of the fold that tests them"
+        apart = tested.runs[0].fold_facts.get("protocol") in SPEAKERS_APART
+        kept = "kept apart from training by the protocol" if apart else "whether training knows them was not checked"
+        return f"known, {len(set(known)):,}; {kept}"
     if not known:
         return "speakers unknown: the same person may be in training and test, and intervals are too narrow"
     return (
         f"unknown for {len(tested.speakers) - len(known):,} of {len(tested.speakers):,} clips; intervals are too narrow"
     )
-
-
-def _all_speakers_known(tested: Pooled) -> bool:
-    return all(tested.speakers)
 
 
 def _is_oracle(runs: Sequence[Run]) -> bool:
@@ -346,23 +347,22 @@ def _chance(tested: Pooled) -> float:
 def _results(tested: Pooled, estimates: Mapping[str, Mapping[Metric, Estimates]]) -> list[Json]:
     groups = np.asarray(tested.groups, dtype=object)
     unused = (tested.calls["fused"] == UNUSED).all(axis=0)
-    rows = []
+    rows: list[Json] = []
     names = sorted(set(tested.groups))
     for group in [*names, None] if len(names) > 1 else names:
         inside = groups == group if group else np.ones(len(groups), dtype=bool)
         for kind, by_metric in estimates.items():
             chosen = {metric: each.cultures[group] if group else each.mean for metric, each in by_metric.items()}
-            rows.append(
-                {
-                    "group": group or f"mean of {len(names)}",
-                    "is_mean": group is None,
-                    "kind": kind,
-                    "n_clips": int(inside.sum()),
-                    "n_unused": int(unused[inside].sum()),
-                    "n_speakers": chosen["uar"].n_speakers if any(tested.speakers) else None,
-                    **{metric: _estimate(value) for metric, value in chosen.items()},
-                }
-            )
+            row: Json = {
+                "group": group or f"mean of {len(names)}",
+                "is_mean": group is None,
+                "kind": kind,
+                "n_clips": int(inside.sum()),
+                "n_unused": int(unused[inside].sum()),
+                "n_speakers": chosen["uar"].n_speakers if any(tested.speakers) else None,
+                **{str(metric): _estimate(value) for metric, value in chosen.items()},
+            }
+            rows.append(row)
     return rows
 
 
