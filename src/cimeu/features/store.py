@@ -24,7 +24,7 @@ from functools import cache
 from hashlib import blake2b
 from pathlib import Path
 from types import TracebackType
-from typing import IO, TYPE_CHECKING, Self
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -248,7 +248,7 @@ class FeatureStore:
         """Seal what was added."""
         self.seal()
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "FeatureStore":
         return self
 
     def __exit__(
