@@ -47,7 +47,7 @@ class ToyConfig:
     """Women and men in turn."""
     takes: int = 4
     """Clips of each speaker and emotion."""
-    culture_strength: float = 1.0
+    culture_strength: float | int = 1.0
     """0: cultures differ in nothing; 1: in looks, voice, timing, dialect and above all in their gestures."""
     version: int = TOY_VERSION
     """Version of the drawing; only the present one can be drawn."""
@@ -109,7 +109,7 @@ def make_toy(config: ToyConfig, folder: Path, *, progress: Progress = silent) ->
 def toy_clips(config: ToyConfig) -> Iterator[ToyClip]:
     """Every clip of a corpus, as known causes."""
     for name in config.cultures:
-        culture = Culture(CULTURES.index(name), config.culture_strength)
+        culture = Culture(CULTURES.index(name), float(config.culture_strength))
         for number in range(config.speakers_per_culture):
             speaker = draw_speaker(culture.index, number, config.seed)
             person = f"{name}{number + 1:02d}"

@@ -147,16 +147,16 @@ def draw_frame(face: Look, move: dict[str, float]) -> UInt8[np.ndarray, "H W 3"]
     shade = _shade(face.skin, 0.82)
     width, height = face.half_width, face.half_height
     brush.ellipse((2 * SIDE * 0.08, 2 * 108, 2 * SIDE * 0.92, 2 * 170), fill=face.clothes)
-    fill(_ellipse(0, height * 0.75, width * 0.45, height * 0.5), shade)
-    fill(_ellipse(0, -8, width * 1.12, height * 1.02), face.hair)
-    fill(_ellipse(0, 2, width, height), face.skin)
-    fill(_ellipse(0, -height * 0.86, width * 0.85, height * 0.30), face.hair)
+    fill(_ellipse(0.0, height * 0.75, width * 0.45, height * 0.5), shade)
+    fill(_ellipse(0.0, -8.0, width * 1.12, height * 1.02), face.hair)
+    fill(_ellipse(0.0, 2.0, width, height), face.skin)
+    fill(_ellipse(0.0, -height * 0.86, width * 0.85, height * 0.30), face.hair)
     opening = float(np.clip(face.eye_height + move["eyes"], 0.35, 6.0))
     for side in (-1.0, 1.0):
         x = side * face.eye_distance
-        fill(_ellipse(x, -6, face.eye_width + 1.0, opening + 1.2), shade)
-        fill(_ellipse(x, -6, face.eye_width, opening), (245, 245, 245))
-        fill(_ellipse(x, -6, 2.9, min(2.9, opening)), (40, 30, 26))
+        fill(_ellipse(x, -6.0, face.eye_width + 1.0, opening + 1.2), shade)
+        fill(_ellipse(x, -6.0, face.eye_width, opening), (245, 245, 245))
+        fill(_ellipse(x, -6.0, 2.9, min(2.9, opening)), (40, 30, 26))
         inner, outer = face.brow_height - move["inner_brow"], face.brow_height - move["outer_brow"]
         fill(
             _band([(x - side * 7.5, inner), (x, (inner + outer) / 2 - 1.5), (x + side * 8.0, outer + 0.8)], 1.6),
