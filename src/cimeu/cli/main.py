@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -98,7 +98,7 @@ def import_(
     root: Annotated[Path, typer.Option(help="Folder that the paths start from.")],
     encoder: Annotated[str, typer.Option(help="Encoder that made the features.")],
     stride: Annotated[int, typer.Option(help="Frames between two steps.")] = 4,
-    direction: Annotated[str, typer.Option(help="forward or backward.")] = "forward",
+    direction: Annotated[Literal["forward", "backward"], typer.Option(help="How the clips were played.")] = "forward",
     output: Output = Path("features"),
 ) -> None:
     """Bring ready `.npy` features `[T', D]` into the store."""
@@ -261,7 +261,8 @@ def parse_shard(text: str) -> tuple[int, int]:
 def progress_bars() -> Iterator[Progress]:
     """Bars with the time left on stderr, one for each step that reports."""
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress as Bars, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bars
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Bars(*columns, console=Console(stderr=True)) as bars:

@@ -134,7 +134,7 @@ def load_ast(path: Path, *, heads: int | None = None, n_frames: int = FRAMES) ->
 
 
 def resized(positions: Float[Tensor, "1 P D"], n_frames: int, path: Path, *, square: bool) -> Float[Tensor, "1 Q D"]:
-    """Position embeddings for another grid: time first, then frequency; the middle where shorter, bilinear where longer.
+    """Position embeddings for another grid, time first, then frequency: the middle if shorter, bilinear if longer.
 
     Raises:
         CheckpointError: the positions do not form a grid.
@@ -144,7 +144,7 @@ def resized(positions: Float[Tensor, "1 P D"], n_frames: int, path: Path, *, squ
     old_rows = round(patches.shape[1] ** 0.5) if square else rows
     if patches.shape[1] == 0 or patches.shape[1] % old_rows:
         raise CheckpointError(
-            f"`{path}` holds {positions.shape[1]} positions (`position_embeddings`), which form no grid of {old_rows} rows\n\n"
+            f"`{path}` holds {positions.shape[1]} `position_embeddings`, which form no grid of {old_rows} rows\n\n"
             "hint: expected is a distilled model (class and distillation token), 128 mel bins, patch 16, stride 10"
         )
     image = patches.transpose(1, 2).unflatten(2, (old_rows, -1))  # [1, D, frequency, time]
@@ -209,7 +209,7 @@ def _named(content: Mapping[str, Any], path: Path) -> dict[str, Tensor]:
 def _tensor(tensors: Mapping[str, Tensor], name: str, path: Path) -> Tensor:
     if name not in tensors:
         raise CheckpointError(
-            f"`{path}` does not fit an AST: tensor `{name}` is missing\n\n"
+            f"`{path}` does not fit: tensor `{name}` is missing\n\n"
             "hint: expected are the layouts of the AST release, the hub's ASTModel, or DeiT-distilled"
         )
     return tensors[name]
@@ -220,11 +220,11 @@ def _check(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], path: Pa
         actual = _tensor(found, name, path)
         if actual.shape != tensor.shape:
             raise CheckpointError(
-                f"`{path}` does not fit an AST: tensor `{name}` is {list(actual.shape)}, expected {list(tensor.shape)}\n\n"
+                f"`{path}` does not fit: tensor `{name}` is {list(actual.shape)}, expected {list(tensor.shape)}\n\n"
                 "hint: patch 16 x 16, one channel (or three colours of DeiT), MLP four times the width"
             )
     extra = next((name for name in found if name not in expected), None)
     if extra is not None:
         raise CheckpointError(
-            f"`{path}` does not fit an AST: tensor `{extra}` is not part of it\n\nhint: give an AST or DeiT-distilled file"
+            f"`{path}` does not fit: tensor `{extra}` is not part of an AST\n\nhint: give an AST or DeiT-distilled file"
         )

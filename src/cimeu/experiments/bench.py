@@ -106,10 +106,10 @@ class CellRunner:
         return method_cell(row.algorithm, self._parts(row, prepared, fold), budget, seed=cell.seed)
 
     def _parts(self, row: Row, prepared: Prepared, fold: Fold) -> Parts:
-        stores = {"first": prepared.first, "second": prepared.second}
+        first, second = prepared.first, prepared.second
         if row.inputs == HANDMADE:
-            stores = {"first": FeatureStore.open(self.recipe.data.features / HANDMADE), "second": None}
-        return parts_of(fold, prepared.manifest, prepared.labels, **stores)
+            first, second = FeatureStore.open(self.recipe.data.features / HANDMADE), None
+        return parts_of(fold, prepared.manifest, prepared.labels, first=first, second=second)
 
     def _cimeu(self, row: Row, fold: Fold, seed: int) -> CellResult:
         started = time.monotonic()
@@ -141,7 +141,7 @@ class CellRunner:
         """Cluster sizes in the last epoch of the run that random labels are a control of."""
         journal = pd.read_csv(self._run_folder(row, fold, seed) / self._prepared[0].directions[0] / "journal.csv")
         sizes = journal.filter(regex=r"^style\.size\.").iloc[-1]
-        return [] if sizes.isna().any() else [int(math.ceil(size)) for size in sizes]
+        return [] if sizes.isna().any() else [math.ceil(size) for size in sizes]
 
 
 def _identity(prepared: Prepared) -> str:

@@ -6,12 +6,8 @@ from cimeu.corpora.folds import Fold
 from cimeu.evaluation.metrics import UNUSED, uar
 from cimeu.evaluation.predict import EnsembleSettings
 from cimeu.experiments.recipe import Recipe
+from cimeu.inference.timeline import USE_LIMITS
 from cimeu.model.network import CiMEU
-
-USE_LIMITS = (
-    "Emotion inference in the workplace and in education is prohibited in the European Union outside medical and safety "
-    "use (Regulation (EU) 2024/1689, Art. 5(1)(f)); other emotion recognition is high-risk (Annex III)."
-)
 
 
 def model_card(recipe: Recipe, fold: Fold, settings: EnsembleSettings, table: pd.DataFrame, model: CiMEU) -> str:
@@ -39,7 +35,8 @@ def model_card(recipe: Recipe, fold: Fold, settings: EnsembleSettings, table: pd
         f"- Streams: {said.first_encoder.get('name')}"
         + (f" and {said.second_encoder['name']}" if said.second_encoder else ""),
         f"- Size: `{model.config.size}`, {sum(p.numel() for p in model.parameters()):,} parameters in each direction",
-        f"- Trained on {len(fold.train)} clips of {', '.join(said.corpora)}; {fold.name} held out ({recipe.folds.protocol})",
+        f"- Trained on {len(fold.train)} clips of {', '.join(said.corpora)}",
+        f"- Held out: {fold.name} ({recipe.folds.protocol})",
         f"- Speakers: {'disjoint in training, validation and test' if fold.speakers_known else fold.note}",
         f"- Ensemble: {settings}",
         "",
@@ -56,8 +53,8 @@ def model_card(recipe: Recipe, fold: Fold, settings: EnsembleSettings, table: pd
             lines += _figures(test[test[column] == value], emotions, f"{column} {value}")
     lines += [
         "",
-        "Groups that are not in this table were not tested. Scores describe how a clip resembles acted or labelled clips of "
-        "an emotion; they are no measurement of what a person feels.",
+        "Groups that are not in this table were not tested. Scores describe how a clip resembles acted or labelled "
+        "clips of an emotion; they are no measurement of what a person feels.",
         "",
         "## Licences",
         "",

@@ -166,13 +166,20 @@ def run_fold(prepared: Prepared, fold: Fold, seed: int, folder: Path, *, progres
     _write_json(folder / "fold.json", {**asdict(fold), "protocol": recipe.folds.protocol, "group": recipe.folds.group})
     oracle = recipe.training.selection == "oracle"
     for direction in prepared.directions:
-        datasets = [
-            prepared.dataset(part, direction) for part in (fold.train, fold.test if oracle else fold.validation)
-        ]
-        streams = [_stream_config(store) for store in (prepared.first, prepared.second)]
-        assert streams[0] is not None
-        network = recipe.network(prepared.labels.emotions, streams[0], streams[1], direction)
-        train(network, *datasets, recipe.training, folder / direction, synthetic=prepared.synthetic, progress=progress)
+        learned = prepared.dataset(fold.train, direction)
+        checked = prepared.dataset(fold.test if oracle else fold.validation, direction)
+        first, second = _stream_config(prepared.first), _stream_config(prepared.second)
+        assert first is not None
+        network = recipe.network(prepared.labels.emotions, first, second, direction)
+        train(
+            network,
+            learned,
+            checked,
+            recipe.training,
+            folder / direction,
+            synthetic=prepared.synthetic,
+            progress=progress,
+        )
     score_run(prepared, fold, folder)
     return folder
 
@@ -304,8 +311,10 @@ def _write_primitives(prepared: Prepared, fold: Fold, model: CiMEU, folder: Path
     direction = model.config.direction
     test = prepared.dataset(fold.test, direction)
     emotion, style = project(model, test)
-    arrays = {"clip_id": np.array(test.clip_ids), "emotion_primitives": emotion}
-    np.savez_compressed(folder / "projections.npz", **arrays, **({} if style is None else {"style_primitives": style}))
+    arrays: dict[str, Any] = {"clip_id": np.array(test.clip_ids), "emotion_primitives": emotion}
+    if style is not None:
+        arrays["style_primitives"] = style
+    np.savez_compressed(folder / "projections.npz", **arrays)
     if not prepared.recipe.evaluation.probes:
         return
     untrained = CiMEU(model.config, model.specifications)

@@ -308,5 +308,7 @@ def with_token(levels: Levels, present: Bool[Tensor, " B"], token: Float[Tensor,
 
 def with_noise(levels: Levels, noisy: Bool[Tensor, " B"]) -> Levels:
     """Lay noise as strong as the features themselves over the chosen clips."""
-    noise = torch.randn_like(levels.features) * levels.features.detach().float().std().to(levels.features.dtype)
-    return levels.map(lambda x: x + noise * noisy[:, None, None])
+    strength = levels.features.detach().float().std()
+    noise = torch.zeros_like(levels.features)
+    noise[noisy] = (torch.randn_like(levels.features[noisy]) * strength).to(noise.dtype)
+    return levels.map(lambda x: x + noise)
