@@ -2,14 +2,17 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor
 
-from cimeu.encoders.ast import AST, load_ast, resized
+from cimeu.encoders.ast import AST, AstTokens, load_ast, resized
+from cimeu.encoders.base import Encoder, encode
 from cimeu.errors import CheckpointError, WeightsMissing
+from cimeu.media.audio import read_sound
 
 
 @pytest.fixture
@@ -74,6 +77,22 @@ def test_more_frames_stretch_the_positions(fixtures: Path) -> None:
     module = load_ast(fixtures / "ast_tiny_256.pth", heads=4, n_frames=512)
     assert module.tokens == 12 * 50
     assert module(torch.randn(1, 512, 128)).shape == (1, 602, 48)
+
+
+def test_the_frozen_encoder_gives_the_tokens_of_the_published_input(fixtures: Path) -> None:
+    arrays = np.load(fixtures / "fbank_a_16k.npz")
+    encoder = AstTokens(weights=fixtures / "ast_tiny_256.pth", heads=4)
+    assert isinstance(encoder, Encoder)
+    tokens = encode(encoder, read_sound(fixtures / "fbank_a_16k.wav"), "forward")
+    expected = encoder.module(torch.from_numpy(arrays["test256"])[None])[0, 2:]
+    torch.testing.assert_close(torch.from_numpy(tokens), expected, atol=2e-3, rtol=0)
+    assert tokens.shape == (300, encoder.width)
+
+
+def test_the_frozen_encoder_demands_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CIMEU_WEIGHTS", str(tmp_path))
+    with pytest.raises(WeightsMissing, match=r"weights of `ast` are not at(.|\n)*hint: fetch model\.safetensors"):
+        AstTokens()
 
 
 def test_a_tensor_left_out_is_named(official: dict[str, Tensor], tmp_path: Path) -> None:

@@ -2,16 +2,19 @@
 
 from dataclasses import replace
 from itertools import product
+from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 
-from cimeu.errors import RecipeError, WeightsMissing
+from cimeu.encoders.ast import AST
+from cimeu.errors import CheckpointError, RecipeError, WeightsMissing
 from cimeu.model.config import ModelConfig, StreamConfig
 from cimeu.model.disentangle import ReverseGradient
 from cimeu.model.network import CiMEU, Output
-from cimeu.pyramid import Stream
+from cimeu.pyramid import Level, Stream
 
 CONFIG = ModelConfig(
     emotions=("anger", "calm", "fear"), first=StreamConfig(width=12), second=StreamConfig(width=5), size="tiny"
@@ -46,15 +49,14 @@ def clips(config: ModelConfig, first: list[int], second: list[int]) -> tuple[Str
 
 
 def tensors(output: Output) -> list[Tensor]:
-    found = []
-    for value in vars(output).values():
-        for part in value or ():
-            found += (
-                [part]
-                if isinstance(part, Tensor)
-                else [level.features for level in (part, *()) if hasattr(level, "mask")]
-            )
-    return found
+    """Every tensor of an output."""
+
+    def inside(value: object) -> list[Tensor]:
+        if value is None or isinstance(value, Tensor):
+            return [] if value is None else [value]
+        return [value.features] if isinstance(value, Level) else [t for part in value for t in inside(part)]
+
+    return inside(tuple(vars(output).values()))
 
 
 @pytest.mark.parametrize("name", VARIANTS)
@@ -212,4 +214,25 @@ def test_a_stream_too_few_or_too_many_is_refused() -> None:
 def test_random_weights_never_pass_for_an_audio_encoder(setting: dict[str, str]) -> None:
     config = replace(CONFIG, second=StreamConfig(width=128, kind="filterbank"), **setting)
     with pytest.raises(WeightsMissing, match=r"cannot start at random(.|\n)*hint: fetch audioset_10_10_0\.4593\.pth"):
+        CiMEU(config)
+
+
+def test_a_frozen_ast_keeps_its_given_weights(tmp_path: Path) -> None:
+    given = AST(width=48, layers=2, heads=4, n_frames=64)
+    save_file(given.transformer.state_dict(), tmp_path / "model.safetensors")
+    second = StreamConfig(width=128, kind="filterbank", frames=64)
+    config = replace(CONFIG, second=second, audio="frozen", audio_weights=str(tmp_path))
+    model = CiMEU(config).train()
+    assert not model.audio.training
+    for name, tensor in given.state_dict().items():
+        assert torch.equal(tensor, model.audio.state_dict()[name]), name
+    sum(x.square().sum() for x in model(*clips(config, [16], [64])).logits).backward()
+    assert all(parameter.grad is None for parameter in model.audio.parameters())
+    assert model.second_map.mixture.weight.grad is not None
+
+
+def test_ast_weights_of_another_size_are_refused_by_tensor(fixtures: Path) -> None:
+    second = StreamConfig(width=128, kind="filterbank")
+    config = replace(CONFIG, second=second, audio_weights=str(fixtures / "ast_tiny_256.pth"))
+    with pytest.raises(CheckpointError, match=r"ast_tiny_256\.pth` does not fit: tensor `transformer\.layers\.2\."):
         CiMEU(config)

@@ -10,15 +10,21 @@ Axes: B clips, T filterbank frames of 10 ms, F mel bins, N patches (frequency-ma
 
 import re
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal
 
+import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Float32
 from torch import Tensor, nn
 
+from cimeu.encoders.base import SOUND_RATE_HZ, Window
+from cimeu.encoders.weights import find_weights, sha256_of
 from cimeu.errors import CheckpointError, WeightsMissing
+from cimeu.media.audio import LEVEL_DBFS
+from cimeu.media.fbank import fbank, middle_segments
 
 PATCH = 16
 STRIDE = 10
@@ -26,6 +32,8 @@ BINS = 128
 FRAMES = 256
 EPS = 1e-6
 DEIT_HEAD_WIDTH = 64
+MEAN, DEVIATION = -6.04, 3.45
+"""Of the filterbank, as released; the input is (x - mean) / (2 deviations)."""
 
 _HUB_PREFIX = "audio_spectrogram_transformer."
 _UNUSED = ("classifier.", "mlp_head.", "head.", "head_dist.")
@@ -131,6 +139,65 @@ def load_ast(path: Path, *, heads: int | None = None, n_frames: int = FRAMES) ->
     _check(tensors, module.transformer.state_dict(), path)
     module.transformer.load_state_dict(tensors, strict=True)
     return module
+
+
+class AstTokens:
+    """The frozen encoder `ast`: the sound of a clip as 300 tokens, one per patch of the middle 8 x 32 frames.
+
+    Raises:
+        WeightsMissing: no weights where they are looked for; random ones are never used.
+        CheckpointError: the weights do not fit.
+    """
+
+    name: ClassVar[str] = "ast"
+    version: ClassVar[str] = "1"
+    window: ClassVar[Window | None] = None
+    source: ClassVar[Literal["sound"]] = "sound"
+    kind: ClassVar[Literal["tokens"]] = "tokens"
+    optional: ClassVar[tuple[int, ...]] = ()
+
+    def __init__(
+        self,
+        *,
+        weights: Path | str | None = None,
+        heads: int | None = None,
+        trim: bool = False,
+        level: bool = False,
+    ) -> None:
+        self._path, self._heads = find_weights(self.name, weights), heads
+        self.preprocessing: Mapping[str, object] = {
+            "rate_hz": SOUND_RATE_HZ,
+            "trim": trim,
+            "level": level,
+            "level_dbfs": LEVEL_DBFS if level else None,
+            "frames": FRAMES,
+            "mean": MEAN,
+            "deviation": DEVIATION,
+            "heads": heads,
+            "weights": self._path.name,
+            "weights_sha256": sha256_of(self._path),
+        }
+
+    @cached_property
+    def module(self) -> AST:
+        """The frozen network, read once."""
+        return load_ast(self._path, heads=self._heads).eval()
+
+    @property
+    def width(self) -> int:
+        """Width of a token."""
+        return self.module.width
+
+    def prepare(self, source: Float32[np.ndarray, " N"]) -> Float32[np.ndarray, "T F"]:
+        """Log-mel filterbank."""
+        return fbank(source, SOUND_RATE_HZ, n_bins=BINS).numpy()
+
+    @torch.inference_mode()
+    def __call__(self, windows: Float32[np.ndarray, "1 T F"]) -> Float32[np.ndarray, "N D"]:
+        """The whole clip to its tokens, without class and distillation token."""
+        filterbank = middle_segments(torch.from_numpy(np.array(windows[0])))
+        tokens = self.module(((filterbank - MEAN) / (2 * DEVIATION))[None])
+        return tokens[0, AST.EXTRA_TOKENS :].numpy()
 
 
 def resized(positions: Float[Tensor, "1 P D"], n_frames: int, path: Path, *, square: bool) -> Float[Tensor, "1 Q D"]:
