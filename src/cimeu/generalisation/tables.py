@@ -146,8 +146,8 @@ def _text_line(line: RowSummary, groups: Sequence[str], width: int) -> tuple[str
         MISSING if line.improved is None else f"{line.improved} of {len(line.groups)}",
         _percent(line.validation_uar),
         f"{line.seeds}{spread}{cells}",
-        f"{line.parameters:,}",
-        f"{line.updates:,}",
+        f"{line.parameters:,}" if line.parameters else MISSING,
+        f"{line.updates:,}" if line.updates else MISSING,
         f"{line.wall_s:.0f}",
         line.selection,
     )
