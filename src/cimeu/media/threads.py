@@ -7,7 +7,7 @@ each other, so on a machine that is busy (or runs one worker per core) two of th
 from contextlib import AbstractContextManager
 from functools import cache
 
-from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
+from threadpoolctl import ThreadpoolController
 
 
 def one_thread() -> AbstractContextManager[object]:
