@@ -1,4 +1,4 @@
-"""Who trains, who validates, who is tested (section "Folds" of docs/concepts/evaluation.md).
+"""Who trains, who validates, who is tested.
 
 Speakers never cross a fold. Test parts keep the clips that cannot be used (they count as wrong); training and
 validation hold usable clips only. Where speakers are unknown each clip stands for itself, and the fold says so.
