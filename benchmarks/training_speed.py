@@ -113,9 +113,6 @@ def main() -> None:
     first, second, emotion = batch(options.clips, with_ast=options.ast)
     optimiser = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
 
-    def forward_backward() -> None:
-        loss(model(first, second, emotion=emotion, reversal=0.5), first, emotion).backward()
-
     def step(name: str) -> None:
         optimiser.zero_grad(set_to_none=True)
         with precision(name):
@@ -134,12 +131,13 @@ def main() -> None:
         print(f"  {name:<14} {sum(p.numel() for p in module.parameters()) / 1e6:7.2f}")
     print(f"  {'together':<14} {sum(p.numel() for p in model.parameters()) / 1e6:7.2f}")
 
+    few = batch(2, with_ast=options.ast)
     with FlopCounterMode(display=False) as counter:
-        forward_backward()
-    training_flops = counter.get_total_flops()
+        loss(model(*few[:2], emotion=few[2], reversal=0.5), few[0], few[2]).backward()
+    training_flops = counter.get_total_flops() / 2 * options.clips
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
-        model(first, second)
-    evaluation_flops = counter.get_total_flops()
+        model(*few[:2])
+    evaluation_flops = counter.get_total_flops() / 2 * options.clips
 
     for name in ("bf16",) if options.ast else ("fp32", "bf16"):
         if options.profile:
