@@ -94,7 +94,13 @@ def extract(
     fingerprints = [fingerprint(encoder) for encoder in encoders]
     wanted = {i: ("forward",) if e.name in second else tuple(directions) for i, e in enumerate(encoders)}
     rows_of: dict[str, list[tuple[int, str]]] = {}
-    done = 0
+    done = completed = 0
+
+    def count_clip() -> None:
+        nonlocal completed
+        completed += 1
+        progress("extract", completed, len(clips))
+
     with ExitStack() as stack:
         stores = [
             stack.enter_context(FeatureStore.open(folder / encoder.name, describe(encoder), writable=True))
@@ -102,19 +108,21 @@ def extract(
         ]
 
         def lacking() -> Iterator[_Task]:
+            """The clips that lack a row, found as they are asked for."""
             claimed: set[str] = set()
             for clip in clips:
                 if clip.problem:
+                    count_clip()
                     continue
                 content = content_of(clip)
                 keys = {(i, d): row_key(content, fingerprints[i], d) for i in wanted for d in wanted[i]}
                 rows_of[clip.clip_id] = [(i, key) for (i, _), key in keys.items()]
                 absent = {at for at, key in keys.items() if key not in stores[at[0]] and key not in claimed}
                 claimed.update(keys[at] for at in absent)
-                if absent:
-                    yield _Task(
-                        clip, content, tuple((i, tuple(d for d in wanted[i] if (i, d) in absent)) for i in wanted)
-                    )
+                if not absent:
+                    count_clip()
+                    continue
+                yield _Task(clip, content, tuple((i, tuple(d for d in wanted[i] if (i, d) in absent)) for i in wanted))
 
         for task, rows in _work_through(lacking(), encoders, workers):
             for place, row in rows:
@@ -122,8 +130,7 @@ def extract(
                     row_key(task.content, fingerprints[place], row.direction), _checked(stores[place], row)
                 )
             done += 1
-            progress("extract", len(rows_of), len(clips))
-        progress("extract", len(clips), len(clips))
+            count_clip()
         failures = _failures(clips, rows_of, encoders, stores)
     return Extraction(done, len(rows_of) - done, failures)
 
@@ -259,7 +266,8 @@ def _until_a_crash(
 
 
 def _pool(encoders: Sequence[Encoder], workers: int) -> ProcessPoolExecutor:
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])  # imported once, not once per process
     pool = ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(tuple(encoders),))
     try:
         pool.submit(int).result()

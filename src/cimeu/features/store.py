@@ -153,6 +153,8 @@ class FeatureStore:
             _write_whole(path, json.dumps(encoder_description, indent=2).encode())
         try:
             description = json.loads(path.read_bytes())
+            if not isinstance(description, dict):
+                raise TypeError(f"it is {description!r}")
             _width_of(description)
         except (ValueError, KeyError, TypeError) as error:
             raise FeatureError(
