@@ -12,7 +12,6 @@ Axes: N samples, F frames, W samples of a stretch.
 
 import numpy as np
 import scipy.fft
-import scipy.signal
 from jaxtyping import Float32
 
 from cimeu.encoders.base import FRAME_SAMPLES, SHIFT_SAMPLES, SOUND_RATE_HZ
@@ -32,6 +31,7 @@ _DECIMATION = 2
 _RATE_HZ = SOUND_RATE_HZ // _DECIMATION
 _STRETCH = round(2.5 * _RATE_HZ / LOWEST_HZ)
 _LAGS = (int(_RATE_HZ / HIGHEST_HZ) - 1, int(_RATE_HZ / LOWEST_HZ) + 2)
+_LOWPASS = (np.sinc(np.arange(-15, 16) / _DECIMATION) / _DECIMATION * np.hamming(31)).astype(np.float32)
 _FFT = scipy.fft.next_fast_len(_STRETCH + _LAGS[1], real=True)
 
 
@@ -62,7 +62,7 @@ def _energies(samples: np.ndarray) -> np.ndarray:
 def _stretches(samples: np.ndarray) -> np.ndarray:
     """Overlapping stretches `[F, W]` at the lower rate, each centred on its frame, without their mean."""
     n_frames = 1 + (len(samples) - FRAME_SAMPLES) // SHIFT_SAMPLES
-    lower = scipy.signal.resample_poly(samples, 1, _DECIMATION)
+    lower = np.convolve(samples, _LOWPASS, mode="same")[::_DECIMATION]
     before = _STRETCH // 2 - FRAME_SAMPLES // (2 * _DECIMATION)
     padded = np.pad(lower, (max(0, before), _STRETCH))
     stretches = np.lib.stride_tricks.sliding_window_view(padded, _STRETCH)[:: SHIFT_SAMPLES // _DECIMATION][:n_frames]

@@ -20,6 +20,7 @@ from itertools import islice
 from multiprocessing.connection import wait as wait_for
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import torch
 from threadpoolctl import threadpool_limits
@@ -27,7 +28,7 @@ from threadpoolctl import threadpool_limits
 from cimeu.corpora.manifest import Clip, Manifest
 from cimeu.encoders.base import Encoder, describe, encode_each, fingerprint
 from cimeu.errors import CimeuError, FeatureError, RecipeError
-from cimeu.features.sources import read_sources, stream_of
+from cimeu.features.sources import Source, read_sources, stream_of
 from cimeu.features.store import FeatureStore, Row, content_of, row_key
 from cimeu.progress import Progress, silent
 from cimeu.pyramid import DIRECTIONS, Direction
@@ -186,21 +187,24 @@ def _rows(task: _Task, encoders: Sequence[Encoder]) -> list[tuple[int, Row]]:
         )
     except Exception as error:
         return _failed(task, _reason(error))
-    rows: list[tuple[int, Row]] = []
-    for (encoder, place, directions), source in zip(asked, sources, strict=True):
-        for direction in directions:
-            rows.append((place, Row(clip.clip_id, None, source.problem, source.duration_s, direction)))
-        if source.content is not None:
-            try:
-                features = encode_each(encoder, source.content, directions)
-                found = [(features[direction], "") for direction in directions]
-            except Exception as error:
-                found = [(None, _reason(error)) for _ in directions]
-            rows[-len(directions) :] = [
-                (place, Row(clip.clip_id, vectors, problem, source.duration_s, direction))
-                for direction, (vectors, problem) in zip(directions, found, strict=True)
-            ]
-    return rows
+    return [
+        (place, Row(clip.clip_id, vectors, problem, source.duration_s, direction))
+        for (encoder, place, directions), source in zip(asked, sources, strict=True)
+        for direction, (vectors, problem) in _encoded(encoder, source, directions).items()
+    ]
+
+
+def _encoded(
+    encoder: Encoder, source: Source, directions: Sequence[Direction]
+) -> dict[Direction, tuple[np.ndarray | None, str]]:
+    """Vectors of each direction, or why there are none."""
+    if source.content is None:
+        return dict.fromkeys(directions, (None, source.problem))
+    try:
+        features = encode_each(encoder, source.content, directions)
+    except Exception as error:
+        return dict.fromkeys(directions, (None, _reason(error)))
+    return {direction: (features[direction], "") for direction in directions}
 
 
 def _failed(task: _Task, reason: str) -> list[tuple[int, Row]]:

@@ -88,8 +88,12 @@ def _import_one(store: FeatureStore, entry: _Entry, direction: Direction) -> str
         return features
     key = row_key(entry.clip_id, IMPORTED, direction)
     if key in store:
-        same = np.array_equal(store.get(key).features, features)
-        return "" if same else f"`{entry.path}` differs from what was imported before"
+        stored = store.get(key).features
+        return (
+            ""
+            if stored is not None and np.array_equal(stored, features)
+            else f"`{entry.path}` differs from what was imported before"
+        )
     try:
         store.add(key, Row(entry.clip_id, features, "", 0.0, direction))
     except FeatureError as error:

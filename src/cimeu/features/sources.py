@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import zip_longest
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -50,12 +51,13 @@ def read_sources(
     sounds = list(dict.fromkeys(settings for settings in asked if settings[0] == "sound"))
     found: dict[tuple[object, ...], Source] = {}
     for video, sound in zip_longest(videos, sounds):
+        want: set[Literal["crops", "frame", "sound"]] = {"crops"} if video else set()
         media = read_clip(
             path,
             audio_path=audio_path,
             start_s=start_s,
             end_s=end_s,
-            want={name for name, settings in (("crops", video), ("sound", sound)) if settings},
+            want=want | ({"sound"} if sound else set()),
             **(dict(video[1:]) if video else {}),
             **(dict(sound[1:]) if sound else {}),
         )

@@ -475,7 +475,7 @@ def _record(key: str, row: Row) -> pa.RecordBatch:
 def _checksum(key: str, row: Row) -> int:
     words = "\0".join((key, row.clip_id, row.direction, row.problem, repr(float(row.duration_s))))
     start = zlib.crc32(words.encode())
-    return start if row.features is None else zlib.crc32(np.ascontiguousarray(row.features), start)
+    return start if row.features is None else zlib.crc32(np.ascontiguousarray(row.features).data, start)
 
 
 def _write_whole(path: Path, content: bytes) -> None:
