@@ -13,8 +13,8 @@ FIXTURES = Path(__file__).parent / "fixtures"
 
 
 @pytest.fixture(autouse=True)
-def _two_threads_and_a_fixed_seed() -> None:
-    torch.set_num_threads(2)
+def _one_thread_and_a_fixed_seed() -> None:
+    torch.set_num_threads(1)  # several test processes share the cores
     torch.manual_seed(0)
 
 

@@ -83,13 +83,6 @@ def build_world(folder: Path, spoiled: tuple[str, ...] = (), *, culture_strength
     return World(manifest, LabelSpace("three", EMOTIONS), *stores, folds)
 
 
-@pytest.fixture(autouse=True)
-def _two_threads_and_a_fixed_seed() -> None:
-    """One thread here: networks of a few hundred numbers, compared bit by bit."""
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-
-
 @pytest.fixture(scope="session")
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     return build_world(tmp_path_factory.mktemp("world"))

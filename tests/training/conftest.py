@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from cimeu.batching.dataset import ClipDataset
 from cimeu.corpora.manifest import read_manifest
@@ -66,12 +65,6 @@ def open_corpus(
         direction=direction,
         style_column=style_column,
     )
-
-
-@pytest.fixture(autouse=True)
-def _one_thread(_two_threads_and_a_fixed_seed: None) -> None:
-    """Tiny matrices only lose by being shared out."""
-    torch.set_num_threads(1)
 
 
 @pytest.fixture

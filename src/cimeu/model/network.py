@@ -136,8 +136,8 @@ class CiMEU(
                 shown = one_per_level(shown)
             shown_means = shown.means()  # H, M, L: [B, C]
             rebuilt = self.decoder(felt, shown, layout.halved(), layout)  # [B, 16 + 8 + 4, D]
-            heads = (self.independence(e, s, emotion, reversal) for e, s in zip(felt_means, shown_means, strict=True))
-            style_of_s, style_of_e, emotion_of_s = zip(*heads, strict=True)  # H, M, L: [B, S], [B, S], [B, K]
+            judged = self.judge(felt_means, shown_means, emotion, reversal)
+            style_of_s, style_of_e, emotion_of_s = judged  # H, M, L: [B, S], [B, S], [B, K]
 
         # RFA: both streams side by side, then reading each other
         streams = [felt.map(self.first_map)]  # [B, 4 + 2 + 1, C]
@@ -227,6 +227,25 @@ class CiMEU(
 
     def _save_pretrained(self, save_directory: Path) -> None:
         save_checkpoint(self, save_directory)
+
+    def judge(
+        self,
+        emotion_pooled: tuple[Float[Tensor, "B C"], ...],
+        style_pooled: tuple[Float[Tensor, "B C"], ...],
+        emotion: Int[Tensor, " B"] | None,
+        reversal: float,
+    ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...], tuple[Tensor, ...]]:
+        """Style from S, style from E, emotion from S: logits at H, M and L."""
+        heads = [self.independence(e, s, emotion, reversal) for e, s in zip(emotion_pooled, style_pooled, strict=True)]
+        style_of_s, style_of_e, emotion_of_s = zip(*heads, strict=True)
+        return style_of_s, style_of_e, emotion_of_s
+
+    def adversaries(self) -> list[nn.Parameter]:
+        """Weights of the heads that E and S are to fool; none without ER."""
+        if not self.config.disentangle:
+            return []
+        heads = (self.independence.style_of_emotion, self.independence.emotion_of_style)
+        return [parameter for head in heads for parameter in head.parameters()]
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **download: Any) -> "CiMEU":

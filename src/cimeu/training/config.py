@@ -29,6 +29,9 @@ class TrainingConfig:
     """`pseudo`: clusters of style primitives; `random`: the control; `off`; or a column such as `culture`."""
     style_sizes: tuple[int, ...] = ()
     """Cluster sizes of `random` labels, those of the pseudo run; empty: equal ones."""
+    adversary_steps: int = 5
+    """Updates of the two adversaries on every batch before they judge it; 0 leaves them one step behind (published
+    practice of gradient reversal)."""
     balance: Literal["off", "loss", "sampling"] = "off"
     """Make up for rare emotions by their weight in the class error, or by drawing them more often."""
     label_smoothing: float = 0.0

@@ -21,18 +21,18 @@ import torch
 from jaxtyping import Float32, Int64
 from torch import Tensor
 
-from cimeu.batching.collate import Collator, collator_of, evaluation_batches
+from cimeu.batching.collate import Batch, Collator, collator_of, evaluation_batches
 from cimeu.batching.dataset import ClipDataset, Statistics
 from cimeu.batching.sampler import epoch_batches
 from cimeu.errors import EmptyClass, RecipeError
 from cimeu.evaluation.metrics import UNUSED, uar
 from cimeu.model.checkpoint import Specifications
 from cimeu.model.config import ModelConfig
-from cimeu.model.network import CiMEU
+from cimeu.model.network import CiMEU, Output
 from cimeu.progress import Progress, silent
 from cimeu.training.config import TrainingConfig
 from cimeu.training.journal import Entry
-from cimeu.training.losses import class_error
+from cimeu.training.losses import class_error, emotion_adversary, style_adversary
 from cimeu.training.objective import objective
 from cimeu.training.optim import build_optimiser, learning_rate, reversal_factor, set_learning_rate
 from cimeu.training.resume import State, finish, identity_of, is_finished, resumed, save
@@ -78,7 +78,7 @@ def train(
     collator = collator_of(train, config.augmentation)
     torch.manual_seed(config.seed)
     model = CiMEU(model_config, _specifications(train, collator, config, synthetic)).to(fabric.device)
-    optimiser = fabric.setup_optimizers(build_optimiser(config.optimiser, model.parameters()))
+    optimiser = fabric.setup_optimizers(build_optimiser(config.optimiser, model.parameters(), model.adversaries()))
     state = resumed(folder, identity, model, optimiser)
     class_weights = _class_weights(train).to(fabric.device) if config.balance == "loss" else None
     steps_per_epoch = len(_batches(train, config, epoch=0))
@@ -95,8 +95,10 @@ def train(
             batch = collator([train[int(index)] for index in indices], generator)
             batch = replace(batch, style=styles[batch.index]).to(fabric.device)
             rate, reversal = learning_rate(config.optimiser, step, planned), reversal_factor(step, planned)
+            set_learning_rate(optimiser, rate)
             with fabric.autocast():
                 output = model(batch.first, batch.second, emotion=batch.emotion, reversal=reversal)
+                output = sharpened(model, optimiser, output, batch, reversal, config.adversary_steps)
             asked = objective(
                 output,
                 batch,
@@ -110,7 +112,6 @@ def train(
             fabric.backward(asked.total)
             if config.optimiser.clip_norm:
                 torch.nn.utils.clip_grad_norm_(model.parameters(), config.optimiser.clip_norm)
-            set_learning_rate(optimiser, rate)
             optimiser.step()
             means.add({"total": asked.total, **asked.named})
             step += 1
@@ -126,6 +127,34 @@ def train(
     finish(folder, identity, model, state)
     progress(f"training {train.direction}", planned, planned)
     return folder
+
+
+def sharpened(
+    model: CiMEU, optimiser: torch.optim.Optimizer, output: Output, batch: Batch, reversal: float, steps: int
+) -> Output:
+    """Let the adversaries catch up with E and S as they are on this batch, then judge anew.
+
+    A head that lags behind is fooled at once, and E and S then run from it without losing what it should find.
+    """
+    if output.style_pooled is None or not steps:
+        return output
+    assert batch.first is not None
+    emotion_pooled, style_pooled = output.emotion_pooled, output.style_pooled
+    still = [tuple(x.detach() for x in pooled) for pooled in (emotion_pooled, style_pooled)]
+    for _ in range(steps):
+        _, style_of_e, emotion_of_s = model.judge(still[0], still[1], batch.emotion, 0.0)
+        errors = (
+            style_adversary(style_of_e, batch.style, batch.emotion, batch.first.present),
+            emotion_adversary(emotion_of_s, batch.emotion, batch.first.present),
+        )
+        there = [error for error in errors if error is not None]
+        if not there:
+            break
+        optimiser.zero_grad()
+        torch.stack(there).sum().backward()
+        optimiser.step()
+    style_of_s, style_of_e, emotion_of_s = model.judge(emotion_pooled, style_pooled, batch.emotion, reversal)
+    return replace(output, style_logits=style_of_s, style_adversary=style_of_e, emotion_adversary=emotion_of_s)
 
 
 def _batches(train: ClipDataset, config: TrainingConfig, epoch: int) -> list[Int64[np.ndarray, " _"]]:

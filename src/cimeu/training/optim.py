@@ -7,7 +7,7 @@
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -27,6 +27,9 @@ class OptimiserConfig:
     """Highest learning rate."""
     weight_decay: float = 1e-4
     """Decay of matrices and kernels; biases, norms and scales are left alone by AdamW."""
+    adversary_rate: float = 10.0
+    """Learning rate of the style and adversary heads, as a multiple: heads that lag behind what they read push E and S
+    about without ever removing anything."""
     warm_up: float = 0.05
     """Share of the planned steps in which the rate rises (cosine)."""
     clip_norm: float = 1.0
@@ -61,21 +64,30 @@ def learning_rate(config: OptimiserConfig, step: int, planned_steps: int) -> flo
     return config.learning_rate * (1 + math.cos(math.pi * done)) / 2
 
 
-def build_optimiser(config: OptimiserConfig, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-    """AdamW or, for the published schedule, SGD, over the parameters that are trained."""
-    trained = [parameter for parameter in parameters if parameter.requires_grad]
+def build_optimiser(
+    config: OptimiserConfig, parameters: Iterable[nn.Parameter], heads: Iterable[nn.Parameter] = ()
+) -> torch.optim.Optimizer:
+    """AdamW or, for the published schedule, SGD, over the parameters that are trained; `heads` learn faster."""
+    fast = {id(parameter) for parameter in heads}
+    groups = []
+    for parameter in parameters:
+        if parameter.requires_grad:
+            decay = config.weight_decay if parameter.ndim > 1 or config.schedule == "published" else 0.0
+            groups.append((decay, config.adversary_rate if id(parameter) in fast else 1.0, parameter))
+    kinds = dict.fromkeys((decay, multiple) for decay, multiple, _ in groups)
+    options: list[dict[str, Any]] = [
+        {"params": [p for *of, p in groups if tuple(of) == kind], "weight_decay": kind[0], "multiple": kind[1]}
+        for kind in kinds
+    ]
     if config.schedule == "published":
-        return torch.optim.SGD(trained, config.learning_rate, momentum=0.9, weight_decay=config.weight_decay)
-    matrices = [parameter for parameter in trained if parameter.ndim > 1]
-    vectors = [parameter for parameter in trained if parameter.ndim <= 1]
-    groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, config.learning_rate)
+        return torch.optim.SGD(options, config.learning_rate, momentum=0.9)
+    return torch.optim.AdamW(options, config.learning_rate)
 
 
 def set_learning_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
-    """Give every group of parameters this rate."""
+    """Give every group of parameters this rate times its own multiple."""
     for group in optimiser.param_groups:
-        group["lr"] = rate
+        group["lr"] = rate * group["multiple"]
 
 
 def reversal_factor(step: int, planned_steps: int) -> float:
