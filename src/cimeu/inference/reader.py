@@ -36,6 +36,8 @@ NO_FACE, SMALL_FACE, NO_PICTURE, NO_SOUND = "no face", "face too small", "no pic
 BROKEN_PICTURE, BROKEN_SOUND = "picture cannot be decoded", "sound cannot be decoded"
 WHOSE_VOICE = "several people, one voice"
 SOUND_BLOCK_S = 1.0
+PADDING_S = 0.1
+"""Compressed sound is filled up to whole frames: so much beyond the last picture is no recording."""
 REACH_S = 3 * STEADY_S
 Vectors = Mapping[Direction, Float32[np.ndarray, "_ _"]]
 
@@ -272,7 +274,10 @@ class Reader:
     @property
     def end_s(self) -> float:
         """Time up to which the recording was read; what its file says where neither stream can be read."""
-        return max(self._n_frames / self._rate_hz, self._sound.end_s) or self._info.duration_s
+        pictures_s, sound_s = self._n_frames / self._rate_hz, self._sound.end_s
+        if pictures_s and sound_s - pictures_s < PADDING_S:
+            return pictures_s
+        return max(pictures_s, sound_s) or self._info.duration_s
 
     def _forget(self, before: int) -> None:
         """Drop what came before this frame, and the pictures of faces that are gone."""

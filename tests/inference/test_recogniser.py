@@ -1,0 +1,310 @@
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cimeu.encoders import hog as hog_module
+from cimeu.encoders.base import build_encoder, encode, fingerprint
+from cimeu.errors import CheckpointError, MediaError, RecipeError
+from cimeu.inference import recogniser as module
+from cimeu.inference.recogniser import FORMATS, Recogniser, predict_files
+from cimeu.inference.timeline import Timeline, TimelineSettings
+from cimeu.media.audio import read_sound
+from cimeu.media.video import write_video
+
+from .conftest import EMOTIONS, RunMaker, pictures, voice
+
+ROUGH = TimelineSettings(smoothing_s=0.0, minimum_s=0.0)
+
+
+@pytest.fixture(scope="module")
+def recogniser(make_run: RunMaker) -> Recogniser:
+    """Pictures and sound."""
+    return Recogniser.from_pretrained(make_run())
+
+
+def told(timeline: Timeline) -> list[tuple[str, str, str]]:
+    """Lane, what the answer rests on, and what is missing."""
+    return [(segment.person, segment.modality, segment.reason) for segment in timeline.segments]
+
+
+def test_a_face_and_its_voice_are_recognised_together(recogniser: Recogniser, recordings: Path) -> None:
+    timeline = recogniser(recordings / "one.mp4")
+    assert set(told(timeline)) == {("person 1", "both", "")}
+    assert (timeline.segments[0].start_s, timeline.segments[-1].end_s) == (0.0, 4.0)
+
+
+def test_scores_are_probabilities_and_the_label_is_the_likeliest(recogniser: Recogniser, recordings: Path) -> None:
+    for segment in recogniser(recordings / "one.mp4").segments:
+        assert tuple(segment.scores) == EMOTIONS
+        assert sum(segment.scores.values()) == pytest.approx(1, abs=1e-3)
+        assert segment.label == max(segment.scores, key=segment.scores.__getitem__)
+        assert segment.confidence == max(segment.scores.values())
+
+
+def test_a_video_without_sound_rests_on_the_face(recogniser: Recogniser, recordings: Path) -> None:
+    assert told(recogniser(recordings / "mute.mp4")) == [("person 1", "face", "no sound track")]
+
+
+def test_a_sound_file_rests_on_the_voice_while_there_is_one(recogniser: Recogniser, recordings: Path) -> None:
+    assert told(recogniser(recordings / "speech.wav")) == [
+        ("voice", "voice", "no picture"),
+        ("voice", "", "no picture; no speech"),
+    ]
+
+
+def test_two_people_have_a_lane_each_and_the_voice_belongs_to_none(recogniser: Recogniser, recordings: Path) -> None:
+    assert told(recogniser(recordings / "two.mp4")) == [
+        ("person 1", "face", "several people, one voice"),
+        ("person 2", "face", "several people, one voice"),
+    ]
+
+
+def test_a_voice_goes_on_off_screen(recogniser: Recogniser, recordings: Path) -> None:
+    timeline = recogniser(recordings / "leaves.mp4")
+    assert list(timeline.persons) == ["person 1", "off screen"]
+    gone = timeline.segments[-1]
+    assert (gone.modality, gone.reason) == ("voice", "no face")
+    assert 2.5 < gone.start_s < 4.0
+    assert gone.end_s == 8.0
+
+
+def test_a_small_face_is_not_read(recogniser: Recogniser, recordings: Path) -> None:
+    assert told(recogniser(recordings / "small.mp4")) == [("person 1", "", "face too small; no sound track")]
+
+
+def test_an_empty_scene_says_why(recogniser: Recogniser, recordings: Path) -> None:
+    assert told(recogniser(recordings / "empty.mp4")) == [("off screen", "", "no face; silent sound")]
+
+
+def test_a_model_of_faces_says_nothing_about_sound(make_run: RunMaker, recordings: Path) -> None:
+    faces_only = Recogniser.from_pretrained(make_run("hog", None))
+    assert set(told(faces_only(recordings / "one.mp4"))) == {("person 1", "face", "")}
+    assert told(faces_only(recordings / "speech.wav")) == [("voice", "", "no picture")]
+
+
+def test_a_model_of_speech_reads_both_streams_from_the_sound(make_run: RunMaker, recordings: Path) -> None:
+    speech = Recogniser.from_pretrained(make_run("spectral", "prosody"))
+    assert set(told(speech(recordings / "one.mp4"))) == {("voice", "voice", "")}
+    assert told(speech(recordings / "mute.mp4")) == [("voice", "", "no sound track")]
+
+
+def test_one_direction_is_enough(make_run: RunMaker, recordings: Path) -> None:
+    forward = Recogniser.from_pretrained(make_run("hog", None, directions=("forward",)))
+    assert forward(recordings / "mute.mp4").segments[0].label in EMOTIONS
+
+
+def test_a_clip_shorter_than_an_encoder_window_is_one_window(
+    recogniser: Recogniser, recordings: Path, tmp_path: Path
+) -> None:
+    write_video(tmp_path / "short.mp4", pictures(0.4, {160: (0, 9)}), rate_hz=25)
+    segment = recogniser(tmp_path / "short.mp4").segments[0]
+    assert (segment.start_s, segment.end_s, segment.modality) == (0.0, 0.4, "face")
+
+
+def test_a_sound_window_is_scored_like_a_clip(make_run: RunMaker, recordings: Path) -> None:
+    """A recording of one window gives what the encoders and models give for the whole clip."""
+    run = make_run("spectral", "prosody")
+    speech = Recogniser.from_pretrained(run, settings=TimelineSettings(window_s=60.0, hop_s=30.0))
+    asked = []
+    answer = speech._answer
+    speech._answer = lambda questions, lanes: (asked.extend(questions), answer(questions, lanes))[1]  # type: ignore
+    speech(recordings / "one.mp4")
+    samples = read_sound(recordings / "one.mp4")
+    from cimeu.inference.reader import made_ready
+
+    for direction in ("forward", "backward"):
+        encoder = build_encoder("spectral")
+        np.testing.assert_allclose(
+            asked[0].first[direction], encode(encoder, made_ready(samples, encoder), direction), atol=1e-5
+        )
+
+
+def test_every_frame_is_prepared_once(
+    recogniser: Recogniser, recordings: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted = []
+    once = hog_module.Hog.prepare
+    monkeypatch.setattr(
+        hog_module.Hog, "prepare", lambda self, source: (counted.append(len(source)), once(self, source))[1]
+    )
+    recogniser(recordings / "one.mp4")
+    assert sum(counted) == 100
+
+
+def test_an_unsure_ensemble_abstains(make_run: RunMaker, recordings: Path) -> None:
+    unsure = Recogniser.from_pretrained(make_run(abstain_below=0.99))
+    segments = unsure(recordings / "one.mp4").segments
+    assert all(segment.abstain and not segment.label and segment.reason == "unsure" for segment in segments)
+
+
+def test_a_threshold_of_the_caller_wins(make_run: RunMaker, recordings: Path) -> None:
+    settings = TimelineSettings(abstain_below=0.0)
+    timeline = Recogniser.from_pretrained(make_run(abstain_below=0.99), settings=settings)(recordings / "mute.mp4")
+    assert not timeline.segments[0].abstain
+    assert timeline.header.settings["abstain_below"] == 0.0
+
+
+def test_the_header_says_what_made_it(recogniser: Recogniser, recordings: Path) -> None:
+    header = recogniser(recordings / "one.mp4").header
+    assert header.fingerprints == {name: fingerprint(build_encoder(name)) for name in ("hog", "spectral")}
+    assert header.settings["window_s"] == 1.92  # 16 + 8 x 4 frames
+    assert header.settings["hop_s"] == 0.48
+    assert header.demonstration
+
+
+def test_a_model_of_real_people_is_no_demonstration(make_run: RunMaker, recordings: Path) -> None:
+    real = Recogniser.from_pretrained(make_run("hog", None, synthetic=False))
+    assert not real(recordings / "mute.mp4").header.demonstration
+
+
+def test_the_model_id_changes_with_the_ensemble(make_run: RunMaker) -> None:
+    ids = [Recogniser.from_pretrained(make_run(mu=mu)).model_id for mu in (0.5, 0.5, 0.6)]
+    assert ids[0] == ids[1] != ids[2]
+
+
+def test_progress_ends_complete(recogniser: Recogniser, recordings: Path) -> None:
+    said: list[tuple[str, int, int]] = []
+    recogniser(recordings / "leaves.mp4", progress=lambda *step: said.append(step))
+    assert said[-1] == ("leaves.mp4", 8, 8)
+    assert [step[1] for step in said] == sorted(step[1] for step in said)
+
+
+def test_memory_does_not_grow_with_the_recording(make_run: RunMaker, tmp_path: Path) -> None:
+    from cimeu.inference.reader import Reader
+
+    kept = []
+    forget = Reader._forget
+
+    class Watched(Reader):
+        def _forget(self, before: int) -> None:
+            forget(self, before)
+            kept.append(
+                sum(path.track.stop - path.track._first for lane in self._live.values() for path in lane.faces.values())
+            )
+
+    write_video(tmp_path / "long.mp4", pictures(12.0, {160: (0, 99)}), rate_hz=25, samples=voice(12.0))
+    recogniser = Recogniser.from_pretrained(make_run("hog", None))
+    original, module.Reader = module.Reader, Watched
+    try:
+        recogniser(tmp_path / "long.mp4")
+    finally:
+        module.Reader = original
+    assert len(kept) > 15
+    assert max(kept) < 48 + 16 + 12
+
+
+def test_a_missing_run_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"no run folder `.*nowhere`"):
+        Recogniser.from_pretrained(tmp_path / "nowhere")
+
+
+def test_a_run_without_ensemble_is_refused(make_run: RunMaker, tmp_path: Path) -> None:
+    shutil.copytree(make_run() / "forward", tmp_path / "run" / "forward")
+    with pytest.raises(CheckpointError, match=r"ensemble\.json` does not exist"):
+        Recogniser.from_pretrained(tmp_path / "run")
+
+
+def test_models_of_different_encoders_are_refused(make_run: RunMaker, tmp_path: Path) -> None:
+    shutil.copytree(make_run(), tmp_path / "run")
+    shutil.rmtree(tmp_path / "run" / "backward")
+    shutil.copytree(make_run("hog", None) / "backward", tmp_path / "run" / "backward")
+    with pytest.raises(CheckpointError, match=r"different second encoders"):
+        Recogniser.from_pretrained(tmp_path / "run")
+
+
+def test_a_missing_recording_is_an_error(recogniser: Recogniser, tmp_path: Path) -> None:
+    with pytest.raises(MediaError, match=r"nothing\.mp4` does not exist"):
+        recogniser(tmp_path / "nothing.mp4")
+
+
+@pytest.fixture
+def folder(recordings: Path, tmp_path: Path) -> Path:
+    """Two recordings that can be read, two that cannot, and a text file that is none of our business."""
+    (tmp_path / "in" / "deep").mkdir(parents=True)
+    shutil.copy(recordings / "mute.mp4", tmp_path / "in" / "mute.mp4")
+    shutil.copy(recordings / "speech.wav", tmp_path / "in" / "deep" / "speech.wav")
+    (tmp_path / "in" / "zero.mp4").write_bytes(b"")
+    (tmp_path / "in" / "broken.mp4").write_bytes(b"no video" * 100)
+    (tmp_path / "in" / "notes.txt").write_text("x")
+    return tmp_path / "in"
+
+
+def test_one_bad_file_stops_no_other(make_run: RunMaker, folder: Path, tmp_path: Path) -> None:
+    failures = predict_files([folder], tmp_path / "out", make_run())
+    assert [Path(path).name for path in failures["path"]] == ["broken.mp4", "zero.mp4"]
+    assert "is empty (0 bytes)" in failures["reason"][1]
+    for name in ("mute", "deep/speech"):
+        assert all((tmp_path / "out" / f"{name}{suffix}").is_file() for suffix in FORMATS)
+    assert (tmp_path / "out" / "failures.csv").read_text().startswith("path,reason\n")
+
+
+def test_a_second_run_keeps_what_is_finished(recogniser: Recogniser, folder: Path, tmp_path: Path) -> None:
+    predict_files([folder], tmp_path / "out", recogniser)
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.*") if path.name != "failures.csv"}
+    failures = predict_files([folder], tmp_path / "out", recogniser)
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert len(failures) == 2
+
+
+def test_an_interrupted_file_is_made_again_with_the_same_bytes(
+    recogniser: Recogniser, folder: Path, tmp_path: Path
+) -> None:
+    predict_files([folder / "mute.mp4"], tmp_path / "out", recogniser)
+    before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    (tmp_path / "out" / "mute.json").unlink()
+    (tmp_path / "out" / "mute.csv").write_text("half")
+    predict_files([folder / "mute.mp4"], tmp_path / "out", recogniser)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
+
+
+def test_another_model_or_recording_is_not_taken_for_done(
+    recogniser: Recogniser, make_run: RunMaker, folder: Path, recordings: Path, tmp_path: Path
+) -> None:
+    def model_and_length() -> tuple[str, float]:
+        predicted = json.loads((tmp_path / "out" / "mute.json").read_text())
+        return predicted["model"], predicted["duration_s"]
+
+    predict_files([folder / "mute.mp4"], tmp_path / "out", recogniser)
+    assert model_and_length() == (recogniser.model_id, 1.2)
+    other = Recogniser.from_pretrained(make_run("hog", None))
+    predict_files([folder / "mute.mp4"], tmp_path / "out", other)
+    assert model_and_length() == (other.model_id, 1.2)
+    shutil.copy(recordings / "empty.mp4", folder / "mute.mp4")
+    predict_files([folder / "mute.mp4"], tmp_path / "out", other)
+    assert model_and_length() == (other.model_id, 2.4)
+
+
+def test_recordings_of_one_name_keep_their_suffix(recogniser: Recogniser, recordings: Path, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    shutil.copy(recordings / "mute.mp4", tmp_path / "in" / "a.mp4")
+    shutil.copy(recordings / "speech.wav", tmp_path / "in" / "a.wav")
+    predict_files([tmp_path / "in"], tmp_path / "out", recogniser, formats=(".csv",))
+    assert {path.name for path in (tmp_path / "out").glob("a.*.csv")} == {"a.mp4.csv", "a.wav.csv"}
+
+
+def test_results_of_one_name_are_refused(recogniser: Recogniser, recordings: Path, tmp_path: Path) -> None:
+    shutil.copy(recordings / "mute.mp4", tmp_path / "mute.mp4")
+    with pytest.raises(RecipeError, match=r"would both be written as `mute\.mp4`"):
+        predict_files([recordings / "mute.mp4", tmp_path / "mute.mp4"], tmp_path / "out", recogniser)
+
+
+def test_an_unknown_format_is_refused(recogniser: Recogniser, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"unknown format `\.doc`\n\nhint: one of \.csv"):
+        predict_files([], tmp_path, recogniser, formats=(".doc",))
+
+
+def test_a_face_is_found_in_every_real_clip_and_silence_is_told(recogniser: Recogniser, trial_data: Path) -> None:
+    clips = sorted((trial_data / "video").rglob("*.mp4"))
+    assert clips
+    for clip in clips:
+        timeline = recogniser(clip)
+        spoken = [segment for segment in timeline.segments if segment.scores]
+        assert timeline.persons == ("person 1",), clip.name
+        seen_s = sum(segment.end_s - segment.start_s for segment in spoken if segment.modality in ("face", "both"))
+        assert seen_s > 0.95 * timeline.header.duration_s, clip.name
+        silent = all("silent sound" in segment.reason for segment in timeline.segments)
+        assert silent == clip.name.startswith("02-"), clip.name
+        assert silent or any(segment.modality == "both" for segment in spoken), clip.name
