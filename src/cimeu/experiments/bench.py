@@ -25,6 +25,7 @@ from cimeu.generalisation.protocols import Bench, BenchReport, Cell, fingerprint
 from cimeu.generalisation.rows import HANDMADE, REFERENCE, Row, row_named, setting_of, why_absent
 from cimeu.model.checkpoint import read_checkpoint
 from cimeu.progress import Progress, silent
+from cimeu.training.journal import read_journal
 
 
 def bench_recipe(
@@ -128,7 +129,7 @@ class CellRunner:
         return CellResult(
             predictions,
             parameters=sum(counted),
-            updates=sum(each["updates"] for each in figures),
+            updates=sum(int(read_journal(folder)[-1]["step"] or 0) for folder in folders),
             wall_s=time.monotonic() - started,
             selection=recipe.training.selection,
             figures={"validation_uar": sum(each["validation_uar"] for each in figures) / len(figures)},

@@ -86,6 +86,13 @@ class ReverseGradient(torch.autograd.Function):
         return -context.scale * gradients[0], None
 
 
+def standardised(vectors: Float[Tensor, "B C"]) -> Float[Tensor, "B C"]:
+    """Mean 0 and deviation 1 of every channel over the batch: nothing hides from a head by being small."""
+    if len(vectors) < 2:
+        return vectors
+    return (vectors - vectors.mean(0)) / vectors.std(0).clamp(min=1e-3)
+
+
 class IndependenceHeads(nn.Module):
     """What a style classifier and two adversaries read from the pooled primitives of a level.
 
@@ -112,8 +119,8 @@ class IndependenceHeads(nn.Module):
         if labels is None:
             labels = torch.full((len(emotion),), -1, device=emotion.device)
         told = F.one_hot(labels + 1, self.emotions + 1)[:, 1:].to(emotion.dtype)  # [B, K], zeros without a label
-        hidden_emotion = ReverseGradient.apply(emotion, reversal)
-        hidden_style = ReverseGradient.apply(style, reversal)
+        hidden_emotion = ReverseGradient.apply(standardised(emotion), reversal)
+        hidden_style = ReverseGradient.apply(standardised(style), reversal)
         return (
             self.style(style).float(),
             self.style_of_emotion(torch.cat((hidden_emotion, told), dim=-1)).float(),

@@ -98,7 +98,7 @@ def train(
             set_learning_rate(optimiser, rate)
             with fabric.autocast():
                 output = model(batch.first, batch.second, emotion=batch.emotion, reversal=reversal)
-                output = sharpened(model, optimiser, output, batch, reversal, config.adversary_steps)
+            output = sharpened(model, optimiser, output, batch, reversal, config.adversary_steps)
             asked = objective(
                 output,
                 batch,
@@ -139,7 +139,9 @@ def sharpened(
     if output.style_pooled is None or not steps:
         return output
     assert batch.first is not None
-    emotion_pooled, style_pooled = output.emotion_pooled, output.style_pooled
+    emotion_pooled, style_pooled = (
+        tuple(x.float() for x in pooled) for pooled in (output.emotion_pooled, output.style_pooled)
+    )
     still = [tuple(x.detach() for x in pooled) for pooled in (emotion_pooled, style_pooled)]
     for _ in range(steps):
         _, style_of_e, emotion_of_s = model.judge(still[0], still[1], batch.emotion, 0.0)
