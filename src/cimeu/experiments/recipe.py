@@ -54,7 +54,7 @@ class EncoderConfig:
     """One frozen encoder and what it is told."""
 
     encoder: str
-    """Name of the encoder, as listed by `cimeu encoders`."""
+    """Name of the encoder, a key of `cimeu.encoders.base.ENCODERS`."""
     settings: dict[str, Any] = field(default_factory=dict)
     """Settings of that encoder that differ from its defaults."""
 
@@ -139,7 +139,7 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     if not path.is_file():
         raise RecipeError(f"recipe `{path}` does not exist\n\nhint: the repository's own are in `recipes/`")
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+        tree = yaml.load(path.read_text(encoding="utf-8"), _EachKeyOnce)
     except yaml.YAMLError as error:
         raise RecipeError(f"recipe `{path}` is not YAML: {error}\n\nhint: indent with spaces, `key: value`") from error
     if not isinstance(tree, dict):
@@ -164,7 +164,7 @@ def override(tree: Mapping[str, Any], assignments: Sequence[str]) -> dict[str, A
     {'training': {'epochs': 5}, 'seeds': [0, 1]}
 
     Raises:
-        RecipeError: an assignment has no `=`.
+        RecipeError: an assignment has no `=`, or its value is no YAML.
     """
     changed = _copied(tree)
     for assignment in assignments:
@@ -177,7 +177,10 @@ def override(tree: Mapping[str, Any], assignments: Sequence[str]) -> dict[str, A
             if not isinstance(node.get(parent), dict):
                 node[parent] = {}
             node = node[parent]
-        node[leaf] = yaml.safe_load(value)
+        try:
+            node[leaf] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise RecipeError(f"`{assignment}` cannot be read\n\nhint: close every bracket and quote") from error
     return changed
 
 
@@ -191,6 +194,18 @@ def to_tree(recipe: Recipe) -> dict[str, Any]:
 def to_yaml(recipe: Recipe) -> str:
     """YAML of a recipe, every default written out."""
     return yaml.safe_dump(to_tree(recipe), sort_keys=False, allow_unicode=True)
+
+
+class _EachKeyOnce(yaml.SafeLoader):
+    """YAML in which the second of two equal keys is an error; by itself it would silently win."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                line = node.start_mark.line + 1
+                raise RecipeError(f"`{key}` is there twice below line {line}\n\nhint: keep one of them")
+        return super().construct_mapping(node, deep)
 
 
 def _copied(tree: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,169 @@
+"""A recipe is read strictly: what it cannot mean is an error that names the setting."""
+
+import os
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import typer.main
+import yaml
+
+from cimeu.cli.main import app
+from cimeu.errors import CimeuError, ManifestError, RecipeError
+from cimeu.experiments.recipe import Recipe, load_recipe, override, recipe_from, to_tree, to_yaml
+from cimeu.model.config import StreamConfig
+
+ROOT = Path(__file__).parents[2]
+RECIPES = sorted(ROOT.glob("recipes/**/*.yaml"))
+SMALLEST = {
+    "name": "least",
+    "data": {"root": "recordings"},
+    "streams": {"first": {"encoder": "hog"}},
+    "folds": {},
+    "training": {},
+}
+
+
+def words_of(recipe: Path) -> list[str]:
+    """The command on the first line, word by word."""
+    line = recipe.read_text(encoding="utf-8").splitlines()[0]
+    assert line.startswith("# cimeu "), line
+    return shlex.split(os.path.expandvars(line.removeprefix("# cimeu ").replace("$CIMEU_DATA", "DATA")))
+
+
+def test_the_repository_has_recipes() -> None:
+    assert len(RECIPES) >= 4
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_every_recipe_opens_with_the_command_that_runs_it(path: Path) -> None:
+    name, file, *rest = words_of(path)
+    command = typer.main.get_command(app).commands[name]  # type: ignore[attr-defined]
+    context = command.make_context(name, [file, *rest])  # fails for an option the command does not have
+    assert ROOT / file == path
+    load_recipe(path, context.params["settings"] or ())
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_every_recipe_is_written_out_and_read_back_as_itself(path: Path, tmp_path: Path) -> None:
+    recipe = load_recipe(path)
+    (tmp_path / "again.yaml").write_text(to_yaml(recipe), encoding="utf-8")
+    assert load_recipe(tmp_path / "again.yaml") == recipe
+
+
+def test_a_recipe_that_leaves_everything_open_takes_the_defaults() -> None:
+    recipe = recipe_from(SMALLEST)
+    assert (recipe.seeds, recipe.fold, recipe.direction, recipe.output) == ((0,), "all", "both", Path("runs"))
+    assert recipe.data.table == Path("recordings/manifest.csv")
+
+
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [
+        ("trainig", r"unknown setting `trainig`\n\nhint: did you mean `training`\?"),
+        ("training.epoch", r"unknown setting `training.epoch`\n\nhint: did you mean `epochs`\?"),
+        ("training.weights.minning", r"unknown setting `training.weights.minning`\n\nhint: did you mean `mining`\?"),
+        ("data.manifests", r"unknown setting `data.manifests`\n\nhint: did you mean `manifest`\?"),
+        ("streams.third", r"unknown setting `streams.third`\n\nhint: known here: first, second"),
+        ("streams.first.encoders", r"unknown setting `streams.first.encoders`\n\nhint: did you mean `encoder`\?"),
+        ("folds.protocoll", r"unknown setting `folds.protocoll`\n\nhint: did you mean `protocol`\?"),
+        ("model.siz", r"unknown setting `model.siz`\n\nhint: did you mean `size`\?"),
+        ("model.emotions", r"unknown setting `model.emotions`\n\nhint: known here: size"),
+    ],
+)
+def test_an_unknown_setting_is_refused_with_a_guess(key: str, message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        recipe_from(override(SMALLEST, [f"{key}=1"]))
+
+
+@pytest.mark.parametrize(
+    ("assignment", "error", "message"),
+    [
+        ("training.epochs=many", RecipeError, "`training.epochs`: .*integer.*, got 'many'"),
+        ("training.epochs=2.5", RecipeError, "`training.epochs`: .*, got 2.5"),
+        ("training.epochs=0", RecipeError, "training `epochs` is 0\n\nhint: 1 or more"),
+        ("seeds=[0, a]", RecipeError, "`seeds.1`: .*, got 'a'"),
+        ("direction=sideways", RecipeError, "`direction`: .*'both', 'forward' or 'backward', got 'sideways'"),
+        ("folds.protocol=loso", RecipeError, "`folds.protocol`: .*leave-one-group-out.*, got 'loso'"),
+        ("folds.n_folds=1", ManifestError, "`n_folds` is 1\n\nhint: at least 2"),
+        ("evaluation.levels=M", RecipeError, "`evaluation.levels`.*, got 'M'"),
+        ("model.size=huge", RecipeError, "size.*`huge`"),
+        ("model.fusion=late", RecipeError, "late"),
+        ("streams.first=null", RecipeError, "`streams.first`: .*, got None"),
+        ("data.root=null", RecipeError, r"the recipe names no recordings\n\nhint: set data.root=FOLDER"),
+        ("streams.first=hog", RecipeError, "`streams.first`: .*, got 'hog'"),
+        ("training=fast", RecipeError, "`training`: .*, got 'fast'"),
+    ],
+)
+def test_a_value_that_cannot_be_used_is_shown(assignment: str, error: type[CimeuError], message: str) -> None:
+    with pytest.raises(error, match=message):
+        recipe_from(override(SMALLEST, [assignment]))
+
+
+@pytest.mark.parametrize("absent", ["name", "data", "streams", "folds", "training"])
+def test_what_a_recipe_must_say_is_asked_for(absent: str) -> None:
+    with pytest.raises(RecipeError, match=f"`{absent}`: Field required"):
+        recipe_from({key: value for key, value in SMALLEST.items() if key != absent})
+
+
+def test_assignments_are_read_as_yaml_and_the_last_one_counts() -> None:
+    recipe = recipe_from(override(SMALLEST, ["seeds=[3, 4]", "training.epochs=5", "training.epochs=6", "name=other"]))
+    assert (recipe.seeds, recipe.training.epochs, recipe.name) == ((3, 4), 6, "other")
+
+
+def test_a_value_may_hold_an_equals_sign() -> None:
+    assert override({}, ["data.root=a=b"]) == {"data": {"root": "a=b"}}
+
+
+def test_an_assignment_leaves_the_given_settings_alone() -> None:
+    tree = {"training": {"epochs": 3}}
+    override(tree, ["training.epochs=5"])
+    assert tree == {"training": {"epochs": 3}}
+
+
+@pytest.mark.parametrize("assignment", ["epochs", "=5", ""])
+def test_an_assignment_without_key_and_value_is_refused(assignment: str) -> None:
+    with pytest.raises(RecipeError, match=f"`{assignment}` sets nothing\n\nhint: write key=value"):
+        override({}, [assignment])
+
+
+def test_an_assignment_that_is_no_yaml_is_refused() -> None:
+    with pytest.raises(RecipeError, match=re.escape("`seeds=[0, 1` cannot be read")):
+        override({}, ["seeds=[0, 1"])
+
+
+def test_a_second_stream_can_be_taken_away(tmp_path: Path) -> None:
+    recipe = load_recipe(ROOT / "recipes/toy/demo.yaml", ["streams.second=null"])
+    assert recipe.streams.second is None
+
+
+def test_an_absent_recipe_is_named(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"recipe `.*none.yaml` does not exist\n\nhint: .* `recipes/`"):
+        load_recipe(tmp_path / "none.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("name: [", "is not YAML"),
+        ("", "holds no settings"),
+        ("- a list", "holds no settings"),
+        ("training: {epochs: 2}\ntraining: {epochs: 3}\n", "`training` is there twice"),
+    ],
+)
+def test_a_file_that_is_no_recipe_is_named(text: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "odd.yaml").write_text(text)
+    with pytest.raises(RecipeError, match=message):
+        load_recipe(tmp_path / "odd.yaml")
+
+
+def test_a_tree_is_plain_enough_for_yaml() -> None:
+    recipe = recipe_from(SMALLEST)
+    assert recipe_from(yaml.safe_load(yaml.safe_dump(to_tree(recipe)))) == recipe
+
+
+def test_switches_of_the_model_reach_the_network() -> None:
+    recipe: Recipe = recipe_from(override(SMALLEST, ["model.size=small", "model.styles=5"]))
+    network = recipe.network(("anger", "sadness"), StreamConfig(width=7), None, "backward")
+    assert (network.size, network.styles, network.direction, network.first.width) == ("small", 5, "backward", 7)
