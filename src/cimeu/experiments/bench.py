@@ -17,7 +17,7 @@ import pandas as pd
 
 from cimeu.corpora.folds import Fold
 from cimeu.experiments.recipe import EncoderConfig, Recipe, override, recipe_from, to_tree
-from cimeu.experiments.run import Prepared, chosen_folds, extract_streams, prepare, run_fold
+from cimeu.experiments.run import Prepared, chosen_folds, cores, extract_streams, prepare, run_fold
 from cimeu.features.store import FeatureStore
 from cimeu.generalisation.cells import CellResult, Parts, baseline_cell, mean_of, method_cell, parts_of
 from cimeu.generalisation.fit import budget_of
@@ -85,8 +85,8 @@ class CellRunner:
         prepared = prepare(self.recipe, progress=progress)
         if any(row_named(row).inputs == HANDMADE for row in rows):
             wanted = [(EncoderConfig(encoder=HANDMADE), False)]
-            features = self.recipe.data.features
-            extract_streams(prepared.manifest, wanted, features, workers=self.recipe.data.workers, progress=progress)
+            workers = self.recipe.data.workers or cores()
+            extract_streams(prepared.manifest, wanted, self.recipe.data.features, workers=workers, progress=progress)
         return prepared, chosen_folds(prepared)
 
     @cached_property

@@ -94,7 +94,7 @@ class Recipe:
     model: dict[str, Any] = field(default_factory=dict)
     """Switches of the network (`cimeu.model.config.ModelConfig`) that differ from its defaults."""
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
-    fold: str = "all"
+    fold: str | int = "all"
     """`all`, or the name of one fold."""
     seeds: tuple[int, ...] = (0,)
     direction: Literal["both", "forward", "backward"] = "both"

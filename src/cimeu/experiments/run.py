@@ -12,6 +12,7 @@ A run folder is an ensemble and everything one needs to read it again without tr
 """
 
 import json
+import logging
 import os
 import platform
 from collections.abc import Sequence
@@ -41,6 +42,8 @@ from cimeu.model.network import CiMEU
 from cimeu.progress import Progress, silent
 from cimeu.pyramid import DIRECTIONS, Direction
 from cimeu.training.loop import train
+
+logger = logging.getLogger(__name__)
 
 PREDICTIONS = "predictions.csv"
 KNOWN_OF_A_CLIP = ("clip_id", "emotion", "corpus", "speaker", "culture", "gender", "problem")
@@ -100,8 +103,7 @@ def prepare(recipe: Recipe, *, progress: Progress = silent) -> Prepared:
     Clips whose emotion the label space lacks take no part.
     """
     labels = label_space(recipe.data.labels)
-    manifest = read_manifest(recipe.data.table, root=recipe.data.root)
-    manifest = manifest.select(manifest.table["clip_id"][manifest.table["emotion"].isin(labels.emotions)])
+    manifest = _labelled(read_manifest(recipe.data.table, root=recipe.data.root), labels)
     check_labels(manifest, labels)
     streams = [recipe.streams.first, *([recipe.streams.second] if recipe.streams.second else [])]
     stored = [
@@ -171,6 +173,8 @@ def run_fold(prepared: Prepared, fold: Fold, seed: int, folder: Path, *, progres
         first, second = _stream_config(prepared.first), _stream_config(prepared.second)
         assert first is not None
         network = recipe.network(prepared.labels.emotions, first, second, direction)
+        if learned.style_names and "styles" not in recipe.model:
+            network = replace(network, styles=max(2, len(learned.style_names)))
         train(
             network,
             learned,
@@ -253,6 +257,16 @@ def environment(prepared: Prepared, seed: int) -> dict[str, Any]:
 def cores() -> int:
     """Cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _labelled(manifest: Manifest, labels: LabelSpace) -> Manifest:
+    """The clips whose emotion the label space has; the log counts the others, for a misspelt emotion is among them."""
+    outside = manifest.table["emotion"][~manifest.table["emotion"].isin(labels.emotions)]
+    if len(outside):
+        counts = ", ".join(f"{emotion} {count}" for emotion, count in outside.value_counts(sort=False).items())
+        text = "%d of %d clips take no part, label space `%s` lacks their emotion: %s"
+        logger.warning(text, len(outside), len(manifest), labels.name, counts)
+    return manifest.select(list(manifest.table["clip_id"].drop(outside.index)))
 
 
 def _imported(recipe: Recipe, stream: EncoderConfig) -> bool:

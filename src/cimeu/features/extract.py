@@ -16,7 +16,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import chain, islice
 from multiprocessing.connection import wait as wait_for
 from pathlib import Path
 
@@ -234,7 +234,11 @@ def _work_through(
         for task in tasks:
             yield task, _rows(task, encoders)
         return
-    tasks, crashed = iter(tasks), True
+    tasks = iter(tasks)
+    first = next(tasks, None)
+    if first is None:
+        return  # nothing lacks a row: no process is started
+    tasks, crashed = chain([first], tasks), True
     while crashed:
         suspects: list[_Task] = []
         yield from _until_a_crash(tasks, encoders, workers, suspects)

