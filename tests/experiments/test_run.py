@@ -1,0 +1,213 @@
+"""A run folder is an ensemble with everything one needs to read it again."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cimeu.corpora.manifest import read_manifest
+from cimeu.errors import CheckpointError, RecipeError
+from cimeu.evaluation.predict import EnsembleSettings
+from cimeu.experiments.recipe import Recipe, load_recipe
+from cimeu.experiments.run import chosen_folds, cores, default_streams, evaluate_run, prepare, run_recipe
+
+EMOTIONS = ("anger", "happiness", "neutral", "sadness")
+QUICK = ("direction=forward", "training.epochs=1", "evaluation.probes=false")
+Change = Callable[..., Recipe]
+
+
+@pytest.fixture
+def changed(toy, tmp_path: Path) -> Change:
+    """The toy recipe with other settings and its own output; the stored features are shared."""
+
+    def change(*settings: str, table: pd.DataFrame | None = None) -> Recipe:
+        if table is not None:
+            path = tmp_path / "changed.csv"
+            table.to_csv(path, index=False)
+            settings = (*settings, f"data.manifest={path}", f"data.root={toy.manifest.parent}")
+        return load_recipe(toy.recipe, [f"output={tmp_path / 'runs'}", *settings])
+
+    return change
+
+
+@pytest.fixture
+def table(toy) -> pd.DataFrame:
+    return read_manifest(toy.manifest).table.copy()
+
+
+def predictions(run: Path) -> pd.DataFrame:
+    return pd.read_csv(run / "predictions.csv", keep_default_na=False, na_values={f"fused.{e}": "" for e in EMOTIONS})
+
+
+def test_a_run_leaves_everything_one_needs_to_read_it_again(toy) -> None:
+    assert {path.name for path in toy.run.iterdir()} == {
+        *("recipe.yaml", "environment.json", "fold.json", "forward", "backward", "ensemble.json"),
+        *("predictions.csv", "projections.npz", "probes.json", "MODEL_CARD.md"),
+    }
+
+
+def test_every_validation_and_test_clip_has_one_row(toy, table: pd.DataFrame) -> None:
+    rows = predictions(toy.run)
+    fold = json.loads((toy.run / "fold.json").read_text())
+    assert list(rows["clip_id"][rows["part"] == "validation"]) == fold["validation"]
+    assert list(rows["clip_id"][rows["part"] == "test"]) == fold["test"]
+    assert set(fold["test"]) == set(table["clip_id"][table["culture"] == "east"])
+    assert {len(fold["train"]) + len(rows)} == {len(table)}
+
+
+@pytest.mark.parametrize("model", ["forward", "backward", "fused"])
+def test_scores_are_probabilities(toy, model: str) -> None:
+    scores = predictions(toy.run)[[f"{model}.{emotion}" for emotion in EMOTIONS]].to_numpy()
+    np.testing.assert_allclose(scores.sum(1), 1, atol=3e-6)
+
+
+def test_two_directions_do_not_say_the_same(toy) -> None:
+    rows = predictions(toy.run)
+    assert not np.allclose(rows["forward.anger"], rows["backward.anger"], atol=1e-3)
+
+
+def test_primitives_are_kept_for_every_test_clip(toy) -> None:
+    with np.load(toy.run / "projections.npz") as kept:
+        rows = predictions(toy.run)
+        assert list(kept["clip_id"]) == list(rows["clip_id"][rows["part"] == "test"])
+        assert kept["emotion_primitives"].shape == kept["style_primitives"].shape == (12, 32)
+
+
+def test_the_environment_says_where_numbers_come_from(toy) -> None:
+    environment = json.loads((toy.run / "environment.json").read_text())
+    assert environment["synthetic"] is True
+    assert (environment["seed"], environment["clips"], environment["labels"]) == (0, 36, list(EMOTIONS))
+    assert {"cimeu", "torch"} <= set(environment["versions"])
+
+
+def test_a_finished_run_is_left_as_it_is(toy) -> None:
+    before = {path: path.stat().st_mtime_ns for path in toy.run.rglob("*")}
+    assert run_recipe(load_recipe(toy.recipe)) == [toy.run]
+    assert {path: path.stat().st_mtime_ns for path in toy.run.rglob("*")} == before
+
+
+def test_a_folder_made_with_other_settings_is_refused(toy) -> None:
+    with pytest.raises(RecipeError, match="was made with other settings of `training`") as caught:
+        run_recipe(load_recipe(toy.recipe, ["training.epochs=3"]))
+    assert "hint: set another `output` or `name`, or remove the folder" in str(caught.value)
+
+
+def test_which_runs_are_made_together_changes_none_of_them(toy) -> None:
+    assert run_recipe(load_recipe(toy.recipe, ["fold=east", "seeds=[0]", f"output={toy.run.parent}/."])) == [toy.run]
+
+
+def test_an_unknown_fold_is_answered_with_those_there_are(toy, changed: Change) -> None:
+    with pytest.raises(RecipeError, match="no fold `west`\n\nhint: all, or one of east, north, south"):
+        run_recipe(changed("fold=west"))
+
+
+def test_all_folds_are_run_unless_one_is_named(toy, changed: Change) -> None:
+    assert [fold.name for fold in chosen_folds(prepare(changed("fold=all")))] == ["east", "north", "south"]
+
+
+def test_every_seed_has_its_own_run_and_its_own_weights(toy, changed: Change) -> None:
+    runs = run_recipe(changed(*QUICK, "seeds=[0, 1]"))
+    assert [run.name for run in runs] == ["toy-east-s0", "toy-east-s1"]
+    first, second = (predictions(run) for run in runs)
+    assert list(first["clip_id"]) == list(second["clip_id"])
+    assert not np.allclose(first["fused.anger"], second["fused.anger"], atol=1e-4)
+
+
+def test_one_direction_alone_is_an_ensemble(toy, changed: Change) -> None:
+    (run,) = run_recipe(changed(*QUICK))
+    assert not (run / "backward").exists()
+    assert not (run / "probes.json").exists()
+    assert not any(column.startswith("backward.") for column in predictions(run))
+    assert EnsembleSettings.load(run).directions == ("forward",)
+
+
+def test_what_test_clips_are_called_changes_no_score(toy, changed: Change, table: pd.DataFrame, tmp_path: Path) -> None:
+    (honest,) = run_recipe(changed(*QUICK, "name=honest"))
+    held_out = table["culture"] == "east"
+    table.loc[held_out, "emotion"] = table.loc[held_out, "emotion"].map(
+        dict(zip(EMOTIONS, EMOTIONS[::-1], strict=True))
+    )
+    (lied_to,) = run_recipe(changed(*QUICK, "name=lied-to", table=table))
+    fused = [f"fused.{emotion}" for emotion in EMOTIONS]
+    before, after = predictions(honest), predictions(lied_to)
+    assert list(before["emotion"]) != list(after["emotion"])
+    pd.testing.assert_frame_equal(before[fused], after[fused])
+
+
+def test_clips_outside_the_label_space_take_no_part_and_are_told(
+    toy, changed: Change, caplog: pytest.LogCaptureFixture
+) -> None:
+    prepared = prepare(changed("data.labels=[anger, sadness]"))
+    assert set(prepared.manifest.table["emotion"]) == {"anger", "sadness"}
+    assert "18 of 36 clips take no part" in caplog.text
+    assert "happiness 9, neutral 9" in caplog.text
+
+
+def test_a_clip_that_cannot_be_encoded_counts_as_wrong(toy, changed: Change, table: pd.DataFrame) -> None:
+    broken = toy.folder / "clips" / "east" / "broken.mp4"
+    broken.write_text("no video")
+    extra = table.iloc[[0]].assign(path="east/broken.mp4", clip_id="east/broken", culture="east", speaker="east01")
+    (run,) = run_recipe(changed(*QUICK, table=pd.concat([table, extra])))
+    row = predictions(run).set_index("clip_id").loc["east/broken"]
+    assert (row["part"], row["problem"]) == ("test", "no stream could be encoded")
+    assert np.isnan(row["fused.anger"])
+
+
+@pytest.mark.parametrize(("column", "styles"), [("culture", 2), ("speaker", 4)])
+def test_styles_of_a_column_are_as_many_as_its_training_clips_have(
+    toy, changed: Change, column: str, styles: int
+) -> None:
+    (run,) = run_recipe(changed(*QUICK, f"training.style_labels={column}"))
+    assert json.loads((run / "forward" / "config.json").read_text())["model"]["styles"] == styles
+
+
+def test_oracle_selection_is_written_into_the_ensemble(toy, changed: Change) -> None:
+    (run,) = run_recipe(changed(*QUICK, "training.selection=oracle"))
+    assert EnsembleSettings.load(run).selection == "oracle"
+    assert "ORACLE: chosen on test clips" in (run / "MODEL_CARD.md").read_text()
+
+
+def test_the_held_out_column_is_among_the_predictions(toy, changed: Change) -> None:
+    (run,) = run_recipe(changed(*QUICK, "folds.group=gesture", "folds.protocol=speaker-independent", "fold=1"))
+    assert set(predictions(run)["gesture"]) <= {"nod", "tilt", "flash", "closing"}
+
+
+def test_scoring_again_writes_the_numbers_of_training(toy, changed: Change) -> None:
+    (run,) = run_recipe(changed(*QUICK))
+    written = (run / "predictions.csv").read_bytes()
+    (run / "predictions.csv").unlink()
+    assert evaluate_run(run) == run
+    assert (run / "predictions.csv").read_bytes() == written
+
+
+def test_only_a_run_folder_can_be_evaluated(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="is no run folder\n\nhint: name a folder that `cimeu train` printed"):
+        evaluate_run(tmp_path)
+
+
+def test_a_run_without_its_weights_says_so(toy, changed: Change) -> None:
+    (run,) = run_recipe(changed(*QUICK))
+    (run / "forward" / "model.safetensors").unlink()
+    with pytest.raises(CheckpointError, match=r"model\.safetensors"):
+        evaluate_run(run)
+
+
+def test_embedded_encoders_follow_the_media(toy, table: pd.DataFrame) -> None:
+    manifest = read_manifest(toy.manifest)
+    assert [(each.encoder, backward) for each, backward in default_streams(manifest)] == [
+        ("hog", True),
+        ("filterbank", False),
+    ]
+
+
+def test_without_a_usable_clip_there_is_nothing_to_encode(tmp_path: Path) -> None:
+    (tmp_path / "manifest.csv").write_text("path,emotion\nnone.mp4,anger\n")
+    with pytest.raises(RecipeError, match="none of the 1 clips can be used\n\nhint: look at the column `problem`"):
+        default_streams(read_manifest(tmp_path / "manifest.csv"))
+
+
+def test_there_is_a_core() -> None:
+    assert cores() >= 1
