@@ -377,6 +377,17 @@ def test_a_missing_file_is_looked_at_again_when_it_is_there(clip: Clip) -> None:
     assert before != content_of(missing) == content_of(clip)
 
 
+def test_a_clip_of_images_is_keyed_by_each_of_them(clip: Clip, tmp_path: Path) -> None:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for index in (9, 10):
+        (folder / f"img{index}.jpg").write_bytes(b"x")
+    images = replace(clip, path=folder)
+    before = content_of(images)
+    (folder / "img10.jpg").write_bytes(b"other")
+    assert content_of(images) != before
+
+
 def test_keys_hold_content_fingerprint_and_direction_or_the_clip_id(clip: Clip) -> None:
     description = {"version": "imported"}
 

@@ -191,3 +191,68 @@ def test_resized_keeps_the_mean(tmp_path: Path) -> None:
     small = resized(noise, 8, 8)
     assert small.shape == (8, 8, 3)
     assert small.mean() == pytest.approx(noise.mean(), abs=3)
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    """A folder of 12 images, grey levels 1 to 12 in tens, with numbers of different lengths."""
+    folder = tmp_path / "EP02_01f"
+    folder.mkdir()
+    for index in range(12):
+        save_image(folder / f"img{index + 1}.jpg", grey(10 * (index + 1)))
+    (folder / "Thumbs.db").write_bytes(b"x")
+    return folder
+
+
+def save_image(path: Path, pixels: np.ndarray) -> None:
+    with av.open(str(path), "w", format="image2") as container:
+        stream = container.add_stream("mjpeg", rate=25)
+        stream.height, stream.width = pixels.shape[:2]
+        stream.pix_fmt = "yuvj420p"
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        container.mux(stream.encode(None))
+
+
+def test_a_folder_of_images_is_a_clip_in_the_order_of_its_numbers(images: Path) -> None:
+    assert values(list(frames(images))) == list(range(1, 13))
+
+
+def test_images_follow_each_other_at_the_rate_given(images: Path) -> None:
+    assert values(list(frames(images, rate_hz=25, images_rate_hz=50))) == [1, 3, 5, 7, 9, 11]
+
+
+def test_images_are_held_where_more_pictures_are_asked_for(images: Path) -> None:
+    assert values(list(frames(images, rate_hz=50)))[:5] == [1, 1, 2, 2, 3]
+
+
+def test_a_stretch_of_a_folder_of_images(images: Path) -> None:
+    found = list(frames(images, rate_hz=None, start_s=0.08, end_s=0.2))
+    assert values(found) == [3, 4, 5]
+    assert [frame.time_s for frame in found] == pytest.approx([0.08, 0.12, 0.16])
+
+
+def test_a_folder_of_images_has_a_length_and_no_sound(images: Path) -> None:
+    info = probe(images)
+    assert (info.duration_s, info.width, info.height, info.has_video, info.has_sound) == (0.48, 64, 48, True, False)
+
+
+def test_a_damaged_image_leaves_the_one_before_it_on_screen(images: Path) -> None:
+    (images / "img2.jpg").write_bytes(b"broken")
+    assert values(list(frames(images)))[:4] == [1, 1, 3, 4]
+
+
+def test_an_image_of_another_size_takes_that_of_the_first(images: Path) -> None:
+    save_image(images / "img2.jpg", grey(20, 96, 128))
+    assert {frame.pixels.shape for frame in frames(images, max_side=32)} == {(24, 32, 3)}
+
+
+def test_a_start_after_the_last_image_is_an_error(images: Path) -> None:
+    with pytest.raises(MediaError, match="has no picture after 3 s"):
+        list(frames(images, start_s=3))
+
+
+def test_images_that_cannot_be_decoded_are_an_error(images: Path) -> None:
+    for path in images.glob("*.jpg"):
+        path.write_bytes(b"broken")
+    with pytest.raises(MediaError, match="none of the images"):
+        list(frames(images))

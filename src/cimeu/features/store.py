@@ -32,6 +32,7 @@ from jaxtyping import Float32
 
 from cimeu.encoders.base import IMPORTED, check_same, fingerprint_of
 from cimeu.errors import FeatureError
+from cimeu.media.video import images
 from cimeu.pyramid import Direction
 
 if TYPE_CHECKING:
@@ -97,6 +98,8 @@ def _content_of_file(path: Path) -> str:
         status = path.stat()
     except OSError:
         return f"missing {path}"
+    if path.is_dir():  # a clip of images
+        return blake2b("".join(map(_content_of_file, images(path))).encode(), digest_size=16).hexdigest()
     return _hash_of_file(path, status.st_size, status.st_mtime_ns)
 
 

@@ -4,12 +4,16 @@ A video is a list of pictures that each stay on screen until the next one; frame
 varies. So we ask what is on screen at regular moments, decode once from front to back, and keep one picture in memory.
 Time 0 is the first picture, or the first sound where sound starts clearly earlier: the same zero for both.
 
+A clip may also be a folder of images, as corpora of faces are often packed: image k, counted in the order of the numbers
+in the names, is on screen from k / IMAGES_RATE_HZ on.
+
 Source: FFmpeg through PyAV (presentation time stamps, display matrix, sample aspect ratio).
 Axes: H rows, W columns, 3 colours (RGB), N sound samples.
 """
 
 import logging
 import math
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,6 +31,10 @@ from jaxtyping import Float32, UInt8
 from cimeu.errors import MediaError
 
 logger = logging.getLogger(__name__)
+
+IMAGES_RATE_HZ = 25.0
+"""Pictures a second of a folder of images, unless the caller knows better."""
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp"})
 
 ROUNDING_S = 0.001
 """Time stamps are only this exact: some containers round them to milliseconds."""
@@ -148,12 +156,27 @@ def decoded_from(
     yield from decoded(container, stream, path)
 
 
-def probe(path: Path) -> MediaInfo:
-    """Look at a file without decoding more than its first picture.
+def images(folder: Path) -> list[Path]:
+    """Images of a folder in the order of the numbers in their names: `img9.jpg` comes before `img10.jpg`."""
+
+    def in_order(path: Path) -> list[tuple[int, str]]:
+        return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", path.stem)]
+
+    found = [path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and path.name[0] != "."]
+    return sorted(found, key=in_order)
+
+
+def probe(path: Path, *, images_rate_hz: float | int = IMAGES_RATE_HZ) -> MediaInfo:
+    """Look at a file, or a folder of images, without decoding more than its first picture.
 
     Raises:
-        MediaError: the file is missing, empty or no media.
+        MediaError: the file is missing, empty or no media; the folder holds no image.
     """
+    path = Path(path)
+    if path.is_dir():
+        found = _some_images(path)
+        height, width = next(frames(found[0], rate_hz=None)).pixels.shape[:2]
+        return MediaInfo(len(found) / images_rate_hz, width, height, float(images_rate_hz), 0, True, False)
     with open_media(path) as container:
         picture, sound = picture_stream(container), sound_stream(container)
         if picture is None and sound is None:
@@ -178,16 +201,22 @@ def frames(
     start_s: float | int = 0.0,
     end_s: float | int | None = None,
     max_side: int | None = None,
+    images_rate_hz: float | int = IMAGES_RATE_HZ,
 ) -> Iterator[Frame]:
     """What is on screen at `start_s + k / rate_hz`, k = 0, 1, ... before `end_s` or the end of the last picture.
 
-    `rate_hz=None` gives every decoded picture at its own time. Pictures larger than `max_side` are scaled down (area
-    average); none is enlarged. All have the size of the first. One picture is in memory at a time.
+    `path` is a file, or a folder of images that follow each other at `images_rate_hz`. `rate_hz=None` gives every
+    decoded picture at its own time. Pictures larger than `max_side` are scaled down (area average); none is enlarged.
+    All have the size of the first. One picture is in memory at a time.
 
     Raises:
         MediaError: missing, empty or no media; no picture, or none that can be decoded. A file that breaks off later
-            gives what it holds and a warning.
+            gives what it holds and a warning; an image that cannot be decoded leaves the one before it on screen.
     """
+    path = Path(path)
+    if path.is_dir():
+        yield from _frames_of_images(path, rate_hz, start_s, end_s, max_side, images_rate_hz)
+        return
     with open_media(path) as container:
         stream = picture_stream(container)
         if stream is None:
@@ -232,6 +261,58 @@ def frames(
         declared_s = _declared_s(container, stream)
         if end_s is None and until_s < declared_s - BROKEN_OFF_S:
             logger.warning("`%s` breaks off after %.1f s of %.1f s", path, until_s, declared_s)
+
+
+def _some_images(folder: Path) -> list[Path]:
+    found = images(folder)
+    if not found:
+        raise MediaError(
+            f"`{folder}` is a folder without an image\n\n"
+            f"hint: give a video or sound file, or a folder of {', '.join(sorted(IMAGE_SUFFIXES))} files"
+        )
+    return found
+
+
+def _frames_of_images(
+    folder: Path,
+    rate_hz: float | int | None,
+    start_s: float | int,
+    end_s: float | int | None,
+    max_side: int | None,
+    images_rate_hz: float | int,
+) -> Iterator[Frame]:
+    paths = _some_images(folder)
+    until_s = len(paths) / images_rate_hz if end_s is None else min(len(paths) / images_rate_hz, end_s)
+    if rate_hz is None:
+        first, last = (math.ceil((time_s - ROUNDING_S) * images_rate_hz) for time_s in (start_s, until_s))
+        moments = [(index / images_rate_hz, index) for index in range(first, last)]
+    else:
+        times = [start_s + step / rate_hz for step in range(math.ceil((until_s - ROUNDING_S - start_s) * rate_hz))]
+        moments = [(time_s, int((time_s + ROUNDING_S) * images_rate_hz)) for time_s in times]
+    if not moments:
+        raise MediaError(
+            f"`{folder}` has no picture after {start_s:g} s\n\nhint: check that the start lies within its "
+            f"{len(paths)} images"
+        )
+    shown: UInt8[np.ndarray, "H W 3"] | None = None
+    shown_index = damaged = 0
+    for time_s, index in moments:
+        if shown is None or index != shown_index:
+            try:
+                pixels = next(frames(paths[index], rate_hz=None, max_side=max_side)).pixels
+            except MediaError:
+                damaged += 1
+                if shown is None:
+                    continue
+            else:
+                same = shown is None or pixels.shape == shown.shape
+                shown = pixels if same or shown is None else resized(pixels, shown.shape[1], shown.shape[0])
+            shown_index = index
+        yield Frame(time_s, shown)
+    if shown is None:
+        raise MediaError(f"none of the images of `{folder}` can be decoded\n\nhint: copy or download them again")
+    if damaged:
+        logger.warning("`%s`: %d damaged images skipped", folder, damaged)
 
 
 def resized(pixels: UInt8[np.ndarray, "H W 3"], width: int, height: int) -> UInt8[np.ndarray, "h w 3"]:
