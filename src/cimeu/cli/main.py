@@ -7,6 +7,7 @@ import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -78,9 +79,10 @@ def extract(
     from cimeu.experiments.run import cores, default_streams, extract_streams
 
     clips = read_manifest(manifest)
-    streams = default_streams(clips)
     if encoder:
         streams = [(EncoderConfig(encoder=name), name not in (forward_only or ())) for name in encoder]
+    else:
+        streams = default_streams(clips)
     with progress_bars() as progress:
         extraction = extract_streams(
             clips, streams, output, workers=workers or cores(), shard=parse_shard(shard), progress=progress
@@ -156,11 +158,13 @@ def bench(
     output: Output = Path("bench"),
     workers: Annotated[int, typer.Option(help="Processes that run cells; 0 takes one for each core.")] = 0,
     shard: Annotated[str, typer.Option(help="Part i of N, as in 2/8, for job arrays.")] = "1/1",
+    looks: Annotated[Path | None, typer.Option(help="Log of looks at the table. [default: OUTPUT/looks.csv]")] = None,
 ) -> None:
     """Compare CiMEU with its parts left out and with other methods; goes on where it stopped."""
     from cimeu.experiments.bench import bench_recipe
     from cimeu.experiments.recipe import load_recipe
     from cimeu.experiments.run import cores
+    from cimeu.generalisation.looks import log_look
     from cimeu.generalisation.protocols import failures_text
     from cimeu.generalisation.rows import rows_named
     from cimeu.generalisation.summary import summarise
@@ -181,6 +185,15 @@ def bench(
         say(failures_text(found.failures))
     summary = summarise(output)
     write_tables(summary, output)
+    log_look(
+        looks or output / "looks.csv",
+        method_version=version("cimeu"),
+        recipe=str(recipe),
+        rows=summary.bench.rows,
+        folds=summary.bench.folds,
+        seeds=summary.bench.seeds,
+        note="" if summary.complete else "incomplete",
+    )
     print(to_markdown(comparison_table(summary)))
 
 
@@ -259,18 +272,23 @@ def parse_shard(text: str) -> tuple[int, int]:
 
 @contextmanager
 def progress_bars() -> Iterator[Progress]:
-    """Bars with the time left on stderr, one for each step that reports."""
+    """Bars with the time left on stderr, one for each step that reports; nothing until one does."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bars
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Bars(*columns, console=Console(stderr=True)) as bars:
-        tasks = {}
+    bars, tasks = Bars(*columns, console=Console(stderr=True)), {}
 
-        def show(step: str, completed: int, total: int) -> None:
-            if step not in tasks:
-                tasks[step] = bars.add_task(step, total=total)
-            bars.update(tasks[step], completed=completed, total=total)
+    def show(step: str, completed: int, total: int) -> None:
+        if not tasks:
+            bars.start()
+        if step not in tasks:
+            tasks[step] = bars.add_task(step, total=total)
+        bars.update(tasks[step], completed=completed, total=total)
 
+    try:
         yield show
+    finally:
+        if tasks:
+            bars.stop()

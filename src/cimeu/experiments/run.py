@@ -27,7 +27,7 @@ from cimeu.batching.dataset import ClipDataset
 from cimeu.corpora.folds import Fold, make_folds
 from cimeu.corpora.manifest import Manifest, check_labels, read_manifest
 from cimeu.encoders.base import Encoder, build_encoder
-from cimeu.errors import RecipeError
+from cimeu.errors import MediaError, RecipeError
 from cimeu.evaluation.predict import EnsembleSettings, Scores, fused_probabilities, project, score_clips
 from cimeu.evaluation.selection import choose
 from cimeu.experiments.card import model_card
@@ -141,8 +141,13 @@ def default_streams(manifest: Manifest) -> list[tuple[EncoderConfig, bool]]:
     usable = [clip for clip in manifest.clips() if not clip.problem]
     if not usable:
         raise RecipeError(f"none of the {len(manifest)} clips can be used\n\nhint: look at the column `problem`")
-    names = ("hog", "filterbank") if probe(usable[0].path).has_video else ("spectral", "prosody")
-    return [(EncoderConfig(encoder=name), place == 0) for place, name in enumerate(names)]
+    for clip in usable:
+        try:
+            names = ("hog", "filterbank") if probe(clip.path).has_video else ("spectral", "prosody")
+        except MediaError:
+            continue  # extraction gives its reason
+        return [(EncoderConfig(encoder=name), place == 0) for place, name in enumerate(names)]
+    raise RecipeError(f"none of the {len(usable)} files can be opened\n\nhint: play one, such as `{usable[0].path}`")
 
 
 def chosen_folds(prepared: Prepared) -> list[Fold]:
@@ -321,11 +326,11 @@ def _predictions(
 
 
 def _write_primitives(prepared: Prepared, fold: Fold, model: CiMEU, folder: Path) -> None:
-    """`projections.npz` of the test clips, and the probes of what primitives hold."""
+    """`projections.npz` of validation and test clips, and the probes of what primitives hold."""
     direction = model.config.direction
-    test = prepared.dataset(fold.test, direction)
-    emotion, style = project(model, test)
-    arrays: dict[str, Any] = {"clip_id": np.array(test.clip_ids), "emotion_primitives": emotion}
+    clips = prepared.dataset((*fold.validation, *fold.test), direction)
+    emotion, style = project(model, clips)
+    arrays: dict[str, Any] = {"clip_id": np.array(clips.clip_ids), "emotion_primitives": emotion}
     if style is not None:
         arrays["style_primitives"] = style
     np.savez_compressed(folder / "projections.npz", **arrays)
