@@ -512,7 +512,8 @@ def _projections(runs: Sequence[Run], group: str) -> Json | None:
             vectors = {
                 name: arrays[f"{name}_primitives"] for name in ("emotion", "style") if f"{name}_primitives" in arrays
             }
-        facts = run.predictions.drop_duplicates("clip_id").set_index("clip_id").reindex(clip_ids, fill_value="")
+        facts = run.predictions.drop_duplicates("clip_id").set_index("clip_id")
+        facts = facts[["emotion", *([group] if group else [])]].reindex(clip_ids).fillna("")
         return {
             "run": run.name,
             "emotions": facts["emotion"].tolist(),

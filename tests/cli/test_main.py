@@ -1,0 +1,149 @@
+"""The command line: data on stdout, everything else on stderr, a deliberate error is one message."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from cimeu.cli.main import main, parse_shard, span
+from cimeu.errors import RecipeError
+
+HEAVY = ("torch", "numpy", "pandas", "av", "transformers", "sklearn", "lightning", "matplotlib", "pyarrow", "pydantic")
+Command = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def cimeu(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """Run a command line in this process: status, stdout, stderr."""
+
+    def run(*words: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["cimeu", *map(str, words)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        said = capsys.readouterr()
+        return int(ended.value.code or 0), said.out, said.err
+
+    return run
+
+
+def test_parsing_a_command_line_loads_nothing_heavy() -> None:
+    code = f"import sys, cimeu.cli.main; print([name for name in {HEAVY} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+def test_help_names_every_command(cimeu: Command) -> None:
+    status, out, _ = cimeu("--help")
+    assert status == 0
+    for name in ("prepare", "extract", "features", "train", "evaluate", "report", "bench", "predict"):
+        assert re.search(rf"^\s+{name}\s", out, re.MULTILINE), name
+
+
+def test_the_installed_command_prints_one_message_and_no_traceback(tmp_path: Path) -> None:
+    program = Path(sys.executable).with_name("cimeu")
+    done = subprocess.run([program, "train", "none.yaml"], capture_output=True, text=True, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == ("error: recipe `none.yaml` does not exist\n\nhint: the repository's own are in `recipes/`\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("prepare", "iemocap", "."), "unknown corpus `iemocap`"),
+        (("prepare", "folder", "none"), "`none`"),
+        (("prepare", "csv", ".", "--csv", "none.csv"), "none.csv"),
+        (("prepare", "toy", "toy", "--strength", "2"), "`culture_strength` is 2.0"),
+        (("extract", "none.csv"), "no manifest at `none.csv`"),
+        (("extract", "{toy}", "-o", "features", "--shard", "3/2"), "shard `3/2` is not i/N"),
+        (("extract", "{toy}", "-o", "features", "--encoder", "hogg"), "unknown encoder `hogg`"),
+        (("features", "import", "none.txt", "--root", ".", "--encoder", "x"), "none.txt"),
+        (("train", "none.yaml"), "recipe `none.yaml` does not exist"),
+        (("train", "{recipe}", "training.epoch=3"), "unknown setting `training.epoch`"),
+        (("train", "{recipe}", "epochs"), "`epochs` sets nothing"),
+        (("train", "{recipe}", "seeds=[1"), "`seeds=[1` cannot be read"),
+        (("train", "{recipe}", "fold=west"), "no fold `west`"),
+        (("evaluate", "none"), "`none` is no run folder"),
+        (("report", "none"), "none"),
+        (("bench", "{recipe}", "--methods", "fulll"), "unknown row `fulll`"),
+        (("bench", "{recipe}", "--shard", "x"), "shard `x` is not i/N"),
+        (("predict", "none.mp4"), "no model is named"),
+        (("predict", "none.mp4", "--model", "none"), "no run folder `none`"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_a_deliberate_error_is_a_message_with_its_way_out(
+    toy, cimeu: Command, words: tuple[str, ...], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    status, out, err = cimeu(*(word.format(toy=toy.manifest, recipe=toy.recipe) for word in words))
+    assert (status, out) == (1, "")
+    error = err[err.index("error: ") :]
+    assert message in error.splitlines()[0]
+    assert re.search(r"\n\nhint: .+\n$", error)
+    assert "Traceback" not in err
+
+
+def test_an_option_that_does_not_exist_is_a_question_of_usage(cimeu: Command) -> None:
+    status, out, err = cimeu("train", "--epochs", "3")
+    assert (status, out) == (2, "")
+    assert "--epochs" in err
+
+
+def test_train_prints_its_run_folders_and_nothing_else(toy, cimeu: Command) -> None:
+    status, out, err = cimeu("train", toy.recipe)
+    assert (status, out) == (0, f"{toy.run}\n")
+    assert "UAR" in err
+    assert "synthetic clips" in err
+
+
+def test_report_prints_the_page_and_nothing_else(toy, cimeu: Command, tmp_path: Path) -> None:
+    assert cimeu("report", toy.run, "-o", tmp_path / "page.html")[:2] == (0, f"{tmp_path / 'page.html'}\n")
+
+
+def test_bench_prints_the_table_and_nothing_else(toy, cimeu: Command, tmp_path: Path) -> None:
+    words = ("bench", toy.recipe, "--methods", "majority,linear", "--seeds", "1", "--workers", "1", "-o", tmp_path)
+    status, out, err = cimeu(*words)
+    assert status == 0
+    assert "majority" in out
+    assert "2 cells run, 0 already there" in err
+    assert "2 cells run" not in out
+
+
+def test_prepare_counts_the_clips_that_cannot_be_used(toy, cimeu: Command, tmp_path: Path) -> None:
+    (tmp_path / "clips.csv").write_text("path,emotion\nhere.wav,anger\ngone.wav,sadness\n")
+    (tmp_path / "here.wav").write_bytes(b"x")
+    manifest = tmp_path / "manifest.csv"
+    status, out, err = cimeu("prepare", "csv", tmp_path, "--csv", tmp_path / "clips.csv", "-o", manifest)
+    assert (status, out) == (0, "")
+    assert f"{manifest}: 2 clips, 1 of them unusable (column `problem`)" in err
+    assert list(pd.read_csv(manifest, keep_default_na=False)["problem"]) == ["", "missing file"]
+
+
+def test_extract_keeps_what_is_there_and_lists_what_failed(toy, cimeu: Command, tmp_path: Path) -> None:
+    (tmp_path / "broken.mp4").write_text("no video")
+    (tmp_path / "manifest.csv").write_text("path,emotion\nbroken.mp4,anger\n")
+    words = ("extract", tmp_path / "manifest.csv", "-o", tmp_path / "features", "--encoder", "hog", "--workers", "1")
+    assert "1 rows computed, 0 already there" in cimeu(*words)[2]
+    assert "0 rows computed, 1 already there" in cimeu(*words)[2]
+    failures = pd.read_csv(tmp_path / "features" / "failures.csv")
+    assert list(failures["clip_id"]) == ["broken"]
+    assert failures["reason"].str.contains("broken.mp4").all()
+
+
+@pytest.mark.parametrize(("text", "shard"), [("1/1", (1, 1)), ("2/8", (2, 8)), ("8/8", (8, 8))])
+def test_a_shard_is_one_of_so_many(text: str, shard: tuple[int, int]) -> None:
+    assert parse_shard(text) == shard
+
+
+@pytest.mark.parametrize("text", ["", "2", "0/8", "9/8", "a/b", "1/0", "-1/2", "1/2/3"])
+def test_any_other_shard_is_refused(text: str) -> None:
+    with pytest.raises(RecipeError, match=f"shard `{text}` is not i/N\n\nhint: write 2/8"):
+        parse_shard(text)
+
+
+def test_a_figure_without_interval_has_no_span() -> None:
+    assert span({"value": 0.5, "low": None, "high": 0.6}) == ""
