@@ -4,8 +4,8 @@ A video is a list of pictures that each stay on screen until the next one; frame
 varies. So we ask what is on screen at regular moments, decode once from front to back, and keep one picture in memory.
 Time 0 is the first picture, or the first sound where sound starts clearly earlier: the same zero for both.
 
-A clip may also be a folder of images, as corpora of faces are often packed: image k, counted in the order of the numbers
-in the names, is on screen from k / IMAGES_RATE_HZ on.
+A clip may also be a folder of images, as corpora of faces are often packed: image k, counted in the order of the
+numbers in the names, is on screen from k / IMAGES_RATE_HZ on.
 
 Source: FFmpeg through PyAV (presentation time stamps, display matrix, sample aspect ratio).
 Axes: H rows, W columns, 3 colours (RGB), N sound samples.
