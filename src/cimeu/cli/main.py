@@ -274,11 +274,12 @@ def parse_shard(text: str) -> tuple[int, int]:
 def progress_bars() -> Iterator[Progress]:
     """Bars with the time left on stderr, one for each step that reports; nothing until one does."""
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bars
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    bars, tasks = Bars(*columns, console=Console(stderr=True)), {}
+    bars = Bars(*columns, console=Console(stderr=True))
+    tasks: dict[str, TaskID] = {}
 
     def show(step: str, completed: int, total: int) -> None:
         if not tasks:
