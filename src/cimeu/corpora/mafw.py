@@ -30,8 +30,6 @@ def from_mafw(root: Path, *, task: Task = "single", check_counts: bool = True) -
     Extra columns, where only the lists with captions are there: `caption_zh`, `caption_en`.
     Raises ManifestError, FoldLeak.
     """
-    if task not in COUNTS:
-        raise ManifestError(f"`mafw` has no task `{task}`\n\nhint: single or compound")
     lists = needed(root / "Train & Test Set" / task, f"`data/clips` and `Train & Test Set/{task}`")
     lists = lists / "no_caption" if (lists / "no_caption").is_dir() else lists / "with_caption"
     captions: dict[str, list[str]] = {}
