@@ -5,7 +5,7 @@ Nothing heavy is imported until a command runs, so that `cimeu --help` answers a
 
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -42,10 +42,17 @@ def prepare(
     speakers: Annotated[int, typer.Option(help="Toy corpus: speakers of each culture.")] = 8,
     strength: Annotated[float, typer.Option(help="Toy corpus: strength of culture's effect, 0 to 1.")] = 1.0,
     seed: Annotated[int, typer.Option(help="Toy corpus: seed of the generator.")] = 0,
+    allow_partial: Annotated[bool, typer.Option("--allow-partial", help="Do not check the published counts.")] = False,
+    task: Annotated[Literal["single", "compound"], typer.Option(help="MAFW: which labels.")] = "single",
+    lists: Annotated[list[str] | None, typer.Option("--list", help="Lists: part=file, such as test=test.csv.")] = None,
+    label_map: Annotated[
+        list[str] | None, typer.Option(help="Lists: label=emotion, such as 0=happiness; repeat for each.")
+    ] = None,
+    speaker: Annotated[str, typer.Option(help="Lists: expression whose group finds the speaker in a path.")] = "",
 ) -> None:
     """Turn a folder of recordings into a manifest: one row a clip."""
     from cimeu.corpora.manifest import write_manifest
-    from cimeu.corpora.registry import CORPORA
+    from cimeu.corpora.registry import CORPORA, PUBLISHED
     from cimeu.corpora.toy import ToyConfig
     from cimeu.labels import guess
 
@@ -55,6 +62,14 @@ def prepare(
         if corpus == "toy":
             config = ToyConfig(seed=seed, takes=takes, speakers_per_culture=speakers, culture_strength=strength)
             manifest = CORPORA["toy"](config, root, progress=progress)
+        elif corpus in PUBLISHED and not csv:
+            options: dict[str, object] = {"check_counts": not allow_partial}
+            if corpus == "mafw":
+                options["task"] = task
+            if corpus == "lists":
+                files = {part: Path(file) for part, file in pairs(lists or ()).items()}
+                options |= {"lists": files, "labels": pairs(label_map or ()), "speaker": speaker}
+            manifest = PUBLISHED[corpus](root, **options)
         else:
             manifest = CORPORA["csv"](csv, root=root) if csv else CORPORA[corpus](root)
     write_manifest(manifest, output)
@@ -268,6 +283,18 @@ def parse_shard(text: str) -> tuple[int, int]:
     if not (separator and part.isdigit() and whole.isdigit() and 1 <= int(part) <= int(whole)):
         raise RecipeError(f"shard `{text}` is not i/N\n\nhint: write 2/8 for the second of eight parts")
     return int(part), int(whole)
+
+
+def pairs(texts: Iterable[str]) -> dict[str, str]:
+    """`["0=happiness"]` -> {"0": "happiness"}.
+
+    Raises:
+        RecipeError: one without an equals sign.
+    """
+    for text in texts:
+        if "=" not in text:
+            raise RecipeError(f"`{text}` is not name=value\n\nhint: such as 0=happiness or test=test.csv")
+    return dict(text.split("=", 1) for text in texts)
 
 
 @contextmanager
