@@ -2,7 +2,7 @@
 
 `Clip/original/2522.mp4`, or frames in `Clip/clip_224x224/02522/`; `EmoLabel_DataSplit/{train,test}(single-labeled)/
 set_1.csv` .. `set_5.csv` (`video_name,label`); `Annotation/annotation.xlsx` with the votes. Neither person nor film is
-known: keep near-duplicates together (`cimeu audit --manifest`).
+known: keep near-duplicates together (`cimeu audit --mark`).
 
 Source: Jiang et al., DFEW: a large-scale database for recognizing dynamic facial expressions in the wild, ACM MM 2020.
 """

@@ -19,6 +19,8 @@ Protocol = Literal["leave-one-group-out", "within-group", "speaker-independent",
 Rows: TypeAlias = np.ndarray  # whole numbers: places in the table
 SHUFFLES = 8
 SPEAKERS_UNKNOWN = "speakers unknown"
+DUPLICATES = "duplicates"
+"""Column that `cimeu audit --mark` adds: what names clips that hold the same recording."""
 
 
 @dataclass(frozen=True)
@@ -113,9 +115,11 @@ def check_fold(fold: Fold, manifest: Manifest) -> None:
 
 
 def _people(table: pd.DataFrame) -> Rows:
-    """A number per speaker of a corpus, and one of its own for each clip whose speaker is unknown."""
-    known = table["speaker"] != ""
-    names = (table["corpus"] + "\0" + table["speaker"]).where(known, "\0\0" + table["clip_id"])
+    """A number per speaker of a corpus; where none is known, per set of near-duplicates, else per clip."""
+    alone = "\0\0" + table["clip_id"]
+    if DUPLICATES in table.columns:
+        alone = ("\0" + table[DUPLICATES]).where(table[DUPLICATES] != "", alone)
+    names = (table["corpus"] + "\0" + table["speaker"]).where(table["speaker"] != "", alone)
     return pd.factorize(names)[0].astype(np.int64)
 
 
