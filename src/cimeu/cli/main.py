@@ -3,6 +3,7 @@
 Nothing heavy is imported until a command runs, so that `cimeu --help` answers at once.
 """
 
+import errno
 import logging
 import sys
 from collections.abc import Iterable, Iterator
@@ -25,6 +26,12 @@ app = typer.Typer(
 )
 features_app = typer.Typer(help="Work with stored features.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(features_app, name="features")
+
+REFUSED = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "free some space"),
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "choose a folder that you may write to"),
+}
+"""What the machine refuses, and the way out; any other error of the system is a bug of ours and keeps its traceback."""
 
 Output = Annotated[Path, typer.Option("--output", "-o", help="Where the result goes.")]
 Workers = Annotated[int, typer.Option(help="Processes that decode and encode; 0 takes one for each core.")]
@@ -75,6 +82,45 @@ def prepare(
     write_manifest(manifest, output)
     unusable = int((manifest.table["problem"] != "").sum())
     say(f"{output}: {len(manifest)} clips" + (f", {unusable} of them unusable (column `problem`)" if unusable else ""))
+
+
+@app.command()
+def audit(
+    manifest: Annotated[Path, typer.Argument(help="Table written by `cimeu prepare`.")],
+    output: Output = Path("audit.html"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON too.")] = False,
+    labels: Annotated[str | None, typer.Option(help="Label space, or emotions separated by commas.")] = None,
+    merge: Annotated[list[str] | None, typer.Option(help="Emotion that becomes another, as in calm=neutral.")] = None,
+    group: Annotated[str, typer.Option(help="Column that names the groups.")] = "culture",
+    mark: Annotated[
+        Path | None,
+        typer.Option(help="Write the manifest with near-duplicates marked, so that folds keep them together."),
+    ] = None,
+    workers: Annotated[int, typer.Option(help="Clips decoded at a time; 0 takes one for each core.")] = 0,
+) -> None:
+    """Check the recordings themselves, the folds and the labels; exit status 2 if figures would be wrong."""
+    from cimeu.corpora.audit import audit as look_at_all
+    from cimeu.corpora.audit import to_json, with_duplicates, write_html
+    from cimeu.corpora.manifest import read_manifest, write_manifest
+    from cimeu.experiments.run import cores
+    from cimeu.labels import label_space
+
+    clips = read_manifest(manifest)
+    space = label_space(labels.split(",") if "," in labels else labels) if labels else None
+    with progress_bars() as progress:
+        found = look_at_all(
+            clips, labels=space, merge=pairs(merge or ()), group=group, workers=workers or cores(), progress=progress
+        )
+    write_html(found, output, title=manifest.name)
+    if mark:
+        write_manifest(with_duplicates(clips, found.duplicates), mark)
+    for finding in found.findings:
+        say(f"{finding.severity}: {finding.message}")
+    say(f"{output}: {len(found.clips)} clips, {len(found.findings)} findings")
+    if as_json:
+        print(to_json(found))
+    if found.failed:
+        raise typer.Exit(2)
 
 
 @app.command()
@@ -237,6 +283,11 @@ def main() -> None:
         app()
     except CimeuError as error:
         say(f"error: {error}")
+        raise SystemExit(1) from None
+    except OSError as error:
+        if error.errno not in REFUSED:
+            raise
+        say(f"error: {error}\n\nhint: {REFUSED[error.errno]}; what is finished is kept, run the command again")
         raise SystemExit(1) from None
 
 
