@@ -47,7 +47,7 @@ def test_every_recipe_opens_with_the_command_that_runs_it(path: Path) -> None:
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_every_recipe_is_written_out_and_read_back_as_itself(path: Path, tmp_path: Path) -> None:
-    recipe = load_recipe(path)
+    recipe = load_recipe(path, [word for word in words_of(path) if word.startswith("data.")])
     (tmp_path / "again.yaml").write_text(to_yaml(recipe), encoding="utf-8")
     assert load_recipe(tmp_path / "again.yaml") == recipe
 

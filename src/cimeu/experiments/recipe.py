@@ -130,12 +130,13 @@ DERIVED = ("emotions", "first", "second", "direction")
 """Fields of `ModelConfig` that follow from the data and are not set by hand."""
 
 
-def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
+def load_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
     """Read a recipe and apply `key.of.setting=value` overrides.
 
     Raises:
         RecipeError: the file is missing or no YAML mapping, a key is unknown, or a value cannot be used.
     """
+    path = Path(path)
     if not path.is_file():
         raise RecipeError(f"recipe `{path}` does not exist\n\nhint: the repository's own are in `recipes/`")
     try:

@@ -70,7 +70,10 @@ def save_checkpoint(model: nn.Module, folder: Path) -> None:
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     values = {"format": FORMAT, "model": to_dict(model.config), "specifications": asdict(model.specifications)}  # type: ignore[arg-type,call-overload]
     unfinished = folder / f".{WEIGHTS_FILE}.unfinished"
-    save_file(tensors, unfinished, metadata={"format": "pt"})
+    try:
+        save_file(tensors, unfinished, metadata={"format": "pt"})
+    except SafetensorError as error:
+        raise CheckpointError(f"`{unfinished}` cannot be written ({error})\n\nhint: is the disk full?") from error
     os.replace(unfinished, folder / WEIGHTS_FILE)
     unfinished = folder / f".{CONFIG_FILE}.unfinished"
     unfinished.write_text(json.dumps(values, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

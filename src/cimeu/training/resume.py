@@ -1,8 +1,8 @@
 """What a stopped run needs to go on, and how a finished one is recognised."""
 
 import hashlib
+import io
 import json
-import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -43,10 +43,10 @@ def save(
     write_journal(folder, state.entries)
     if config.tensorboard:
         write_tensorboard(folder, state.entries)
-    partial = folder / ".resume.pt.partial"
     whole = {"model": model.state_dict(), "optimiser": optimiser.state_dict(), "identity": identity, **vars(state)}
-    torch.save(whole, partial)
-    os.replace(partial, folder / "resume.pt")
+    buffer = io.BytesIO()
+    torch.save(whole, buffer)  # straight to a file, a full disk would be an error that does not say so
+    write_whole(folder / "resume.pt", buffer.getvalue())
 
 
 def resumed(folder: Path, identity: dict[str, Any], model: CiMEU, optimiser: torch.optim.Optimizer) -> State:

@@ -1,0 +1,95 @@
+"""What the README tells people to type works as it stands; only names of their files and sizes are replaced."""
+
+import glob
+import re
+import shlex
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from cimeu.cli.main import main
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+QUICK = ["model.size=tiny", "training.epochs=1", "evaluation.probes=false", "data.workers=1"]
+SMALLER = {
+    "train": QUICK,
+    "extract": ["--workers", "1"],
+    "bench": [*QUICK, "--methods", "majority", "--seeds", "1", "--workers", "1"],
+}
+CULTURES = {"north": "german", "south": "english", "east": "urdu"}
+
+
+def code_blocks(language: str = "") -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+
+
+def lines_that_start_with(word: str) -> list[str]:
+    lines = [line.split("#")[0].strip() for block in code_blocks() for line in block.splitlines()]
+    return [line for line in lines if line.startswith(word + " ")]
+
+
+@pytest.fixture
+def workplace(toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the repository's recipes, drawn RECORDINGS (a folder per culture and emotion) and interview.mp4."""
+    (tmp_path / "recipes").symlink_to(ROOT / "recipes")
+    clips = toy.manifest.parent
+    for source, culture in CULTURES.items():
+        for clip in sorted(clips.glob(f"{source}/*/*.mp4")):
+            emotion = clip.stem.split("_")[0]
+            place = tmp_path / "RECORDINGS" / culture / emotion / f"{clip.parent.name}.mp4"
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.symlink_to(clip)
+    shutil.copy(clips / "east" / "east01" / "anger_01.mp4", tmp_path / "interview.mp4")
+    shutil.copytree(toy.features, tmp_path / "features")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_readme_names_every_step() -> None:
+    commands = [line.split()[1] for line in lines_that_start_with("cimeu")]
+    assert commands == ["prepare", "extract", "train", "evaluate", "report", "bench", "predict"]
+
+
+def test_the_commands_and_the_program_of_the_readme_run_in_order(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for line in lines_that_start_with("cimeu"):
+        words = [found for word in shlex.split(line)[1:] for found in (sorted(glob.glob(word)) or [word])]
+        monkeypatch.setattr(sys, "argv", ["cimeu", *words, *SMALLER.get(words[0], [])])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert not ended.value.code, f"{line}\n{capsys.readouterr().err}"
+    assert sorted(run.name for run in Path("runs").iterdir()) == [
+        *("speech-loco-english-s0", "speech-loco-german-s0", "speech-loco-urdu-s0")
+    ]
+    for written in ("manifest.csv", "report.html", "bench/bench.json", "results/interview.html"):
+        assert Path(written).is_file(), written
+
+    (program,) = code_blocks("python")
+    smaller = program.replace('["data.manifest=manifest.csv"]', repr(["data.manifest=manifest.csv", *QUICK]))
+    assert smaller != program
+    exec(compile(smaller, "README.md", "exec"), {})
+    assert Path("interview.eaf").is_file()
+
+
+def test_every_target_the_readme_names_is_in_the_makefile() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    named = {line.split()[1] for line in lines_that_start_with("make")} | set(re.findall(r"`make (\w+)", README))
+    targets = set(re.findall(r"^(\w+):", makefile, re.MULTILINE))
+    assert {"demo", "test"} <= named <= targets
+
+
+def test_what_is_checked_on_a_fresh_machine_is_what_the_readme_promises() -> None:
+    script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    called = re.findall(r"^\s*make (\w+)", script, re.MULTILINE)
+    assert called == ["demo", "test"] == [line.split()[1] for line in lines_that_start_with("make")]
+
+
+def test_every_file_the_readme_points_to_is_there() -> None:
+    links = [link for link in re.findall(r"\]\(([^)#]+)\)", README) if "://" not in link]
+    named = re.findall(r"`((?:docs|benchmarks|recipes)/[\w/.]*|[A-Z]+\.(?:md|cff))`", README)
+    absent = [path for path in (*links, *named) if not (ROOT / path).exists()]
+    assert not absent
