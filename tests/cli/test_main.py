@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import typer.main
 
-from cimeu.cli.main import main, parse_shard, span
+from cimeu.cli.main import app, main, parse_shard, span
 from cimeu.errors import RecipeError
 
 HEAVY = ("torch", "numpy", "pandas", "av", "transformers", "sklearn", "lightning", "matplotlib", "pyarrow", "pydantic")
@@ -147,3 +148,17 @@ def test_any_other_shard_is_refused(text: str) -> None:
 
 def test_a_figure_without_interval_has_no_span() -> None:
     assert span({"value": 0.5, "low": None, "high": 0.6}) == ""
+
+
+def test_every_command_that_a_hint_names_exists() -> None:
+    commands = set(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
+    source = Path(__file__).parents[2] / "src"
+    hints = [
+        (path.name, command)
+        for path in source.rglob("*.py")
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if "hint:" in line
+        for command in re.findall(r"`cimeu ([a-z]+)", line)
+    ]
+    assert len(hints) > 5
+    assert [(name, command) for name, command in hints if command not in commands] == []

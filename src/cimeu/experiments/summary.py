@@ -82,7 +82,7 @@ def read_run(folder: Path) -> Run:
     """
     path = folder / "predictions.csv"
     if not path.is_file():
-        raise RecipeError(f"`{path}` does not exist\n\nhint: name folders of finished runs (`cimeu run RECIPE`)")
+        raise RecipeError(f"`{path}` does not exist\n\nhint: name folders of finished runs (`cimeu train RECIPE`)")
     table = pd.read_csv(path, dtype=str, keep_default_na=False)
     emotions = tuple(column.removeprefix("fused.") for column in table.columns if column.startswith("fused."))
     lacking = [column for column in ("clip_id", "part", "emotion") if column not in table]
