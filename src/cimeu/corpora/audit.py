@@ -109,7 +109,7 @@ def with_duplicates(manifest: Manifest, duplicates: Iterable[Iterable[str]]) -> 
     """The manifest with a column `duplicates`, equal in clips of one set; folds keep such clips together."""
     named = {clip_id: members[0] for members in map(list, duplicates) for clip_id in members}
     table = manifest.table.copy()
-    table[DUPLICATES] = table["clip_id"].map(named).fillna("")
+    table[DUPLICATES] = [named.get(clip_id, "") for clip_id in table["clip_id"]]
     return Manifest(table, manifest.root)
 
 
@@ -230,7 +230,8 @@ def _leaks(seen: _Seen) -> list[Finding]:
     table = seen.table
     takes = table["take"] if "take" in table.columns else pd.Series("", table.index)
     takes = (table["corpus"] + " " + takes).where(takes != "", "")
-    component = table["clip_id"].map({clip: members[0] for members in seen.duplicates for clip in members}).fillna("")
+    named = {clip_id: members[0] for members in seen.duplicates for clip_id in members}
+    component = pd.Series([named.get(clip_id, "") for clip_id in table["clip_id"]], table.index)
     findings = []
     for what, names in (
         ("speakers", (table["corpus"] + " " + table["speaker"]).where(table["speaker"] != "", "")),

@@ -28,6 +28,8 @@ TILES = 16
 BRIGHTER = 4
 """Grey levels (of 255) by which a tile must exceed its neighbour: even walls stay without a bit."""
 SLICES, BANDS = 33, 33
+MELS = (150.5, 2146.1)
+"""Lowest and highest edge of the bands: 100 and 4,000 Hz."""
 PICTURE_LIMIT = 0.025
 """Share of differing bits up to which pictures agree."""
 SOUND_LIMIT = 0.3
@@ -61,7 +63,7 @@ def sound_hash(samples: Float32[np.ndarray, " N"]) -> UInt64[np.ndarray, " words
         return None
     slices = samples[: size * SLICES].reshape(SLICES, size) * np.hanning(size).astype(np.float32)
     power = np.abs(np.fft.rfft(slices, axis=1)) ** 2
-    edges = 700 * (10 ** (np.linspace(_mel(100), _mel(4000), BANDS + 1) / 2595) - 1)
+    edges = 700 * (10 ** (np.linspace(*MELS, BANDS + 1) / 2595) - 1)
     starts = np.minimum((edges / (RATE_HZ / 2) * (power.shape[1] - 1)).astype(int), power.shape[1] - 2)
     sums = np.concatenate([np.zeros((SLICES, 1)), np.cumsum(power, axis=1)], axis=1)
     bands = sums[:, np.maximum(starts[1:], starts[:-1] + 1)] - sums[:, starts[:-1]]
@@ -115,7 +117,3 @@ def _brighter(pixels: UInt8[np.ndarray, "H W 3"]) -> Bool[np.ndarray, " bits"]:
 
 def _packed(bits: Bool[np.ndarray, " bits"]) -> UInt64[np.ndarray, " words"]:
     return np.packbits(bits).view(np.uint64)
-
-
-def _mel(frequency_hz: float) -> float:
-    return float(2595 * np.log10(1 + frequency_hz / 700))

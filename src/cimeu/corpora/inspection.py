@@ -3,6 +3,7 @@
 A recording that cannot be read is a look with its reason, never a stop.
 """
 
+import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ from cimeu.media.faces import DETECTORS, FaceDetector
 from cimeu.media.video import MediaInfo, frames, probe
 from cimeu.progress import Progress, silent
 
+logger = logging.getLogger(__name__)
+
 MAX_SIDE = 320
 """Pictures are looked at no larger than this: enough for the detector and the hash."""
 
@@ -44,8 +47,8 @@ class Look:
     rate_hz: float = 0.0
     sound: Literal["heard", "silent", "none", "broken"] = "none"
     face_share: float | None = None
-    picture: UInt64[np.ndarray, " words"] | None = None
-    voice: UInt64[np.ndarray, " words"] | None = None
+    picture: UInt64[np.ndarray, " picture_words"] | None = None
+    voice: UInt64[np.ndarray, " sound_words"] | None = None
 
 
 def inspect(
@@ -69,8 +72,10 @@ def look_at(clip: Clip, detector: FaceDetector) -> Look:
     try:
         return _look(clip, probe(clip.path), detector)
     except Exception as error:  # whatever is in the file, the others are to be looked at too
-        text = str(error) if isinstance(error, CimeuError) else f"{type(error).__name__}: {error}"
-        return Look(clip.clip_id, problem=(text.splitlines() or ["unknown"])[0])
+        if isinstance(error, CimeuError):
+            return Look(clip.clip_id, problem=str(error).splitlines()[0])
+        logger.warning("`%s`: an error nobody foresaw", clip.path, exc_info=error)
+        return Look(clip.clip_id, problem=f"{type(error).__name__}: {error}".splitlines()[0])
 
 
 def duplicate_groups(

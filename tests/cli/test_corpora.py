@@ -1,0 +1,97 @@
+"""`cimeu prepare` for published corpora, and `cimeu audit`."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cimeu.cli.main import main, pairs
+from cimeu.corpora.registry import PUBLISHED
+from cimeu.errors import RecipeError
+from cimeu.media.audio import RATE_HZ, write_sound
+
+Command = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def cimeu(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """Run a command line in this process: status, stdout, stderr."""
+
+    def run(*words: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["cimeu", *map(str, words)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        said = capsys.readouterr()
+        return int(ended.value.code or 0), said.out, said.err
+
+    return run
+
+
+@pytest.fixture
+def emodb(tmp_path: Path) -> Path:
+    root = tmp_path / "emodb"
+    root.mkdir()
+    for seed, name in enumerate(("03a01Wa", "08a01Fa", "09a01Na")):
+        samples = np.random.default_rng(seed).normal(size=RATE_HZ).astype(np.float32) / 10
+        write_sound(root / f"{name}.wav", samples)
+    return root
+
+
+def test_a_partial_copy_is_refused_unless_allowed(cimeu: Command, emodb: Path, tmp_path: Path) -> None:
+    status, _, err = cimeu("prepare", "emodb", emodb, "-o", tmp_path / "m.csv")
+    assert status == 1
+    assert "clips: 535 expected, 3 found" in err
+    status, _, err = cimeu("prepare", "emodb", emodb, "-o", tmp_path / "m.csv", "--allow-partial")
+    assert status == 0
+    assert "m.csv: 3 clips" in err
+
+
+@pytest.mark.parametrize("corpus", sorted(PUBLISHED))
+def test_every_corpus_says_what_it_looks_for(cimeu: Command, tmp_path: Path, corpus: str) -> None:
+    status, _, err = cimeu("prepare", corpus, tmp_path)
+    assert status == 1
+    assert "\n\nhint: " in err
+
+
+def test_a_task_reaches_mafw(cimeu: Command, tmp_path: Path) -> None:
+    _, _, err = cimeu("prepare", "mafw", tmp_path, "--task", "compound")
+    assert "Train & Test Set/compound" in err
+
+
+def test_lists_get_their_labels_from_the_command_line(cimeu: Command, emodb: Path, tmp_path: Path) -> None:
+    (tmp_path / "test.txt").write_text("03a01Wa.wav 0\n08a01Fa.wav 1\n")
+    words = ("--list", f"test={tmp_path / 'test.txt'}", "--label-map", "0=anger", "--label-map", "1=happy")
+    status, _, _ = cimeu("prepare", "lists", emodb, *words, "--speaker", r"(\d\d)a", "-o", tmp_path / "m.csv")
+    table = pd.read_csv(tmp_path / "m.csv", dtype=str)
+    assert status == 0
+    assert table[["emotion", "speaker", "split"]].to_numpy().tolist() == [
+        ["anger", "03", "test"],
+        ["happiness", "08", "test"],
+    ]
+
+
+def test_pairs_need_an_equals_sign() -> None:
+    with pytest.raises(RecipeError, match="`happy` is not name=value"):
+        pairs(["0=anger", "happy"])
+
+
+def test_an_audit_without_errors_ends_with_0(cimeu: Command, emodb: Path, tmp_path: Path) -> None:
+    cimeu("prepare", "emodb", emodb, "-o", tmp_path / "m.csv", "--allow-partial")
+    status, out, err = cimeu("audit", tmp_path / "m.csv", "-o", tmp_path / "a.html", "--json")
+    assert status == 0
+    assert json.loads(out)["n_clips"] == 3
+    assert "a.html: 3 clips" in err
+    assert (tmp_path / "a.html").is_file()
+
+
+def test_an_audit_with_an_error_ends_with_2(cimeu: Command, emodb: Path, tmp_path: Path) -> None:
+    cimeu("prepare", "emodb", emodb, "-o", tmp_path / "m.csv", "--allow-partial")
+    words = ("--labels", "anger,fear", "--mark", tmp_path / "marked.csv")
+    status, out, err = cimeu("audit", tmp_path / "m.csv", "-o", tmp_path / "a.html", *words)
+    assert (status, out) == (2, "")
+    assert "error: no clip becomes `fear` in the label space `own`" in err
+    assert "duplicates" in pd.read_csv(tmp_path / "marked.csv").columns
