@@ -43,6 +43,10 @@ check: $(VENV)/.tested
 	$(BIN)/lint-imports
 	$(BIN)/python -m pip list --format freeze | { ! grep -iE '^(torchvision|torchaudio|nvidia-)'; }
 
+docs: $(VENV)/.installed
+	$(PIP) --constraint constraints.txt --editable '.[docs]'
+	$(BIN)/sphinx-build -W -b html docs docs/_build/html
+
 bench: $(VENV)/.tested
 	$(BIN)/python benchmarks/training_speed.py
 
