@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from skimage.data import astronaut
@@ -186,3 +187,16 @@ def test_real_recordings_show_their_face_and_tell_their_silence(trial_data: Path
         assert clip.crops is not None, path.name
         assert clip.face_share == 1.0
         assert clip.problems.get("sound") == ("silent sound" if path.name.startswith("02-") else None), path.name
+
+
+def test_a_folder_of_images_gives_crops_and_says_that_it_has_no_sound(tmp_path: Path) -> None:
+    for index in range(3):
+        with av.open(str(tmp_path / f"img{index + 9}.jpg"), "w", format="image2") as container:
+            stream = container.add_stream("mjpeg", rate=25)
+            stream.height, stream.width, stream.pix_fmt = 256, 256, "yuvj420p"
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(portrait(), format="rgb24")))
+            container.mux(stream.encode(None))
+    media = read_clip(tmp_path)
+    assert media.crops is not None
+    assert media.crops.shape == (3, 64, 64, 3)
+    assert (media.face_share, media.problems) == (1.0, {"sound": "no sound track"})
