@@ -29,7 +29,7 @@ def test_the_published_optimiser_is_sgd_with_momentum() -> None:
     optimiser = build_optimiser(OptimiserConfig(schedule="published"), nn.Linear(2, 2).parameters())
     assert isinstance(optimiser, torch.optim.SGD)
     assert optimiser.defaults["momentum"] == 0.9
-    assert optimiser.defaults["weight_decay"] == 1e-4
+    assert [group["weight_decay"] for group in optimiser.param_groups] == [1e-4]
 
 
 def test_biases_and_norms_do_not_decay() -> None:

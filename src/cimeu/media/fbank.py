@@ -15,6 +15,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from cimeu.media.threads import one_thread
+
 LOWEST_HZ = 20.0
 PREEMPHASIS = 0.97
 FLOOR = 1.1920929e-7
@@ -25,8 +27,15 @@ SEGMENTS, SEGMENT_FRAMES = 8, 32
 def fbank(
     waveform: Float[Tensor, " N"] | Float[np.ndarray, " N"], rate_hz: int, *, n_bins: int = 128
 ) -> Float[Tensor, "T D"]:
-    """Log-mel energies of samples in -1..1; under one frame (25 ms) of sound gives no frame at all."""
-    samples = torch.as_tensor(waveform, dtype=torch.float32)
+    """Log-mel energies of samples in -1..1; under one frame (25 ms) of sound gives no frame at all.
+
+    Computed on one thread: sums of several threads differ in their last bits, and stored features must not.
+    """
+    with one_thread():
+        return _fbank(torch.as_tensor(waveform, dtype=torch.float32), rate_hz, n_bins)
+
+
+def _fbank(samples: Float[Tensor, " N"], rate_hz: int, n_bins: int) -> Float[Tensor, "T D"]:
     length, hop = int(0.025 * rate_hz), int(0.010 * rate_hz)
     if len(samples) < length:
         return torch.zeros(0, n_bins)
