@@ -29,9 +29,9 @@ demo: $(VENV)/.installed
 	$(BIN)/cimeu prepare toy $(DEMO)/toy --takes 2 -o $(DEMO)/toy/manifest.csv
 	$(BIN)/cimeu train recipes/toy/demo.yaml data.manifest=$(DEMO)/toy/manifest.csv data.features=$(DEMO)/features output=$(DEMO)/runs
 	$(BIN)/cimeu report $(DEMO)/runs/* -o $(DEMO)/report.html
-	$(BIN)/cimeu predict $(DEMO)/toy/demonstration.mp4 -o $(DEMO)/timeline --model $(DEMO)/runs/toy-demo-west-s0
+	$(BIN)/cimeu predict $(DEMO)/toy/west/west01/happiness_01.mp4 -o $(DEMO)/timeline --model $(DEMO)/runs/toy-demo-west-s0
 	@echo "report:   $(DEMO)/report.html"
-	@echo "timeline: $(DEMO)/timeline/demonstration.html"
+	@echo "timeline: $(DEMO)/timeline/happiness_01.html"
 
 test: $(VENV)/.tested
 	$(BIN)/python -m pytest --numprocesses 2
