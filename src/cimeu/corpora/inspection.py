@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
+from threading import Lock
 from typing import Literal
 
 import numpy as np
@@ -33,6 +34,8 @@ logger = logging.getLogger(__name__)
 
 MAX_SIDE = 320
 """Pictures are looked at no larger than this: enough for the detector and the hash."""
+
+_one_at_a_time = Lock()  # no detector promises to serve two threads, and it is the smaller part of the work
 
 
 @dataclass(frozen=True)
@@ -121,7 +124,8 @@ def _look(clip: Clip, info: MediaInfo, detector: FaceDetector) -> Look:
             clip.path, rate_hz=1 / spacing_s, start_s=clip.start_s + spacing_s / 2, end_s=end_s, max_side=MAX_SIDE
         )
         pictures = [frame.pixels for frame in islice(moments, MOMENTS)]
-        face_share = float(np.mean([bool(detector(pixels)) for pixels in pictures]))
+        with _one_at_a_time:
+            face_share = float(np.mean([bool(detector(pixels)) for pixels in pictures]))
         picture = picture_hash(pictures)
     sound, voice = _listen(clip, info)
     return Look(
