@@ -167,9 +167,9 @@ def _counts(
     counts = np.zeros((int(clusters.max()) + 1, 3, len(predicted), n_classes))
     for seed, calls in enumerate(predicted):
         hit, used = calls == truth, calls != UNUSED
-        np.add.at(counts, (clusters[hit], 0, seed, truth[hit]), 1)
-        np.add.at(counts, (clusters, 1, seed, truth), 1)
-        np.add.at(counts, (clusters[used], 2, seed, calls[used]), 1)
+        np.add.at(counts[:, 0, seed], (clusters[hit], truth[hit]), 1)
+        np.add.at(counts[:, 1, seed], (clusters, truth), 1)
+        np.add.at(counts[:, 2, seed], (clusters[used], calls[used]), 1)
     return counts
 
 

