@@ -7,7 +7,7 @@ author = "The CiMEU authors"
 release = version = importlib.metadata.version("cimeu")
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "results/*/*"]
 
 html_theme = "furo"
 html_title = f"CiMEU {release}"
