@@ -1,13 +1,13 @@
 """CiMEU: culture-independent multimodal emotion understanding.
 
-    video/audio file
-      -> media          pixels and samples
-      -> corpora        a manifest, honest folds
-      -> encoders       frozen vectors per window      -> features   a store
-      -> batching       16, 8 and 4 steps of a clip
-      -> model          disentangle, align, mine       -> training   forward and backward checkpoints
-      -> evaluation     numbers with intervals         -> generalisation, experiments   a report
-      -> inference      a timeline of a person's own file
+video/audio file
+  -> media          pixels and samples
+  -> corpora        a manifest, honest folds
+  -> encoders       frozen vectors per window      -> features   a store
+  -> batching       16, 8 and 4 steps of a clip
+  -> model          disentangle, align, mine       -> training   forward and backward checkpoints
+  -> evaluation     numbers with intervals         -> generalisation, experiments   a report
+  -> inference      a timeline of a person's own file
 """
 
 import importlib

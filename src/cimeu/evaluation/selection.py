@@ -84,7 +84,9 @@ def choose(
             if score > best_uar:
                 best_uar, best = score, (candidate, level, a, fused)
     if best is None or not np.isfinite(best[3]).all(axis=-1).any():
-        raise RecipeError("no validation clip can be used\n\nhint: the column `problem` says what is wrong with the clips")
+        raise RecipeError(
+            "no validation clip can be used\n\nhint: the column `problem` says what is wrong with the clips"
+        )
     chosen_mu, chosen_level, chosen_a, fused = best
     temperature = fit_temperature(fused, truth)
     return EnsembleSettings(
