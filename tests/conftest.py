@@ -29,7 +29,7 @@ def fixtures() -> Path:
 @pytest.fixture(scope="session")
 def trial_data() -> Path:
     """Folder of the real trial recordings; tests that need it skip where it is absent."""
-    root = Path(os.environ.get("CIMEU_DATA", Path(__file__).parents[2] / "shared" / "data"))
+    root = Path(os.environ.get("CIMEU_DATA", Path(__file__).parents[2] / "shared" / "data")).absolute()
     if not (root / "speech" / "manifest.csv").is_file():
         pytest.skip(f"trial recordings absent: {root} (set CIMEU_DATA)")
     return root
