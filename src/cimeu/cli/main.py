@@ -6,16 +6,16 @@ Nothing heavy is imported until a command runs, so that `cimeu --help` answers a
 import errno
 import logging
 import sys
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from importlib.metadata import version
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
+from cimeu.cli.bench import bench
+from cimeu.cli.extract import extract, import_
+from cimeu.cli.terminal import Output, Workers, parse_shard, progress_bars, say
 from cimeu.errors import CimeuError, RecipeError
-from cimeu.progress import Progress
 
 app = typer.Typer(
     help="Emotion in clips of talking faces, tested on people and cultures never seen.",
@@ -26,15 +26,15 @@ app = typer.Typer(
 )
 features_app = typer.Typer(help="Work with stored features.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(features_app, name="features")
+app.command()(extract)
+features_app.command("import")(import_)
+app.command()(bench)
 
 REFUSED = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "free some space"),
     **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "choose a folder that you may write to"),
 }
 """What the machine refuses, and the way out; any other error of the system is a bug of ours and keeps its traceback."""
-
-Output = Annotated[Path, typer.Option("--output", "-o", help="Where the result goes.")]
-Workers = Annotated[int, typer.Option(help="Processes that decode and encode; 0 takes one for each core.")]
 
 
 @app.command()
@@ -124,54 +124,6 @@ def audit(
 
 
 @app.command()
-def extract(
-    manifest: Annotated[Path, typer.Argument(help="Table written by `cimeu prepare`.")],
-    output: Output = Path("features"),
-    encoder: Annotated[
-        list[str] | None, typer.Option(help="Encoder; repeat for several. [default: by the media]")
-    ] = None,
-    forward_only: Annotated[list[str] | None, typer.Option(help="Encoder that is never played backward.")] = None,
-    workers: Workers = 0,
-    shard: Annotated[str, typer.Option(help="Part i of N, as in 2/8, for job arrays.")] = "1/1",
-) -> None:
-    """Compute frozen features of every clip, forward and backward; goes on where it stopped."""
-    from cimeu.corpora.manifest import read_manifest
-    from cimeu.experiments.recipe import EncoderConfig
-    from cimeu.experiments.run import cores, default_streams, extract_streams
-
-    clips = read_manifest(manifest)
-    if encoder:
-        streams = [(EncoderConfig(encoder=name), name not in (forward_only or ())) for name in encoder]
-    else:
-        streams = default_streams(clips)
-    with progress_bars() as progress:
-        extraction = extract_streams(
-            clips, streams, output, workers=workers or cores(), shard=parse_shard(shard), progress=progress
-        )
-    say(f"{output}: {extraction.done} rows computed, {extraction.kept} already there")
-    if len(extraction.failures):
-        table = output / "failures.csv"
-        extraction.failures.to_csv(table, index=False)
-        say(f"{len(extraction.failures)} streams could not be computed; reasons in {table}")
-
-
-@features_app.command("import")
-def import_(
-    list_file: Annotated[Path, typer.Argument(help="List of `path n_steps label` lines.")],
-    root: Annotated[Path, typer.Option(help="Folder that the paths start from.")],
-    encoder: Annotated[str, typer.Option(help="Encoder that made the features.")],
-    stride: Annotated[int, typer.Option(help="Frames between two steps.")] = 4,
-    direction: Annotated[Literal["forward", "backward"], typer.Option(help="How the clips were played.")] = "forward",
-    output: Output = Path("features"),
-) -> None:
-    """Bring ready `.npy` features `[T', D]` into the store."""
-    from cimeu.features.imports import import_features
-
-    count = import_features(list_file, root=root, encoder=encoder, stride=stride, direction=direction, folder=output)
-    say(f"{output}: {count} clips imported")
-
-
-@app.command()
 def train(
     recipe: Annotated[Path, typer.Argument(help="A YAML file; the repository's are in recipes/.")],
     settings: Annotated[list[str] | None, typer.Argument(help="key=value that replace settings of the recipe.")] = None,
@@ -208,54 +160,6 @@ def report(
     from cimeu.experiments.report import report as write_report
 
     print(write_report(runs, output, title=title))
-
-
-@app.command()
-def bench(
-    recipe: Annotated[Path, typer.Argument(help="A YAML file; it is the row `full`.")],
-    settings: Annotated[list[str] | None, typer.Argument(help="key=value that replace settings of the recipe.")] = None,
-    methods: Annotated[str, typer.Option(help="Rows, separated by commas; `main` or `all`.")] = "main",
-    seeds: Annotated[int, typer.Option(help="Seeds of each row and fold.")] = 3,
-    output: Output = Path("bench"),
-    workers: Annotated[int, typer.Option(help="Processes that run cells; 0 takes one for each core.")] = 0,
-    shard: Annotated[str, typer.Option(help="Part i of N, as in 2/8, for job arrays.")] = "1/1",
-    looks: Annotated[Path | None, typer.Option(help="Log of looks at the table. [default: OUTPUT/looks.csv]")] = None,
-) -> None:
-    """Compare CiMEU with its parts left out and with other methods; goes on where it stopped."""
-    from cimeu.experiments.bench import bench_recipe
-    from cimeu.experiments.recipe import load_recipe
-    from cimeu.experiments.run import cores
-    from cimeu.generalisation.looks import log_look
-    from cimeu.generalisation.protocols import failures_text
-    from cimeu.generalisation.rows import rows_named
-    from cimeu.generalisation.summary import summarise
-    from cimeu.generalisation.tables import comparison_table, to_markdown, write_tables
-
-    with progress_bars() as progress:
-        found = bench_recipe(
-            load_recipe(recipe, settings or ()),
-            rows_named(methods),
-            output,
-            seeds=range(seeds),
-            workers=workers or cores(),
-            shard=parse_shard(shard),
-            progress=progress,
-        )
-    say(f"{output}: {found.done} cells run, {found.kept} already there")
-    if found.failures:
-        say(failures_text(found.failures))
-    summary = summarise(output)
-    write_tables(summary, output)
-    log_look(
-        looks or output / "looks.csv",
-        method_version=version("cimeu"),
-        recipe=str(recipe),
-        rows=summary.bench.rows,
-        folds=summary.bench.folds,
-        seeds=summary.bench.seeds,
-        note="" if summary.complete else "incomplete",
-    )
-    print(to_markdown(comparison_table(summary)))
 
 
 @app.command()
@@ -319,23 +223,6 @@ def span(estimate: dict[str, float | None]) -> str:
     return "" if low is None or high is None else f" [{100 * low:.1f}, {100 * high:.1f}]"
 
 
-def say(line: str) -> None:
-    """One line for the person, on stderr."""
-    print(line, file=sys.stderr)
-
-
-def parse_shard(text: str) -> tuple[int, int]:
-    """`2/8` -> (2, 8).
-
-    Raises:
-        RecipeError: not of that form, or outside 1..N.
-    """
-    part, separator, whole = text.partition("/")
-    if not (separator and part.isdigit() and whole.isdigit() and 1 <= int(part) <= int(whole)):
-        raise RecipeError(f"shard `{text}` is not i/N\n\nhint: write 2/8 for the second of eight parts")
-    return int(part), int(whole)
-
-
 def pairs(texts: Iterable[str]) -> dict[str, str]:
     """`["0=happiness"]` -> {"0": "happiness"}.
 
@@ -346,28 +233,3 @@ def pairs(texts: Iterable[str]) -> dict[str, str]:
         if "=" not in text:
             raise RecipeError(f"`{text}` is not name=value\n\nhint: such as 0=happiness or test=test.csv")
     return dict(text.split("=", 1) for text in texts)
-
-
-@contextmanager
-def progress_bars() -> Iterator[Progress]:
-    """Bars with the time left on stderr, one for each step that reports; nothing until one does."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bars
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    bars = Bars(*columns, console=Console(stderr=True))
-    tasks: dict[str, TaskID] = {}
-
-    def show(step: str, completed: int, total: int) -> None:
-        if not tasks:
-            bars.start()
-        if step not in tasks:
-            tasks[step] = bars.add_task(step, total=total)
-        bars.update(tasks[step], completed=completed, total=total)
-
-    try:
-        yield show
-    finally:
-        if tasks:
-            bars.stop()

@@ -1,0 +1,57 @@
+"""What every command shares: options, lines and bars on stderr."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cimeu.errors import RecipeError
+from cimeu.progress import Progress
+
+Output = Annotated[Path, typer.Option("--output", "-o", help="Where the result goes.")]
+Workers = Annotated[int, typer.Option(help="Processes that decode and encode; 0 takes one for each core.")]
+
+
+def say(line: str) -> None:
+    """One line for the person, on stderr."""
+    print(line, file=sys.stderr)
+
+
+def parse_shard(text: str) -> tuple[int, int]:
+    """`2/8` -> (2, 8).
+
+    Raises:
+        RecipeError: not of that form, or outside 1..N.
+    """
+    part, separator, whole = text.partition("/")
+    if not (separator and part.isdigit() and whole.isdigit() and 1 <= int(part) <= int(whole)):
+        raise RecipeError(f"shard `{text}` is not i/N\n\nhint: write 2/8 for the second of eight parts")
+    return int(part), int(whole)
+
+
+@contextmanager
+def progress_bars() -> Iterator[Progress]:
+    """Bars with the time left on stderr, one for each step that reports; nothing until one does."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bars
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    bars = Bars(*columns, console=Console(stderr=True))
+    tasks: dict[str, TaskID] = {}
+
+    def show(step: str, completed: int, total: int) -> None:
+        if not tasks:
+            bars.start()
+        if step not in tasks:
+            tasks[step] = bars.add_task(step, total=total)
+        bars.update(tasks[step], completed=completed, total=total)
+
+    try:
+        yield show
+    finally:
+        if tasks:
+            bars.stop()
