@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 import typer.main
 
-from cimeu.cli.main import app, main, parse_shard, span
+from cimeu.cli.main import app, main, span
+from cimeu.cli.terminal import parse_shard
 from cimeu.errors import RecipeError
 
 HEAVY = ("torch", "numpy", "pandas", "av", "transformers", "sklearn", "lightning", "matplotlib", "pyarrow", "pydantic")

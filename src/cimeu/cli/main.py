@@ -14,7 +14,7 @@ import typer
 
 from cimeu.cli.bench import bench
 from cimeu.cli.extract import extract, import_
-from cimeu.cli.terminal import Output, Workers, parse_shard, progress_bars, say
+from cimeu.cli.terminal import Output, progress_bars, say
 from cimeu.errors import CimeuError, RecipeError
 
 app = typer.Typer(

@@ -1,0 +1,119 @@
+"""`cimeu extract` and `cimeu features import`: clips, or arrays made elsewhere, to a feature store."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from cimeu.cli.terminal import Output, Workers, parse_shard, progress_bars, say
+from cimeu.errors import RecipeError
+
+if TYPE_CHECKING:
+    from cimeu.experiments.recipe import EncoderConfig
+
+
+def extract(
+    manifest: Annotated[Path, typer.Argument(help="Table written by `cimeu prepare`.")],
+    output: Output = Path("features"),
+    encoder: Annotated[
+        list[str] | None, typer.Option(help="Encoder; repeat for several. [default: by the media]")
+    ] = None,
+    weights: Annotated[
+        list[str] | None,
+        typer.Option(help="Weights file of the encoder; ENCODER=FILE where there are several. See `cimeu weights`."),
+    ] = None,
+    region: Annotated[
+        list[str] | None, typer.Option(help="What is seen: `face` or `frame`; repeat for both. [default: face]")
+    ] = None,
+    forward_only: Annotated[list[str] | None, typer.Option(help="Encoder that is never played backward.")] = None,
+    workers: Workers = 0,
+    shard: Annotated[str, typer.Option(help="Part i of N, as in 2/8, for job arrays.")] = "1/1",
+) -> None:
+    """Compute frozen features of every clip, forward and backward; goes on where it stopped."""
+    from cimeu.corpora.manifest import read_manifest
+    from cimeu.experiments.run import cores, default_streams, extract_streams
+
+    clips = read_manifest(manifest)
+    if encoder:
+        backward = [name not in (forward_only or ()) for name in encoder]
+        streams = [
+            (one, both)
+            for name, both in zip(encoder, backward, strict=True)
+            for one in configured(name, encoder, weights or (), region or ())
+        ]
+    elif weights or region or forward_only:
+        raise RecipeError("no encoder is named for these settings\n\nhint: add --encoder NAME")
+    else:
+        streams = default_streams(clips)
+    with progress_bars() as progress:
+        extraction = extract_streams(
+            clips, streams, output, workers=workers or cores(), shard=parse_shard(shard), progress=progress
+        )
+    say(f"{output}: {extraction.done} clips computed, {extraction.kept} already there")
+    if len(extraction.failures):
+        table = output / "failures.csv"
+        extraction.failures.to_csv(table, index=False)
+        say(f"{len(extraction.failures)} streams could not be computed; reasons in {table}")
+
+
+def configured(
+    name: str, names: Sequence[str], weights: Sequence[str], regions: Sequence[str]
+) -> "list[EncoderConfig]":
+    """One encoder with the settings the command line gives it, once for each region it is asked to see.
+
+    Raises:
+        RecipeError: weights that go with no encoder, or with more than one.
+    """
+    import inspect
+
+    from cimeu.encoders.base import ENCODERS
+    from cimeu.experiments.recipe import EncoderConfig
+
+    known = inspect.signature(ENCODERS[name]).parameters if name in ENCODERS else {}
+    files = weights_of(names, weights)
+    settings: dict[str, object] = {"weights": str(files[name])} if name in files else {}
+    if "source" not in known or not regions:
+        return [EncoderConfig(encoder=name, settings=settings)]
+    return [EncoderConfig(encoder=name, settings=settings | {"source": region}) for region in dict.fromkeys(regions)]
+
+
+def weights_of(names: Sequence[str], weights: Sequence[str]) -> dict[str, Path]:
+    """Weights file of each encoder, from `FILE` (one encoder that takes weights) or `ENCODER=FILE`.
+
+    Raises:
+        RecipeError: a file that goes with no encoder, or with more than one.
+    """
+    import inspect
+
+    from cimeu.encoders.base import ENCODERS
+
+    taking = [name for name in names if name in ENCODERS and "weights" in inspect.signature(ENCODERS[name]).parameters]
+    found: dict[str, Path] = {}
+    for text in weights:
+        name, separator, file = text.partition("=")
+        if separator and name in names:
+            found[name] = Path(file)
+        elif len(taking) == 1:
+            found[taking[0]] = Path(text)
+        else:
+            raise RecipeError(
+                f"weights `{text}` belong to {'no encoder' if not taking else 'one of ' + ', '.join(taking)}"
+                "\n\nhint: write --weights ENCODER=FILE"
+            )
+    return found
+
+
+def import_(
+    list_file: Annotated[Path, typer.Argument(help="List of `path n_steps label` lines.")],
+    root: Annotated[Path, typer.Option(help="Folder that the paths start from.")],
+    encoder: Annotated[str, typer.Option(help="Encoder that made the features.")],
+    stride: Annotated[int, typer.Option(help="Frames between two steps.")] = 4,
+    direction: Annotated[Literal["forward", "backward"], typer.Option(help="How the clips were played.")] = "forward",
+    output: Output = Path("features"),
+) -> None:
+    """Bring ready `.npy` features `[T', D]` into the store."""
+    from cimeu.features.imports import import_features
+
+    count = import_features(list_file, root=root, encoder=encoder, stride=stride, direction=direction, folder=output)
+    say(f"{output}: {count} clips imported")
