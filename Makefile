@@ -9,7 +9,7 @@ CIMEU_DATA ?= ../shared/data
 export CIMEU_DATA
 
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
-EXTRAS := corpora,openvino,ray,tensorboard
+EXTRAS := corpora,openvino,ray,server,tensorboard
 DEMO := .demo
 
 .PHONY: demo test check docs bench clean

@@ -1,0 +1,142 @@
+"""Work in a process of its own: what a hostile file breaks there is one answer, not the server.
+
+A child holds what is dear to load (a model), answers one call at a time, and is started anew when it was lost. So memory
+is bounded by one recording, a crash of a decoder costs one recording, and work under way can be stopped.
+"""
+
+import logging
+import multiprocessing
+import signal
+import threading
+from collections.abc import Callable, Mapping
+from multiprocessing.connection import Connection
+from typing import Any
+
+from cimeu.errors import CimeuError, MediaError
+from cimeu.progress import Progress, silent
+
+logger = logging.getLogger(__name__)
+
+Functions = Mapping[str, Callable[..., Any]]
+"""Each is called with the arguments of the call and `progress`."""
+START_S = 600.0
+"""A child that is not ready after this time is given up."""
+
+
+class Lost(MediaError):
+    """The child ended, or was stopped, before it answered."""
+
+
+class Isolated:
+    """A child process that answers calls by name; one at a time, others wait."""
+
+    def __init__(self, build: Callable[[], Functions]) -> None:
+        """`build` runs in the child, once; it and all arguments and results must be picklable."""
+        self._build = build
+        self._turn = threading.Lock()
+        self._process: multiprocessing.process.BaseProcess | None = None
+        self._pipe: Connection | None = None
+
+    def __call__(
+        self, name: str, *arguments: Any, progress: Progress = silent, silence_s: float, turn_s: float = -1.0
+    ) -> Any:
+        """The result of one call.
+
+        Args:
+            name: of the function.
+            arguments: for it.
+            progress: told what the function tells.
+            silence_s: a child that neither tells nor answers for so long is stopped.
+            turn_s: longest wait for calls before this one; -1 for any.
+
+        Raises:
+            CimeuError: what the function raised on purpose.
+            Lost: the child ended early, was stopped, or stood still; or `name` failed in a way nobody foresaw.
+            TimeoutError: it was not this call's turn in time.
+        """
+        if not self._turn.acquire(timeout=turn_s):
+            raise TimeoutError
+        try:
+            pipe = self._ready()
+            pipe.send((name, arguments))
+            kind, value = self._answer(pipe, progress, silence_s)
+        except (EOFError, OSError):
+            self.interrupt()
+            raise Lost("the program that reads recordings ended early\n\nhint: the file may be damaged") from None
+        finally:
+            self._turn.release()
+        if kind == "raised":
+            raise value
+        if kind == "unforeseen":
+            raise Lost(f"unexpected {value}\n\nhint: this is a bug; the server's log has the details")
+        return value
+
+    def start(self) -> None:
+        """Start the child now, so that what is wrong with it is known.
+
+        Raises:
+            CimeuError: what `build` raised on purpose.
+        """
+        with self._turn:
+            self._ready()
+
+    def interrupt(self) -> None:
+        """Stop the call under way, if any; the next one starts a new child."""
+        process = self._process
+        if process is not None:
+            process.kill()
+            process.join()
+
+    close = interrupt
+
+    def _ready(self) -> Connection:
+        if self._process is not None and self._process.is_alive() and self._pipe is not None:
+            return self._pipe
+        if self._pipe is not None:
+            self._pipe.close()
+        context = multiprocessing.get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        self._process = context.Process(target=_answer_calls, args=(theirs, self._build), daemon=True)
+        self._process.start()
+        theirs.close()
+        kind, value = self._answer(self._pipe, silent, START_S)
+        if kind == "raised":
+            raise value
+        assert kind == "ready", value
+        return self._pipe
+
+    def _answer(self, pipe: Connection, progress: Progress, silence_s: float) -> tuple[str, Any]:
+        while pipe.poll(silence_s):
+            kind, value = pipe.recv()
+            if kind != "progress":
+                return kind, value
+            progress(*value)
+        raise EOFError("it stood still")
+
+
+def _answer_calls(pipe: Connection, build: Callable[[], Functions]) -> None:
+    """Life of a child: ends with the parent's side of the pipe."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
+    try:
+        functions = build()
+    except CimeuError as error:
+        pipe.send(("raised", error))
+        return
+    pipe.send(("ready", None))
+
+    def tell(step: str, completed: int, total: int) -> None:
+        pipe.send(("progress", (step, completed, total)))
+
+    while True:
+        try:
+            name, arguments = pipe.recv()
+        except EOFError:
+            return
+        try:
+            answer = "done", functions[name](*arguments, progress=tell)
+        except CimeuError as error:
+            answer = "raised", error
+        except Exception as error:
+            logger.exception("`%s` failed", name)
+            answer = "unforeseen", f"{type(error).__name__}: {error}"
+        pipe.send(answer)

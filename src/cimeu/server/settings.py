@@ -1,0 +1,62 @@
+"""What a server is started with: who may reach it, what it accepts, and how long it keeps it."""
+
+import ipaddress
+from dataclasses import dataclass
+
+from cimeu.errors import RecipeError
+
+SHORTEST_TOKEN = 16
+LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerSettings:
+    """Settings of `cimeu serve`; together they bound what a stranger's request can cost."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on. Any but this machine's own needs a token."""
+    port: int = 8000
+    """0 takes any free port."""
+    token: str = ""
+    """Secret that every request must bring; empty for none."""
+    max_size_mb: float | int = 2000
+    """Larger uploads are stopped on their way, in units of 10**6 bytes."""
+    max_duration_s: float | int = 7200
+    """Longer recordings are refused."""
+    keep_minutes: float | int = 240
+    """Recording, result and corrections are deleted so long after the result is there."""
+    max_waiting: int = 20
+    """Recordings that may be under way at a time: arriving, waiting and running."""
+
+    def __post_init__(self) -> None:
+        for name in ("max_size_mb", "max_duration_s", "keep_minutes", "max_waiting"):
+            if getattr(self, name) <= 0:
+                raise RecipeError(f"{name} is {getattr(self, name)}\n\nhint: a number above 0")
+        if not 0 <= self.port <= 65535:
+            raise RecipeError(f"port is {self.port}\n\nhint: 1 to 65535, or 0 for any free one")
+        if self.token and (len(self.token) < SHORTEST_TOKEN or not self.token.isascii() or " " in self.token):
+            raise RecipeError(
+                f"the token has {len(self.token)} characters or signs that a header cannot carry\n\n"
+                f"hint: {SHORTEST_TOKEN} ASCII characters or more without spaces, such as the output of "
+                "`python -c 'import secrets; print(secrets.token_urlsafe())'`"
+            )
+        if not self.is_local and not self.token:
+            raise RecipeError(
+                f"host `{self.host}` lets other machines in, and there is no token\n\n"
+                "hint: set --token (or CIMEU_TOKEN), or listen on 127.0.0.1"
+            )
+
+    @property
+    def is_local(self) -> bool:
+        """Whether only this machine can reach the server."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+    @property
+    def max_bytes(self) -> int:
+        """Size limit of one recording."""
+        return int(self.max_size_mb * 1e6)
