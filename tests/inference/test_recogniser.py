@@ -1,4 +1,3 @@
-import json
 import shutil
 from pathlib import Path
 
@@ -7,9 +6,9 @@ import pytest
 
 from cimeu.encoders import hog as hog_module
 from cimeu.encoders.base import build_encoder, encode, fingerprint
-from cimeu.errors import CheckpointError, MediaError, RecipeError
+from cimeu.errors import CheckpointError, MediaError
 from cimeu.inference import recogniser as module
-from cimeu.inference.recogniser import FORMATS, Recogniser, predict_files
+from cimeu.inference.recogniser import Recogniser
 from cimeu.inference.timeline import Timeline, TimelineSettings
 from cimeu.media.audio import read_sound
 from cimeu.media.video import write_video
@@ -218,82 +217,6 @@ def test_models_of_different_encoders_are_refused(make_run: RunMaker, tmp_path: 
 def test_a_missing_recording_is_an_error(recogniser: Recogniser, tmp_path: Path) -> None:
     with pytest.raises(MediaError, match=r"nothing\.mp4` does not exist"):
         recogniser(tmp_path / "nothing.mp4")
-
-
-@pytest.fixture
-def folder(recordings: Path, tmp_path: Path) -> Path:
-    """Two recordings that can be read, two that cannot, and a text file that is none of our business."""
-    (tmp_path / "in" / "deep").mkdir(parents=True)
-    shutil.copy(recordings / "mute.mp4", tmp_path / "in" / "mute.mp4")
-    shutil.copy(recordings / "speech.wav", tmp_path / "in" / "deep" / "speech.wav")
-    (tmp_path / "in" / "zero.mp4").write_bytes(b"")
-    (tmp_path / "in" / "broken.mp4").write_bytes(b"no video" * 100)
-    (tmp_path / "in" / "notes.txt").write_text("x")
-    return tmp_path / "in"
-
-
-def test_one_bad_file_stops_no_other(make_run: RunMaker, folder: Path, tmp_path: Path) -> None:
-    failures = predict_files([folder], tmp_path / "out", make_run())
-    assert [Path(path).name for path in failures["path"]] == ["broken.mp4", "zero.mp4"]
-    assert "is empty (0 bytes)" in failures["reason"][1]
-    for name in ("mute", "deep/speech"):
-        assert all((tmp_path / "out" / f"{name}{suffix}").is_file() for suffix in FORMATS)
-    assert (tmp_path / "out" / "failures.csv").read_text().startswith("path,reason\n")
-
-
-def test_a_second_run_keeps_what_is_finished(recogniser: Recogniser, folder: Path, tmp_path: Path) -> None:
-    predict_files([folder], tmp_path / "out", recogniser)
-    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.*") if path.name != "failures.csv"}
-    failures = predict_files([folder], tmp_path / "out", recogniser)
-    assert {path: path.stat().st_mtime_ns for path in before} == before
-    assert len(failures) == 2
-
-
-def test_an_interrupted_file_is_made_again_with_the_same_bytes(
-    recogniser: Recogniser, folder: Path, tmp_path: Path
-) -> None:
-    predict_files([folder / "mute.mp4"], tmp_path / "out", recogniser)
-    before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
-    (tmp_path / "out" / "mute.json").unlink()
-    (tmp_path / "out" / "mute.csv").write_text("half")
-    predict_files([folder / "mute.mp4"], tmp_path / "out", recogniser)
-    assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
-
-
-def test_another_model_or_recording_is_not_taken_for_done(
-    recogniser: Recogniser, make_run: RunMaker, folder: Path, recordings: Path, tmp_path: Path
-) -> None:
-    def model_and_length() -> tuple[str, float]:
-        predicted = json.loads((tmp_path / "out" / "mute.json").read_text())
-        return predicted["model"], predicted["duration_s"]
-
-    predict_files([folder / "mute.mp4"], tmp_path / "out", recogniser)
-    assert model_and_length() == (recogniser.model_id, 1.2)
-    other = Recogniser.from_pretrained(make_run("hog", None))
-    predict_files([folder / "mute.mp4"], tmp_path / "out", other)
-    assert model_and_length() == (other.model_id, 1.2)
-    shutil.copy(recordings / "empty.mp4", folder / "mute.mp4")
-    predict_files([folder / "mute.mp4"], tmp_path / "out", other)
-    assert model_and_length() == (other.model_id, 2.4)
-
-
-def test_recordings_of_one_name_keep_their_suffix(recogniser: Recogniser, recordings: Path, tmp_path: Path) -> None:
-    (tmp_path / "in").mkdir()
-    shutil.copy(recordings / "mute.mp4", tmp_path / "in" / "a.mp4")
-    shutil.copy(recordings / "speech.wav", tmp_path / "in" / "a.wav")
-    predict_files([tmp_path / "in"], tmp_path / "out", recogniser, formats=(".csv",))
-    assert {path.name for path in (tmp_path / "out").glob("a.*.csv")} == {"a.mp4.csv", "a.wav.csv"}
-
-
-def test_results_of_one_name_are_refused(recogniser: Recogniser, recordings: Path, tmp_path: Path) -> None:
-    shutil.copy(recordings / "mute.mp4", tmp_path / "mute.mp4")
-    with pytest.raises(RecipeError, match=r"would both be written as `mute\.mp4`"):
-        predict_files([recordings / "mute.mp4", tmp_path / "mute.mp4"], tmp_path / "out", recogniser)
-
-
-def test_an_unknown_format_is_refused(recogniser: Recogniser, tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match=r"unknown format `\.doc`\n\nhint: one of \.csv"):
-        predict_files([], tmp_path, recogniser, formats=(".doc",))
 
 
 def test_a_face_is_found_in_every_real_clip_and_silence_is_told(recogniser: Recogniser, trial_data: Path) -> None:

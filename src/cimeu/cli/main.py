@@ -169,7 +169,7 @@ def predict(
     model: Annotated[Path | None, typer.Option(help="Run folder of a trained ensemble.")] = None,
 ) -> None:
     """Write a timeline for each file, with reasons where nothing can be said."""
-    from cimeu.inference.recogniser import predict_files
+    from cimeu.inference.files import predict_files
 
     if model is None:
         raise RecipeError("no model is named\n\nhint: pass --model RUN; `cimeu train` makes run folders")
