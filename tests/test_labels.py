@@ -76,6 +76,18 @@ def test_a_merge_of_an_unknown_emotion_is_refused() -> None:
         mapping(SPACES["ravdess"], SPACES["four"], {"boredom": "neutral"})
 
 
+def test_every_corpus_with_emotions_of_its_own_has_a_label_space() -> None:
+    from cimeu.corpora.registry import PUBLISHED
+
+    assert set(PUBLISHED) - {"lists"} <= set(SPACES)
+
+
+def test_compound_emotions_are_eleven_single_and_thirty_two_joined_ones() -> None:
+    single, compound = SPACES["mafw"].emotions, SPACES["mafw-compound"].emotions
+    assert (len(compound), len(set(compound)), compound[:11]) == (43, 43, single)
+    assert all(set(name.split("_")) <= set(single) for name in compound)
+
+
 def test_labels_need_only_the_standard_library() -> None:
     heavy = "{'torch', 'numpy', 'pandas', 'sklearn', 'av'}"
     subprocess.run(

@@ -80,6 +80,21 @@ class LabelSpace:
 
 
 _SEVEN = ("happiness", "sadness", "neutral", "anger", "surprise", "disgust", "fear")
+_ELEVEN = (
+    *("anger", "disgust", "fear", "happiness", "neutral", "sadness", "surprise"),
+    *("contempt", "anxiety", "helplessness", "disappointment"),
+)
+_COMPOUND = (
+    *("anger_anxiety", "anger_disgust", "anger_disgust_anxiety", "anger_disgust_contempt", "anger_helplessness"),
+    *("anger_sadness", "anger_surprise", "anxiety_helplessness", "anxiety_helplessness_disappointment"),
+    *("disgust_anxiety", "disgust_anxiety_helplessness", "disgust_contempt", "disgust_disappointment"),
+    *("disgust_helplessness", "disgust_helplessness_disappointment", "disgust_sadness", "disgust_surprise"),
+    *("fear_anxiety", "fear_sadness", "fear_sadness_anxiety", "fear_surprise", "fear_surprise_anxiety"),
+    *("happiness_contempt", "happiness_surprise", "helplessness_disappointment", "sadness_anxiety"),
+    *("sadness_anxiety_helplessness", "sadness_disappointment", "sadness_helplessness"),
+    *("sadness_helplessness_disappointment", "sadness_surprise", "surprise_anxiety"),
+)
+"""The 32 of MAFW that are several emotions at once."""
 
 SPACES = {
     name: LabelSpace(name, emotions)
@@ -88,16 +103,18 @@ SPACES = {
         "dfew": _SEVEN,
         "ferv39k": _SEVEN,
         "afew": ("anger", "disgust", "fear", "happiness", "neutral", "sadness", "surprise"),
-        "mafw": (
-            *("anger", "disgust", "fear", "happiness", "neutral", "sadness", "surprise"),
-            *("contempt", "anxiety", "helplessness", "disappointment"),
-        ),
+        "mafw": _ELEVEN,
+        "mafw-compound": (*_ELEVEN, *_COMPOUND),
         "cremad": ("anger", "disgust", "fear", "happiness", "neutral", "sadness"),
         "ravdess": ("neutral", "calm", "happiness", "sadness", "anger", "fear", "disgust", "surprise"),
         "enterface": ("anger", "disgust", "fear", "happiness", "sadness", "surprise"),
         "meld": ("neutral", "surprise", "fear", "sadness", "happiness", "disgust", "anger"),
         "casme2": ("happiness", "surprise", "disgust", "repression", "others"),
         "emodb": ("anger", "boredom", "disgust", "fear", "happiness", "sadness", "neutral"),
+        "urdu": ("anger", "happiness", "neutral", "sadness"),
+        "ased": ("neutral", "fear", "happiness", "sadness", "anger"),
+        "emovo": ("disgust", "happiness", "fear", "anger", "surprise", "sadness", "neutral"),
+        "nemo": ("anger", "fear", "happiness", "neutral", "sadness", "surprise"),
     }.items()
 }
 

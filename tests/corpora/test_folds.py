@@ -187,8 +187,49 @@ def test_a_split_without_validation_gets_one_from_its_training_speakers() -> Non
 
 def test_a_published_fold_that_shares_speakers_is_refused() -> None:
     manifest = with_cells(corpus(), "fold", [str(1 + row % 2) for row in range(60)])
-    with pytest.raises(FoldLeak, match=r"of `made`\n\nhint: run `cimeu prepare made --folds speaker-independent`"):
+    with pytest.raises(FoldLeak, match=r"of `made`\n\nhint: folds.protocol=speaker-independent .* `speakers shared`"):
         make_folds(manifest, FoldsConfig(protocol="official"))
+
+
+def test_a_published_fold_that_shares_speakers_is_taken_where_the_recipe_allows_it_and_says_so() -> None:
+    manifest = with_cells(corpus(takes=2), "fold", [str(1 + row % 2) for row in range(120)])
+    for fold in make_folds(manifest, FoldsConfig(protocol="official", allow_shared_speakers=True)):
+        assert not fold.speakers_known
+        assert fold.note == "speakers shared: 15 of 15 test speakers are trained on"
+
+
+def test_folds_that_are_made_here_never_share_speakers() -> None:
+    with pytest.raises(ManifestError, match="`allow_shared_speakers` with the protocol `within-group`"):
+        FoldsConfig(protocol="within-group", allow_shared_speakers=True)
+
+
+def test_allowing_shared_speakers_changes_nothing_where_none_is_shared() -> None:
+    manifest = with_cells(corpus(), "fold", [str(1 + row % 20 // 4) for row in range(60)])
+    folds = [make_folds(manifest, FoldsConfig(protocol="official", allow_shared_speakers=yes)) for yes in (False, True)]
+    assert folds[0] == folds[1]
+
+
+def test_near_duplicates_across_published_folds_are_counted_and_stay() -> None:
+    manifest = with_cells(corpus(known=False), "fold", [str(1 + row % 20 // 4) for row in range(60)])
+    marked = with_cells(manifest, "duplicates", ["one"] * 6 + [""] * 54)  # rows 0 to 3 are tested in fold 1
+    fold, _, other, *_ = make_folds(marked, FoldsConfig(protocol="official"))
+    assert fold.note == "speakers unknown; 2 training clips that are near-duplicates of test clips stay, as published"
+    assert other.note == "speakers unknown"
+    assert len(fold.train) + len(fold.validation) == 48
+
+
+def test_near_duplicates_of_a_held_out_group_are_left_out_of_training() -> None:
+    manifest = with_cells(corpus(), "duplicates", ["one"] + [""] * 19 + ["one"] + [""] * 39)
+    clip_ids = list(manifest.table["clip_id"])
+    fold = make_folds(manifest, FoldsConfig(protocol="leave-one-group-out"))[0]
+    assert clip_ids[0] in fold.test
+    assert clip_ids[20] not in (*fold.train, *fold.validation, *fold.test)
+    assert fold.note == "1 training clips that are near-duplicates of test clips left out"
+
+
+def test_without_a_validation_share_all_training_clips_train() -> None:
+    (first, *_) = make_folds(corpus(), FoldsConfig(validation_share=0.0))
+    assert (first.validation, len(first.train) + len(first.test)) == ((), 60)
 
 
 def test_a_clip_in_two_parts_is_a_leak() -> None:
@@ -244,7 +285,7 @@ def test_an_unknown_split_is_named() -> None:
         make_folds(manifest, FoldsConfig(protocol="official"))
 
 
-@pytest.mark.parametrize(("setting", "value"), [("n_folds", 1), ("validation_share", 0.0)])
+@pytest.mark.parametrize(("setting", "value"), [("n_folds", 1), ("validation_share", 0.6)])
 def test_settings_that_leave_a_part_empty_are_refused(setting: str, value: float) -> None:
     with pytest.raises(ManifestError, match=f"`{setting}` is {value}"):
         FoldsConfig(**{setting: value})  # type: ignore[arg-type]

@@ -1,7 +1,8 @@
 """Who trains, who validates, who is tested.
 
-Speakers never cross a fold. Test parts keep the clips that cannot be used (they count as wrong); training and
-validation hold usable clips only. Where speakers are unknown each clip stands for itself, and the fold says so.
+Speakers never cross a fold, unless a published one shares them and the recipe allows it; the fold then says so. Test
+parts keep the clips that cannot be used (they count as wrong); training and validation hold usable clips only. Where
+speakers are unknown each clip stands for itself, and the fold says so.
 """
 
 import warnings
@@ -19,13 +20,18 @@ Protocol = Literal["leave-one-group-out", "within-group", "speaker-independent",
 Rows: TypeAlias = np.ndarray  # whole numbers: places in the table
 SHUFFLES = 8
 SPEAKERS_UNKNOWN = "speakers unknown"
+SPEAKERS_SHARED = "speakers shared"
 DUPLICATES = "duplicates"
 """Column that `cimeu audit --mark` adds: what names clips that hold the same recording."""
 
 
 @dataclass(frozen=True)
 class Fold:
-    """Clip ids of the three parts; published folds are numbered from 1, others are named after what is held out."""
+    """Clip ids of the three parts; published folds are numbered from 1, others are named after what is held out.
+
+    `speakers_known`: no speaker is in two parts. `note`: what a reader of its figures must know, such as `speakers
+    shared` with their number, or near-duplicates of test clips among the training clips.
+    """
 
     name: str
     train: tuple[str, ...]
@@ -46,22 +52,31 @@ class FoldsConfig:
     n_folds: int = 5
     """Parts of the speakers; fewer where there are fewer speakers."""
     validation_share: float = 0.2
-    """Share of the training speakers kept for validation."""
+    """Share of the training speakers kept for validation; 0 keeps none, which needs `selection` last or oracle."""
+    allow_shared_speakers: bool = False
+    """Take a published division as it is even if a speaker is in two of its parts (`official`); every table says so."""
     seed: int = 0
     """Order in which speakers are dealt out."""
 
     def __post_init__(self) -> None:
         if self.n_folds < 2:
             raise ManifestError(f"`n_folds` is {self.n_folds}\n\nhint: at least 2")
-        if not 0 < self.validation_share <= 0.5:
-            raise ManifestError(f"`validation_share` is {self.validation_share}\n\nhint: above 0, at most 0.5")
+        if not 0 <= self.validation_share <= 0.5:
+            raise ManifestError(f"`validation_share` is {self.validation_share}\n\nhint: 0 to 0.5")
+        if self.allow_shared_speakers and self.protocol != "official":
+            raise ManifestError(
+                f"`allow_shared_speakers` with the protocol `{self.protocol}`\n\nhint: only published (`official`) "
+                "divisions may share speakers; all others are made here, and keep them apart"
+            )
 
 
 def make_folds(manifest: Manifest, config: FoldsConfig) -> list[Fold]:
     """Divide a corpus; every fold has passed `check_fold`.
 
-    Clips without a group take no part where groups are held out. Raises ManifestError where groups, speakers or
-    published folds are too few, EmptyClass where an emotion cannot be trained, FoldLeak where a speaker crosses.
+    Clips without a group take no part where groups are held out. Near-duplicates of test clips (column `duplicates`)
+    are left out of training; published parts stay whole, and the fold counts them. Raises ManifestError where groups,
+    speakers or published folds are too few, EmptyClass where an emotion cannot be trained, FoldLeak where a speaker
+    crosses.
     """
     table = manifest.table
     if config.group not in table.columns:
@@ -74,22 +89,30 @@ def make_folds(manifest: Manifest, config: FoldsConfig) -> list[Fold]:
     for name, pool, test, validation in _parts(table, people, config):
         train = np.setdiff1d(pool, test)
         train = train[(table["problem"].to_numpy()[train] == "")]
-        if validation is None:
+        again = _seen_in(table, train, test)
+        if config.protocol != "official":
+            train = np.setdiff1d(train, again)
+        if not config.validation_share:
+            validation = np.zeros(0, np.int64)
+        elif validation is None:
             validation = _cut_validation(table, people, train, config, name)
-        fold = _fold(name, table, np.setdiff1d(train, validation), validation, test)
-        check_fold(fold, manifest)
+        fold = _fold(name, table, np.setdiff1d(train, validation), validation, test, len(again), config)
+        check_fold(fold, manifest, allow_shared_speakers=config.allow_shared_speakers)
         folds.append(fold)
     return folds
 
 
-def check_fold(fold: Fold, manifest: Manifest) -> None:
-    """No clip or speaker in two parts, every emotion in training, no part empty. Raises FoldLeak, EmptyClass."""
+def check_fold(fold: Fold, manifest: Manifest, *, allow_shared_speakers: bool = False) -> None:
+    """No clip or speaker in two parts, every emotion in training, something to train and to test.
+
+    Raises FoldLeak, EmptyClass.
+    """
     table = manifest.table.set_index("clip_id")
     parts = {"train": fold.train, "validation": fold.validation, "test": fold.test}
     seen: dict[str, str] = {}
     heard: dict[tuple[str, str], str] = {}
     for part, clip_ids in parts.items():
-        if not clip_ids:
+        if not clip_ids and part != "validation":
             raise EmptyClass(f"fold {fold.name} has no clip for {part}\n\nhint: fewer folds, or more speakers")
         rows = table.loc[list(clip_ids)]
         for clip_id, corpus, speaker in zip(clip_ids, rows["corpus"], rows["speaker"], strict=True):
@@ -98,10 +121,13 @@ def check_fold(fold: Fold, manifest: Manifest) -> None:
                     f"clip `{clip_id}` is in both {seen[clip_id]} and {part} of fold {fold.name} of `{corpus}`\n\n"
                     "hint: a clip belongs to one part"
                 )
+            if allow_shared_speakers:
+                continue
             if speaker and heard.setdefault((corpus, speaker), part) != part:
                 raise FoldLeak(
                     f"speaker `{speaker}` is in both {heard[corpus, speaker]} and {part} of fold {fold.name} of "
-                    f"`{corpus}`\n\nhint: run `cimeu prepare {corpus} --folds speaker-independent`"
+                    f"`{corpus}`\n\nhint: folds.protocol=speaker-independent keeps speakers apart; for a published "
+                    "division as it is, folds.allow_shared_speakers=true, and every table says `speakers shared`"
                 )
     members = table.loc[[*fold.train, *fold.validation, *fold.test]]
     wanted = sorted(set(members["emotion"][members["problem"] == ""]))
@@ -248,10 +274,36 @@ def _spread(strata: Rows, people: Rows, rows: Rows, n_parts: int, seed: int) -> 
         return [rows[part] for _, part in splitter.split(rows, strata_of_rows, None if alone else people[rows])]
 
 
-def _fold(name: str, table: pd.DataFrame, train: Rows, validation: Rows, test: Rows) -> Fold:
+def _seen_in(table: pd.DataFrame, train: Rows, test: Rows) -> Rows:
+    """Training rows that hold the recording of a test row, as far as near-duplicates are marked."""
+    if DUPLICATES not in table.columns:
+        return train[:0]
+    marks = table[DUPLICATES].to_numpy()
+    return train[np.isin(marks[train], [mark for mark in set(marks[test]) if mark])]
+
+
+def _fold(
+    name: str, table: pd.DataFrame, train: Rows, validation: Rows, test: Rows, n_again: int, config: FoldsConfig
+) -> Fold:
     clip_ids = table["clip_id"].to_numpy()
+    parts = [tuple(str(clip_id) for clip_id in clip_ids[np.sort(part)]) for part in (train, validation, test)]
     members = np.concatenate([train, validation, test])
     unknown = int((table["speaker"].to_numpy()[members] == "").sum())
-    note = SPEAKERS_UNKNOWN if unknown == len(members) else f"{SPEAKERS_UNKNOWN} for {unknown} of {len(members)} clips"
-    parts = [tuple(str(clip_id) for clip_id in clip_ids[np.sort(part)]) for part in (train, validation, test)]
-    return Fold(name, parts[0], parts[1], parts[2], speakers_known=not unknown, note=note if unknown else "")
+    shared, tested = _shared_speakers(table, np.concatenate([train, validation]), test)
+    notes = []
+    if unknown:
+        whole = unknown == len(members)
+        notes.append(SPEAKERS_UNKNOWN if whole else f"{SPEAKERS_UNKNOWN} for {unknown} of {len(members)} clips")
+    if shared:
+        notes.append(f"{SPEAKERS_SHARED}: {shared} of {tested} test speakers are trained on")
+    if n_again:
+        kept = "stay, as published" if config.protocol == "official" else "left out"
+        notes.append(f"{n_again} training clips that are near-duplicates of test clips {kept}")
+    return Fold(name, parts[0], parts[1], parts[2], speakers_known=not unknown and not shared, note="; ".join(notes))
+
+
+def _shared_speakers(table: pd.DataFrame, train: Rows, test: Rows) -> tuple[int, int]:
+    """Test speakers that are trained on, and test speakers."""
+    names = (table["corpus"] + "\0" + table["speaker"]).where(table["speaker"] != "", "").to_numpy()
+    trained, tested = set(names[train]) - {""}, set(names[test]) - {""}
+    return len(trained & tested), len(tested)
