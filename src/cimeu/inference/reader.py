@@ -19,18 +19,18 @@ from jaxtyping import Float, Float32, UInt8
 
 from cimeu.encoders.base import Encoder, encode
 from cimeu.errors import MediaError
-from cimeu.inference.timeline import Modality, TimelineSettings
+from cimeu.inference.timeline import Modality, Place, TimelineSettings
 from cimeu.inference.tracks import PictureTrack, Sightings, SoundTrack, why_not_heard
 from cimeu.media.audio import RATE_HZ, at_level, stream_sound, trim_silence
 from cimeu.media.clips import PICTURE_SIDES, ROOM, STEADY_S
 from cimeu.media.crops import Resampling, TrackedFrame, square, stretched, track_faces
-from cimeu.media.faces import FaceDetector
+from cimeu.media.faces import Box, FaceDetector
 from cimeu.media.video import MediaInfo, frames
 from cimeu.pyramid import Direction
 
 logger = logging.getLogger(__name__)
 
-OFF_SCREEN, SCENE, VOICE = "off screen", "scene", "voice"
+OFF_SCREEN, SCENE, VOICE = NOBODY = "off screen", "scene", "voice"
 """Lanes that are no person: nobody is seen; whole frames are looked at; there are no pictures."""
 NO_FACE, SMALL_FACE, NO_PICTURE, NO_SOUND = "no face", "face too small", "no picture", "no sound track"
 BROKEN_PICTURE, BROKEN_SOUND = "picture cannot be decoded", "sound cannot be decoded"
@@ -39,6 +39,8 @@ SOUND_BLOCK_S = 1.0
 PADDING_S = 0.1
 """Compressed sound is filled up to whole frames: so much beyond the last picture is no recording."""
 REACH_S = 3 * STEADY_S
+PLACES_HZ = 5
+"""As often as faces are looked for; between two of these they move in a straight line."""
 Vectors = Mapping[Direction, Float32[np.ndarray, "_ _"]]
 
 
@@ -48,6 +50,8 @@ class Question:
 
     lane: str
     number: int
+    start_s: float
+    end_s: float
     first: Vectors
     second: Float32[np.ndarray, "T D"] | None
 
@@ -62,6 +66,8 @@ class Lane:
     """Probabilities per window."""
     grounds: dict[int, tuple[Modality, str]] = field(default_factory=dict)
     """Per window: what an answer rests on, and what is missing why."""
+    places: list[Place] = field(default_factory=list)
+    """Where the face was, `PLACES_HZ` times a second."""
 
 
 class FacePath:
@@ -191,7 +197,9 @@ class Reader:
             modality = "both" if seen else "voice"
         lane.grounds[number] = (modality, "; ".join(reason for reason in (unseen, unheard) if reason))
         if vectors:
-            yield Question(name, number, vectors.get("first", {}), vectors.get("second", {}).get("forward"))
+            start_s, end_s = (frame / self._rate_hz for frame in span)
+            second = vectors.get("second", {}).get("forward")
+            yield Question(name, number, start_s, end_s, vectors.get("first", {}), second)
 
     def _voice(self, start_s: float, end_s: float) -> tuple[dict[str, Vectors], str]:
         """The vectors of a window of sound by stream, or why nobody is heard."""
@@ -268,6 +276,9 @@ class Reader:
                 self.lanes[name] = self._live[name] = Lane(paths)
             lane = self.lanes[name]
             lane.sightings.add(self._n_frames, box.width * self._info.width / pixels.shape[1])
+            time_s = self._n_frames / self._rate_hz
+            if not lane.places or time_s >= lane.places[-1].time_s + 1 / PLACES_HZ - 1e-6:
+                lane.places.append(place_of(box, pixels, time_s))
             for path in lane.faces.values():
                 path.add(self._n_frames, picture, face)
 
@@ -291,6 +302,13 @@ class Reader:
             if not lane.sightings.any(before, self._n_frames):
                 lane.faces.clear()
                 del self._live[name]
+
+
+def place_of(box: Box, pixels: UInt8[np.ndarray, "H W 3"], time_s: float) -> Place:
+    """A box in fractions of its picture."""
+    height, width = pixels.shape[:2]
+    sides = (box.left / width, box.top / height, box.width / width, box.height / height)
+    return Place(round(time_s, 3), *(round(side, 4) for side in sides))
 
 
 def made_ready(samples: Float32[np.ndarray, " N"], encoder: Encoder) -> Float32[np.ndarray, " M"]:

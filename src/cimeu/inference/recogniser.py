@@ -14,11 +14,11 @@ Axes: N windows, K emotions.
 import hashlib
 import json
 import logging
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
-from itertools import pairwise
-from math import ceil
+from itertools import count, pairwise
+from math import ceil, inf
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +28,7 @@ from cimeu.batching.dataset import Sample
 from cimeu.encoders.base import Encoder, encoder_from, fingerprint
 from cimeu.errors import CheckpointError
 from cimeu.evaluation.predict import EnsembleSettings, Scores, evaluation_collator, fused_probabilities
-from cimeu.inference.reader import NO_FACE, OFF_SCREEN, SCENE, VOICE, Lane, Question, Reader, rate_of
+from cimeu.inference.reader import NO_FACE, NOBODY, Lane, Question, Reader, rate_of
 from cimeu.inference.timeline import Cell, Header, Segment, Timeline, TimelineSettings, segments_of
 from cimeu.media.faces import DETECTORS, FaceDetector
 from cimeu.media.video import probe
@@ -42,6 +42,16 @@ STREAMS = ("first", "second")
 BATCH_WINDOWS = 32
 FRAME_RATE_HZ = 25.0
 """Grid of windows where no encoder of pictures sets one."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What one pass over a recording found: lanes by name in order of appearance, and the cells between `edges`."""
+
+    path: Path
+    lanes: dict[str, Lane]
+    edges: list[float]
+    """Window n speaks for the time from edge n to edge n + 1, in seconds."""
 
 
 class Recogniser:
@@ -103,23 +113,56 @@ class Recogniser:
         Raises:
             MediaError: missing, empty, or no media.
         """
+        return self.timeline(self.read(path, progress=progress))
+
+    def read(
+        self,
+        path: Path | str,
+        *,
+        progress: Progress = silent,
+        watch: Callable[[Sequence[Question]], None] | None = None,
+        until_s: float = inf,
+    ) -> "Reading":
+        """Ask about every window of a recording, or of its beginning.
+
+        Args:
+            path: the recording.
+            progress: counts seconds of it.
+            watch: sees every question that is asked, in batches.
+            until_s: windows that start later are not read.
+
+        Raises:
+            MediaError: missing, empty, or no media.
+        """
         path = Path(path)
         info = probe(path)
         reader = Reader(path, info, self.encoders, tuple(self.models), self.settings, self.detector, self._rate_hz)
         bounds: list[tuple[float, float]] = []
         waiting: list[Question] = []
-        total_s = ceil(info.duration_s)
+        total_s = ceil(min(info.duration_s, until_s))
+
+        def answer() -> None:
+            self._answer(waiting, reader.lanes)
+            if watch is not None and waiting:
+                watch(waiting)
+            waiting.clear()
+
         for start_s, end_s in reader.windows(self._length, self._hop):
+            if start_s > until_s:
+                break
             waiting += reader.ask(len(bounds), start_s, end_s)
             bounds.append((start_s, end_s))
             if len(waiting) >= BATCH_WINDOWS:
-                self._answer(waiting, reader.lanes)
-                waiting = []
+                answer()
             progress(path.name, min(total_s, int(end_s)), total_s)
-        self._answer(waiting, reader.lanes)
+        answer()
         progress(path.name, total_s, total_s)
-        edges = _edges(bounds, reader.end_s)
-        return Timeline(self.header(path, edges[-1]), self._segments(reader.lanes, edges), path)
+        return Reading(path, _named(reader.lanes), _edges(bounds, reader.end_s))
+
+    def timeline(self, reading: "Reading") -> Timeline:
+        """Segments of what was read."""
+        places = {name: tuple(lane.places) for name, lane in reading.lanes.items() if lane.places}
+        return Timeline(self.header(reading.path, reading.edges[-1]), self._segments(reading), reading.path, places)
 
     def _rebuilt(self) -> dict[str, Encoder]:
         encoders = {}
@@ -172,18 +215,14 @@ class Recogniser:
         first, gate = torch.stack(output.first_logits).numpy(), torch.stack(output.gate).numpy()
         return Scores(tuple(sample.clip_id for sample in samples), first, second, gate, present)
 
-    def _segments(self, lanes: Mapping[str, Lane], edges: Sequence[float]) -> tuple[Segment, ...]:
+    def _segments(self, reading: "Reading") -> tuple[Segment, ...]:
         threshold = self.settings.abstain_below
         abstain_below = self.ensemble.abstain_below if threshold is None else threshold
-        owned = list(pairwise(edges))
+        owned = list(pairwise(reading.edges))
         segments: list[Segment] = []
-        n_persons = 0
-        for name, lane in sorted(lanes.items(), key=lambda item: min(item[1].grounds, default=0)):
+        for name, lane in reading.lanes.items():
             cells = [Cell(*owned[n], lane.answers.get(n), *grounds) for n, grounds in sorted(lane.grounds.items())]
-            if name not in (OFF_SCREEN, SCENE, VOICE):
-                cells = _while_there(cells)
-                n_persons += bool(cells)
-                name = f"person {n_persons}"
+            cells = cells if name in NOBODY else _while_there(cells)
             segments += segments_of(name, cells, self.emotions, self.settings, abstain_below)
         return tuple(segments)
 
@@ -227,10 +266,24 @@ def _edges(bounds: Sequence[tuple[float, float]], end_s: float) -> list[float]:
     return [0.0, *((before + after) / 2 for before, after in pairwise(centres)), end_s]
 
 
+def _named(lanes: Mapping[str, Lane]) -> dict[str, Lane]:
+    """Lanes in order of appearance; faces that can be read for a moment at least become persons."""
+    appeared = {
+        name: min((n for n, (_, reason) in lane.grounds.items() if name in NOBODY or reason != NO_FACE), default=None)
+        for name, lane in lanes.items()
+    }
+    persons = count(1)
+    return {
+        name if name in NOBODY else f"person {next(persons)}": lanes[name]
+        for name, number in sorted(appeared.items(), key=lambda item: item[1] or 0)
+        if number is not None
+    }
+
+
 def _while_there(cells: Sequence[Cell]) -> list[Cell]:
     """Cells of a person from first to last sight."""
     there = [number for number, cell in enumerate(cells) if cell.reason != NO_FACE]
-    return list(cells[there[0] : there[-1] + 1]) if there else []
+    return list(cells[there[0] : there[-1] + 1])
 
 
 def _model_id(folder: Path, ensemble: EnsembleSettings) -> str:

@@ -102,6 +102,17 @@ class Segment:
 
 
 @dataclass(frozen=True)
+class Place:
+    """Where a face is at one moment, in fractions of the picture's width and height."""
+
+    time_s: float
+    left: float
+    top: float
+    width: float
+    height: float
+
+
+@dataclass(frozen=True)
 class Header:
     """Where the segments come from; stands at the top of every export."""
 
@@ -140,6 +151,8 @@ class Timeline:
     segments: tuple[Segment, ...]
     media_path: Path = field(compare=False)
     """The recording on this machine; exports hold a relative link at most."""
+    places: dict[str, tuple[Place, ...]] = field(default_factory=dict)
+    """Where the face of each person was, about five times a second."""
 
     @property
     def persons(self) -> tuple[str, ...]:
