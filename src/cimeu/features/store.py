@@ -20,8 +20,6 @@ import time
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
-from hashlib import blake2b
 from pathlib import Path
 from types import TracebackType
 from typing import IO, TYPE_CHECKING
@@ -30,9 +28,9 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Float32
 
+from cimeu.corpora.content import content_of
 from cimeu.encoders.base import IMPORTED, check_same, fingerprint_of
 from cimeu.errors import FeatureError
-from cimeu.media.video import images
 from cimeu.pyramid import Direction
 
 if TYPE_CHECKING:
@@ -42,7 +40,6 @@ SEAL_BYTES = 64 * 2**20
 """A journal of this size is sealed and a new one begun, so that sealing needs little room and memory."""
 
 _BATCH_BYTES = 16 * 2**20
-_BLOCK_BYTES = 2**20
 _SCHEMA = pa.schema(
     [
         ("key", pa.string()),
@@ -74,45 +71,10 @@ def row_key(content: str, fingerprint: str, direction: str) -> str:
     return f"{content}-{fingerprint}-{direction}"
 
 
-def content_of(clip: "Clip") -> str:
-    """What a clip holds, as 32 hexadecimal digits: the bytes of its files, where it starts and ends.
-
-    A file is read once per process as long as its size and time of change stay the same. A missing file stands for
-    its path, so that the clip is looked at again when the file is there.
-    """
-    digest = blake2b(digest_size=16)
-    for path in (clip.path, clip.audio_path):
-        digest.update(_content_of_file(path).encode() if path else b"-")
-    digest.update(f"{clip.start_s!r} {clip.end_s!r}".encode())
-    return digest.hexdigest()
-
-
 def key_of(clip: "Clip", description: Mapping[str, object], direction: Direction) -> str:
     """Key under which a store with this encoder description holds a clip; imported features go by the clip_id."""
     fingerprint = fingerprint_of(description)
     return row_key(clip.clip_id if fingerprint == IMPORTED else content_of(clip), fingerprint, direction)
-
-
-def _content_of_file(path: Path) -> str:
-    try:
-        status = path.stat()
-    except OSError:
-        return f"missing {path}"
-    if path.is_dir():  # a clip of images
-        return blake2b("".join(map(_content_of_file, images(path))).encode(), digest_size=16).hexdigest()
-    return _hash_of_file(path, status.st_size, status.st_mtime_ns)
-
-
-@cache
-def _hash_of_file(path: Path, size: int, modified_ns: int) -> str:
-    digest = blake2b(digest_size=16)
-    try:
-        with path.open("rb", buffering=0) as file:
-            while block := file.read(_BLOCK_BYTES):
-                digest.update(block)
-    except OSError as error:
-        return f"unreadable {path}: {error.strerror}"
-    return digest.hexdigest()
 
 
 class FeatureStore:

@@ -1,0 +1,45 @@
+"""What a clip holds, as a number: the same bytes between the same seconds are the same clip, wherever they lie."""
+
+from functools import cache
+from hashlib import blake2b
+from pathlib import Path
+
+from cimeu.corpora.manifest import Clip
+from cimeu.media.video import images
+
+_BLOCK_BYTES = 2**20
+
+
+def content_of(clip: Clip) -> str:
+    """What a clip holds, as 32 hexadecimal digits: the bytes of its files, where it starts and ends.
+
+    A file is read once per process as long as its size and time of change stay the same. A missing file stands for
+    its path, so that the clip is looked at again when the file is there.
+    """
+    digest = blake2b(digest_size=16)
+    for path in (clip.path, clip.audio_path):
+        digest.update(_content_of_file(path).encode() if path else b"-")
+    digest.update(f"{clip.start_s!r} {clip.end_s!r}".encode())
+    return digest.hexdigest()
+
+
+def _content_of_file(path: Path) -> str:
+    try:
+        status = path.stat()
+    except OSError:
+        return f"missing {path}"
+    if path.is_dir():  # a clip of images
+        return blake2b("".join(map(_content_of_file, images(path))).encode(), digest_size=16).hexdigest()
+    return _hash_of_file(path, status.st_size, status.st_mtime_ns)
+
+
+@cache
+def _hash_of_file(path: Path, size: int, modified_ns: int) -> str:
+    digest = blake2b(digest_size=16)
+    try:
+        with path.open("rb", buffering=0) as file:
+            while block := file.read(_BLOCK_BYTES):
+                digest.update(block)
+    except OSError as error:
+        return f"unreadable {path}: {error.strerror}"
+    return digest.hexdigest()
