@@ -1,7 +1,7 @@
 """Work in a process of its own: what a hostile file breaks there is one answer, not the server.
 
-A child holds what is dear to load (a model), answers one call at a time, and is started anew when it was lost. So memory
-is bounded by one recording, a crash of a decoder costs one recording, and work under way can be stopped.
+A child holds what is dear to load (a model), answers one call at a time, and is started anew when it was lost. So
+memory is bounded by one recording, a crash of a decoder costs one recording, and work under way can be stopped.
 """
 
 import logging

@@ -52,7 +52,7 @@ class TooLong(MediaError):
 
 
 def check(path: Path, max_duration_s: float | int, *, progress: Progress = silent) -> Recording:
-    """Look at a file: its format, the times of its packets (not what its header claims), and its first picture or sound.
+    """Look at a file: its format, the times of its packets, whatever its header claims, its first picture or sound.
 
     Raises:
         MediaError: it is no recording.
@@ -98,7 +98,7 @@ def _duration_s(container: av.container.InputContainer, path: Path, max_duration
             )
     if first_s is None or last_s is None:
         raise MediaError(f"`{path}` holds nothing that has a time\n\nhint: save it again as mp4 or wav")
-    return last_s - first_s
+    return round(last_s - first_s, 3)
 
 
 def checking() -> Functions:

@@ -1,0 +1,43 @@
+"""`cimeu serve`: the viewer in the browser, and the service behind it."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cimeu.cli.terminal import say
+from cimeu.errors import RecipeError
+
+
+def serve(
+    model: Annotated[Path | None, typer.Option(help="Run folder of a trained ensemble.")] = None,
+    host: Annotated[str, typer.Option(help="Address to listen on; any but this machine's own needs a token.")] = (
+        "127.0.0.1"
+    ),
+    port: Annotated[int, typer.Option(help="0 takes any free one.")] = 8000,
+    token: Annotated[str, typer.Option(envvar="CIMEU_TOKEN", help="Secret that requests must bring.")] = "",
+    max_size_mb: Annotated[float, typer.Option(help="Largest recording.")] = 2000,
+    max_duration_s: Annotated[float, typer.Option(help="Longest recording.")] = 7200,
+    keep_minutes: Annotated[float, typer.Option(help="Everything is deleted so long after it is finished.")] = 240,
+    no_browser: Annotated[bool, typer.Option("--no-browser", help="Do not open the page.")] = False,
+) -> None:
+    """Open the viewer: drop a recording in the browser, see and correct its timeline. Also a service with an API."""
+    try:
+        from cimeu.server.settings import ServerSettings
+        from cimeu.server.start import serve as answer
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("cimeu"):
+            raise
+        raise RecipeError(f"the server needs `{error.name}`\n\nhint: pip install 'cimeu[server]'") from None
+
+    settings = ServerSettings(
+        host=host,
+        port=port,
+        token=token,
+        max_size_mb=max_size_mb,
+        max_duration_s=max_duration_s,
+        keep_minutes=keep_minutes,
+    )
+    if model is None:
+        raise RecipeError("no model is named\n\nhint: pass --model RUN; `cimeu train` makes run folders")
+    answer(model, settings, open_browser=not no_browser, say=say)

@@ -1,0 +1,281 @@
+"""Recordings under way and their results: a queue, one worker, and an end to everything.
+
+    place ── add ── waiting ── running ── finished ─┬─ expired
+                                      └── failed ───┴─ deleted
+
+One recording is read at a time, so memory stays bounded however many wait. Everything lies in one folder that lives as
+long as the server: nothing is carried over to the next start.
+"""
+
+import logging
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+from cimeu.errors import CimeuError
+from cimeu.inference.exports import WRITERS
+from cimeu.inference.timeline import Timeline
+from cimeu.server.edits import NO_EDITS, Edits, edited
+from cimeu.server.isolated import Isolated
+from cimeu.server.recording import Model, Recording
+from cimeu.server.refusals import Refused, from_error
+from cimeu.server.settings import ServerSettings
+
+logger = logging.getLogger(__name__)
+
+Status = Literal["waiting", "running", "finished", "failed"]
+SWEEP_S = 30.0
+CHECK_S = 60.0
+"""A file that cannot be looked at in this time is refused."""
+STILL_S = 1800.0
+"""A recording that makes no progress for so long is given up."""
+
+
+@dataclass
+class Prediction:
+    """One recording and what became of it; changed only by `Predictions`, under its lock."""
+
+    id: str
+    name: str
+    """What the user calls it; for showing only."""
+    path: Path
+    recording: Recording
+    created_s: float
+    status: Status = "waiting"
+    started_s: float = 0.0
+    finished_s: float = 0.0
+    completed_s: int = 0
+    total_s: int = 0
+    timeline: Timeline | None = None
+    edits: Edits = NO_EDITS
+    problem: Refused | None = None
+
+    def seconds_left(self, now_s: float) -> float | None:
+        """Time until it is finished at the speed so far; None before anything is known."""
+        if self.status != "running" or not self.completed_s:
+            return None
+        return (now_s - self.started_s) / self.completed_s * (self.total_s - self.completed_s)
+
+
+class Predictions:
+    """All recordings of a server; safe to use from several threads."""
+
+    def __init__(
+        self,
+        settings: ServerSettings,
+        folder: Path,
+        *,
+        checker: Isolated,
+        recogniser: Isolated,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """`folder` is empty and nobody else's; `clock` tells seconds, of which only differences count to expire."""
+        self.settings, self.folder, self.clock = settings, folder, clock
+        self._checker, self._recogniser = checker, recogniser
+        self.model: Model = recogniser("describe", silence_s=CHECK_S)
+        self._known: dict[str, Prediction] = {}
+        self._arriving = 0
+        self._closed = threading.Event()
+        self._change = threading.Condition(threading.RLock())
+        self._threads = [threading.Thread(target=target, daemon=True) for target in (self._work, self._sweep_regularly)]
+
+    def start(self) -> None:
+        """Start to work on what is added."""
+        for thread in self._threads:
+            thread.start()
+
+    def close(self) -> None:
+        """Stop, whatever is under way, and delete everything."""
+        self._closed.set()
+        with self._change:
+            for each in list(self._known):
+                self.delete(each)
+            self._change.notify_all()
+        for thread in self._threads:
+            thread.join()
+
+    @contextmanager
+    def place(self) -> Iterator[tuple[str, Path]]:
+        """Id and path for a recording that arrives. What is not added by the end is deleted.
+
+        Raises:
+            Refused: too many are under way.
+        """
+        with self._change:
+            if self._arriving + len(self._in_line()) >= self.settings.max_waiting:
+                raise Refused(
+                    429,
+                    "too_many_waiting",
+                    f"{self.settings.max_waiting} recordings are under way",
+                    "wait until one is finished, or delete one",
+                    headers={"Retry-After": "60"},
+                )
+            self._arriving += 1
+        number = secrets.token_hex(16)
+        path = self.folder / number
+        try:
+            yield number, path
+        finally:
+            with self._change:
+                self._arriving -= 1
+                if number not in self._known:
+                    path.unlink(missing_ok=True)
+
+    def add(self, number: str, path: Path, name: str) -> Prediction:
+        """Look at a recording that has arrived, and let it wait for its turn.
+
+        Raises:
+            Refused: it is no recording, or too long.
+        """
+        try:
+            found = self._checker("check", path, self.settings.max_duration_s, silence_s=CHECK_S)
+        except CimeuError as error:
+            raise from_error(error, hide=str(path), show=name) from None
+        with self._change:
+            prediction = Prediction(number, name, path, found, self.clock())
+            self._known[number] = prediction
+            self._change.notify_all()
+        return prediction
+
+    def all(self) -> list[Prediction]:
+        """Every recording, in order of arrival."""
+        with self._change:
+            self.sweep()
+            return list(self._known.values())
+
+    def get(self, number: str) -> Prediction:
+        """One recording.
+
+        Raises:
+            Refused: there is none of this id, or no longer.
+        """
+        with self._change:
+            self.sweep()
+            if number not in self._known:
+                raise Refused(404, "unknown", f"no prediction `{number}`", "it may have expired; upload it again")
+            return self._known[number]
+
+    def finished(self, number: str) -> tuple[Prediction, Timeline]:
+        """One recording with its timeline as people edited it.
+
+        Raises:
+            Refused: unknown, or without a result.
+        """
+        with self._change:
+            prediction = self.get(number)
+            if prediction.timeline is None:
+                raise Refused(
+                    409, "no_result", f"prediction `{number}` is {prediction.status}", "wait until it is finished"
+                )
+            return prediction, edited(prediction.timeline, prediction.edits)
+
+    def ahead(self, prediction: Prediction) -> int:
+        """How many recordings are read before this one."""
+        with self._change:
+            line = self._in_line()
+            return line.index(prediction) if prediction in line else 0
+
+    def edit(self, number: str, persons: Mapping[str, str | None], labels: Mapping[int, str | None]) -> None:
+        """Keep names and labels that people gave; None takes one back.
+
+        Raises:
+            Refused: unknown, or without a result.
+            RecipeError: an unknown lane, segment or emotion, or one name for two people seen at once.
+        """
+        with self._change:
+            prediction, _ = self.finished(number)
+            edits = prediction.edits.changed(persons, labels)
+            assert prediction.timeline is not None
+            edited(prediction.timeline, edits)
+            prediction.edits = edits
+
+    def export(self, number: str, suffix: str) -> tuple[str, bytes]:
+        """A file in one of the formats of a timeline, with its name.
+
+        Raises:
+            Refused: unknown, without a result, or an unknown format.
+        """
+        if suffix not in WRITERS:
+            known = ", ".join(each.lstrip(".") for each in WRITERS)
+            raise Refused(404, "unknown_format", f"no format `{suffix.lstrip('.')}`", f"one of {known}")
+        prediction, timeline = self.finished(number)
+        name = f"{prediction.name.rsplit('.', 1)[0]}{suffix}"
+        beside = self.folder / "exports"  # never made: exports link to the recording as lying beside them
+        return name, WRITERS[suffix](replace(timeline, media_path=beside / prediction.name), beside / name)
+
+    def delete(self, number: str) -> None:
+        """Forget a recording and delete its file; if it is being read, that stops.
+
+        Raises:
+            Refused: there is none of this id.
+        """
+        with self._change:
+            prediction = self.get(number)
+            del self._known[number]
+            prediction.path.unlink(missing_ok=True)
+            if prediction.status == "running":
+                self._recogniser.interrupt()
+
+    def expires_s(self, prediction: Prediction) -> float | None:
+        """When it is deleted, on the clock; None while it is under way."""
+        return prediction.finished_s + 60 * self.settings.keep_minutes if prediction.finished_s else None
+
+    def sweep(self) -> None:
+        """Delete what has expired."""
+        with self._change:
+            for number, prediction in list(self._known.items()):
+                expires_s = self.expires_s(prediction)
+                if expires_s is not None and expires_s <= self.clock():
+                    del self._known[number]
+                    prediction.path.unlink(missing_ok=True)
+
+    def _in_line(self) -> list[Prediction]:
+        return [each for each in self._known.values() if each.status in ("running", "waiting")]
+
+    def _sweep_regularly(self) -> None:
+        while not self._closed.wait(SWEEP_S):
+            self.sweep()
+
+    def _work(self) -> None:
+        while (prediction := self._next()) is not None:
+            timeline, problem = None, None
+            try:
+                timeline = self._recogniser(
+                    "recognise",
+                    prediction.path,
+                    progress=partial(self._progressed, prediction),
+                    silence_s=STILL_S,
+                )
+                timeline = replace(timeline, header=replace(timeline.header, media=prediction.name))
+            except CimeuError as error:
+                problem = from_error(error, hide=str(prediction.path), show=prediction.name)
+            except Exception as error:
+                logger.exception("a recording failed")
+                problem = Refused(500, "unforeseen", f"unexpected {type(error).__name__}", "the server's log says more")
+            with self._change:
+                prediction.timeline, prediction.problem = timeline, problem
+                prediction.status = "failed" if timeline is None else "finished"
+                prediction.finished_s = self.clock()
+                if timeline is None:
+                    prediction.path.unlink(missing_ok=True)
+
+    def _next(self) -> Prediction | None:
+        """The first that waits, now running; None when the server closes."""
+        with self._change:
+            while not self._closed.is_set():
+                waiting = [each for each in self._known.values() if each.status == "waiting"]
+                if waiting:
+                    waiting[0].status, waiting[0].started_s = "running", self.clock()
+                    return waiting[0]
+                self._change.wait()
+        return None
+
+    def _progressed(self, prediction: Prediction, step: str, completed_s: int, total_s: int) -> None:
+        with self._change:
+            prediction.completed_s, prediction.total_s = completed_s, total_s

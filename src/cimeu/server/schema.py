@@ -1,0 +1,198 @@
+"""The JSON of the service, version 1: what is there stays; what is added later can be ignored."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from cimeu.inference.timeline import DEMONSTRATION, USE_LIMITS, Timeline
+from cimeu.server.edits import Edits, edited
+from cimeu.server.predictions import Prediction, Predictions, Status
+from cimeu.server.upload import printable
+
+ID = r"^[0-9a-f]{32}$"
+MOST_EDITS = 10_000
+
+
+class Problem(BaseModel):
+    """Why something was not done. `code` is for programs and does not change."""
+
+    code: str
+    message: str
+    hint: str
+
+
+class Progress(BaseModel):
+    """How far a recording is read, in seconds of it."""
+
+    completed_s: int
+    total_s: int
+    seconds_left: float | None = Field(description="Until it is finished, at the speed so far.")
+    ahead: int = Field(description="Recordings that are read before this one.")
+
+
+class SegmentOut(BaseModel):
+    """A stretch of one lane. Where `label` is empty, `reason` says why."""
+
+    number: int = Field(description="Names the segment in corrections.")
+    lane: str = Field(description="Names the lane in `persons`.")
+    person: str = Field(description="The lane's name as people gave it.")
+    start_s: float
+    end_s: float
+    label: str = Field(description="Corrected where people did so.")
+    predicted: str = Field(description="What the model said.")
+    corrected: bool
+    confidence: float | None = Field(description="Calibrated probability of `label`.")
+    scores: dict[str, float] = Field(description="Probability by emotion; empty where the model was not asked.")
+    abstain: bool
+    modality: str
+    reason: str
+
+
+class Result(BaseModel):
+    """A timeline with where it comes from."""
+
+    use_limits: str
+    notice: str = Field(description="A warning where the model was trained on synthetic data; else empty.")
+    media: str
+    content: str = Field(description="Digest of the recording's bytes.")
+    duration_s: float
+    model: str
+    cimeu: str = Field(description="Version of the program.")
+    emotions: list[str]
+    fingerprints: dict[str, str]
+    settings: dict[str, float]
+    persons: dict[str, str] = Field(description="Name by lane, in order of appearance.")
+    segments: list[SegmentOut]
+
+
+class Summary(BaseModel):
+    """A recording and where it stands."""
+
+    schema_version: Literal[1] = 1
+    id: str = Field(pattern=ID)
+    name: str
+    status: Status
+    media_type: str
+    duration_s: float
+    has_video: bool
+    created: datetime
+    expires: datetime | None = Field(description="When everything about it is deleted; null while it is under way.")
+    progress: Progress
+    problem: Problem | None
+
+
+class Full(Summary):
+    """A recording with its result, once it is finished."""
+
+    result: Result | None
+
+
+class Listing(BaseModel):
+    """Every recording, in order of arrival, without results."""
+
+    predictions: list[Summary]
+
+
+class Change(BaseModel):
+    """Names and labels that people give; null takes one back. What is not named stays."""
+
+    model_config = ConfigDict(extra="forbid")
+    persons: dict[Annotated[str, Field(max_length=200)], Annotated[str, Field(max_length=200)] | None] = Field(
+        default={}, max_length=MOST_EDITS, description="Name by lane. One name for several lanes joins them."
+    )
+    labels: dict[Annotated[str, Field(pattern=r"^[0-9]{1,6}$")], Annotated[str, Field(max_length=200)] | None] = Field(
+        default={}, max_length=MOST_EDITS, description="Emotion by number of segment."
+    )
+
+    def names(self) -> dict[str, str | None]:
+        """Names fit to be shown."""
+        return {lane: printable(name) if name else None for lane, name in self.persons.items()}
+
+    def numbered(self) -> dict[int, str | None]:
+        """Labels by number."""
+        return {int(number): label for number, label in self.labels.items()}
+
+
+class Health(BaseModel):
+    """What answers here, and what it accepts."""
+
+    status: Literal["ok"] = "ok"
+    version: str
+    model: str
+    emotions: list[str]
+    use_limits: str
+    notice: str
+    max_size_mb: float
+    max_duration_s: float
+    keep_minutes: float
+    formats: list[str]
+    needs_token: bool
+
+
+def summary_of(prediction: Prediction, predictions: Predictions) -> Summary:
+    """A recording as it is told."""
+    expires_s = predictions.expires_s(prediction)
+    problem = prediction.problem
+    return Summary(
+        id=prediction.id,
+        name=prediction.name,
+        status=prediction.status,
+        media_type=prediction.recording.media_type,
+        duration_s=prediction.recording.duration_s,
+        has_video=prediction.recording.has_video,
+        created=datetime.fromtimestamp(prediction.created_s, UTC),
+        expires=None if expires_s is None else datetime.fromtimestamp(expires_s, UTC),
+        progress=Progress(
+            completed_s=prediction.completed_s,
+            total_s=prediction.total_s,
+            seconds_left=prediction.seconds_left(predictions.clock()),
+            ahead=predictions.ahead(prediction),
+        ),
+        problem=None if problem is None else Problem(code=problem.code, message=problem.message, hint=problem.hint),
+    )
+
+
+def full_of(prediction: Prediction, predictions: Predictions) -> Full:
+    """A recording as it is told, with its result."""
+    timeline = prediction.timeline
+    result = None if timeline is None else result_of(timeline, prediction.edits)
+    return Full(**summary_of(prediction, predictions).model_dump(), result=result)
+
+
+def result_of(timeline: Timeline, edits: Edits) -> Result:
+    """A timeline as it is told: segments keep the model's order and numbers."""
+    header = timeline.header
+    corrected = edited(timeline, Edits({}, edits.labels)).segments
+    segments = [
+        SegmentOut(
+            number=number,
+            lane=segment.person,
+            person=edits.persons.get(segment.person, segment.person),
+            start_s=segment.start_s,
+            end_s=segment.end_s,
+            label=now.label,
+            predicted=segment.label,
+            corrected=number in edits.labels,
+            confidence=now.confidence,
+            scores=segment.scores,
+            abstain=now.abstain,
+            modality=segment.modality,
+            reason=now.reason,
+        )
+        for number, (segment, now) in enumerate(zip(timeline.segments, corrected, strict=True))
+    ]
+    return Result(
+        use_limits=USE_LIMITS,
+        notice=DEMONSTRATION if header.demonstration else "",
+        media=header.media,
+        content=header.content,
+        duration_s=header.duration_s,
+        model=header.model,
+        cimeu=header.version,
+        emotions=list(header.emotions),
+        fingerprints=header.fingerprints,
+        settings=header.settings,
+        persons={lane: edits.persons.get(lane, lane) for lane in timeline.persons},
+        segments=segments,
+    )

@@ -1,0 +1,116 @@
+"""From settings to a server that answers: a socket, a folder that ends with it, two children, and the browser."""
+
+import fcntl
+import os
+import shutil
+import socket
+import tempfile
+import webbrowser
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+from functools import partial
+from pathlib import Path
+
+import uvicorn
+
+from cimeu.errors import RecipeError
+from cimeu.server.app import create_app
+from cimeu.server.isolated import Isolated
+from cimeu.server.predictions import Predictions
+from cimeu.server.recording import checking, recognising
+from cimeu.server.settings import ServerSettings
+
+STOP_S = 3
+
+
+def serve(run_folder: Path, settings: ServerSettings, *, open_browser: bool, say: Callable[[str], None]) -> None:
+    """Answer until interrupted.
+
+    Args:
+        run_folder: a trained ensemble.
+        settings: of the server.
+        open_browser: open the page once it can be reached.
+        say: told the address.
+
+    Raises:
+        CheckpointError, FingerprintMismatch, WeightsMissing: the model cannot be used here.
+        RecipeError: the address cannot be listened on.
+    """
+    with (
+        listening(settings) as listener,
+        own_folder(Path(tempfile.gettempdir())) as folder,
+        closing(Isolated(checking)) as checker,
+        closing(Isolated(partial(recognising, run_folder))) as recogniser,
+    ):
+        say(f"reading the model {run_folder}")
+        recogniser.start()
+        predictions = Predictions(settings, folder, checker=checker, recogniser=recogniser)
+        host, port = listener.getsockname()[:2]
+        address = f"http://{f'[{host}]' if ':' in host else host}:{port}/"
+        say(f"{address}  (Ctrl-C ends it and deletes every recording and result)")
+        if open_browser:
+            webbrowser.open(address)
+        config = uvicorn.Config(
+            create_app(predictions),
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_graceful_shutdown=STOP_S,
+        )
+        with suppress(KeyboardInterrupt):
+            uvicorn.Server(config).run(sockets=[listener])
+
+
+@contextmanager
+def listening(settings: ServerSettings) -> Iterator[socket.socket]:
+    """A socket that listens, so that a browser opened now will be answered.
+
+    Raises:
+        RecipeError: the address is taken or not this machine's.
+    """
+    try:
+        family = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0][0]
+        listener = socket.create_server((settings.host, settings.port), family=family)
+    except OSError as error:
+        raise RecipeError(
+            f"cannot listen on {settings.host} port {settings.port}: {error.strerror}\n\n"
+            "hint: choose another --port (0 takes any free one) or --host"
+        ) from None
+    with listener:
+        yield listener
+
+
+@contextmanager
+def own_folder(parent: Path) -> Iterator[Path]:
+    """An empty folder of this server below `parent`, deleted at the end; what crashed servers left there goes first.
+
+    A lock that ends with its process tells the folders in use from what was left.
+    """
+    shared = parent / f"cimeu-serve-{os.getuid()}"
+    shared.mkdir(mode=0o700, exist_ok=True)
+    if shared.is_symlink() or shared.stat().st_uid != os.getuid():
+        raise RecipeError(f"`{shared}` belongs to somebody else\n\nhint: set TMPDIR to a folder of your own")
+    with (shared / "lock").open("w") as door:
+        fcntl.flock(door, fcntl.LOCK_EX)
+        for left in shared.iterdir():
+            if left.is_dir() and not _in_use(left):
+                shutil.rmtree(left)
+        folder = Path(tempfile.mkdtemp(dir=shared))
+        held = (folder / "lock").open("w")
+        fcntl.flock(held, fcntl.LOCK_EX)
+    with held:
+        try:
+            (folder / "files").mkdir()
+            yield folder / "files"
+        finally:
+            shutil.rmtree(folder)
+
+
+def _in_use(folder: Path) -> bool:
+    with (folder / "lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
