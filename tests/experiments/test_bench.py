@@ -10,7 +10,7 @@ from cimeu.errors import RecipeError
 from cimeu.experiments.bench import CellRunner, bench_recipe
 from cimeu.experiments.recipe import Recipe, load_recipe
 from cimeu.experiments.run import run_recipe
-from cimeu.generalisation.protocols import Cell
+from cimeu.generalisation.comparison import Cell
 from cimeu.generalisation.summary import summarise
 
 QUICK = ("direction=forward", "evaluation.probes=false")

@@ -10,7 +10,8 @@ import pytest
 from cimeu.errors import RecipeError
 from cimeu.evaluation.metrics import uar
 from cimeu.generalisation.cells import CellResult
-from cimeu.generalisation.protocols import Bench, Cell, run_bench
+from cimeu.generalisation.comparison import Bench, Cell
+from cimeu.generalisation.sharing import run_bench
 from cimeu.generalisation.summary import RowSummary, Summary, summarise
 from cimeu.generalisation.tables import comparison_table, figures_csv, to_html, to_latex, to_markdown, write_tables
 

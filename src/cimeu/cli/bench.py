@@ -24,7 +24,7 @@ def bench(
     from cimeu.experiments.recipe import load_recipe
     from cimeu.experiments.run import cores
     from cimeu.generalisation.looks import log_look
-    from cimeu.generalisation.protocols import failures_text
+    from cimeu.generalisation.sharing import failures_text
     from cimeu.generalisation.rows import rows_named
     from cimeu.generalisation.summary import summarise
     from cimeu.generalisation.tables import comparison_table, to_markdown, write_tables

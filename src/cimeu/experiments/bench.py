@@ -20,9 +20,10 @@ from cimeu.experiments.recipe import EncoderConfig, Recipe, override, recipe_fro
 from cimeu.experiments.run import Prepared, chosen_folds, cores, extract_streams, prepare, run_fold
 from cimeu.features.store import FeatureStore
 from cimeu.generalisation.cells import CellResult, Parts, baseline_cell, mean_of, method_cell, parts_of
+from cimeu.generalisation.comparison import Bench, Cell, fingerprint_of
 from cimeu.generalisation.fit import budget_of
-from cimeu.generalisation.protocols import Bench, BenchReport, Cell, fingerprint_of, run_bench
 from cimeu.generalisation.rows import HANDMADE, REFERENCE, Row, row_named, setting_of, why_absent
+from cimeu.generalisation.sharing import BenchReport, run_bench
 from cimeu.model.checkpoint import read_checkpoint
 from cimeu.progress import Progress, silent
 from cimeu.training.journal import read_journal

@@ -5,6 +5,7 @@ Baselines and domain methods are run here; a CiMEU row is run by the experiments
 Axes: N clips, D features, K emotions.
 """
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -46,6 +47,8 @@ class CellResult:
     parameters: int = 0
     updates: int = 0
     wall_s: float = 0.0
+    cpu_s: float = math.nan
+    """Seconds of processor time; not a number where nobody counted."""
     selection: str = "validation"
     figures: Mapping[str, float] = field(default_factory=dict)
     """Anything else worth keeping: chosen settings, epoch, validation UAR."""

@@ -19,7 +19,7 @@ from jaxtyping import Int
 from cimeu.evaluation.metrics import called
 from cimeu.evaluation.uncertainty import N_RESAMPLES, Difference, Estimate, bootstrap, holm, paired
 from cimeu.generalisation.cells import PROBABILITY, CellResult
-from cimeu.generalisation.protocols import Bench, finished, read_bench
+from cimeu.generalisation.comparison import Bench, finished, read_bench
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
-"""A bench: every row on every fold with every seed, a cell each, that may stop anywhere and be shared by machines.
+"""What is compared, and where its cells lie: every row on every fold with every seed.
 
     bench.json                             what is compared, the comparisons listed beforehand, what is n/a
+    bench.lock                             one byte for each cell that a process is working on (`sharing`)
     cells/<row>/<fold>/<seed>.parquet      what the cell said of each validation and test clip
     cells/<row>/<fold>/<seed>.json         figures, costs, and the checksum of the table; written last
 
@@ -10,26 +11,22 @@ table has the checksum; anything else is run again.
 
 import hashlib
 import json
-import logging
 import math
-import multiprocessing
 import os
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import pandas as pd
-import torch
 
-from cimeu.errors import CimeuError, RecipeError
+from cimeu.errors import RecipeError
 from cimeu.generalisation.cells import PROBABILITY, CellResult
 from cimeu.generalisation.rows import REFERENCE, row_named
-from cimeu.progress import Progress, silent
 
-logger = logging.getLogger(__name__)
+COSTS = ("baseline", "method", "cimeu")
+"""Kinds of rows, the cheapest first."""
 
 
 @dataclass(frozen=True, order=True)
@@ -46,9 +43,10 @@ class Cell:
         return Path("cells") / quote(self.row, safe="") / quote(self.fold, safe="") / str(self.seed)
 
     @property
-    def waits_for_another(self) -> bool:
-        """Whether its row reads what another row of the same fold and seed left."""
-        return bool(row_named(self.row).after)
+    def after(self) -> "Cell | None":
+        """The cell whose run this one reads, of the same fold and seed."""
+        row = row_named(self.row).after
+        return Cell(row, self.fold, self.seed) if row else None
 
     def __str__(self) -> str:
         return f"{self.row}, fold {self.fold}, seed {self.seed}"
@@ -80,6 +78,16 @@ class Bench:
     """Identity of recipe, manifest and features; cells of another one do not count."""
     synthetic: bool = False
     """Whether the clips are made by a program; every table then says so."""
+    protocol: str = ""
+    """Name in `cimeu.generalisation.protocols.PROTOCOLS`; empty: the folds of the recipe."""
+    selection: str = ""
+    """Name of the rule of selection; empty: the recipe's."""
+    tune: int = 0
+    """Configurations tried for each row and fold inside the training groups; 0: the recipe's settings."""
+    notes: tuple[str, ...] = ()
+    """What every table has to say about the clips and folds."""
+    settings: dict[str, Any] = field(default_factory=dict)
+    """Settings of the recipe by dotted key, and digests of the clips and encoders."""
 
     def __post_init__(self) -> None:
         for name in (*self.comparisons, self.reference):
@@ -96,14 +104,15 @@ class Bench:
     def cells(self, shard: tuple[int, int] = (1, 1)) -> list[Cell]:
         """Cells that can be run; part (i, n) of n takes every n-th pair of fold and seed, with all its rows.
 
-        Rows that read the journal of another come after it.
+        Seed after seed, so that a complete seed is there soon; the cheapest rows first, and a row that reads the run
+        of another after it.
         """
         part, parts = shard
-        running = [row for row in self.rows if row not in self.absent]
+        running = [row_named(row) for row in self.rows if row not in self.absent]
+        running.sort(key=lambda row: (bool(row.after), COSTS.index(row.kind), row.name != self.reference))
         pairs = [(fold, seed) for seed in self.seeds for fold in self.folds][part - 1 :: parts]
-        return sorted(
-            [Cell(row, fold, seed) for fold, seed in pairs for row in running], key=lambda cell: cell.waits_for_another
-        )
+        seeds = dict.fromkeys(seed for _, seed in pairs)
+        return [Cell(row.name, fold, seed) for now in seeds for row in running for fold, seed in pairs if seed == now]
 
     def compared(self) -> list[str]:
         """Rows tested against the reference."""
@@ -111,105 +120,32 @@ class Bench:
         return [row for row in chosen if row != self.reference and row not in self.absent]
 
 
-@dataclass(frozen=True)
-class BenchReport:
-    """How many cells were run now, how many were there already, and which failed and why."""
+def open_bench(bench: Bench, folder: Path, defaults: Mapping[str, Any] | None = None) -> Bench:
+    """Write what is compared, or check that the folder's bench is this one; returns the bench that its cells belong to.
 
-    done: int
-    kept: int
-    failures: dict[Cell, str]
-
-
-def run_bench(
-    bench: Bench,
-    run_cell: Callable[[Cell], CellResult],
-    folder: Path,
-    *,
-    shard: tuple[int, int] = (1, 1),
-    workers: int = 1,
-    progress: Progress = silent,
-) -> BenchReport:
-    """Run the cells that are not there yet.
-
-    A cell that fails for a reason of its own (`CimeuError`) is logged and reported, and the others are run.
-
-    Args:
-        bench: what is compared.
-        run_cell: runs one cell; with several workers it is sent to processes, so it must be picklable.
-        folder: of the bench.
-        shard: (i, n), this machine's part of n.
-        workers: processes, with one thread each; 1 runs everything here.
-        progress: told after every cell.
-
-    Raises:
-        RecipeError: the folder holds another bench, or the shard is none.
-    """
-    part, parts = shard
-    if not 1 <= part <= parts:
-        raise RecipeError(f"shard {part}/{parts}\n\nhint: parts are counted from 1, as in 1/4 to 4/4")
-    open_bench(bench, folder)
-    cells = bench.cells(shard)
-    missing = [cell for cell in cells if read_cell(bench, cell, folder) is None]
-    kept = len(cells) - len(missing)
-    failures: dict[Cell, str] = {}
-    progress("bench", kept, len(cells))
-    for number, (cell, reason) in enumerate(_outcomes(bench, run_cell, folder, missing, workers), start=kept + 1):
-        if reason:
-            logger.warning("%s failed: %s", cell, reason)
-            failures[cell] = reason
-        progress("bench", number, len(cells))
-    return BenchReport(len(missing) - len(failures), kept, failures)
-
-
-def _outcomes(
-    bench: Bench, run_cell: Callable[[Cell], CellResult], folder: Path, cells: Sequence[Cell], workers: int
-) -> Iterator[tuple[Cell, str]]:
-    """Each cell as it ends, with the reason of its failure (empty: none); waiting cells start when the others ended."""
-    if workers <= 1:
-        yield from ((cell, _attempt(bench, run_cell, folder, cell)) for cell in cells)
-        return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_one_thread) as pool:
-        for waits in (False, True):
-            turn = [cell for cell in cells if cell.waits_for_another == waits]
-            futures = {pool.submit(_attempt, bench, run_cell, folder, cell): cell for cell in turn}
-            try:
-                yield from ((futures[future], future.result()) for future in as_completed(futures))
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
-
-
-def _attempt(bench: Bench, run_cell: Callable[[Cell], CellResult], folder: Path, cell: Cell) -> str:
-    try:
-        write_cell(bench, cell, run_cell(cell), folder)
-    except CimeuError as error:
-        return str(error)
-    return ""
-
-
-def _one_thread() -> None:
-    torch.set_num_threads(1)
-
-
-def open_bench(bench: Bench, folder: Path) -> None:
-    """Write what is compared, or check that the folder's bench is this one.
+    `defaults` are values of settings by dotted key: a setting that did not exist when the folder was begun changes
+    nothing while it has its default.
 
     Raises:
         RecipeError: the folder holds another bench; names what differs.
     """
     path = folder / "bench.json"
     if not path.is_file():
-        _write(path, json.dumps(asdict(bench), indent=2).encode())
-        return
+        write_whole(path, json.dumps(asdict(bench), indent=2).encode())
+        return bench
     found = read_bench(folder)
-    differing = [each.name for each in fields(bench) if getattr(found, each.name) != getattr(bench, each.name)]
-    if differing:
-        name = differing[0]
-        raise RecipeError(
-            f"`{folder}` holds a bench with other {name}: {getattr(found, name)!r}, not {getattr(bench, name)!r}\n\n"
-            "hint: choose another folder; what is compared is fixed before the first cell"
-        )
+    wanted: Bench = replace(bench, settings=json.loads(json.dumps(bench.settings)))
+    if found.settings:
+        wanted = replace(wanted, fingerprint=found.fingerprint)
+        there, here = {**(defaults or {}), **found.settings}, wanted.settings
+        for name in here:
+            if name not in there or there[name] != here[name]:
+                raise _differs(folder, f"other `{name}`", there.get(name, "nothing"), here[name])
+    wanted = replace(wanted, settings=found.settings)
+    for each in fields(bench):
+        if getattr(found, each.name) != getattr(wanted, each.name):
+            raise _differs(folder, f"other {each.name}", getattr(found, each.name), getattr(wanted, each.name))
+    return found
 
 
 def read_bench(folder: Path) -> Bench:
@@ -228,7 +164,7 @@ def write_cell(bench: Bench, cell: Cell, result: CellResult, folder: Path) -> No
     assert not missing, f"predictions without {sorted(missing)}"
     stem = folder / cell.stem
     table = result.predictions.to_parquet(index=False)
-    _write(stem.with_suffix(".parquet"), table)
+    write_whole(stem.with_suffix(".parquet"), table)
     said = {
         **asdict(cell),
         "fingerprint": bench.fingerprint,
@@ -236,10 +172,11 @@ def write_cell(bench: Bench, cell: Cell, result: CellResult, folder: Path) -> No
         "parameters": result.parameters,
         "updates": result.updates,
         "wall_s": round(result.wall_s, 3),
+        "cpu_s": round(result.cpu_s, 3),
         "selection": result.selection,
         "figures": {key: value if math.isfinite(value) else None for key, value in result.figures.items()},
     }
-    _write(stem.with_suffix(".json"), json.dumps(said, indent=2).encode())
+    write_whole(stem.with_suffix(".json"), json.dumps(said, indent=2).encode())
 
 
 def read_cell(bench: Bench, cell: Cell, folder: Path) -> CellResult | None:
@@ -257,9 +194,16 @@ def read_cell(bench: Bench, cell: Cell, folder: Path) -> CellResult | None:
         parameters=said["parameters"],
         updates=said["updates"],
         wall_s=said["wall_s"],
+        cpu_s=said.get("cpu_s", math.nan),
         selection=said["selection"],
         figures={key: math.nan if value is None else value for key, value in said["figures"].items()},
     )
+
+
+def finished(bench: Bench, folder: Path, row: str, seeds: Sequence[int]) -> dict[tuple[str, int], CellResult]:
+    """Finished cells of a row by fold and seed."""
+    found = {(fold, seed): read_cell(bench, Cell(row, fold, seed), folder) for fold in bench.folds for seed in seeds}
+    return {key: result for key, result in found.items() if result is not None}
 
 
 def fingerprint_of(*parts: object) -> str:
@@ -267,23 +211,20 @@ def fingerprint_of(*parts: object) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
-def failures_text(failures: dict[Cell, str]) -> str:
-    """One line per failed cell."""
-    return "\n".join(f"{cell}: {reason.splitlines()[0]}" for cell, reason in failures.items())
-
-
-def _checksum(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
-
-
-def _write(path: Path, content: bytes) -> None:
+def write_whole(path: Path, content: bytes) -> None:
+    """Write under a temporary name, then rename: a reader never sees half a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     partial.write_bytes(content)
     os.replace(partial, path)
 
 
-def finished(bench: Bench, folder: Path, row: str, seeds: Sequence[int]) -> dict[tuple[str, int], CellResult]:
-    """Finished cells of a row by fold and seed."""
-    found = {(fold, seed): read_cell(bench, Cell(row, fold, seed), folder) for fold in bench.folds for seed in seeds}
-    return {key: result for key, result in found.items() if result is not None}
+def _differs(folder: Path, what: str, there: object, here: object) -> RecipeError:
+    return RecipeError(
+        f"`{folder}` holds a bench with {what}: {there!r}, not {here!r}\n\n"
+        "hint: choose another folder; what is compared is fixed before the first cell"
+    )
+
+
+def _checksum(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

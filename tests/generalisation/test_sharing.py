@@ -1,6 +1,8 @@
 import json
+import multiprocessing
 from dataclasses import replace
 from functools import partial
+from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +11,8 @@ import pytest
 
 from cimeu.errors import FeatureError, RecipeError
 from cimeu.generalisation.cells import CellResult
-from cimeu.generalisation.protocols import Bench, Cell, failures_text, read_cell, run_bench, write_cell
+from cimeu.generalisation.comparison import Bench, Cell, open_bench, read_cell, write_cell
+from cimeu.generalisation.sharing import _held, failures_text, run_bench
 
 EMOTIONS = ("anger", "neutral")
 BENCH = Bench(
@@ -25,7 +28,7 @@ BENCH = Bench(
 
 def result(cell: Cell) -> CellResult:
     """Four test clips in the fold's culture and one validation clip; the reference is right more often."""
-    right = {"full": 4, "without-er": 3}[cell.row]
+    right = {"full": 4, "without-er": 3}.get(cell.row, 2)
     rows = []
     for clip in range(5):
         part, emotion = ("validation" if clip == 4 else "test"), clip % 2
@@ -164,9 +167,68 @@ def test_shards_are_counted_from_one(tmp_path: Path) -> None:
         run_bench(BENCH, result, tmp_path, shard=(0, 4))
 
 
-def test_rows_that_read_the_journal_of_another_come_after_it() -> None:
-    bench = replace(BENCH, rows=("random-style", "full"), absent={})
-    assert [cell.row for cell in bench.cells()] == ["full"] * 4 + ["random-style"] * 4
+def test_rows_that_read_the_journal_of_another_come_after_it_seed_by_seed() -> None:
+    bench = replace(BENCH, rows=("random-style", "full", "majority"), absent={})
+    rows = ["majority", "majority", "full", "full", "random-style", "random-style"]
+    assert [(cell.seed, cell.row) for cell in bench.cells()] == [(seed, row) for seed in (0, 1) for row in rows]
+
+
+def test_a_row_that_reads_a_journal_starts_when_that_one_is_done_and_not_before(tmp_path: Path) -> None:
+    bench = replace(BENCH, rows=("full", "without-er", "random-style"), absent={})
+    run = Counting()
+    run_bench(bench, run, tmp_path, shard=(1, 4))
+    assert [cell.row for cell in run.cells] == ["full", "without-er", "random-style"]
+
+
+def test_a_row_whose_journal_could_not_be_written_fails_with_it(tmp_path: Path) -> None:
+    bench = replace(BENCH, rows=("full", "random-style"), absent={}, folds=("en",), seeds=(0,))
+
+    def run(cell: Cell) -> CellResult:
+        assert cell.row == "full", "random-style is not tried"
+        raise FeatureError("none of 3 clips has features\n\nhint: extract")
+
+    failures = run_bench(bench, run, tmp_path).failures
+    assert failures[Cell("random-style", "en", 0)] == "full, fold en, seed 0 failed"
+
+
+def _hold(folder: Path, cell: Cell, held: Event, finish: Event) -> None:
+    """Another process: takes a cell, says so, and finishes it when told."""
+    with _held(folder, cell, wait_for_others=False) as got:
+        assert got
+        held.set()
+        finish.wait(20)
+        write_cell(BENCH, cell, result(cell), folder)
+
+
+def test_a_cell_that_another_process_works_on_is_left_for_last_and_not_run_twice(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    held, finish, theirs = context.Event(), context.Event(), Cell("full", "de/ch", 0)
+    other = context.Process(target=_hold, args=(tmp_path, theirs, held, finish))
+    other.start()
+    assert held.wait(60)
+    ours: list[Cell] = []
+
+    def run(cell: Cell) -> CellResult:
+        ours.append(cell)
+        if len(ours) == 7:
+            finish.set()
+        return result(cell)
+
+    report = run_bench(BENCH, run, tmp_path)
+    other.join()
+    assert theirs not in ours
+    assert (report.done, report.kept) == (7, 1)
+
+
+def test_a_setting_that_did_not_exist_when_a_bench_was_begun_changes_nothing(tmp_path: Path) -> None:
+    begun = replace(BENCH, settings={"training.epochs": 3})
+    open_bench(begun, tmp_path)
+    now = replace(BENCH, fingerprint="newer", settings={"training.epochs": 3, "model.new": 1})
+    assert open_bench(now, tmp_path, {"model.new": 1}).fingerprint == "abc"
+    with pytest.raises(RecipeError, match=r"other `model\.new`: 0, not 1"):
+        open_bench(now, tmp_path, {"model.new": 0})
+    with pytest.raises(RecipeError, match=r"other `training\.epochs`: 3, not 4"):
+        open_bench(replace(begun, settings={"training.epochs": 4}), tmp_path)
 
 
 def test_the_figures_of_a_cell_are_plain_json(tmp_path: Path) -> None:
