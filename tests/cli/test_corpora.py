@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cimeu.cli.main import main, pairs
+from cimeu.cli.main import main
+from cimeu.cli.terminal import pairs
 from cimeu.corpora.registry import PUBLISHED
 from cimeu.errors import RecipeError
 from cimeu.media.audio import RATE_HZ, write_sound
@@ -86,6 +87,42 @@ def test_an_audit_without_errors_ends_with_0(cimeu: Command, emodb: Path, tmp_pa
     assert json.loads(out)["n_clips"] == 3
     assert "a.html: 3 clips" in err
     assert (tmp_path / "a.html").is_file()
+
+
+def test_two_manifests_are_compared_and_nothing_is_decoded_twice(cimeu: Command, emodb: Path, tmp_path: Path) -> None:
+    cimeu("prepare", "emodb", emodb, "-o", tmp_path / "m.csv", "--allow-partial")
+    table = pd.read_csv(tmp_path / "m.csv", dtype=str, keep_default_na=False).assign(corpus="other", speaker="")
+    table.to_csv(tmp_path / "other.csv", index=False)
+    words = ("-o", tmp_path / "a.html", "--mark", tmp_path / "marked.csv")
+    _, _, err = cimeu("audit", tmp_path / "m.csv", tmp_path / "other.csv", *words)
+    assert "warning: 6 clips are in `emodb` and in `other`" in err
+    marked = pd.read_csv(tmp_path / "marked.csv", dtype=str)
+    assert marked["clip_id"].is_unique
+    assert marked["duplicates"].value_counts().tolist() == [2, 2, 2]
+    _, _, err = cimeu("audit", tmp_path / "m.csv", "-o", tmp_path / "a.html")
+    assert "3 clips, 3 of them seen before" in err
+
+
+@pytest.mark.parametrize(("least", "status"), [("error", 0), ("warning", 2), ("never", 0)])
+def test_what_fails_an_audit_can_be_chosen(
+    cimeu: Command, emodb: Path, tmp_path: Path, least: str, status: int
+) -> None:
+    cimeu("prepare", "emodb", emodb, "-o", tmp_path / "m.csv", "--allow-partial")
+    found, _, err = cimeu("audit", tmp_path / "m.csv", "-o", tmp_path / "a.html", "--fail-on", least)
+    assert found == status, err
+
+
+def test_prepare_says_what_was_checked(cimeu: Command, emodb: Path, tmp_path: Path) -> None:
+    _, _, err = cimeu("prepare", "emodb", emodb, "-o", tmp_path / "m.csv", "--allow-partial")
+    assert "counts were not compared with the published ones" in err
+
+
+def test_a_list_gets_the_name_of_its_corpus(cimeu: Command, emodb: Path, tmp_path: Path) -> None:
+    (tmp_path / "test.txt").write_text("03a01Wa.wav angry\n08a01Fa.wav happy\n")
+    words = ("--list", f"2={tmp_path / 'test.txt'}", "--name", "dfew")
+    _, _, err = cimeu("prepare", "lists", emodb, *words, "-o", tmp_path / "m.csv")
+    assert set(pd.read_csv(tmp_path / "m.csv", dtype=str)["corpus"]) == {"dfew"}
+    assert "published `fold`: 2 2" in err
 
 
 def test_an_audit_with_an_error_ends_with_2(cimeu: Command, emodb: Path, tmp_path: Path) -> None:

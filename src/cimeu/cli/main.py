@@ -6,14 +6,16 @@ Nothing heavy is imported until a command runs, so that `cimeu --help` answers a
 import errno
 import logging
 import sys
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
+from cimeu.cli.audit import audit
 from cimeu.cli.bench import bench
 from cimeu.cli.extract import extract, import_
+from cimeu.cli.prepare import prepare
+from cimeu.cli.serve import serve
 from cimeu.cli.terminal import Output, progress_bars, say
 from cimeu.errors import CimeuError, RecipeError
 
@@ -26,101 +28,18 @@ app = typer.Typer(
 )
 features_app = typer.Typer(help="Work with stored features.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(features_app, name="features")
+app.command()(prepare)
+app.command()(audit)
 app.command()(extract)
 features_app.command("import")(import_)
 app.command()(bench)
+app.command()(serve)
 
 REFUSED = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "free some space"),
     **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "choose a folder that you may write to"),
 }
 """What the machine refuses, and the way out; any other error of the system is a bug of ours and keeps its traceback."""
-
-
-@app.command()
-def prepare(
-    corpus: Annotated[str, typer.Argument(help="`folder`, `csv`, `toy`, or the name of a corpus.")],
-    root: Annotated[Path, typer.Argument(help="Folder of the recordings (for `toy`: where to draw them).")],
-    output: Output = Path("manifest.csv"),
-    csv: Annotated[
-        Path | None, typer.Option(help="Table with the manifest's columns, instead of folder names.")
-    ] = None,
-    takes: Annotated[int, typer.Option(help="Toy corpus: clips of each speaker and emotion.")] = 4,
-    speakers: Annotated[int, typer.Option(help="Toy corpus: speakers of each culture.")] = 8,
-    strength: Annotated[float, typer.Option(help="Toy corpus: strength of culture's effect, 0 to 1.")] = 1.0,
-    seed: Annotated[int, typer.Option(help="Toy corpus: seed of the generator.")] = 0,
-    allow_partial: Annotated[bool, typer.Option("--allow-partial", help="Do not check the published counts.")] = False,
-    task: Annotated[Literal["single", "compound"], typer.Option(help="MAFW: which labels.")] = "single",
-    lists: Annotated[list[str] | None, typer.Option("--list", help="Lists: part=file, such as test=test.csv.")] = None,
-    label_map: Annotated[
-        list[str] | None, typer.Option(help="Lists: label=emotion, such as 0=happiness; repeat for each.")
-    ] = None,
-    speaker: Annotated[str, typer.Option(help="Lists: expression whose group finds the speaker in a path.")] = "",
-) -> None:
-    """Turn a folder of recordings into a manifest: one row a clip."""
-    from cimeu.corpora.manifest import write_manifest
-    from cimeu.corpora.registry import CORPORA, PUBLISHED
-    from cimeu.corpora.toy import ToyConfig
-    from cimeu.labels import guess
-
-    if corpus not in CORPORA:
-        raise RecipeError(f"unknown corpus `{corpus}`\n\nhint: {guess(corpus, tuple(CORPORA))}")
-    with progress_bars() as progress:
-        if corpus == "toy":
-            config = ToyConfig(seed=seed, takes=takes, speakers_per_culture=speakers, culture_strength=strength)
-            manifest = CORPORA["toy"](config, root, progress=progress)
-        elif corpus in PUBLISHED and not csv:
-            options: dict[str, object] = {"check_counts": not allow_partial}
-            if corpus == "mafw":
-                options["task"] = task
-            if corpus == "lists":
-                files = {part: Path(file) for part, file in pairs(lists or ()).items()}
-                options |= {"lists": files, "labels": pairs(label_map or ()), "speaker": speaker}
-            manifest = PUBLISHED[corpus](root, **options)
-        else:
-            manifest = CORPORA["csv"](csv, root=root) if csv else CORPORA[corpus](root)
-    write_manifest(manifest, output)
-    unusable = int((manifest.table["problem"] != "").sum())
-    say(f"{output}: {len(manifest)} clips" + (f", {unusable} of them unusable (column `problem`)" if unusable else ""))
-
-
-@app.command()
-def audit(
-    manifest: Annotated[Path, typer.Argument(help="Table written by `cimeu prepare`.")],
-    output: Output = Path("audit.html"),
-    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON too.")] = False,
-    labels: Annotated[str | None, typer.Option(help="Label space, or emotions separated by commas.")] = None,
-    merge: Annotated[list[str] | None, typer.Option(help="Emotion that becomes another, as in calm=neutral.")] = None,
-    group: Annotated[str, typer.Option(help="Column that names the groups.")] = "culture",
-    mark: Annotated[
-        Path | None,
-        typer.Option(help="Write the manifest with near-duplicates marked, so that folds keep them together."),
-    ] = None,
-    workers: Annotated[int, typer.Option(help="Clips decoded at a time; 0 takes one for each core.")] = 0,
-) -> None:
-    """Check the recordings themselves, the folds and the labels; exit status 2 if figures would be wrong."""
-    from cimeu.corpora.audit import audit as look_at_all
-    from cimeu.corpora.audit import to_json, with_duplicates, write_html
-    from cimeu.corpora.manifest import read_manifest, write_manifest
-    from cimeu.experiments.run import cores
-    from cimeu.labels import label_space
-
-    clips = read_manifest(manifest)
-    space = label_space(labels.split(",") if "," in labels else labels) if labels else None
-    with progress_bars() as progress:
-        found = look_at_all(
-            clips, labels=space, merge=pairs(merge or ()), group=group, workers=workers or cores(), progress=progress
-        )
-    write_html(found, output, title=manifest.name)
-    if mark:
-        write_manifest(with_duplicates(clips, found.duplicates), mark)
-    for finding in found.findings:
-        say(f"{finding.severity}: {finding.message}")
-    say(f"{output}: {len(found.clips)} clips, {len(found.findings)} findings")
-    if as_json:
-        print(to_json(found))
-    if found.failed:
-        raise typer.Exit(2)
 
 
 @app.command()
@@ -221,15 +140,3 @@ def span(estimate: dict[str, float | None]) -> str:
     """
     low, high = estimate["low"], estimate["high"]
     return "" if low is None or high is None else f" [{100 * low:.1f}, {100 * high:.1f}]"
-
-
-def pairs(texts: Iterable[str]) -> dict[str, str]:
-    """`["0=happiness"]` -> {"0": "happiness"}.
-
-    Raises:
-        RecipeError: one without an equals sign.
-    """
-    for text in texts:
-        if "=" not in text:
-            raise RecipeError(f"`{text}` is not name=value\n\nhint: such as 0=happiness or test=test.csv")
-    return dict(text.split("=", 1) for text in texts)

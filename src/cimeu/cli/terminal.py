@@ -1,7 +1,7 @@
 """What every command shares: options, lines and bars on stderr."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
@@ -30,6 +30,18 @@ def parse_shard(text: str) -> tuple[int, int]:
     if not (separator and part.isdigit() and whole.isdigit() and 1 <= int(part) <= int(whole)):
         raise RecipeError(f"shard `{text}` is not i/N\n\nhint: write 2/8 for the second of eight parts")
     return int(part), int(whole)
+
+
+def pairs(texts: Iterable[str]) -> dict[str, str]:
+    """`["0=happiness"]` -> {"0": "happiness"}.
+
+    Raises:
+        RecipeError: one without an equals sign.
+    """
+    for text in texts:
+        if "=" not in text:
+            raise RecipeError(f"`{text}` is not name=value\n\nhint: such as 0=happiness or test=test.csv")
+    return dict(text.split("=", 1) for text in texts)
 
 
 @contextmanager

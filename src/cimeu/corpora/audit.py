@@ -17,7 +17,9 @@ import numpy as np
 import pandas as pd
 
 from cimeu.corpora.folds import DUPLICATES
-from cimeu.corpora.inspection import Look, duplicate_groups, inspect
+from cimeu.corpora.inspection import duplicate_groups, inspect
+from cimeu.corpora.layout import differing_counts
+from cimeu.corpora.looks import Look, LookCache
 from cimeu.corpora.manifest import Manifest
 from cimeu.labels import LabelSpace, mapping
 from cimeu.media.faces import FaceDetector
@@ -58,16 +60,19 @@ class Audit:
     @property
     def failed(self) -> bool:
         """Whether there is an error."""
-        return any(finding.severity == "error" for finding in self.findings)
+        return self.as_bad_as("error")
+
+    def as_bad_as(self, severity: Severity) -> bool:
+        """Whether there is a finding of this severity, or of a worse one."""
+        return any(SEVERITIES.index(finding.severity) <= SEVERITIES.index(severity) for finding in self.findings)
 
 
 @dataclass(frozen=True)
 class _Seen:
-    """The manifest's table with what was seen beside it, its published parts, and the duplicates."""
+    """The manifest's table with what was seen beside it, the duplicates, and the column that names groups."""
 
     table: pd.DataFrame
     duplicates: list[list[str]]
-    parts: dict[str, pd.Series]
     group: str
 
 
@@ -78,22 +83,23 @@ def audit(
     merge: Mapping[str, str] | None = None,
     group: str = "culture",
     detector: FaceDetector | None = None,
+    cache: LookCache | None = None,
     workers: int = 1,
     progress: Progress = silent,
 ) -> Audit:
     """Look at every clip and run every check; a clip that cannot be read is a row.
 
     `labels` adds what a label space keeps of the corpus (`merge`: emotions that become others). `group`: the column
-    whose values may be held out; corpora take its place where it is empty.
+    whose values may be held out; corpora take its place where it is empty. `cache`: looks of earlier audits.
+    Several corpora are audited together as one manifest (`join_manifests`).
     """
-    looks = inspect(manifest, detector=detector, workers=workers, progress=progress)
+    looks = inspect(manifest, detector=detector, cache=cache, workers=workers, progress=progress)
     duplicates = duplicate_groups(manifest, looks)
     measured = _rows(looks)
     told = manifest.table.drop(columns=list(measured.columns[1:]), errors="ignore")  # what is measured counts
     table = told.merge(measured, on="clip_id", validate="one_to_one")
     group = group if group in table.columns and (table[group] != "").any() else "corpus"
-    parts = {column: table[column] for column in ("fold", "split") if (table[column] != "").any()}
-    seen = _Seen(table, duplicates, parts, group)
+    seen = _Seen(table, duplicates, group)
     findings = [finding for check in CHECKS for finding in check(seen)]
     coverage: dict[str, object] = {}
     if labels is not None:
@@ -227,30 +233,42 @@ def _duplicates(seen: _Seen) -> list[Finding]:
 
 def _leaks(seen: _Seen) -> list[Finding]:
     """Speakers, takes and near-duplicates on both sides of what was published."""
-    table = seen.table
-    takes = table["take"] if "take" in table.columns else pd.Series("", table.index)
-    takes = (table["corpus"] + " " + takes).where(takes != "", "")
     named = {clip_id: members[0] for members in seen.duplicates for clip_id in members}
-    component = pd.Series([named.get(clip_id, "") for clip_id in table["clip_id"]], table.index)
     findings = []
-    for what, names in (
-        ("speakers", (table["corpus"] + " " + table["speaker"]).where(table["speaker"] != "", "")),
-        ("takes", takes),
-        ("sets of near-duplicates", component),
-    ):
-        for column, parts in seen.parts.items():
-            inside = (names != "") & (parts != "")
-            spread = parts[inside].groupby(names[inside]).nunique()
-            leaking = spread.index[spread > 1]
-            if len(leaking):
-                rows = table[inside & names.isin(leaking)]
-                shown = ", ".join(map(str, leaking[:3])) + (" ..." if len(leaking) > 3 else "")
-                text = f"{len(leaking)} of {len(spread)} {what} are in more than one part of the published `{column}`"
-                findings.append(Finding("error", "leak", f"{text}: {shown}", _ids(rows)))
-    again = takes[(takes != "") & takes.duplicated(keep=False)]
-    if len(again):
-        text = f"{again.nunique()} takes are there more than once, as {len(again)} clips"
-        findings.append(Finding("warning", "takes", text, _ids(table.loc[again.index])))
+    for corpus, rows in seen.table.groupby("corpus"):
+        takes = rows["take"] if "take" in rows.columns else pd.Series("", rows.index)
+        component = pd.Series([named.get(clip_id, "") for clip_id in rows["clip_id"]], rows.index)
+        for column in ("fold", "split"):
+            parts = rows[column]
+            for what, names in (("speakers", rows["speaker"]), ("takes", takes), ("near-duplicates", component)):
+                inside = (names != "") & (parts != "")
+                spread = parts[inside].groupby(names[inside]).nunique()
+                leaking = spread.index[spread > 1]
+                if len(leaking):
+                    shown = ", ".join(map(str, leaking[:3])) + (" ..." if len(leaking) > 3 else "")
+                    text = (
+                        f"{_name(corpus)}: {len(leaking)} of {len(spread)} {what} are in more than one part of the "
+                        f"published `{column}`: {shown}"
+                    )
+                    findings.append(Finding("error", "leak", text, _ids(rows[inside & names.isin(leaking)])))
+        again = takes[(takes != "") & takes.duplicated(keep=False)]
+        if len(again):
+            text = f"{_name(corpus)}: {again.nunique()} takes are there more than once, as {len(again)} clips"
+            findings.append(Finding("warning", "takes", text, _ids(rows.loc[again.index])))
+    return findings
+
+
+def _published_counts(seen: _Seen) -> list[Finding]:
+    """Lists that circulate lack clips: those without sound, without a face, or hard ones."""
+    from cimeu.corpora.registry import COUNTS
+
+    findings = []
+    for corpus, rows in seen.table.groupby("corpus"):
+        compound = rows["emotion"].str.contains("_").any()
+        wrong = differing_counts(rows, COUNTS.get(f"{corpus}-compound" if compound else str(corpus), {}))
+        if wrong:
+            text = f"{_name(corpus)} is not what was published: {'; '.join(wrong)}"
+            findings.append(Finding("warning", "counts", text))
     return findings
 
 
@@ -276,22 +294,25 @@ def _speakers(seen: _Seen) -> list[Finding]:
 
 def _balance(seen: _Seen) -> list[Finding]:
     findings = []
-    sizes = seen.table["emotion"].value_counts()
-    if sizes.iloc[0] >= IMBALANCE * sizes.iloc[-1]:
-        text = f"`{sizes.index[0]}` has {sizes.iloc[0]} clips, `{sizes.index[-1]}` {sizes.iloc[-1]}"
-        findings.append(Finding("note", "balance", text + ": read UAR, not accuracy"))
+    for corpus, rows in seen.table.groupby("corpus"):
+        sizes = rows["emotion"].value_counts()
+        if sizes.iloc[0] >= IMBALANCE * sizes.iloc[-1]:
+            text = (
+                f"{_name(corpus)}: `{sizes.index[0]}` has {sizes.iloc[0]} clips, `{sizes.index[-1]}` {sizes.iloc[-1]}"
+            )
+            findings.append(Finding("note", "balance", text + ": read UAR, not accuracy"))
+        for column in ("fold", "split"):
+            for part, some in rows[rows[column] != ""].groupby(column):
+                absent = sorted(set(rows["emotion"]) - set(some["emotion"]))
+                if absent and part != "train":
+                    text = f"{_name(corpus)}: {column} {part} is tested without {', '.join(absent)}"
+                    findings.append(Finding("note", "balance", text))
     counts = pd.crosstab(seen.table[seen.group], seen.table["emotion"])
     for name, row in counts.iterrows():
         absent = [str(emotion) for emotion in row.index[row == 0]]
         if absent and len(counts) > 1:
             text = f"{seen.group} {_name(name)} has no clip of {', '.join(absent)}"
             findings.append(Finding("warning", "balance", text))
-    for column, parts in seen.parts.items():
-        for part, rows in seen.table[parts != ""].groupby(parts):
-            absent = sorted(set(seen.table["emotion"]) - set(rows["emotion"]))
-            if absent and part != "train":
-                text = f"{column} {part} is tested without {', '.join(absent)}"
-                findings.append(Finding("note", "balance", text))
     return findings
 
 
@@ -322,7 +343,7 @@ def _given_away(seen: _Seen) -> list[Finding]:
 
 
 CHECKS: tuple[Callable[[_Seen], list[Finding]], ...] = (
-    *(_unreadable, _leaks, _sound, _faces, _lengths, _duplicates, _speakers, _balance, _given_away),
+    *(_unreadable, _leaks, _published_counts, _sound, _faces, _lengths, _duplicates, _speakers, _balance, _given_away),
 )
 
 

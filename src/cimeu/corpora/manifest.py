@@ -122,11 +122,12 @@ def build_manifest(table: pd.DataFrame, root: Path) -> Manifest:
     return Manifest(table, root)
 
 
-def read_manifest(path: Path, *, root: Path | None = None) -> Manifest:
+def read_manifest(path: Path | str, *, root: Path | str | None = None) -> Manifest:
     """Read a CSV whose paths are relative to `root`, or to the manifest's own folder.
 
     Comma, semicolon or tab separated, UTF-8. Raises ManifestError and what `build_manifest` raises.
     """
+    path = Path(path)
     if not path.is_file():
         raise ManifestError(f"no manifest at `{path}`\n\nhint: `cimeu prepare` writes one from a folder of clips")
     try:
@@ -152,11 +153,32 @@ def read_manifest(path: Path, *, root: Path | None = None) -> Manifest:
         twice = next(column for column in header if header.count(column) > 1)
         raise ManifestError(f"column `{twice}` of `{path}` is there twice\n\nhint: remove or rename one")
     table = pd.DataFrame([cells for _, cells in body], columns=header, dtype=str)
-    return build_manifest(table, root or path.parent)
+    return build_manifest(table, Path(root) if root else path.parent)
 
 
-def write_manifest(manifest: Manifest, path: Path) -> None:
+def join_manifests(manifests: Sequence[Manifest]) -> Manifest:
+    """One manifest of several, whose paths become absolute.
+
+    A clip_id that two of them have gets the name of its corpus in front. Raises DuplicateClip where that does not tell
+    the clips apart.
+    """
+    if len(manifests) == 1:
+        return manifests[0]
+    tables = []
+    for manifest in manifests:
+        table = manifest.table.copy()
+        for column in ("path", "audio_path"):
+            table[column] = [str(manifest.root / cell) if cell else "" for cell in table[column]]
+        tables.append(table)
+    table = pd.concat(tables, ignore_index=True)
+    again = table["clip_id"].duplicated(keep=False)
+    table["clip_id"] = table["clip_id"].where(~again, table["corpus"] + "/" + table["clip_id"])
+    return build_manifest(table, manifests[0].root)
+
+
+def write_manifest(manifest: Manifest, path: Path | str) -> None:
     """Write a CSV; paths below its folder become relative to it, so that folder and manifest can move together."""
+    path = Path(path)
     table = manifest.table.copy()
     for column in ("path", "audio_path"):
         table[column] = [

@@ -1,7 +1,8 @@
-"""The corpora that can be prepared, by name."""
+"""The corpora that can be prepared, by name, and how many clips they were published with."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
+from cimeu.corpora import ased, casme2, cremad, dfew, emodb, emovo, enterface, ferv39k, mafw, meld, nemo, ravdess, urdu
 from cimeu.corpora.afew import from_afew
 from cimeu.corpora.ased import from_ased
 from cimeu.corpora.casme2 import from_casme2
@@ -41,3 +42,13 @@ PUBLISHED: dict[str, Callable[..., Manifest]] = {
 }
 """Corpora with a documented layout; each takes its root and `check_counts`."""
 CORPORA: dict[str, Callable[..., Manifest]] = {"folder": from_folder, "csv": from_csv, "toy": make_toy, **PUBLISHED}
+
+COUNTS: dict[str, Mapping[str, int]] = {
+    **{
+        module.__name__.rpartition(".")[2]: module.COUNTS
+        for module in (ased, casme2, cremad, dfew, emodb, emovo, enterface, ferv39k, meld, nemo, ravdess, urdu)
+    },
+    "mafw": mafw.COUNTS["single"],
+    "mafw-compound": mafw.COUNTS["compound"],
+}
+"""Published counts by the name of the corpus, as `cimeu.corpora.layout.checked` compares them."""
