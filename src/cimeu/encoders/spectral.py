@@ -40,6 +40,7 @@ class SpeechWindows:
     source: ClassVar[Literal["sound"]] = "sound"
     kind: ClassVar[Literal["steps", "filterbank"]] = "steps"
     optional: ClassVar[tuple[int, ...]] = ()
+    heavy: ClassVar[bool] = False
 
     @property
     def preprocessing(self) -> Mapping[str, object]:

