@@ -65,7 +65,7 @@ class Functionals(SpeechWindows):
 def _functionals(frames: Float32[np.ndarray, "F 131"]) -> Float32[np.ndarray, " 200"]:
     mel, (log_pitch, voicing, energy) = frames[:, :BINS], frames[:, BINS:].T
     voiced = np.isfinite(log_pitch)
-    blocks = [_cepstra(mel), _loud_against_quiet(mel, energy), _modulation(mel)]
+    blocks: list[np.ndarray] = [_cepstra(mel), _loud_against_quiet(mel, energy), _modulation(mel)]
     if voiced.sum() < FRAMES_FOR_A_CONTOUR:
         contour, agreement = np.full(22, np.nan), np.nan
     else:
