@@ -74,7 +74,7 @@ def _functionals(frames: Float32[np.ndarray, "F 131"]) -> Float32[np.ndarray, " 
     blocks += [
         contour,
         _voicing(voicing, voiced),
-        [energy.std(), high - low, np.abs(_change(energy)).mean(), agreement],
+        np.array([energy.std(), high - low, np.abs(_change(energy)).mean(), agreement]),
     ]
     return np.concatenate(blocks).astype(np.float32)
 
