@@ -1,14 +1,20 @@
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+import webvtt
+from PIL import Image
+from pympi import Elan
 
-from cimeu.inference.exports import WRITERS
-from cimeu.inference.timeline import DEMONSTRATION, USE_LIMITS, Header, Segment, Timeline
+from cimeu.errors import MediaError, RecipeError
+from cimeu.inference.explanation import Contribution, Explanation, Neighbour
+from cimeu.inference.exports import WRITERS, from_json
+from cimeu.inference.timeline import DEMONSTRATION, USE_LIMITS, Header, Place, Segment, Timeline
 
 EMOTIONS = ("anger", "happiness", "sadness")
 
@@ -51,7 +57,8 @@ def text(timeline: Timeline, tmp_path: Path, suffix: str) -> str:
 @pytest.mark.parametrize("suffix", WRITERS)
 def test_every_export_opens_with_the_use_limits(timeline: Timeline, tmp_path: Path, suffix: str) -> None:
     head = saved(timeline, tmp_path, suffix).read_bytes()
-    head = head if suffix == ".parquet" else head[: 700 + 2500 * (suffix == ".html")]  # a page begins with its style
+    if suffix not in (".parquet", ".png", ".svg"):  # these hold it in their metadata
+        head = head[: 700 + 5000 * (suffix == ".html")]  # a page begins with its style
     assert USE_LIMITS.encode() in head
 
 
@@ -92,6 +99,27 @@ def test_json_holds_header_and_segments(timeline: Timeline, tmp_path: Path) -> N
     assert content["segments"][0]["scores"] == {"anger": 0.8, "happiness": 0.1, "sadness": 0.1}
 
 
+def test_json_gives_the_timeline_back(timeline: Timeline, tmp_path: Path) -> None:
+    places = {"person 1": (Place(0.0, 0.1, 0.2, 0.3, 0.4), Place(0.2, 0.1, 0.2, 0.3, 0.4))}
+    part = Contribution(stream="face (hog)", start_s=0.0, end_s=1.5, lost=0.25)
+    near = Neighbour(clip_id="c1", emotion="anger", corpus="toy", culture="east", similarity=0.9)
+    explanation = Explanation(
+        person="person 1",
+        start_s=0.0,
+        end_s=1.5,
+        label="anger",
+        score=0.7,
+        n_windows=3,
+        streams=(part,),
+        moments=(part, part),
+        neighbours=(near,),
+        neighbours_with_style=(),
+    )
+    whole = replace(timeline, places=places, explanations=(explanation,))
+    assert from_json(saved(whole, tmp_path, ".json").read_bytes(), timeline.media_path) == whole
+    assert from_json(saved(timeline, tmp_path, ".json").read_bytes(), timeline.media_path) == timeline
+
+
 def test_json_lines_are_header_then_segments(timeline: Timeline, tmp_path: Path) -> None:
     header, *segments = [json.loads(line) for line in text(timeline, tmp_path, ".jsonl").splitlines()]
     assert header["model"] == "cimeu-abc"
@@ -102,6 +130,15 @@ def test_parquet_gives_the_table_back(timeline: Timeline, tmp_path: Path) -> Non
     path = saved(timeline, tmp_path, ".parquet")
     pd.testing.assert_frame_equal(pd.read_parquet(path), timeline.to_dataframe(), check_dtype=False)
     assert json.loads(pq.read_schema(path).metadata[b"cimeu"])["model"] == "cimeu-abc"
+
+
+def test_vtt_is_read_by_webvtt(timeline: Timeline, tmp_path: Path) -> None:
+    captions = webvtt.read(str(saved(timeline, tmp_path, ".vtt"))).captions
+    assert [(each.start, each.voice) for each in captions][:2] == [
+        ("00:00:00.000", "person 1"),
+        ("00:00:01.000", "&lt;person&gt; &amp; 2"),
+    ]
+    assert captions[-1].end == "01:01:40.000"
 
 
 def test_vtt_cues_are_in_order_of_time_and_escaped(timeline: Timeline, tmp_path: Path) -> None:
@@ -115,11 +152,33 @@ def test_vtt_cues_are_in_order_of_time_and_escaped(timeline: Timeline, tmp_path:
     assert cues[4].rstrip() == "00:00:03.000 --> 01:01:40.000\n<v person 1>happiness 0.80 (face; silent sound)"
 
 
+def test_rttm_is_a_table_of_ten_columns(timeline: Timeline, tmp_path: Path) -> None:
+    table = pd.read_csv(saved(timeline, tmp_path, ".rttm"), sep=" ", comment=";", header=None)
+    assert table.shape == (3, 10)
+    assert table[7].tolist() == ["person_1", "person_1", "<person>_&_2"]
+
+
 def test_rttm_joins_what_is_without_gap(timeline: Timeline, tmp_path: Path) -> None:
     lines = [line for line in text(timeline, tmp_path, ".rttm").splitlines() if not line.startswith(";;")]
     assert lines[0] == "SPEAKER a_<b>_&_c 1 0.000 2.000 <NA> <NA> person_1 <NA> <NA>"
     assert all(len(line.split()) == 10 for line in lines)
     assert len(lines) == 3
+
+
+def test_eaf_is_read_by_pympi(timeline: Timeline, tmp_path: Path) -> None:
+    document = Elan.Eaf(str(saved(timeline, tmp_path, ".eaf")))
+    assert set(document.get_tier_names()) == {"person 1", "person 1, reason", "<person> & 2", "<person> & 2, reason"}
+    assert [each[:3] for each in document.get_annotation_data_for_tier("person 1")] == [
+        (0, 1500, "anger"),
+        (1500, 2000, "unsure"),
+        (3000, 3700000, "happiness"),
+    ]
+    assert document.get_parameters_for_tier("person 1")["PARTICIPANT"] == "person 1"
+    assert document.get_linked_files()[0]["RELATIVE_MEDIA_URL"] == "../videos/a <b> & c.mp4"
+    entries = document.get_cv_entries("emotions").values()
+    assert {word for each in entries for word, *_ in each[0]} == {*EMOTIONS, "unsure"}
+    document.to_file(str(tmp_path / "again.eaf"))
+    assert Elan.Eaf(str(tmp_path / "again.eaf")).get_tier_names() == document.get_tier_names()
 
 
 def test_eaf_has_the_parts_of_its_schema_in_order(timeline: Timeline, tmp_path: Path) -> None:
@@ -174,6 +233,39 @@ def test_the_page_has_a_band_per_person_and_grey_reasons(timeline: Timeline, tmp
     assert page.count('class="none"') == 2
     assert "&lt;person&gt; &amp; 2" in page
     assert 'title="0:02.0 to 0:03.0: [no face]">no face</span>' in page
+
+
+def test_png_is_a_picture_that_says_what_made_it(timeline: Timeline, tmp_path: Path) -> None:
+    with Image.open(saved(timeline, tmp_path, ".png")) as image:
+        assert image.width == 1500
+        assert image.text["Title"] == "a <b> & c.mp4: emotions over time"  # type: ignore[attr-defined]
+        assert "cimeu-abc" in image.text["Description"]  # type: ignore[attr-defined]
+
+
+def test_svg_holds_its_words_as_text(timeline: Timeline, tmp_path: Path) -> None:
+    root = ElementTree.parse(saved(timeline, tmp_path, ".svg")).getroot()
+    words = ["".join(each.itertext()) for each in root.iter("{http://www.w3.org/2000/svg}text")]
+    for word in ("person 1", "<person> & 2", "anger", "happiness 0.80", "model: cimeu-abc, cimeu 0.1.0"):
+        assert word in words
+    assert any(word.startswith("Use limits: ") for word in words)
+
+
+def test_the_recording_itself_is_never_replaced(timeline: Timeline) -> None:
+    timeline.media_path.write_bytes(b"precious")
+    with pytest.raises(RecipeError, match=r"c\.mp4` is the recording itself\n\nhint: write its timeline into another"):
+        timeline.save(timeline.media_path)
+    assert timeline.media_path.read_bytes() == b"precious"
+
+
+def test_an_unknown_suffix_is_refused(timeline: Timeline, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"cannot be saved as `a\.doc`\n\nhint: end the name in one of \.csv"):
+        saved(timeline, tmp_path, ".doc")
+
+
+def test_a_failed_export_leaves_nothing(timeline: Timeline, tmp_path: Path) -> None:
+    with pytest.raises(MediaError, match=r"c\.mp4` does not exist"):
+        saved(timeline, tmp_path, ".mp4")
+    assert list((tmp_path / "results").iterdir()) == []
 
 
 def test_a_timeline_without_segments_can_be_saved(timeline: Timeline, tmp_path: Path) -> None:

@@ -11,19 +11,19 @@ import csv
 import io
 import json
 import os
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, astuple, fields
 from importlib.resources import files
 from pathlib import Path
 from xml.etree import ElementTree
 
-from cimeu.inference.timeline import DEMONSTRATION, UNSURE, USE_LIMITS, Segment, Timeline
-
-COLOURS = (
-    *("#e07a5f", "#81b29a", "#f2cc8f", "#8ea7d9", "#c9a0dc", "#e5989b", "#7fc8c2", "#d4a373", "#a3b18a"),
-    *("#bcb8e0", "#f4a261", "#9ec5e8", "#c2c5aa"),
-)
-"""Told apart in print and by people who see few colours through their different lightness; labels stand beside them."""
+from cimeu.errors import RecipeError
+from cimeu.inference.explanation import explanation_from
+from cimeu.inference.figure import to_png, to_svg
+from cimeu.inference.looks import clock, colours_of, told
+from cimeu.inference.overlay import OVERLAY, write_overlay
+from cimeu.inference.timeline import DEMONSTRATION, UNSURE, USE_LIMITS, Header, Place, Segment, Timeline
 
 
 def to_csv(timeline: Timeline, path: Path) -> bytes:
@@ -41,10 +41,32 @@ def to_csv(timeline: Timeline, path: Path) -> bytes:
     return text.getvalue().encode()
 
 
-def to_json(timeline: Timeline, path: Path) -> bytes:
-    """One object: header fields, then `segments`."""
-    content = {**_header(timeline), "segments": [asdict(segment) for segment in timeline.segments]}
-    return (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode()
+def to_json(timeline: Timeline, path: Path, **more: object) -> bytes:
+    """One object: header fields, `segments`, `explanations` where asked for, and `places`: per person rows of
+    `[time_s, left, top, width, height]` in fractions of the picture. `from_json` reads it back."""
+    content: dict[str, object] = {**_header(timeline), "segments": [asdict(segment) for segment in timeline.segments]}
+    if timeline.explanations is not None:
+        content["explanations"] = [asdict(explanation) for explanation in timeline.explanations]
+    text = json.dumps(content | more, indent=2, ensure_ascii=False)
+    rows = {person: [astuple(place) for place in places] for person, places in timeline.places.items()}
+    places = json.dumps(rows, ensure_ascii=False, separators=(",", ":"))  # an hour of a face is 18,000 of them
+    return f'{text[:-2]},\n  "places": {places}\n}}\n'.encode()
+
+
+def from_json(content: bytes, media_path: Path) -> Timeline:
+    """The timeline that `to_json` wrote, of a recording that now lies at `media_path`.
+
+    Raises:
+        ValueError, KeyError, TypeError: not such a file.
+    """
+    found = json.loads(content)
+    names = [each.name for each in fields(Header)]
+    header = Header(**{name: found[name] for name in names} | {"emotions": tuple(found["emotions"])})
+    segments = tuple(Segment(**segment) for segment in found["segments"])
+    places = {person: tuple(Place(*row) for row in rows) for person, rows in found["places"].items()}
+    explained = found.get("explanations")
+    explanations = None if explained is None else tuple(explanation_from(each) for each in explained)
+    return Timeline(header, segments, media_path, places, explanations)
 
 
 def to_jsonl(timeline: Timeline, path: Path) -> bytes:
@@ -148,7 +170,7 @@ def to_html(timeline: Timeline, path: Path) -> bytes:
         files("cimeu.inference").joinpath("timeline.html").read_text(encoding="utf-8")
     )
     duration_s = max(timeline.header.duration_s, *(segment.end_s for segment in timeline.segments), 1e-3)
-    colours = {e: COLOURS[number % len(COLOURS)] for number, e in enumerate(timeline.header.emotions)}
+    colours = colours_of(timeline.header.emotions)
 
     def shade(segment: Segment) -> str:
         strength = round(40 + 60 * (segment.confidence or 0))
@@ -161,7 +183,7 @@ def to_html(timeline: Timeline, path: Path) -> bytes:
         colours=colours,
         ticks=[duration_s * part / 5 for part in range(6)],
         percent=lambda time_s: f"{100 * time_s / duration_s:.3f}",
-        clock=_clock,
+        clock=clock,
         told=told,
         shade=shade,
     )
@@ -177,15 +199,46 @@ WRITERS: dict[str, Callable[[Timeline, Path], bytes]] = {
     ".eaf": to_eaf,
     ".rttm": to_rttm,
     ".html": to_html,
+    ".png": to_png,
+    ".svg": to_svg,
 }
+"""The content of a file by its suffix."""
+EVERY_FORMAT = (*WRITERS, OVERLAY)
+"""Everything a timeline can be saved as."""
 
 
-def told(segment: Segment) -> str:
-    """A segment in words: `happiness 0.81 (face; silent sound)` or `[no face]`."""
-    if not segment.scores:
-        return f"[{segment.reason}]"
-    basis = "; ".join(part for part in (segment.modality, segment.reason) if part)
-    return f"{segment.label or UNSURE} {segment.confidence:.2f} ({basis})"
+def save(timeline: Timeline, path: Path) -> Path:
+    """Write a timeline in the format of the suffix; a file is there whole or not at all.
+
+    Raises:
+        RecipeError: another suffix, or the recording itself would be replaced.
+        MediaError: the recording, needed for .mp4, is gone or cannot be decoded.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in EVERY_FORMAT:
+        raise RecipeError(
+            f"a timeline cannot be saved as `{path.name}`\n\nhint: end the name in one of {', '.join(EVERY_FORMAT)}"
+        )
+    if path.exists() and timeline.media_path.exists() and path.samefile(timeline.media_path):
+        raise RecipeError(f"`{path}` is the recording itself\n\nhint: write its timeline into another folder")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with whole(path) as temporary:
+        if suffix == OVERLAY:
+            write_overlay(timeline, temporary)
+        else:
+            temporary.write_bytes(WRITERS[suffix](timeline, path))
+    return path
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """A name to write to; the file gets its own name when all went well, and nothing stays otherwise."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _header(timeline: Timeline) -> dict[str, object]:
@@ -243,11 +296,6 @@ def _relative_link(media: Path, path: Path) -> str:
 
 def _ms(time_s: float) -> int:
     return round(1000 * time_s)
-
-
-def _clock(time_s: float) -> str:
-    minutes, seconds = divmod(time_s, 60)
-    return f"{int(minutes)}:{seconds:04.1f}"
 
 
 def _vtt_time(time_s: float) -> str:

@@ -6,23 +6,23 @@ written beside it.
 
 import json
 import logging
-import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 import pandas as pd
 
 from cimeu.errors import CimeuError, RecipeError
-from cimeu.inference.exports import WRITERS
+from cimeu.inference.explain import explained_timeline
+from cimeu.inference.exports import EVERY_FORMAT, from_json, to_json, whole
 from cimeu.inference.recogniser import Recogniser
+from cimeu.inference.timeline import Timeline
 from cimeu.progress import Progress, silent
 
 logger = logging.getLogger(__name__)
 
 FORMATS = (".csv", ".vtt", ".eaf", ".html", ".json")
-"""What `predict_files` writes for each recording; `.json` comes last and seals it."""
+"""What `predict_files` writes unless told otherwise: what is cheap and what most people open."""
 SUFFIXES = frozenset(
     {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".wmv", ".flv", ".ts", ".mts", ".3gp", ".ogv"}
     | {".wav", ".flac", ".mp3", ".m4a", ".aac", ".ogg", ".opus", ".wma"}
@@ -37,18 +37,20 @@ def predict_files(
     progress: Progress = silent,
     *,
     formats: Sequence[str] = FORMATS,
+    explained: bool = False,
 ) -> pd.DataFrame:
-    """Write a timeline in each format for each recording, and `failures.csv`.
+    """Write a timeline in each format for each recording, its `.json` in any case, and `failures.csv`.
 
-    Files of folders keep their place below `output`. A recording whose timelines are there, whole and by the same
-    model and settings, is kept as it is; one that fails stops no other.
+    Files of folders keep their place below `output`. A recording that is finished, by the same model and settings, is
+    not recognised again: only formats that were not written yet are added. One that fails stops no other.
 
     Args:
         paths: recordings, and folders that are searched for them.
         output: folder for the results.
-        model: run folder, or a recogniser.
+        model: run folder or bundle, or a recogniser.
         progress: counts recordings (`files`) and seconds of each.
         formats: suffixes among those of `Timeline.save`.
+        explained: whether each segment is explained, which takes about as long again.
 
     Returns:
         Failures: `path` and `reason`.
@@ -58,8 +60,8 @@ def predict_files(
         RecipeError: an unknown format, or two recordings whose results would have one name.
     """
     for suffix in formats:
-        if suffix not in WRITERS:
-            raise RecipeError(f"unknown format `{suffix}`\n\nhint: one of {', '.join(WRITERS)}")
+        if suffix not in EVERY_FORMAT:
+            raise RecipeError(f"unknown format `{suffix}`\n\nhint: one of {', '.join(EVERY_FORMAT)}")
     recogniser = model if isinstance(model, Recogniser) else Recogniser.from_pretrained(model)
     output = Path(output)
     output.mkdir(parents=True, exist_ok=True)
@@ -68,10 +70,11 @@ def predict_files(
     for number, (name, path) in enumerate(wanted.items()):
         progress("files", number, len(wanted))
         try:
-            if not _is_done(output, name, path, recogniser, formats):
-                timeline = recogniser(path, progress=progress)
-                for suffix in sorted({*formats, ".json"}, key=lambda suffix: suffix == ".json"):
-                    timeline.save(output / f"{name}{suffix}")
+            finished = _finished(output / f"{name}.json", path, recogniser)
+            if finished is None or (explained and finished[0].explanations is None):
+                recognise = explained_timeline if explained else Recogniser.__call__
+                finished = recognise(recogniser, path, progress=progress), set()
+            _write(*finished, output, name, formats)
         except CimeuError as error:
             failures.append((str(path), str(error).split("\n", 1)[0]))
         except Exception as error:
@@ -79,7 +82,8 @@ def predict_files(
             failures.append((str(path), f"unexpected {type(error).__name__}: {error}"))
     progress("files", len(wanted), len(wanted))
     table = pd.DataFrame(failures, columns=["path", "reason"])
-    _write_whole(output / "failures.csv", table.to_csv(index=False, lineterminator="\n"))
+    with whole(output / "failures.csv") as temporary:
+        temporary.write_text(table.to_csv(index=False, lineterminator="\n"), encoding="utf-8")
     return table
 
 
@@ -102,20 +106,30 @@ def _recordings(paths: Iterable[Path | str]) -> dict[str, Path]:
     return named
 
 
-def _is_done(output: Path, name: str, path: Path, recogniser: Recogniser, formats: Sequence[str]) -> bool:
-    """All results are there and say that they come from this recording, model and settings."""
-    seal = output / f"{name}.json"
-    if not path.is_file() or not all((output / f"{name}{suffix}").is_file() for suffix in {*formats, ".json"}):
-        return False
+def _finished(seal: Path, path: Path, recogniser: Recogniser) -> tuple[Timeline, set[str]] | None:
+    """A timeline that this model made of this recording, and the formats it was written in."""
     try:
-        found = json.loads(seal.read_text(encoding="utf-8"))
-        wanted = asdict(recogniser.header(path, found["duration_s"]))
-        return json.loads(json.dumps(wanted)) == {key: found[key] for key in wanted}
-    except (ValueError, KeyError, TypeError):
-        return False
+        content = seal.read_bytes()
+        timeline = from_json(content, path)
+        written = set(json.loads(content)["written"])
+        wanted = recogniser.header(path, timeline.header.duration_s)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return (timeline, written) if timeline.header == wanted else None
 
 
-def _write_whole(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+def _write(timeline: Timeline, written: set[str], output: Path, name: str, formats: Sequence[str]) -> None:
+    """Add the formats that are missing; the `.json` comes last and lists them."""
+    seal = output / f"{name}.json"
+    there = {suffix for suffix in written if (output / f"{name}{suffix}").is_file()}
+    added = [suffix for suffix in formats if suffix not in there and suffix != ".json"]
+    if written and not added:
+        return
+    for suffix in added:
+        timeline.save(output / f"{name}{suffix}")
+    for suffix in set(EVERY_FORMAT) - there - {*added, ".json"}:
+        if (output / f"{name}{suffix}").is_file():
+            logger.warning("`%s` is of another model or settings", output / f"{name}{suffix}")
+    seal.parent.mkdir(parents=True, exist_ok=True)
+    with whole(seal) as temporary:
+        temporary.write_bytes(to_json(timeline, seal, written=sorted({*there, *added, ".json"})))

@@ -23,6 +23,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from jaxtyping import Float
 
 from cimeu.batching.dataset import Sample
 from cimeu.encoders.base import Encoder, encoder_from, fingerprint
@@ -50,6 +51,8 @@ class Reading:
 
     path: Path
     lanes: dict[str, Lane]
+    called: dict[str, str]
+    """What the reader calls each lane, in its questions."""
     edges: list[float]
     """Window n speaks for the time from edge n to edge n + 1, in seconds."""
 
@@ -157,7 +160,9 @@ class Recogniser:
             progress(path.name, min(total_s, int(end_s)), total_s)
         answer()
         progress(path.name, total_s, total_s)
-        return Reading(path, _named(reader.lanes), _edges(bounds, reader.end_s))
+        called = _named(reader.lanes)
+        lanes = {name: reader.lanes[known] for name, known in called.items()}
+        return Reading(path, lanes, called, _edges(bounds, reader.end_s))
 
     def timeline(self, reading: "Reading") -> Timeline:
         """Segments of what was read."""
@@ -195,10 +200,23 @@ class Recogniser:
     def _answer(self, questions: Sequence[Question], lanes: Mapping[str, Lane]) -> None:
         if not questions:
             return
-        scores = {direction: self._scores(questions, direction) for direction in self.models}
-        fused = fused_probabilities(scores.get("forward"), scores.get("backward"), self.ensemble)["fused"]
-        for question, probabilities in zip(questions, fused, strict=True):
+        for question, probabilities in zip(questions, self.probabilities(questions), strict=True):
             lanes[question.lane].answers[question.number] = probabilities
+
+    def probabilities(self, questions: Sequence[Question]) -> Float[np.ndarray, "N K"]:
+        """What the ensemble answers to each question."""
+        scores = {direction: self._scores(questions, direction) for direction in self.models}
+        return fused_probabilities(scores.get("forward"), scores.get("backward"), self.ensemble)["fused"]
+
+    @property
+    def hop_s(self) -> float:
+        """From one window to the next."""
+        return self._hop / self._rate_hz
+
+    def in_order_of_time(self, stream: str) -> bool:
+        """Whether the vectors of a stream follow each other in time; tokens of a spectrogram do not."""
+        configs = [getattr(model.config, stream) for model in self.models.values()]
+        return all(config is not None and config.kind != "tokens" for config in configs)
 
     def _scores(self, questions: Sequence[Question], direction: Direction) -> Scores:
         model = self.models[direction]
@@ -266,15 +284,15 @@ def _edges(bounds: Sequence[tuple[float, float]], end_s: float) -> list[float]:
     return [0.0, *((before + after) / 2 for before, after in pairwise(centres)), end_s]
 
 
-def _named(lanes: Mapping[str, Lane]) -> dict[str, Lane]:
-    """Lanes in order of appearance; faces that can be read for a moment at least become persons."""
+def _named(lanes: Mapping[str, Lane]) -> dict[str, str]:
+    """Names in order of appearance: faces that can be read for a moment at least become persons."""
     appeared = {
         name: min((n for n, (_, reason) in lane.grounds.items() if name in NOBODY or reason != NO_FACE), default=None)
         for name, lane in lanes.items()
     }
     persons = count(1)
     return {
-        name if name in NOBODY else f"person {next(persons)}": lanes[name]
+        name if name in NOBODY else f"person {next(persons)}": name
         for name, number in sorted(appeared.items(), key=lambda item: item[1] or 0)
         if number is not None
     }

@@ -7,7 +7,6 @@ equal neighbours become one segment, and segments shorter than `minimum_s` join 
 Axes: K emotions.
 """
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -18,6 +17,7 @@ import numpy as np
 from jaxtyping import Float
 
 from cimeu.errors import RecipeError
+from cimeu.inference.explanation import Explanation
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -153,6 +153,8 @@ class Timeline:
     """The recording on this machine; exports hold a relative link at most."""
     places: dict[str, tuple[Place, ...]] = field(default_factory=dict)
     """Where the face of each person was, about five times a second."""
+    explanations: tuple[Explanation, ...] | None = None
+    """What segments rest on; None where that was not asked for."""
 
     @property
     def persons(self) -> tuple[str, ...]:
@@ -176,24 +178,16 @@ class Timeline:
     def save(self, path: Path | str) -> Path:
         """Write the timeline in the format of the suffix; a file is there whole or not at all.
 
-        Suffixes: .csv .json .jsonl .vtt .parquet .eaf .rttm .html. The same timeline gives the same bytes.
+        Suffixes: .csv .json .jsonl .vtt .parquet .eaf .rttm .html .png .svg, whose bytes are the same for the same
+        timeline, and .mp4, the recording itself with boxes and labels drawn on it.
 
         Raises:
             RecipeError: another suffix.
+            MediaError: the recording, needed for .mp4, is gone or cannot be decoded.
         """
-        from cimeu.inference.exports import WRITERS
+        from cimeu.inference.exports import save
 
-        path = Path(path)
-        writer = WRITERS.get(path.suffix.lower())
-        if writer is None:
-            raise RecipeError(
-                f"a timeline cannot be saved as `{path.name}`\n\nhint: end the name in one of {', '.join(WRITERS)}"
-            )
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        temporary.write_bytes(writer(self, path))
-        temporary.replace(path)
-        return path
+        return save(self, Path(path))
 
 
 def segments_of(

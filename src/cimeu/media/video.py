@@ -336,7 +336,7 @@ def write_video(
     """
     rate = Fraction(rate_hz).limit_denominator(100_000)
     with av.open(str(Path(path).absolute()), "w", format="mp4") as container:
-        video = container.add_stream(_video_encoder(), rate=rate, options=options)
+        video = container.add_stream(video_encoder(), rate=rate, options=options)
         assert isinstance(video, av.VideoStream)
         video.pix_fmt = "yuv420p"
         video.codec_context.time_base = 1 / rate
@@ -433,7 +433,7 @@ def _measured_s(container: InputContainer) -> float:
     return end - origin_s(container)
 
 
-def _video_encoder() -> str:
+def video_encoder() -> str:
     return "libx264" if "libx264" in av.codecs_available else "mpeg4"
 
 

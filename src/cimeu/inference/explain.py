@@ -1,0 +1,218 @@
+"""Explain segments by taking parts of their input away and asking again.
+
+A whole stream is replaced by the network's own token for an absent stream; where it was the only one, and for short
+stretches of a stream, its vectors become the mean of the training clips. What the label's probability loses is the
+part's contribution. Nothing is read from attention weights.
+
+Vectors of a window are taken to be spread evenly over it. An encoder's own window (16 frames and more) is longer than
+a stretch, so a stretch's contribution is blurred by about half a second.
+
+Axes: N questions, K emotions, T steps of a window, D width.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from math import ceil, inf
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool, Float, Float32
+
+from cimeu.errors import RecipeError
+from cimeu.inference.explanation import Contribution, Explanation
+from cimeu.inference.reader import Question
+from cimeu.inference.recogniser import Reading, Recogniser
+from cimeu.inference.timeline import Segment, Timeline
+from cimeu.progress import Progress, silent
+
+MOMENTS = 24
+"""At most so many stretches are told of each stream of a segment."""
+AT_ONCE = 256
+"""Changed questions that are asked together."""
+WORDS = {"face": "face", "frame": "picture", "sound": "voice"}
+
+
+@dataclass
+class Evidence:
+    """What one window would have said without parts of its input: probabilities by emotion."""
+
+    without: dict[str, Float[np.ndarray, " K"]] = field(default_factory=dict)
+    """By stream."""
+    without_moment: dict[tuple[str, int], Float[np.ndarray, " K"]] = field(default_factory=dict)
+    """By stream and stretch: stretch k goes from k to k + 1 hops."""
+
+
+class Occluder:
+    """Watches a recording being read and asks each question again without parts of its input."""
+
+    def __init__(self, recogniser: Recogniser, *, from_s: float = 0.0, until_s: float = inf) -> None:
+        self._recogniser, self._from_s, self._until_s = recogniser, from_s, until_s
+        self.hop_s = recogniser.hop_s
+        self.evidence: dict[tuple[str, int], Evidence] = defaultdict(Evidence)
+        """By lane, as the reader calls it, and number of the window."""
+
+    def __call__(self, questions: Sequence[Question]) -> None:
+        """Ask again about the windows of the stretch that is to be explained."""
+        changed = [
+            (question, stream, moment, other)
+            for question in questions
+            if question.start_s < self._until_s and question.end_s > self._from_s
+            for stream, moment, other in self._changed(question)
+        ]
+        for start in range(0, len(changed), AT_ONCE):
+            part = changed[start : start + AT_ONCE]
+            answers = self._recogniser.probabilities([other for *_, other in part])
+            for (question, stream, moment, _), answer in zip(part, answers, strict=True):
+                evidence = self.evidence[question.lane, question.number]
+                if moment is None:
+                    evidence.without[stream] = answer
+                else:
+                    evidence.without_moment[stream, moment] = answer
+
+    def _changed(self, question: Question) -> Iterator[tuple[str, int | None, Question]]:
+        """Each stream of a question taken away as a whole, and for each stretch that it reaches into."""
+        streams = [name for name in ("first", "second") if _has(question, name)]
+        for stream in streams:
+            yield stream, None, _absent(question, stream) if len(streams) > 1 else _unknown(question, stream, 0, inf)
+            first, last = question.start_s / self.hop_s, question.end_s / self.hop_s
+            moments = range(int(first + 1e-6), ceil(last - 1e-6))
+            if self._recogniser.in_order_of_time(stream) and _steps(question, stream) >= len(moments):
+                for moment in moments:
+                    yield stream, moment, _unknown(question, stream, moment * self.hop_s, (moment + 1) * self.hop_s)
+
+
+def explained_timeline(recogniser: Recogniser, path: Path | str, *, progress: Progress = silent) -> Timeline:
+    """The timeline of a recording with an explanation of each segment in which the model was asked.
+
+    Raises:
+        MediaError: missing, empty, or no media.
+    """
+    occluder = Occluder(recogniser)
+    reading = recogniser.read(path, progress=progress, watch=occluder)
+    timeline = recogniser.timeline(reading)
+    explained = [_explained(recogniser, reading, occluder, segment) for segment in timeline.segments if segment.scores]
+    return replace(timeline, explanations=tuple(explained))
+
+
+def explain(recogniser: Recogniser, path: Path | str, segment: Segment, *, progress: Progress = silent) -> Explanation:
+    """What one segment rests on. The recording is read again from its beginning to the end of the segment.
+
+    Args:
+        recogniser: the one that made the segment, with the same settings.
+        path: the recording.
+        segment: of its timeline.
+        progress: counts seconds of the recording.
+
+    Raises:
+        RecipeError: the model was not asked about the segment, or the recording has no such segment.
+        MediaError: missing, empty, or no media.
+    """
+    if not segment.scores:
+        raise RecipeError(
+            f"`{segment.person}` from {segment.start_s} to {segment.end_s} s got no label: {segment.reason}"
+            "\n\nhint: explain a segment that has scores"
+        )
+    occluder = Occluder(recogniser, from_s=segment.start_s, until_s=segment.end_s)
+    reading = recogniser.read(path, progress=progress, watch=occluder, until_s=segment.end_s)
+    return _explained(recogniser, reading, occluder, segment)
+
+
+def _explained(recogniser: Recogniser, reading: Reading, occluder: Occluder, segment: Segment) -> Explanation:
+    lane = reading.lanes.get(segment.person)
+    windows = [
+        number
+        for number, (start_s, end_s) in enumerate(pairwise(reading.edges))
+        if lane is not None
+        and number in lane.answers
+        and segment.start_s - 1e-3 < (start_s + end_s) / 2 < segment.end_s + 1e-3
+    ]
+    if lane is None or not windows:
+        raise RecipeError(
+            f"`{reading.path}` has no segment of `{segment.person}` from {segment.start_s} to {segment.end_s} s\n\n"
+            "hint: take a segment of the timeline that the same model and settings made"
+        )
+    label = segment.label or max(segment.scores, key=segment.scores.__getitem__)
+    emotion = recogniser.emotions.index(label)
+    known = reading.called[segment.person]
+    evidence = [occluder.evidence[known, number] for number in windows]
+    answers = [float(lane.answers[number][emotion]) for number in windows]
+    streams: dict[str, float] = defaultdict(float)
+    moments: dict[tuple[str, int], float] = defaultdict(float)
+    for answer, each in zip(answers, evidence, strict=True):
+        for stream, other in each.without.items():
+            streams[stream] += (answer - float(other[emotion])) / len(windows)
+        for key, other in each.without_moment.items():
+            moments[key] += (answer - float(other[emotion])) / len(windows)
+    names = {stream: f"{WORDS[encoder.source]} ({encoder.name})" for stream, encoder in recogniser.encoders.items()}
+    return Explanation(
+        person=segment.person,
+        start_s=segment.start_s,
+        end_s=segment.end_s,
+        label=label,
+        score=round(float(np.mean(answers)), 4),
+        n_windows=len(windows),
+        streams=tuple(
+            Contribution(stream=names[stream], start_s=segment.start_s, end_s=segment.end_s, lost=round(lost, 4))
+            for stream, lost in streams.items()
+        ),
+        moments=tuple(_told(names, moments, occluder.hop_s, reading.edges[-1])),
+        neighbours=(),
+        neighbours_with_style=(),
+    )
+
+
+def _told(
+    names: Mapping[str, str], moments: Mapping[tuple[str, int], float], hop_s: float, end_s: float
+) -> Iterator[Contribution]:
+    """Stretches of each stream in order of time, neighbours put together where they are many."""
+    for stream, name in names.items():
+        numbers = sorted(number for each, number in moments if each == stream)
+        together = ceil(len(numbers) / MOMENTS)
+        for start in range(0, len(numbers), max(1, together)):
+            group = numbers[start : start + together]
+            lost = sum(moments[stream, number] for number in group)
+            stop_s = min(end_s, (group[-1] + 1) * hop_s)
+            yield Contribution(
+                stream=name, start_s=round(group[0] * hop_s, 3), end_s=round(stop_s, 3), lost=round(lost, 4)
+            )
+
+
+def _has(question: Question, stream: str) -> bool:
+    return bool(question.first) if stream == "first" else question.second is not None
+
+
+def _steps(question: Question, stream: str) -> int:
+    if stream == "first":
+        return min(len(vectors) for vectors in question.first.values())
+    assert question.second is not None
+    return len(question.second)
+
+
+def _absent(question: Question, stream: str) -> Question:
+    return replace(question, first={}) if stream == "first" else replace(question, second=None)
+
+
+def _unknown(question: Question, stream: str, from_s: float, until_s: float) -> Question:
+    """The question with a stretch of a stream not measurable, which a batch fills with the mean of training clips."""
+    if stream == "second":
+        assert question.second is not None
+        return replace(
+            question, second=_blank(question.second, _inside(question, len(question.second), from_s, until_s))
+        )
+    blanked = {}
+    for direction, vectors in question.first.items():
+        inside = _inside(question, len(vectors), from_s, until_s)
+        blanked[direction] = _blank(vectors, inside if direction == "forward" else inside[::-1])
+    return replace(question, first=blanked)
+
+
+def _inside(question: Question, n_steps: int, from_s: float, until_s: float) -> Bool[np.ndarray, " T"]:
+    """Which steps, in order of time, have their middle in the stretch."""
+    middles = question.start_s + (np.arange(n_steps) + 0.5) / n_steps * (question.end_s - question.start_s)
+    return (middles >= from_s) & (middles < until_s)
+
+
+def _blank(vectors: Float32[np.ndarray, "T D"], inside: Bool[np.ndarray, " T"]) -> Float32[np.ndarray, "T D"]:
+    return np.where(inside[:, None], np.float32(np.nan), vectors)
