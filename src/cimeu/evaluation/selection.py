@@ -1,8 +1,9 @@
 """Choose the settings of an ensemble on validation clips, and say so.
 
-Three rules, whose name travels with every number: `validation` chooses here, `last` keeps the published defaults and
-chooses nothing, `oracle` chooses on the test clips themselves. The last exists to compare with published numbers that
-were made that way; it is no estimate of anything, and every table that uses it is marked.
+A rule's name travels with every number: `validation` chooses on unseen speakers of the training groups,
+`leave-one-group-out validation` on a whole training group, `last` keeps the published defaults and chooses nothing,
+`oracle` chooses on the test clips themselves. The last exists to compare with published numbers that were made that way;
+it is no estimate of anything, and every table that uses it is marked.
 
 Chosen by UAR: mu, levels and, where the network leaves it open (`mixing: validation`), the weight `a` of the second
 stream. Small validation parts tie often; the candidate nearest the published defaults wins a tie. Then the temperature,
@@ -12,11 +13,14 @@ Axes: N clips, K emotions.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
 from jaxtyping import Float, Int
 
+from cimeu.corpora.folds import Fold, check_fold
+from cimeu.corpora.manifest import Manifest
 from cimeu.errors import RecipeError
 from cimeu.evaluation.calibration import at_temperature, fit_temperature
 from cimeu.evaluation.metrics import called, uar
@@ -28,7 +32,67 @@ from cimeu.evaluation.predict import (
     direction_probabilities,
     mixture,
 )
+from cimeu.labels import guess
 from cimeu.pyramid import DIRECTIONS, Direction
+
+
+@dataclass(frozen=True)
+class SelectionRule:
+    """Which clips choose epochs and settings; its name stands beside every figure."""
+
+    name: str
+    meaning: str
+    training: Selection
+    """What a run is told."""
+
+    def fold(self, fold: Fold, manifest: Manifest, group: str, seed: int) -> Fold:
+        """The fold with the validation clips of this rule. Raises RecipeError where it cannot be used."""
+        return fold
+
+
+class GroupValidation(SelectionRule):
+    """A whole training group validates and teaches nothing; every seed takes the next one."""
+
+    def fold(self, fold: Fold, manifest: Manifest, group: str, seed: int) -> Fold:
+        clips = manifest.select([*fold.train, *fold.validation]).table
+        groups = sorted(set(clips[group]) - {""})
+        if len(groups) < 2:
+            raise RecipeError(
+                f"fold {fold.name} has {len(groups)} training group(s) in column `{group}`; one to train on and one "
+                "to validate on are needed\n\nhint: selection `validation` takes speakers of the training groups"
+            )
+        chosen = clips[group] == groups[seed % len(groups)]
+        train, validation = (tuple(clips["clip_id"][rows]) for rows in (~chosen, chosen))
+        divided = replace(fold, train=train, validation=validation)
+        check_fold(divided, manifest)
+        return divided
+
+
+class OnTestClips(SelectionRule):
+    """The usable test clips validate; exists to stand beside published numbers that were made so."""
+
+    def fold(self, fold: Fold, manifest: Manifest, group: str, seed: int) -> Fold:
+        clips = manifest.select(fold.test).table
+        return replace(fold, validation=tuple(clips["clip_id"][clips["problem"] == ""]))
+
+
+RULES: dict[str, SelectionRule] = {
+    rule.name: rule
+    for rule in (
+        SelectionRule("validation", "unseen speakers of the training groups", "validation"),
+        GroupValidation("leave-one-group-out validation", "one whole training group", "validation"),
+        SelectionRule("last", "nothing is chosen: last epoch, published defaults", "last"),
+        OnTestClips("oracle", "the test clips: an upper bound, no estimate", "oracle"),
+    )
+}
+
+
+def rule_named(name: str) -> SelectionRule:
+    """A rule of selection. Raises RecipeError with a guess."""
+    if name not in RULES:
+        raise RecipeError(f"unknown selection `{name}`\n\nhint: {guess(name, tuple(RULES))}")
+    return RULES[name]
+
 
 MU_GRID = tuple(round(0.05 * step, 2) for step in range(21))
 A_GRID = tuple(round(0.05 * step, 2) for step in range(21))

@@ -25,15 +25,15 @@ import pandas as pd
 
 from cimeu.batching.dataset import ClipDataset
 from cimeu.corpora.folds import Fold, make_folds
-from cimeu.corpora.manifest import Manifest, check_labels, read_manifest
+from cimeu.corpora.manifest import MISSING_FILE, Manifest, check_labels, read_manifest
 from cimeu.encoders.base import Encoder, build_encoder
-from cimeu.errors import MediaError, RecipeError
+from cimeu.errors import FeatureError, FingerprintMismatch, MediaError, RecipeError, WeightsMissing
 from cimeu.evaluation.predict import EnsembleSettings, Scores, fused_probabilities, project, score_clips
 from cimeu.evaluation.selection import choose
 from cimeu.experiments.card import model_card
 from cimeu.experiments.recipe import EncoderConfig, Recipe, load_recipe, to_tree, to_yaml
 from cimeu.features.extract import Extraction, extract
-from cimeu.features.store import FeatureStore
+from cimeu.features.store import FeatureStore, key_of
 from cimeu.generalisation.probes import RAW, ProbeClips, probe_table
 from cimeu.labels import LabelSpace, label_space
 from cimeu.model.checkpoint import versions
@@ -41,6 +41,7 @@ from cimeu.model.config import StreamConfig
 from cimeu.model.network import CiMEU
 from cimeu.progress import Progress, silent
 from cimeu.pyramid import DIRECTIONS, Direction
+from cimeu.training.config import TrainingConfig
 from cimeu.training.loop import train
 
 logger = logging.getLogger(__name__)
@@ -66,6 +67,10 @@ class Prepared:
         clips = self.manifest.select(clip_ids)
         stores = {"first": self.first, "second": self.second}
         return ClipDataset(clips, self.labels, **stores, direction=direction, style_column=column)
+
+    def training(self, direction: Direction) -> TrainingConfig:
+        """How the network of one direction is trained."""
+        return self.recipe.training
 
     @property
     def directions(self) -> tuple[Direction, ...]:
@@ -100,18 +105,26 @@ def run_recipe(recipe: Recipe, *, progress: Progress = silent) -> list[Path]:
 def prepare(recipe: Recipe, *, progress: Progress = silent) -> Prepared:
     """Read the manifest, compute the features that are missing, open the stores.
 
-    Clips whose emotion the label space lacks take no part.
+    Clips whose emotion the label space lacks take no part. Features of an encoder whose weights are not on this machine
+    are taken as they were extracted, if every clip has them; imported features need no recording.
     """
     labels = label_space(recipe.data.labels)
     manifest = _labelled(read_manifest(recipe.data.table, root=recipe.data.root), labels)
-    check_labels(manifest, labels)
     streams = [recipe.streams.first, *([recipe.streams.second] if recipe.streams.second else [])]
-    stored = [
-        FeatureStore.open(recipe.data.features / each.encoder) if _imported(recipe, each) else None for each in streams
-    ]
-    wanted = [
-        (each, each is recipe.streams.first) for each, store in zip(streams, stored, strict=True) if store is None
-    ]
+    if all(_imported(recipe, each) for each in streams):
+        problems = manifest.table["problem"]
+        manifest = Manifest(manifest.table.assign(problem=problems.where(problems != MISSING_FILE, "")), manifest.root)
+    check_labels(manifest, labels)
+    wanted = []
+    for each in streams:
+        if _imported(recipe, each):
+            continue
+        try:
+            build_encoder(each.encoder, **each.settings)
+        except WeightsMissing as error:
+            _check_whole(recipe, each, manifest, error)
+        else:
+            wanted.append((each, each is recipe.streams.first))
     if wanted:
         workers = recipe.data.workers or cores()
         extract_streams(manifest, wanted, recipe.data.features, workers=workers, progress=progress)
@@ -167,7 +180,7 @@ def run_fold(prepared: Prepared, fold: Fold, seed: int, folder: Path, *, progres
     recipe = replace(prepared.recipe, training=replace(prepared.recipe.training, seed=seed))
     prepared = replace(prepared, recipe=recipe)
     _claim(folder, recipe)
-    if (folder / PREDICTIONS).is_file():
+    if (folder / PREDICTIONS).is_file() and set(prepared.directions) <= set(EnsembleSettings.load(folder).directions):
         return folder
     _write_json(folder / "environment.json", environment(prepared, seed))
     _write_json(folder / "fold.json", {**asdict(fold), "protocol": recipe.folds.protocol, "group": recipe.folds.group})
@@ -184,11 +197,15 @@ def run_fold(prepared: Prepared, fold: Fold, seed: int, folder: Path, *, progres
             network,
             learned,
             checked,
-            recipe.training,
+            prepared.training(direction),
             folder / direction,
             synthetic=prepared.synthetic,
             progress=progress,
         )
+    trained = [direction for direction in DIRECTIONS if (folder / direction / "finished.json").is_file()]
+    if set(trained) > set(prepared.directions):  # forward yesterday and backward today make an ensemble
+        prepared = replace(prepared, recipe=replace(recipe, direction="both"))
+        (folder / "recipe.yaml").write_text(to_yaml(prepared.recipe), encoding="utf-8")
     score_run(prepared, fold, folder)
     return folder
 
@@ -213,12 +230,13 @@ def score_run(prepared: Prepared, fold: Fold, folder: Path) -> None:
     """Choose the settings of the ensemble on validation clips, then score validation and test clips."""
     recipe = prepared.recipe
     models = {direction: CiMEU.from_pretrained(folder / direction) for direction in prepared.directions}
-    parts = {"validation": fold.validation, "test": fold.test}
+    parts = {"validation": fold.validation} if fold.validation else {}
+    parts["test"] = fold.test
     scores: dict[str, dict[str, Scores | None]] = {part: dict.fromkeys(DIRECTIONS) for part in parts}
     for part, clip_ids in parts.items():
         for direction, model in models.items():
             scores[part][direction] = score_clips(model, prepared.dataset(clip_ids, direction))
-    chosen_on = "test" if recipe.training.selection == "oracle" else "validation"
+    chosen_on = "validation" if fold.validation and recipe.training.selection != "oracle" else "test"
     settings = choose(
         scores[chosen_on]["forward"],
         scores[chosen_on]["backward"],
@@ -279,6 +297,33 @@ def _imported(recipe: Recipe, stream: EncoderConfig) -> bool:
     return description.is_file() and json.loads(description.read_text(encoding="utf-8")).get("version") == "imported"
 
 
+def _check_whole(recipe: Recipe, stream: EncoderConfig, manifest: Manifest, missing: WeightsMissing) -> None:
+    """Every clip has the features the recipe asks for; else there is no going on without the weights."""
+    try:
+        store = FeatureStore.open(recipe.data.features / stream.encoder)
+    except FeatureError:
+        raise missing from None
+    said = store.description
+    found = {"source": said["source"], **said["preprocessing"]}  # type: ignore[dict-item]
+    for name, value in stream.settings.items():
+        if name in found and found[name] != value:
+            raise FingerprintMismatch(
+                f"`{store.folder}` was made with {name} `{found[name]}`, the recipe says `{value}`\n\n"
+                "hint: extract again into another folder, or change the recipe"
+            )
+    directions = DIRECTIONS if recipe.direction == "both" else (recipe.direction,)
+    needed = directions if stream is recipe.streams.first else ("forward",)
+    usable = [clip for clip in manifest.clips() if not clip.problem]
+    lacking = [clip for clip in usable if any(key_of(clip, said, direction) not in store for direction in needed)]
+    if lacking:
+        raise WeightsMissing(
+            f"{len(lacking)} of {len(usable)} clips have no features of `{stream.encoder}` in "
+            f"`{recipe.data.features}`, the first is `{lacking[0].clip_id}`, and its weights are not here\n\n"
+            f"hint: `cimeu extract {recipe.data.table} -o {recipe.data.features} --encoder {stream.encoder} "
+            "--weights FILE` computes what is missing"
+        )
+
+
 def _stream_config(store: FeatureStore | None) -> StreamConfig | None:
     if store is None:
         return None
@@ -294,7 +339,7 @@ def _claim(folder: Path, recipe: Recipe) -> None:
         path.write_text(to_yaml(recipe), encoding="utf-8")
         return
     there, here = to_tree(load_recipe(path)), to_tree(recipe)
-    ignored = ("fold", "seeds", "output")  # which runs are made together changes none of them
+    ignored = ("fold", "seeds", "output", "direction")  # which runs are made together changes none of them
     for name in here:
         if name not in ignored and there[name] != here[name]:
             raise RecipeError(
@@ -334,7 +379,7 @@ def _write_primitives(prepared: Prepared, fold: Fold, model: CiMEU, folder: Path
     if style is not None:
         arrays["style_primitives"] = style
     np.savez_compressed(folder / "projections.npz", **arrays)
-    if not prepared.recipe.evaluation.probes:
+    if not prepared.recipe.evaluation.probes or not fold.validation:
         return
     untrained = CiMEU(model.config, model.specifications)
     parts = [_probe_clips(prepared, ids, model, untrained) for ids in (fold.train, fold.validation, fold.test)]

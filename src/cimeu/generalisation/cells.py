@@ -7,7 +7,7 @@ Axes: N clips, D features, K emotions.
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -18,19 +18,22 @@ from cimeu.batching.dataset import ClipDataset
 from cimeu.corpora.folds import Fold
 from cimeu.corpora.manifest import Manifest
 from cimeu.errors import FeatureError
-from cimeu.evaluation.metrics import uar
+from cimeu.evaluation.metrics import called, uar
 from cimeu.features.store import FeatureStore
 from cimeu.generalisation.fit import FitConfig, fit
 from cimeu.generalisation.linear import Linear
 from cimeu.generalisation.majority import Majority
 from cimeu.generalisation.methods import method_named
 from cimeu.generalisation.rbf import RadialSupportVectors
-from cimeu.generalisation.simple import Baseline, pool_steps
+from cimeu.generalisation.robustness import Condition, damaged
+from cimeu.generalisation.simple import Baseline, Settings, pool_steps
 from cimeu.labels import LabelSpace
 from cimeu.progress import Progress, silent
 
 BASELINES = {baseline.name: baseline for baseline in (Majority, Linear, RadialSupportVectors)}
 DESCRIBED = ("clip_id", "emotion", "corpus", "speaker", "culture", "gender", "problem")
+STREAMS = ("has_first", "has_second")
+"""Columns that say which streams a clip has."""
 PROBABILITY = "fused."
 """Start of the names of the columns that hold probabilities, as in a run folder's predictions.csv."""
 
@@ -40,7 +43,8 @@ class CellResult:
     """What one cell leaves behind.
 
     `predictions` has a row per validation and test clip: the columns `DESCRIBED`, `part` (validation or test), the
-    group column, and `fused.<emotion>`, not numbers where the clip could not be used.
+    group column, `STREAMS`, and `fused.<emotion>`, not numbers where the clip could not be used. Under the protocol
+    `robustness` test clips are there once for each `condition`.
     """
 
     predictions: pd.DataFrame
@@ -80,37 +84,62 @@ def parts_of(
     )
 
 
-def baseline_cell(name: str, parts: Parts, *, seed: int = 0, group: str = "culture") -> CellResult:
+def baseline_cell(
+    name: str,
+    parts: Parts,
+    *,
+    seed: int = 0,
+    group: str = "culture",
+    settings: Settings | None = None,
+    conditions: Sequence[Condition] = (),
+) -> CellResult:
     """Fit a baseline of `BASELINES` on one vector per clip.
+
+    Args:
+        name: of the baseline.
+        parts: clips with their streams.
+        seed: of the fit.
+        group: column that is kept beside the predictions.
+        settings: settings that are not chosen on validation clips but given.
+        conditions: what the test clips also suffer; each adds their rows once more.
 
     Raises:
         FeatureError: no training or no validation clip has features.
     """
     started = time.monotonic()
-    baseline: Baseline = BASELINES[name](len(parts.train.labels))
-    train, validation = pooled(parts.train), pooled(parts.validation)
+    baseline: Baseline = BASELINES[name](len(parts.train.labels), settings)
     baseline.fit(
-        train,
+        pooled(parts.train),
         parts.train.emotions[parts.train.usable],
-        validation,
+        pooled(parts.validation),
         parts.validation.emotions[parts.validation.usable],
         seed,
     )
-    said = [_on_all(dataset, baseline.probabilities(pooled(dataset))) for dataset in (parts.validation, parts.test)]
-    figures = dict(baseline.settings) | {"validation_uar": _usable_uar(parts.validation, said[0])}
-    predictions = predictions_table(parts, *said, group=group)
+    predictions = predictions_table(
+        parts,
+        lambda clips: _on_all(clips, baseline.probabilities(pooled(clips))),
+        group=group,
+        conditions=conditions,
+        blank=True,
+    )
+    figures = dict(baseline.settings) | {"validation_uar": validation_uar(predictions, parts.train.labels)}
     return CellResult(predictions, wall_s=time.monotonic() - started, figures=figures)
 
 
 def method_cell(
-    name: str, parts: Parts, config: FitConfig, *, seed: int = 0, progress: Progress = silent
+    name: str,
+    parts: Parts,
+    config: FitConfig,
+    *,
+    seed: int = 0,
+    conditions: Sequence[Condition] = (),
+    progress: Progress = silent,
 ) -> CellResult:
     """Train a domain method, ours or another package's. Raises RecipeError for an unknown name or setting."""
     started = time.monotonic()
     fitted = fit(method_named(name), parts.train, parts.validation, config, seed=seed, progress=progress)
-    said = [fitted.probabilities(dataset) for dataset in (parts.validation, parts.test)]
     return CellResult(
-        predictions_table(parts, *said, group=config.group),
+        predictions_table(parts, fitted.probabilities, group=config.group, conditions=conditions),
         parameters=fitted.parameters,
         updates=fitted.updates,
         wall_s=time.monotonic() - started,
@@ -134,23 +163,52 @@ def pooled(dataset: ClipDataset) -> Float[np.ndarray, "N D"]:
     return np.concatenate([_pooled_stream(stream) for stream in streams if any(x is not None for x in stream)], axis=1)
 
 
+Answer = Callable[[ClipDataset], Float[np.ndarray, "N K"]]
+"""Probabilities of every clip of a dataset; not numbers where a clip could not be used."""
+
+
 def predictions_table(
     parts: Parts,
-    validation: Float[np.ndarray, "V K"],
-    test: Float[np.ndarray, "N K"],
+    answer: Answer,
     *,
     group: str,
+    conditions: Sequence[Condition] = (),
+    blank: bool = False,
 ) -> pd.DataFrame:
-    """Both parts in the form of a run folder's predictions.csv."""
-    columns = list(dict.fromkeys([*DESCRIBED, group]))
-    tables = []
-    for part, dataset, probabilities in (("validation", parts.validation, validation), ("test", parts.test, test)):
-        table = dataset.manifest.table[columns].reset_index(drop=True)
-        table.insert(1, "part", part)
-        for emotion, column in zip(dataset.labels.emotions, probabilities.T, strict=True):
-            table[PROBABILITY + emotion] = column
-        tables.append(table)
-    return pd.concat(tables, ignore_index=True)
+    """Both parts in the form of a run folder's predictions.csv; test clips once more for each condition."""
+    tables = [part_table(parts.validation, "validation", answer(parts.validation), group=group)]
+    tables.append(part_table(parts.test, "test", answer(parts.test), group=group))
+    statistics = parts.train.statistics() if conditions else (None, None)
+    for condition in conditions:
+        if str(condition):
+            clips = damaged(parts.test, condition, statistics, blank=blank)
+            tables.append(part_table(clips, "test", answer(clips), group=group).assign(condition=str(condition)))
+    return with_condition(pd.concat(tables, ignore_index=True))
+
+
+def part_table(clips: ClipDataset, part: str, probabilities: Float[np.ndarray, "N K"], *, group: str) -> pd.DataFrame:
+    """Rows of one part: what is known of each clip, which streams it has, and its probabilities."""
+    columns = list(dict.fromkeys([*DESCRIBED, group, *(["acted"] if "acted" in clips.manifest.table else [])]))
+    table = clips.manifest.table[columns].reset_index(drop=True)
+    table.insert(1, "part", part)
+    table[list(STREAMS)] = clips.present
+    for emotion, column in zip(clips.labels.emotions, probabilities.T, strict=True):
+        table[PROBABILITY + emotion] = column
+    return table
+
+
+def with_condition(table: pd.DataFrame) -> pd.DataFrame:
+    """Untouched clips have the empty condition; a table without any condition has no such column."""
+    return table.fillna({"condition": ""}) if "condition" in table else table
+
+
+def validation_uar(table: pd.DataFrame, labels: LabelSpace) -> float:
+    """UAR of the validation clips that could be used."""
+    clips = table[table["part"] == "validation"]
+    probabilities = clips[[PROBABILITY + emotion for emotion in labels.emotions]].to_numpy(float)
+    known = np.isfinite(probabilities).all(axis=1)
+    truth = np.array([labels.index(emotion) for emotion in clips["emotion"]], np.int64)
+    return uar(truth[known], called(probabilities[known]))
 
 
 def mean_of(results: Sequence[CellResult]) -> CellResult:
@@ -182,7 +240,3 @@ def _on_all(dataset: ClipDataset, probabilities: Float[np.ndarray, "U K"]) -> Fl
     whole = np.full((len(dataset), probabilities.shape[1]), np.nan)
     whole[dataset.usable] = probabilities
     return whole
-
-
-def _usable_uar(dataset: ClipDataset, probabilities: Float[np.ndarray, "N K"]) -> float:
-    return uar(dataset.emotions[dataset.usable], probabilities[dataset.usable].argmax(axis=1))

@@ -7,9 +7,10 @@ on the training clips of a fold, and choose their few settings on its validation
 Axes: N clips, D features, K emotions.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -17,30 +18,6 @@ from jaxtyping import Bool, Float, Int
 from cimeu.evaluation.metrics import uar
 
 DEVIATION_FLOOR = 1e-3
-
-
-@runtime_checkable
-class Baseline(Protocol):
-    """A classifier of vectors; built with the number of emotions.
-
-    `settings` holds what `fit` chose on the validation clips, ready for a table.
-    """
-
-    name: str
-    settings: dict[str, float]
-
-    def fit(
-        self,
-        features: Float[np.ndarray, "N D"],
-        labels: Int[np.ndarray, " N"],
-        validation_features: Float[np.ndarray, "V D"],
-        validation_labels: Int[np.ndarray, " V"],
-        seed: int,
-    ) -> None:
-        """Learn from the training clips; choose settings by UAR on the validation clips."""
-
-    def probabilities(self, features: Float[np.ndarray, "N D"]) -> Float[np.ndarray, "N K"]:
-        """Probability of each emotion; rows sum to 1, an emotion never seen in training gets 0."""
 
 
 @dataclass(frozen=True)
@@ -73,24 +50,63 @@ def pool_steps(streams: Sequence[Float[np.ndarray, "_ D"]]) -> Float[np.ndarray,
     return np.stack([mean for mean, _ in moments])
 
 
-def spread(
-    probabilities: Float[np.ndarray, "N C"], classes: Int[np.ndarray, " C"], emotions: int
-) -> Float[np.ndarray, "N K"]:
-    """Put the columns of the emotions seen in training in their places among all K."""
-    whole = np.zeros((len(probabilities), emotions))
-    whole[:, classes] = probabilities
-    return whole
-
-
-@runtime_checkable
-class Fitted(Protocol):
-    """A fitted scikit-learn classifier."""
-
-    def predict(self, features: Float[np.ndarray, "N D"]) -> Int[np.ndarray, " N"]: ...
-
-
 Settings = dict[str, float]
-Model = TypeVar("Model", bound=Fitted)
+Model = TypeVar("Model")
+
+
+class Baseline(ABC):
+    """A classifier of vectors that chooses its few settings on validation clips, unless they are given.
+
+    A subclass names itself, its `grid` (candidates, the simplest first, so that a tie keeps it), and builds the
+    `classifier` of some settings. `settings` holds what was chosen, ready for a table.
+    """
+
+    name: ClassVar[str]
+    grid: ClassVar[tuple[Settings, ...]] = ({},)
+
+    def __init__(self, emotions: int, given: Settings | None = None) -> None:
+        self.emotions = emotions
+        self.candidates = self.grid if given is None else (given,)
+        self.settings: Settings = {}
+
+    @abstractmethod
+    def classifier(self, settings: Settings, n_features: int, n_emotions: int, seed: int) -> Any:
+        """An untrained scikit-learn classifier; `n_emotions` are those among the training clips."""
+
+    def fit(
+        self,
+        features: Float[np.ndarray, "N D"],
+        labels: Int[np.ndarray, " N"],
+        validation_features: Float[np.ndarray, "V D"],
+        validation_labels: Int[np.ndarray, " V"],
+        seed: int,
+    ) -> None:
+        """Learn from the training clips; choose settings by UAR on the validation clips."""
+        self._standardiser = Standardiser.of(features)
+        standardised, validation = map(self._standardiser.apply, (features, validation_features))
+        n_emotions = len(np.unique(labels))
+        self.settings, self._model = choose_on_validation(
+            self.candidates,
+            lambda settings: self.classifier(settings, features.shape[1], n_emotions, seed).fit(standardised, labels),
+            validation,
+            validation_labels,
+        )
+        self.settings = self.settings | self.calibrate(validation, validation_labels)
+
+    def calibrate(self, validation: Float[np.ndarray, "V D"], labels: Int[np.ndarray, " V"]) -> Settings:
+        """What is fitted on validation clips afterwards, by name; nothing here."""
+        return {}
+
+    def probabilities(self, features: Float[np.ndarray, "N D"]) -> Float[np.ndarray, "N K"]:
+        """Probability of each emotion; rows sum to 1, an emotion never seen in training gets 0."""
+        shares = self.shares(self._standardiser.apply(features))
+        whole = np.zeros((len(features), self.emotions))
+        whole[:, self._model.classes_] = shares
+        return whole
+
+    def shares(self, standardised: Float[np.ndarray, "N D"]) -> Float[np.ndarray, "N C"]:
+        """Probabilities of the emotions seen in training."""
+        return self._model.predict_proba(standardised)
 
 
 def choose_on_validation(
@@ -102,7 +118,7 @@ def choose_on_validation(
     """Fit every candidate and keep the one with the best validation UAR; the earlier one wins a tie."""
     best: tuple[float, Settings, Model] | None = None
     for settings in candidates:
-        model = fit(settings)
+        model: Any = fit(settings)
         score = uar(labels, model.predict(features))
         if best is None or score > best[0]:
             best = (score, settings, model)

@@ -1,0 +1,112 @@
+"""What a test clip suffers: noise in a stream, gaps in it, or no stream at all. Training never sees any of it.
+
+Each stream is left alone, laid under noise as strong as the training clips differ, cut (half of its steps are not
+measured), or taken away. Where one stream suffers, the model is compared with the better single one: itself, given one
+stream alone.
+
+Axes: T steps of a clip, D features.
+"""
+
+import copy
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+from jaxtyping import Float32
+
+from cimeu.batching.dataset import ClipDataset, Statistics
+
+Damage = Literal["", "noise", "cut", "absent"]
+NOISE = 1.0
+"""Deviation of the noise, in deviations of the training clips."""
+CUT = 0.5
+"""Share of the steps that are not measured."""
+
+
+@dataclass(frozen=True, order=True)
+class Condition:
+    """What the first and the second stream suffer."""
+
+    first: Damage = ""
+    second: Damage = ""
+
+    def __str__(self) -> str:
+        """Name in tables and cells; nothing for untouched clips.
+
+        >>> str(Condition("noise", "absent")), str(Condition())
+        ('first noise, second absent', '')
+        """
+        return ", ".join(f"{name} {damage}" for name, damage in vars(self).items() if damage)
+
+    @classmethod
+    def named(cls, name: str) -> "Condition":
+        """The condition of a name.
+
+        >>> Condition.named("second cut")
+        Condition(first='', second='cut')
+        """
+        return cls(**dict(part.split(" ") for part in name.split(", ") if part))  # type: ignore[arg-type]
+
+    def alone(self) -> tuple["Condition", "Condition"]:
+        """The same with the first stream alone, and with the second alone."""
+        return Condition(self.first, "absent"), Condition("absent", self.second)
+
+
+def conditions(*, two_streams: bool) -> list[Condition]:
+    """Every condition that is tested; the first is untouched. One stream is never taken away altogether."""
+    if not two_streams:
+        return [Condition(), Condition("noise"), Condition("cut")]
+    suffering = [Condition(damage) for damage in get_args(Damage)]
+    suffering += [Condition("", damage) for damage in get_args(Damage) if damage]
+    alone = [single for condition in suffering for single in condition.alone()]
+    return [each for each in dict.fromkeys([*suffering, *alone]) if each != Condition("absent", "absent")]
+
+
+def compared(two_streams: bool) -> list[Condition]:
+    """Conditions in which the model is compared with the better single stream: both are there."""
+    return [each for each in conditions(two_streams=two_streams) if "absent" not in (each.first, each.second)]
+
+
+def damaged(
+    dataset: ClipDataset,
+    condition: Condition,
+    statistics: tuple[Statistics | None, Statistics | None],
+    *,
+    blank: bool = False,
+    seed: int = 0,
+) -> ClipDataset:
+    """The dataset under a condition; the same seed gives the same noise and the same gaps.
+
+    Args:
+        dataset: test clips.
+        condition: what its streams suffer.
+        statistics: of the training clips, for the strength of the noise.
+        blank: an absent stream keeps its steps, none of them measured (for classifiers of pooled vectors, which know
+            no missing stream).
+        seed: of noise and gaps.
+    """
+    changed = copy.copy(dataset)
+    rows = (dataset.first_features, dataset.second_features)
+    for stream, damage in enumerate((condition.first, condition.second)):
+        of = statistics[stream]
+        if damage and of is not None:
+            suffering = [
+                None if steps is None else _suffer(steps, damage, of, np.random.default_rng((seed, stream, row)), blank)
+                for row, steps in enumerate(rows[stream])
+            ]
+            setattr(changed, ("first_features", "second_features")[stream], suffering)
+    both = (changed.first_features, changed.second_features)
+    changed.present = np.array([[steps is not None for steps in stream] for stream in both]).T
+    changed.usable = np.flatnonzero(changed.present.any(1))
+    return changed
+
+
+def _suffer(
+    steps: Float32[np.ndarray, "T D"], damage: Damage, of: Statistics, generator: np.random.Generator, blank: bool
+) -> Float32[np.ndarray, "T D"] | None:
+    if damage == "noise":
+        return steps + NOISE * of.deviation * generator.standard_normal(steps.shape, dtype=np.float32)
+    if damage == "absent":
+        return np.full_like(steps, np.nan) if blank else None
+    gaps = generator.permutation(len(steps)) < round(CUT * len(steps))
+    return np.where(gaps[:, None], np.float32(np.nan), steps)
