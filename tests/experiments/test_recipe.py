@@ -167,3 +167,47 @@ def test_switches_of_the_model_reach_the_network() -> None:
     recipe: Recipe = recipe_from(override(SMALLEST, ["model.size=small", "model.styles=5"]))
     network = recipe.network(("anger", "sadness"), StreamConfig(width=7), None, "backward")
     assert (network.size, network.styles, network.direction, network.first.width) == ("small", 5, "backward", 7)
+
+
+# Recipes that extend others
+
+
+def written(folder: Path, name: str, text: str) -> Path:
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_text(text, encoding="utf-8")
+    return folder / name
+
+
+def test_a_recipe_that_extends_another_says_only_what_it_changes(tmp_path: Path) -> None:
+    base = {**SMALLEST, "streams": {"first": {"encoder": "hog"}, "second": {"encoder": "filterbank"}}}
+    written(tmp_path, "base.yaml", yaml.safe_dump({**base, "training": {"epochs": 7, "batch_size": 4}}))
+    changes = "extends: ../base.yaml\nname: mine\nstreams: {second: null}\ntraining: {epochs: 9}\n"
+    recipe = load_recipe(written(tmp_path, "mine/own.yaml", changes), ["training.patience=2"])
+    assert (recipe.name, recipe.streams.first.encoder, recipe.streams.second) == ("mine", "hog", None)
+    assert (recipe.training.epochs, recipe.training.batch_size, recipe.training.patience) == (9, 4, 2)
+
+
+def test_a_recipe_that_extends_a_missing_one_names_it(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"recipe `.*absent\.yaml` does not exist"):
+        load_recipe(written(tmp_path, "mine.yaml", "extends: absent.yaml\n"))
+
+
+def test_recipes_that_extend_each_other_are_refused(tmp_path: Path) -> None:
+    written(tmp_path, "b.yaml", "extends: a.yaml\n")
+    with pytest.raises(RecipeError, match=r"recipe `.*b\.yaml` extends itself"):
+        load_recipe(written(tmp_path, "a.yaml", "extends: b.yaml\n"))
+
+
+def test_choosing_on_validation_clips_needs_some() -> None:
+    with pytest.raises(RecipeError, match=r"`folds.validation_share` is 0, and `training.selection` is `validation`"):
+        recipe_from(override(SMALLEST, ["folds.validation_share=0"]))
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("recipes/*/*published.yaml")), ids=lambda path: path.parent.name)
+def test_published_recipes_differ_in_their_corpus_alone(path: Path) -> None:
+    ours, shared = (
+        to_tree(load_recipe(each, ["data.manifest=m.csv"])) for each in (path, ROOT / "recipes/published.yaml")
+    )
+    differing = {name for name in ours if ours[name] != shared[name]} - {"name", "data"}
+    assert differing <= {"folds"} if "meld" in path.parts else differing <= {"streams"}
+    assert ours["training"]["selection"] == "oracle"

@@ -2,6 +2,7 @@
 
 Each folder of the package owns its own settings; this file only puts them together. Reading is strict: a key that no
 setting has is an error with the nearest guess, and `key.of.setting=value` on the command line changes one of them.
+A file that `extends: another.yaml` says only what it changes.
 """
 
 import difflib
@@ -103,6 +104,11 @@ class Recipe:
 
     def __post_init__(self) -> None:
         _unknown_keys(self.model, ModelConfig, "model", without=DERIVED)
+        if self.training.selection == "validation" and not self.folds.validation_share:
+            raise RecipeError(
+                "`folds.validation_share` is 0, and `training.selection` is `validation`\n\n"
+                "hint: keep a share of the training clips for validation, or choose last or oracle"
+            )
         try:
             self.network(("a", "b"), StreamConfig(width=1), StreamConfig(width=1) if self.streams.second else None)
         except CimeuError:
@@ -134,9 +140,13 @@ def load_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
     """Read a recipe and apply `key.of.setting=value` overrides.
 
     Raises:
-        RecipeError: the file is missing or no YAML mapping, a key is unknown, or a value cannot be used.
+        RecipeError: the file, or one that it extends, is missing or no YAML mapping; an unknown key; an unusable value.
     """
-    path = Path(path)
+    return recipe_from(override(_tree_of(Path(path), ()), overrides))
+
+
+def _tree_of(path: Path, within: tuple[Path, ...]) -> dict[str, Any]:
+    """Mapping of a file, laid over the file that it extends."""
     if not path.is_file():
         raise RecipeError(f"recipe `{path}` does not exist\n\nhint: the repository's own are in `recipes/`")
     try:
@@ -145,7 +155,21 @@ def load_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
         raise RecipeError(f"recipe `{path}` is not YAML: {error}\n\nhint: indent with spaces, `key: value`") from error
     if not isinstance(tree, dict):
         raise RecipeError(f"recipe `{path}` holds no settings\n\nhint: start from a file in `recipes/`")
-    return recipe_from(override(tree, overrides))
+    if "extends" not in tree:
+        return tree
+    base = (path.parent / str(tree.pop("extends"))).resolve()
+    if base in (path.resolve(), *within):
+        raise RecipeError(f"recipe `{path}` extends itself\n\nhint: `extends` names the file whose settings it changes")
+    return _laid_over(_tree_of(base, (*within, path.resolve())), tree)
+
+
+def _laid_over(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The base with each setting of `changes` in its place; mappings are joined, anything else is replaced."""
+    joined = dict(base)
+    for key, value in changes.items():
+        both = isinstance(value, Mapping) and isinstance(base.get(key), Mapping)
+        joined[key] = _laid_over(base[key], value) if both else value
+    return joined
 
 
 def recipe_from(tree: Mapping[str, Any]) -> Recipe:
