@@ -1,0 +1,620 @@
+// The viewer: recordings on the left, one recording with its timeline on the right. It knows only the service's API.
+
+const FORMATS = {
+  csv: "tables", json: "programs", jsonl: "one segment a line", vtt: "subtitles", parquet: "data frames",
+  eaf: "ELAN", rttm: "turns of speakers", html: "a page that opens offline", png: "a figure", svg: "a figure to edit",
+};
+const ACTIVE = ["waiting", "running"];
+const POLL_MS = 700, REST_MS = 15000;
+
+const at = (id) => document.getElementById(id);
+const state = {
+  health: null,      // what the server says of itself
+  recordings: [],    // summaries, in order of arrival
+  uploads: [],       // {name, share, left_s, request}
+  open: null,        // the recording that is looked at, with its result
+  shown: null,       // number of the segment whose details are shown
+  chosen: null,      // number of the segment that keyboard or click chose
+  hovered: false,    // whether the pointer is on a segment
+};
+
+// Asking the service
+
+class Refusal extends Error {
+  constructor(status, problem) {
+    super(problem.message);
+    this.status = status;
+    this.hint = problem.hint;
+  }
+}
+
+function bearer() {
+  const token = sessionStorage.getItem("token");
+  return token ? { Authorization: `Bearer ${token}` } : {};
+}
+
+async function ask(path, { method = "GET", body } = {}) {
+  const headers = { ...bearer(), ...(body ? { "Content-Type": "application/json" } : {}) };
+  const answer = await fetch(path, { method, headers, body: body && JSON.stringify(body) });
+  if (answer.ok) return answer.status === 204 ? null : answer.json();
+  const problem = await answer.json().catch(() => ({ message: answer.statusText, hint: "" }));
+  if (answer.status === 401) {
+    await askForToken();
+    return ask(path, { method, body });
+  }
+  throw new Refusal(answer.status, problem);
+}
+
+let asking = null;
+function askForToken() {
+  asking ??= new Promise((resolve) => {
+    const dialog = at("ask-token");
+    dialog.addEventListener("cancel", (event) => event.preventDefault());
+    at("token-form").onsubmit = async (event) => {
+      event.preventDefault();
+      sessionStorage.setItem("token", at("token").value);
+      const answer = await fetch("/session", { method: "POST", headers: bearer() });
+      at("token-problem").hidden = answer.ok;
+      at("token-problem").textContent = answer.ok ? "" : "That is not the token.";
+      if (!answer.ok) return;
+      at("token").value = "";
+      dialog.close();
+      asking = null;
+      resolve();
+    };
+    dialog.showModal();
+  });
+  return asking;
+}
+
+function upload(file) {
+  const limit = state.health.max_size_mb * 1e6;
+  if (file.size > limit) {
+    showProblem(`${file.name} is larger than ${state.health.max_size_mb} MB`, "Cut or compress it.");
+    return Promise.resolve();
+  }
+  const request = new XMLHttpRequest();
+  const entry = { name: file.name, share: 0, left_s: null, request };
+  state.uploads.push(entry);
+  drawRecordings();
+  announce(`Sending ${file.name}`);
+  return new Promise((resolve) => {
+    const started = performance.now();
+    request.upload.onprogress = (event) => {
+      entry.share = event.loaded / event.total;
+      entry.left_s = ((performance.now() - started) / 1000) * (1 / entry.share - 1);
+      drawRecordings();
+    };
+    request.onloadend = async () => {
+      state.uploads.splice(state.uploads.indexOf(entry), 1);
+      const answer = parsed(request.responseText);
+      if (request.status === 202) {
+        await refresh();
+        await open(answer.id);
+      } else if (request.status) {
+        showProblem(answer.message ?? "The recording was not accepted.", answer.hint ?? "");
+      } else if (!entry.stopped) {
+        showProblem(`${file.name} could not be sent.`, "Is the server still running?");
+      }
+      drawRecordings();
+      resolve();
+    };
+    request.open("POST", "/predictions");
+    for (const [name, value] of Object.entries(bearer())) request.setRequestHeader(name, value);
+    const form = new FormData();
+    form.append("file", file);
+    request.send(form);
+  });
+}
+
+function parsed(text) {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return {};
+  }
+}
+
+// Saying things
+
+function node(tag, properties = {}, ...children) {
+  const { dataset, ...plain } = properties;
+  const made = Object.assign(document.createElement(tag), plain);
+  Object.assign(made.dataset, dataset);
+  made.append(...children);
+  return made;
+}
+
+function announce(text) {
+  at("announce").textContent = text;
+}
+
+function showProblem(message, hint) {
+  const box = at("problem");
+  box.replaceChildren(...[message, hint].filter(Boolean).map((text) => node("p", {}, ...coded(text))));
+  box.hidden = false;
+}
+
+// What stands between backticks in a message is a name or a command.
+function coded(text) {
+  const parts = (text[0].toUpperCase() + text.slice(1)).split("`");
+  return parts.map((part, index) => (index % 2 ? node("code", { textContent: part }) : part));
+}
+
+function clock(time_s) {
+  const minutes = Math.floor(time_s / 60);
+  return `${minutes}:${(time_s - 60 * minutes).toFixed(1).padStart(4, "0")}`;
+}
+
+function left(time_s) {
+  if (time_s === null) return "";
+  if (time_s < 10) return "a few seconds left";
+  if (time_s < 90) return `about ${Math.round(time_s / 10) * 10} s left`;
+  return `about ${Math.round(time_s / 60)} min left`;
+}
+
+function spoken(recording) {
+  const { status, progress, problem } = recording;
+  if (status === "waiting") return progress.ahead ? `waiting, ${progress.ahead} before it` : "waiting";
+  if (status === "failed") return problem.message;
+  if (status === "finished") return `kept until ${timeOfDay(recording.expires)}`;
+  if (!progress.total_s) return "being read";
+  const percent = Math.round((100 * progress.completed_s) / progress.total_s);
+  return [`${percent} %`, left(progress.seconds_left)].filter(Boolean).join(", ");
+}
+
+function timeOfDay(text) {
+  const then = new Date(text);
+  const today = then.toDateString() === new Date().toDateString();
+  const shape = { hour: "2-digit", minute: "2-digit", ...(today ? {} : { day: "numeric", month: "short" }) };
+  return then.toLocaleString(undefined, shape);
+}
+
+// The list of recordings
+
+let timer = null;
+async function refresh() {
+  clearTimeout(timer);
+  const before = new Map(state.recordings.map((each) => [each.id, each.status]));
+  try {
+    state.recordings = (await ask("/predictions")).predictions;
+  } catch (error) {
+    showProblem(error.message, error.hint ?? "Is the server still running?");
+  }
+  for (const each of state.recordings) {
+    if (before.get(each.id) !== each.status) announce(`${each.name}: ${each.status}`);
+    if (each.id === state.open?.id && each.status !== state.open.status) await open(each.id);
+  }
+  if (state.open && !state.recordings.some((each) => each.id === state.open.id)) close();
+  drawRecordings();
+  drawWaiting();
+  const busy = state.recordings.some((each) => ACTIVE.includes(each.status));
+  timer = setTimeout(refresh, busy ? POLL_MS : REST_MS);
+}
+
+let drawn = "";
+function drawRecordings() {
+  const wanted = JSON.stringify([state.recordings, state.uploads, state.open?.id]);
+  if (wanted === drawn) return;
+  drawn = wanted;
+  const focused = document.activeElement?.dataset?.key;
+  const sending = state.uploads.map((each) =>
+    entry(each.name, each.share < 1 ? `sending, ${Math.round(100 * each.share)} %, ${left(each.left_s)}` : "being looked at", {
+      share: each.share,
+      drop: () => { each.stopped = true; each.request.abort(); },
+      dropLabel: `Stop sending ${each.name}`,
+    }),
+  );
+  const known = state.recordings.map((each) =>
+    entry(each.name, spoken(each), {
+      key: each.id,
+      isOpen: each.id === state.open?.id,
+      share: ACTIVE.includes(each.status) ? each.progress.completed_s / (each.progress.total_s || 1) : null,
+      pick: () => open(each.id),
+      drop: () => remove(each),
+      dropLabel: `Delete ${each.name}`,
+    }),
+  );
+  at("recordings").replaceChildren(...known.reverse(), ...sending);
+  if (focused) document.querySelector(`[data-key="${CSS.escape(focused)}"]`)?.focus();
+}
+
+function entry(name, said, { key = "", isOpen = false, share = null, pick = null, drop, dropLabel }) {
+  const text = [node("span", { className: "name", textContent: name }), node("span", { className: "state", textContent: said })];
+  const main = pick
+    ? node("button", { type: "button", className: "pick", onclick: pick, dataset: { key } }, ...text)
+    : node("div", { className: "pick" }, ...text);
+  if (isOpen) main.setAttribute("aria-current", "true");
+  if (share !== null) {
+    const bar = node("progress", { max: 1, value: share });
+    bar.setAttribute("aria-label", `${name}: progress`);
+    main.append(bar);
+  }
+  const away = node("button", { type: "button", className: "drop-it", textContent: "×", onclick: drop, dataset: { key: `${key}x` } });
+  away.setAttribute("aria-label", dropLabel);
+  return node("li", { className: isOpen ? "open" : "" }, main, away);
+}
+
+async function remove(recording) {
+  const dialog = at("ask-delete");
+  at("delete-title").textContent = `Delete ${recording.name}?`;
+  dialog.returnValue = "no";
+  dialog.showModal();
+  await new Promise((resolve) => dialog.addEventListener("close", resolve, { once: true }));
+  if (dialog.returnValue !== "yes") return;
+  await tried(() => ask(`/predictions/${recording.id}`, { method: "DELETE" }));
+  announce(`${recording.name} is deleted`);
+  await refresh();
+}
+
+async function tried(action) {
+  try {
+    at("problem").hidden = true;
+    return await action();
+  } catch (error) {
+    showProblem(error.message, error.hint ?? "Is the server still running?");
+    return null;
+  }
+}
+
+// One recording
+
+async function open(id) {
+  const found = await tried(() => ask(`/predictions/${id}`));
+  if (!found) return;
+  const isOther = found.id !== state.open?.id;
+  state.open = found;
+  location.hash = id;
+  if (isOther) {
+    state.shown = state.chosen = null;
+    at("zoom").value = 1;
+  }
+  draw(isOther);
+  drawRecordings();
+}
+
+function close() {
+  state.open = null;
+  history.replaceState(null, "", location.pathname);
+  for (const kind of ["video", "audio"]) at(kind).removeAttribute("src");
+  document.title = "CiMEU";
+  at("viewer").hidden = true;
+  at("empty").hidden = false;
+}
+
+function draw(isOther) {
+  const { open: recording } = state;
+  at("empty").hidden = true;
+  at("viewer").hidden = false;
+  document.title = `${recording.name} · CiMEU`;
+  at("title").textContent = recording.name;
+  at("downloads").hidden = !recording.result;
+  const links = state.health.formats.map((format) =>
+    node("li", {}, node("a", { href: `/predictions/${recording.id}/exports/${format}`, download: "" },
+      node("b", { textContent: format.toUpperCase() }), node("span", { textContent: FORMATS[format] ?? "" }))),
+  );
+  at("formats").replaceChildren(...links);
+  if (isOther && recording.status !== "failed") drawPlayer(recording);
+  drawWaiting();
+  const result = recording.result;
+  at("stage").hidden = !result;
+  if (!result) return;
+  drawLegend(result);
+  drawLanes(result);
+  showSegment(state.shown ?? firstAnswer(result));
+}
+
+function drawWaiting() {
+  if (!state.open) return;
+  const recording = state.recordings.find((each) => each.id === state.open.id) ?? state.open;
+  const facts = [clock(recording.duration_s)];
+  if (recording.expires) facts.push(`deleted at ${timeOfDay(recording.expires)} with all corrections: download before`);
+  at("facts").textContent = facts.join(" · ");
+  at("reading").hidden = recording.status === "finished";
+  at("reading-said").replaceChildren(...coded(spoken(recording)));
+  at("reading-hint").textContent = recording.problem?.hint ?? "Recordings are read one at a time; this page can be closed meanwhile.";
+  at("reading-bar").hidden = recording.status === "failed";
+  at("reading-bar").value = recording.progress.completed_s / (recording.progress.total_s || 1);
+}
+
+function firstAnswer(result) {
+  return (result.segments.find((each) => each.label) ?? result.segments[0])?.number ?? null;
+}
+
+function player() {
+  return at(state.open?.has_video ? "video" : "audio");
+}
+
+function drawPlayer(recording) {
+  for (const kind of ["video", "audio"]) {
+    const each = at(kind);
+    each.hidden = (kind === "video") !== recording.has_video;
+    if (each.hidden) each.removeAttribute("src");
+    else each.src = `/predictions/${recording.id}/media`;
+    each.load();
+  }
+  at("unplayable").hidden = true;
+}
+
+function tone(result, label) {
+  const number = result.emotions.indexOf(label);
+  return number < 0 ? "none" : `tone-${number % 13}`;
+}
+
+function drawLegend(result) {
+  const items = result.emotions.map((emotion) =>
+    node("li", {}, node("i", { className: tone(result, emotion) }), emotion));
+  at("legend").replaceChildren(...items, node("li", {}, node("i", { className: "none" }), "nothing said"));
+}
+
+function length_s(result) {
+  return Math.max(result.duration_s, ...result.segments.map((each) => each.end_s), 0.001);
+}
+
+function drawLanes(result) {
+  const focused = document.activeElement?.dataset?.number;
+  const whole_s = length_s(result);
+  const lanes = Object.entries(result.persons).map(([lane, person]) => {
+    const name = node("input", { value: person, maxLength: 120, spellcheck: false, dataset: { lane } });
+    name.setAttribute("aria-label", `Name of ${lane}`);
+    name.onchange = () => rename(lane, name);
+    name.onkeydown = (event) => {
+      if (event.key === "Enter") name.blur();
+      if (event.key === "Escape") { name.value = person; name.blur(); }
+    };
+    const theirs = result.segments.filter((each) => each.lane === lane);
+    const band = node("div", { className: "band", dataset: { lane } }, ...theirs.map((each) => drawSegment(result, each, whole_s)));
+    band.setAttribute("role", "toolbar");
+    band.setAttribute("aria-label", `${person}, ${theirs.length} segments`);
+    return node("div", { className: "lane" }, node("div", { className: "who" }, name), band);
+  });
+  const axis = node("div", { className: "axis" });
+  axis.setAttribute("aria-hidden", "true");
+  at("lanes").replaceChildren(...lanes, axis);
+  drawAxis();
+  rove();
+  if (focused !== undefined) segmentNode(focused)?.focus();
+}
+
+function drawSegment(result, segment, whole_s) {
+  const made = node("button", {
+    type: "button",
+    className: `segment ${tone(result, segment.label)}${segment.corrected ? " corrected" : ""}`,
+    textContent: segment.label || segment.reason,
+    title: `${segment.label || segment.reason}, ${clock(segment.start_s)} to ${clock(segment.end_s)}`,
+    tabIndex: -1,
+    dataset: { number: segment.number },
+    onclick: () => { choose(segment.number); seek(segment.start_s); },
+    onmouseenter: () => { state.hovered = true; showSegment(segment.number); },
+    onmouseleave: () => { state.hovered = false; if (state.chosen !== null) showSegment(state.chosen); },
+    onfocus: () => { choose(segment.number); },
+  });
+  made.style.left = `${(100 * segment.start_s) / whole_s}%`;
+  made.style.width = `${(100 * (segment.end_s - segment.start_s)) / whole_s}%`;
+  made.style.setProperty("--sure", segment.confidence ?? 1);
+  made.setAttribute("aria-label", inWords(segment));
+  return made;
+}
+
+function inWords(segment) {
+  const parts = [segment.label || (segment.abstain ? "unsure" : "nothing said"), `${clock(segment.start_s)} to ${clock(segment.end_s)}`];
+  if (segment.confidence !== null) parts.push(`confidence ${segment.confidence.toFixed(2)}`);
+  if (segment.modality) parts.push(`from ${basis(segment)}`);
+  if (segment.reason) parts.push(segment.reason);
+  return parts.join(", ");
+}
+
+function basis(segment) {
+  return segment.modality === "both" ? "face and voice" : segment.modality;
+}
+
+function drawAxis() {
+  const whole_s = length_s(state.open.result);
+  const count = Math.max(1, Math.floor(document.querySelector(".axis").clientWidth / 110));
+  const marks = Array.from({ length: count + 1 }, (_, index) => {
+    const mark = node("span", { textContent: clock((whole_s * index) / count) });
+    mark.style.left = `${(100 * index) / count}%`;
+    return mark;
+  });
+  document.querySelector(".axis").replaceChildren(...marks);
+}
+
+function segmentNode(number) {
+  return document.querySelector(`.segment[data-number="${number}"]`);
+}
+
+// Exactly one segment of each lane is in the tab order: the chosen one, or the first.
+function rove() {
+  for (const band of document.querySelectorAll(".band")) {
+    const all = [...band.children];
+    const chosen = all.find((each) => Number(each.dataset.number) === state.chosen) ?? all.find((each) => each.tabIndex === 0) ?? all[0];
+    for (const each of all) each.tabIndex = each === chosen ? 0 : -1;
+  }
+}
+
+function choose(number) {
+  state.chosen = number;
+  rove();
+  showSegment(number);
+}
+
+function showSegment(number) {
+  state.shown = number;
+  for (const each of document.querySelectorAll(".segment.shown")) each.classList.remove("shown");
+  const result = state.open?.result;
+  const segment = result?.segments[number];
+  if (!segment) return;
+  segmentNode(number)?.classList.add("shown");
+  const confidence = segment.confidence === null ? "" : ` ${segment.confidence.toFixed(2)}`;
+  at("said").textContent = (segment.label || (segment.abstain ? "Unsure" : "Nothing said")) + confidence;
+  at("when").textContent = [
+    segment.person, `${clock(segment.start_s)} to ${clock(segment.end_s)}`, segment.modality && `from ${basis(segment)}`,
+  ].filter(Boolean).join(" · ");
+  at("why-not").textContent = segment.reason;
+  at("why-not").hidden = !segment.reason;
+  const sorted = Object.entries(segment.scores).sort((one, other) => other[1] - one[1]);
+  at("scores").replaceChildren(...sorted.map(([emotion, score]) => {
+    const bar = node("i", { className: tone(result, emotion) });
+    bar.style.setProperty("--share", score);
+    return node("li", { className: emotion === segment.label ? "top" : "" },
+      node("span", { textContent: emotion }), node("span", { className: "bar-of", ariaHidden: "true" }, bar),
+      node("span", { className: "number", textContent: score.toFixed(2) }));
+  }));
+  drawCorrection(result, segment);
+}
+
+function drawCorrection(result, segment) {
+  at("correction").hidden = false;
+  const said = segment.predicted || (segment.abstain || sizeOf(segment.scores) ? "unsure" : "nothing");
+  const options = [
+    node("option", { value: "", textContent: `as the model said: ${said}` }),
+    ...result.emotions.map((emotion) => node("option", { value: emotion, textContent: emotion })),
+  ];
+  at("label").replaceChildren(...options);
+  at("label").value = segment.corrected ? segment.label : "";
+  at("label").onchange = () => correct(segment, at("label").value);
+}
+
+function sizeOf(object) {
+  return Object.keys(object).length;
+}
+
+// What people change
+
+async function change(body, said) {
+  const changed = await tried(() => ask(`/predictions/${state.open.id}`, { method: "PATCH", body }));
+  if (changed) {
+    state.open = changed;
+    announce(said);
+  }
+  draw(false);
+}
+
+function rename(lane, input) {
+  const name = input.value.trim();
+  return change({ persons: { [lane]: name && name !== lane ? name : null } }, `${lane} is now ${name || lane}`);
+}
+
+function correct(segment, label) {
+  return change({ labels: { [segment.number]: label || null } }, label ? `Corrected to ${label}` : "Correction taken back");
+}
+
+// In step with the recording
+
+function seek(time_s) {
+  player().currentTime = time_s + 0.001;
+  follow();
+}
+
+function follow() {
+  const result = state.open?.result;
+  if (!result) return;
+  const time_s = player().currentTime;
+  const share = Math.min(1, time_s / length_s(result));
+  at("lanes").style.setProperty("--at", share);
+  for (const segment of result.segments) {
+    segmentNode(segment.number)?.classList.toggle("now", segment.start_s <= time_s && time_s < segment.end_s);
+  }
+  if (player().paused) return;
+  keepInSight(share);
+  if (state.hovered || at("details").contains(document.activeElement)) return;
+  const lane = result.segments[state.shown]?.lane;
+  const current = result.segments.find((each) => each.lane === lane && each.start_s <= time_s && time_s < each.end_s);
+  if (current && current.number !== state.shown) showSegment(current.number);
+}
+
+function keepInSight(share) {
+  const scroll = at("scroll"), band = document.querySelector(".band");
+  if (!band || scroll.scrollWidth <= scroll.clientWidth) return;
+  const x = band.offsetLeft + band.offsetWidth * share;
+  if (x < scroll.scrollLeft + band.offsetLeft || x > scroll.scrollLeft + scroll.clientWidth - 40) {
+    scroll.scrollLeft = x - band.offsetLeft - 40;
+  }
+}
+
+function playOn() {
+  follow();
+  if (!player().paused) requestAnimationFrame(playOn);
+}
+
+// Keys and pointers
+
+function neighbour(from, key) {
+  const number = Number(from.dataset.number), segments = state.open.result.segments;
+  const all = [...from.parentElement.children];
+  const place = all.indexOf(from);
+  if (key === "ArrowRight") return all[place + 1];
+  if (key === "ArrowLeft") return all[place - 1];
+  if (key === "Home") return all[0];
+  if (key === "End") return all.at(-1);
+  const bands = [...document.querySelectorAll(".band")];
+  const band = bands[bands.indexOf(from.parentElement) + (key === "ArrowDown" ? 1 : -1)];
+  if (!band) return null;
+  const away = (each) => Math.abs(segments[each.dataset.number].start_s - segments[number].start_s);
+  return [...band.children].sort((one, other) => away(one) - away(other))[0];
+}
+
+function listen() {
+  at("lanes").addEventListener("keydown", (event) => {
+    if (!event.target.classList.contains("segment")) return;
+    if (!["ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown", "Home", "End"].includes(event.key)) return;
+    event.preventDefault();
+    neighbour(event.target, event.key)?.focus();
+  });
+  at("zoom").addEventListener("input", () => {
+    at("lanes").style.setProperty("--zoom", at("zoom").value);
+    if (state.open?.result) drawAxis();
+  });
+  at("delete").addEventListener("click", () => remove(state.open));
+  for (const kind of ["video", "audio"]) {
+    at(kind).addEventListener("play", playOn);
+    at(kind).addEventListener("seeked", follow);
+    at(kind).addEventListener("timeupdate", follow);
+    at(kind).addEventListener("error", () => {
+      if (!at(kind).hasAttribute("src")) return;
+      at(kind).hidden = true;
+      at("unplayable").hidden = false;
+    });
+  }
+  const menu = at("downloads");
+  document.addEventListener("click", (event) => { if (!menu.contains(event.target)) menu.open = false; });
+  menu.addEventListener("keydown", (event) => {
+    if (event.key === "Escape") { menu.open = false; menu.querySelector("summary").focus(); }
+  });
+  at("file").addEventListener("change", () => send([...at("file").files]));
+  document.addEventListener("dragover", (event) => { event.preventDefault(); at("drop").classList.add("over"); });
+  document.addEventListener("dragleave", (event) => { if (!event.relatedTarget) at("drop").classList.remove("over"); });
+  document.addEventListener("drop", (event) => {
+    event.preventDefault();
+    at("drop").classList.remove("over");
+    send([...event.dataTransfer.files]);
+  });
+  new ResizeObserver(() => { if (state.open?.result) drawAxis(); }).observe(at("scroll"));
+  window.addEventListener("hashchange", () => {
+    const id = location.hash.slice(1);
+    if (id && id !== state.open?.id) open(id);
+  });
+}
+
+async function send(files) {
+  at("problem").hidden = true;
+  for (const file of files) await upload(file);
+  at("file").value = "";
+}
+
+async function start() {
+  listen();
+  state.health = await ask("/health");
+  const { model, version, emotions, notice, use_limits, max_size_mb, max_duration_s, keep_minutes } = state.health;
+  at("model").textContent = `${model} · ${emotions.length} emotions · version ${version}`;
+  at("limits").textContent = use_limits;
+  at("notice").textContent = notice;
+  at("notice").hidden = !notice;
+  at("accepts").textContent =
+    `Video or sound, up to ${max_size_mb} MB and ${Math.round(max_duration_s / 60)} min. Kept for ${keep_minutes} min.`;
+  await refresh();
+  const id = location.hash.slice(1);
+  if (state.recordings.some((each) => each.id === id)) await open(id);
+}
+
+start();
