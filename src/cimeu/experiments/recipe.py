@@ -59,6 +59,11 @@ class EncoderConfig:
     settings: dict[str, Any] = field(default_factory=dict)
     """Settings of that encoder that differ from its defaults."""
 
+    @property
+    def store(self) -> str:
+        """Folder of its features; those of whole pictures lie beside those of faces."""
+        return f"{self.encoder}-frame" if self.settings.get("source") == "frame" else self.encoder
+
 
 @dataclass(frozen=True, kw_only=True)
 class StreamsConfig:

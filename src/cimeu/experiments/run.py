@@ -128,7 +128,7 @@ def prepare(recipe: Recipe, *, progress: Progress = silent) -> Prepared:
     if wanted:
         workers = recipe.data.workers or cores()
         extract_streams(manifest, wanted, recipe.data.features, workers=workers, progress=progress)
-    opened = [FeatureStore.open(recipe.data.features / each.encoder) for each in streams]
+    opened = [FeatureStore.open(recipe.data.features / each.store) for each in streams]
     return Prepared(recipe, manifest, labels, opened[0], opened[1] if len(opened) > 1 else None)
 
 
@@ -293,7 +293,7 @@ def _labelled(manifest: Manifest, labels: LabelSpace) -> Manifest:
 
 
 def _imported(recipe: Recipe, stream: EncoderConfig) -> bool:
-    description = recipe.data.features / stream.encoder / "encoder.json"
+    description = recipe.data.features / stream.store / "encoder.json"
     return description.is_file() and json.loads(description.read_text(encoding="utf-8")).get("version") == "imported"
 
 
