@@ -13,11 +13,13 @@ import typer
 
 from cimeu.cli.audit import audit
 from cimeu.cli.bench import bench
+from cimeu.cli.bundle import bundle
 from cimeu.cli.extract import extract, import_
+from cimeu.cli.predict import predict
 from cimeu.cli.prepare import prepare
 from cimeu.cli.serve import serve
 from cimeu.cli.terminal import Output, progress_bars, say
-from cimeu.errors import CimeuError, RecipeError
+from cimeu.errors import CimeuError
 
 app = typer.Typer(
     help="Emotion in clips of talking faces, tested on people and cultures never seen.",
@@ -33,6 +35,8 @@ app.command()(audit)
 app.command()(extract)
 features_app.command("import")(import_)
 app.command()(bench)
+app.command()(predict)
+app.command()(bundle)
 app.command()(serve)
 
 REFUSED = {
@@ -79,24 +83,6 @@ def report(
     from cimeu.experiments.report import report as write_report
 
     print(write_report(runs, output, title=title))
-
-
-@app.command()
-def predict(
-    paths: Annotated[list[Path], typer.Argument(help="Videos, sound files or folders of them.")],
-    output: Output = Path("predictions"),
-    model: Annotated[Path | None, typer.Option(help="Run folder of a trained ensemble.")] = None,
-) -> None:
-    """Write a timeline for each file, with reasons where nothing can be said."""
-    from cimeu.inference.files import predict_files
-
-    if model is None:
-        raise RecipeError("no model is named\n\nhint: pass --model RUN; `cimeu train` makes run folders")
-    with progress_bars() as progress:
-        failures = predict_files(paths, output, model, progress=progress)
-    say(f"{output}: timelines written")
-    if len(failures):
-        say(f"{len(failures)} files could not be read; reasons in {output / 'failures.csv'}")
 
 
 def main() -> None:

@@ -12,7 +12,6 @@ Axes: N windows, K emotions.
 """
 
 import hashlib
-import json
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -29,6 +28,8 @@ from cimeu.batching.dataset import Sample
 from cimeu.encoders.base import Encoder, encoder_from, fingerprint
 from cimeu.errors import CheckpointError
 from cimeu.evaluation.predict import EnsembleSettings, Scores, evaluation_collator, fused_probabilities
+from cimeu.inference.bundle import bundled_weights, open_bundle
+from cimeu.inference.models import model_id
 from cimeu.inference.reader import NO_FACE, NOBODY, Lane, Question, Reader, rate_of
 from cimeu.inference.timeline import Cell, Header, Segment, Timeline, TimelineSettings, segments_of
 from cimeu.media.faces import DETECTORS, FaceDetector
@@ -66,6 +67,7 @@ class Recogniser:
         ensemble: EnsembleSettings,
         *,
         model_id: str,
+        folder: Path | None = None,
         settings: TimelineSettings | None = None,
         detector: FaceDetector | None = None,
     ) -> None:
@@ -75,6 +77,7 @@ class Recogniser:
             models: by direction, with the specifications they were saved with.
             ensemble: how their answers are put together.
             model_id: stands in every export.
+            folder: where the run or the unpacked bundle lies, for what else it holds.
             settings: thresholds of the timeline.
             detector: of faces; default the one the encoders were trained with.
 
@@ -85,7 +88,7 @@ class Recogniser:
         if not models:
             raise CheckpointError("an ensemble without a model\n\nhint: train `forward`, `backward` or both")
         self.models = {direction: models[direction].eval() for direction in DIRECTIONS if direction in models}
-        self.ensemble, self.model_id = ensemble, model_id
+        self.ensemble, self.model_id, self.folder = ensemble, model_id, folder
         self.specifications = next(iter(self.models.values())).specifications
         self.emotions = tuple(self.specifications.emotions)
         self.encoders = self._rebuilt()
@@ -97,18 +100,21 @@ class Recogniser:
     def from_pretrained(
         cls, run_folder: Path | str, *, settings: TimelineSettings | None = None, detector: FaceDetector | None = None
     ) -> "Recogniser":
-        """Read a run: `forward/`, `backward/` (one or both) and `ensemble.json`.
+        """Read a run folder (`forward/`, `backward/`, one or both, and `ensemble.json`), or a bundle (`.zip`) of one.
 
         Raises:
             CheckpointError: a part is missing or damaged.
             FingerprintMismatch, WeightsMissing: its encoders cannot be rebuilt here.
         """
         folder = Path(run_folder)
+        if folder.suffix == ".zip" and folder.is_file():
+            folder = open_bundle(folder)
         if not folder.is_dir():
             raise CheckpointError(f"no run folder `{folder}`\n\nhint: name the folder that `cimeu train` wrote")
         ensemble = EnsembleSettings.load(folder)
         models = {direction: CiMEU.from_pretrained(folder / direction) for direction in ensemble.directions}
-        return cls(models, ensemble, model_id=_model_id(folder, ensemble), settings=settings, detector=detector)
+        name = model_id(folder, ensemble)
+        return cls(models, ensemble, model_id=name, folder=folder, settings=settings, detector=detector)
 
     def __call__(self, path: Path | str, *, progress: Progress = silent) -> Timeline:
         """Recognise one recording: a video with or without sound, or a sound file. Progress counts seconds of it.
@@ -178,7 +184,8 @@ class Recogniser:
                     f"forward and backward model have different {stream} encoders\n\nhint: train both in one run"
                 )
             if descriptions[0]:
-                encoders[stream] = encoder_from(descriptions[0])
+                inside = None if self.folder is None else bundled_weights(self.folder, descriptions[0])
+                encoders[stream] = encoder_from(descriptions[0], **({} if inside is None else {"weights": inside}))
         if not encoders:
             raise CheckpointError("the model does not say which encoders it reads\n\nhint: train it with `cimeu train`")
         return encoders
@@ -302,13 +309,3 @@ def _while_there(cells: Sequence[Cell]) -> list[Cell]:
     """Cells of a person from first to last sight."""
     there = [number for number, cell in enumerate(cells) if cell.reason != NO_FACE]
     return list(cells[there[0] : there[-1] + 1])
-
-
-def _model_id(folder: Path, ensemble: EnsembleSettings) -> str:
-    """`cimeu-` and twelve hexadecimal digits that change with any weight or setting of the ensemble."""
-    digest = hashlib.sha256()
-    for direction in ensemble.directions:
-        for name in ("config.json", "model.safetensors"):
-            digest.update((folder / direction / name).read_bytes())
-    digest.update(json.dumps(asdict(ensemble), sort_keys=True).encode())
-    return f"cimeu-{digest.hexdigest()[:12]}"

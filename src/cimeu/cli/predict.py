@@ -1,0 +1,40 @@
+"""`cimeu predict`: recordings to timelines."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cimeu.cli.terminal import Output, progress_bars, say
+
+
+def predict(
+    paths: Annotated[list[Path], typer.Argument(help="Videos, sound files or folders of them.")],
+    output: Output = Path("predictions"),
+    model: Annotated[
+        str | None,
+        typer.Option(help="Run folder, bundle (.zip), or name of a model found here. [default: the one real model]"),
+    ] = None,
+    formats: Annotated[
+        str, typer.Option("--format", help="Separated by commas; `all`. [default: csv,vtt,eaf,html,json]")
+    ] = "",
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Say what each segment rests on, in .json and .html; takes longer.")
+    ] = False,
+) -> None:
+    """Write a timeline for each file, with reasons where nothing can be said."""
+    from cimeu.inference.models import model_named
+
+    chosen = model_named(model)
+    from cimeu.inference.exports import EVERY_FORMAT
+    from cimeu.inference.files import FORMATS, predict_files
+
+    if model is None:
+        say(f"model: {chosen} (the only real one here)")
+    named = [f".{each.strip().lower().removeprefix('.')}" for each in formats.split(",") if each.strip()]
+    wanted = EVERY_FORMAT if named == [".all"] else named or FORMATS
+    with progress_bars() as progress:
+        failures = predict_files(paths, output, chosen, progress, formats=wanted, explained=explain)
+    say(f"{output}: timelines written")
+    if len(failures):
+        say(f"{len(failures)} files could not be read; reasons in {output / 'failures.csv'}")
