@@ -21,7 +21,7 @@ from cimeu.encoders.base import (
 )
 from cimeu.errors import FeatureError, FingerprintMismatch, RecipeError
 
-EMBEDDED = ("filterbank", "functionals", "handmade", "hog", "prosody", "spectral")
+EMBEDDED = ("filterbank", "functionals", "functionals-windowed", "handmade", "hog", "prosody", "spectral")
 
 
 @st.composite

@@ -1,7 +1,7 @@
 import numpy as np
 
 from cimeu.encoders.base import encode
-from cimeu.encoders.functionals import Functionals
+from cimeu.encoders.functionals import Functionals, WindowedFunctionals
 
 NOISE = np.random.default_rng(0).normal(0, 0.1, 32_000).astype(np.float32)
 TIME_S = np.arange(32_000) / 16_000
@@ -56,3 +56,12 @@ def test_level_moves_only_means_of_cepstra() -> None:
     moved = np.flatnonzero(np.abs(of(4 * NOISE) - of(NOISE)) > 0.02)
 
     assert {0} <= set(moved.tolist()) <= set(range(20))
+
+
+def test_a_window_is_an_utterance_of_its_own() -> None:
+    sound = voice(np.linspace(120, 240, len(TIME_S))).astype(np.float32)
+    windows = encode(WindowedFunctionals(trim=False, level=False), sound, "forward")
+
+    assert windows.shape == (9, 200)
+    assert np.all(np.diff(windows[:, 168]) > 0)
+    assert np.allclose(windows[0, :168], of(sound[: 400 + 63 * 160])[:168], atol=1e-3)

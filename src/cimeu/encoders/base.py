@@ -176,15 +176,11 @@ def encode_each(
     Raises:
         FeatureError: the clip holds no frame or sample at all.
     """
-    if not len(source):
-        raise FeatureError(
-            f"nothing to encode for `{encoder.name}`: the clip is 0 {'samples' if source.ndim == 1 else 'frames'} long"
-            "\n\nhint: check start and end of the clip in the manifest"
-        )
+    refuse_empty(encoder, source)
     if encoder.source != "sound":
         frames = encoder.prepare(source)
         return {d: _encode_frames(encoder, frames if d == "forward" else frames[::-1]) for d in directions}
-    samples = _at_least_one_window(source, encoder.window)
+    samples = at_least_one_window(source, encoder.window)
     return {
         d: _encode_frames(encoder, encoder.prepare(samples if d == "forward" else np.ascontiguousarray(samples[::-1])))
         for d in directions
@@ -197,7 +193,21 @@ def _encode_frames(encoder: Encoder, frames: np.ndarray) -> Float32[np.ndarray, 
     return batches[0] if len(batches) == 1 else np.concatenate(batches)
 
 
-def _at_least_one_window(samples: np.ndarray, window: Window | None) -> np.ndarray:
+def refuse_empty(encoder: Encoder, source: np.ndarray) -> None:
+    """Stop at a clip without a frame or sample.
+
+    Raises:
+        FeatureError: there is nothing to encode.
+    """
+    if not len(source):
+        raise FeatureError(
+            f"nothing to encode for `{encoder.name}`: the clip is 0 {'samples' if source.ndim == 1 else 'frames'} long"
+            "\n\nhint: check start and end of the clip in the manifest"
+        )
+
+
+def at_least_one_window(samples: np.ndarray, window: Window | None) -> np.ndarray:
+    """Samples `[N]`, with silence behind them up to the length of one window."""
     needed = FRAME_SAMPLES + SHIFT_SAMPLES * ((window.length if window else 1) - 1)
     return np.pad(samples, (0, max(0, needed - len(samples))))
 
@@ -221,6 +231,12 @@ def _functionals(*, trim: bool = True, level: bool = True) -> Encoder:
     from cimeu.encoders.functionals import Functionals
 
     return Functionals(trim=trim, level=level)
+
+
+def _functionals_windowed(*, trim: bool = True, level: bool = True) -> Encoder:
+    from cimeu.encoders.functionals import WindowedFunctionals
+
+    return WindowedFunctionals(trim=trim, level=level)
 
 
 def _handmade(*, trim: bool = True, level: bool = True) -> Encoder:
@@ -286,6 +302,7 @@ ENCODERS: dict[str, Callable[..., Encoder]] = {
     "ast": _ast,
     "filterbank": _filterbank,
     "functionals": _functionals,
+    "functionals-windowed": _functionals_windowed,
     "handmade": _handmade,
     "hog": _hog,
     "prosody": _prosody,

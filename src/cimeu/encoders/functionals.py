@@ -1,4 +1,4 @@
-"""Two hundred numbers about one utterance: how the voice moves, more than how it sounds on average.
+"""Two hundred numbers about an utterance, or about every phrase of it: how the voice moves, more than how it sounds.
 
 | dimensions | what |
 |---|---|
@@ -60,6 +60,14 @@ class Functionals(SpeechWindows):
     def __call__(self, windows: Float32[np.ndarray, "N F 131"]) -> Float32[np.ndarray, "N 200"]:
         """The functionals of each clip."""
         return np.stack([_functionals(frames) for frames in windows])
+
+
+@dataclass(frozen=True)
+class WindowedFunctionals(Functionals):
+    """The same over windows of 640 ms every 160 ms: long enough for syllables and a pitch contour."""
+
+    name: ClassVar[str] = "functionals-windowed"
+    window: ClassVar[Window | None] = Window(64, 16)
 
 
 def _functionals(frames: Float32[np.ndarray, "F 131"]) -> Float32[np.ndarray, " 200"]:
