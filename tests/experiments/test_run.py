@@ -10,10 +10,11 @@ import pandas as pd
 import pytest
 
 from cimeu.corpora.manifest import read_manifest
-from cimeu.errors import CheckpointError, RecipeError
+from cimeu.errors import CheckpointError, FingerprintMismatch, RecipeError, WeightsMissing
 from cimeu.evaluation.predict import EnsembleSettings
 from cimeu.experiments.recipe import Recipe, load_recipe
 from cimeu.experiments.run import chosen_folds, cores, default_streams, evaluate_run, prepare, run_recipe
+from cimeu.features.store import FeatureStore, Row, key_of
 
 EMOTIONS = ("anger", "happiness", "neutral", "sadness")
 QUICK = ("direction=forward", "training.epochs=1", "evaluation.probes=false")
@@ -131,6 +132,19 @@ def test_one_direction_alone_is_an_ensemble(quick: Path) -> None:
     assert EnsembleSettings.load(quick).directions == ("forward",)
 
 
+def test_forward_yesterday_and_backward_today_make_an_ensemble(quick: Path, changed: Change, tmp_path: Path) -> None:
+    shutil.copytree(quick, tmp_path / "runs" / quick.name)
+    weights = (quick / "forward" / "model.safetensors").read_bytes()
+    (run,) = run_recipe(changed(*QUICK, "direction=backward"))
+    assert EnsembleSettings.load(run).directions == ("forward", "backward")
+    assert (run / "forward" / "model.safetensors").read_bytes() == weights
+    assert {"forward.anger", "backward.anger", "fused.anger"} <= set(predictions(run))
+    assert load_recipe(run / "recipe.yaml").direction == "both"
+    before = (run / "predictions.csv").stat().st_mtime_ns
+    assert run_recipe(changed(*QUICK)) == [run]
+    assert (run / "predictions.csv").stat().st_mtime_ns == before
+
+
 def test_what_test_clips_are_called_changes_no_score(quick: Path, changed: Change, table: pd.DataFrame) -> None:
     held_out = table["culture"] == "east"
     table.loc[held_out, "emotion"] = table.loc[held_out, "emotion"].map(
@@ -141,6 +155,40 @@ def test_what_test_clips_are_called_changes_no_score(quick: Path, changed: Chang
     before, after = predictions(quick), predictions(lied_to)
     assert list(before["emotion"]) != list(after["emotion"])
     pd.testing.assert_frame_equal(before[fused], after[fused])
+
+
+def weightless(toy, folder: Path, clip_ids: list[str]) -> list[str]:
+    """Settings of a first stream that was extracted elsewhere, from these clips, and whose weights are not here."""
+    described = json.loads((toy.features / "hog" / "encoder.json").read_text()) | {"name": "videomae-v2-giant"}
+    shutil.copytree(toy.features / "filterbank", folder / "filterbank")
+    with FeatureStore.open(folder / "videomae-v2-giant", described, writable=True) as store:
+        for clip in read_manifest(toy.manifest).select(clip_ids).clips():
+            for direction in ("forward", "backward"):
+                features = np.zeros((3, described["width"]), np.float32)
+                store.add(key_of(clip, described, direction), Row(clip.clip_id, features, "", 1.0, direction))
+    return [f"data.features={folder}", "streams.first.encoder=videomae-v2-giant", "streams.first.settings.source=face"]
+
+
+def test_features_of_weights_that_are_elsewhere_are_taken_as_they_are(
+    toy, changed: Change, table: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CIMEU_WEIGHTS", str(tmp_path))
+    settings = weightless(toy, tmp_path / "features", list(table["clip_id"]))
+    assert len(prepare(changed(*settings)).first) == 72
+    with pytest.raises(FingerprintMismatch, match="was made with source `face`, the recipe says `frame`"):
+        prepare(changed(*settings, "streams.first.settings.source=frame"))
+
+
+def test_without_weights_every_clip_needs_its_features(
+    toy, changed: Change, table: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CIMEU_WEIGHTS", str(tmp_path))
+    settings = weightless(toy, tmp_path / "features", list(table["clip_id"][1:]))
+    first = table["clip_id"][0]
+    with pytest.raises(WeightsMissing, match=f"1 of 36 clips have no features .* the first is `{first}`, and its"):
+        prepare(changed(*settings))
+    with pytest.raises(WeightsMissing, match="weights of `videomae-v2-giant` are not at"):
+        prepare(changed(*settings, f"data.features={tmp_path / 'empty'}"))
 
 
 def test_clips_outside_the_label_space_take_no_part_and_are_told(
