@@ -136,7 +136,7 @@ def to_eaf(timeline: Timeline, path: Path) -> bytes:
     counter = iter(range(1, 2 * len(timeline.segments) + 1))
     for person in timeline.persons:
         theirs = [segment for segment in timeline.segments if segment.person == person]
-        spoken = [segment for segment in theirs if segment.scores]
+        spoken = [segment for segment in theirs if segment.label or segment.scores]
         emotions = _eaf_tier(document, person, person, "emotion")
         for segment in spoken:
             value = segment.label or UNSURE

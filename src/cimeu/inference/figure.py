@@ -9,7 +9,7 @@ import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cimeu.inference.looks import NOTHING, clock, colours_of
+from cimeu.inference.looks import NOTHING, clock, colours_of, named
 from cimeu.inference.timeline import UNSURE, Segment, Timeline
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def _band(axes: object, segment: Segment, row: int, colours: dict[str, str], end
         axes.broken_barh(span, (row - 0.4, 0.8), facecolor=colours[segment.label], alpha=strength, edgecolor="white")
     else:
         axes.broken_barh(span, (row - 0.4, 0.8), facecolor=NOTHING, hatch="///", edgecolor="white", linewidth=0.5)
-    text = f"{segment.label} {segment.confidence:.2f}" if segment.label else segment.reason or UNSURE
+    text = named(segment) if segment.label else segment.reason or UNSURE
     room = int(length_s / end_s * 8.8 * 17)  # characters of 7 points on the width of the bands
     if room >= 4:
         short = text if len(text) <= room else text[: room - 1] + "…"

@@ -20,10 +20,16 @@ def colours_of(emotions: Sequence[str]) -> dict[str, str]:
 
 def told(segment: Segment) -> str:
     """A segment in words: `happiness 0.81 (face; silent sound)` or `[no face]`."""
-    if not segment.scores:
+    if not (segment.label or segment.scores):
         return f"[{segment.reason}]"
     basis = "; ".join(part for part in (segment.modality, segment.reason) if part)
-    return f"{segment.label or UNSURE} {segment.confidence:.2f} ({basis})"
+    return f"{named(segment)} ({basis})"
+
+
+def named(segment: Segment) -> str:
+    """Emotion and confidence: `happiness 0.81`; only the emotion where somebody labelled what the model did not."""
+    sure = "" if segment.confidence is None else f" {segment.confidence:.2f}"
+    return f"{segment.label or UNSURE}{sure}"
 
 
 def clock(time_s: float) -> str:
