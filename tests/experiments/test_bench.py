@@ -48,17 +48,19 @@ def test_styles_of_a_column_fit_the_training_clips(recipe: Recipe, tmp_path: Pat
     assert written["model"]["styles"] == setting
 
 
-def test_random_styles_have_the_sizes_of_the_run_they_control(toy, recipe: Recipe, tmp_path: Path) -> None:
-    longer = load_recipe(toy.recipe, [*QUICK, "training.epochs=5", "training.patience=0"])
+def test_random_styles_have_in_each_direction_the_sizes_of_the_run_they_control(toy, tmp_path: Path) -> None:
+    longer = load_recipe(toy.recipe, ["evaluation.probes=false", "training.epochs=4", "training.patience=0"])
     runner = CellRunner(longer, tmp_path)
     for row in ("full", "random-style"):
         runner(Cell(row, "east", 0))
-    journal = pd.read_csv(tmp_path / "runs" / "full" / "toy-east-s0" / "forward" / "journal.csv")
-    wanted = sorted(journal.filter(regex=r"^style\.size\.").iloc[-1].astype(int))
-    control = load_recipe(tmp_path / "runs" / "random-style" / "toy-east-s0" / "recipe.yaml")
-    assert control.training.style_labels == "random"
-    assert sorted(control.training.style_sizes) == wanted
-    assert sum(wanted) == 16
+    for direction in ("forward", "backward"):
+        journal = pd.read_csv(tmp_path / "runs" / "full" / "toy-east-s0" / direction / "journal.csv")
+        wanted = list(journal.filter(regex=r"^style\.size\.").iloc[-1].astype(int))
+        control = tmp_path / "runs" / "random-style" / "toy-east-s0" / direction / "finished.json"
+        training = json.loads(control.read_text())["identity"]["training"]
+        assert training["style_labels"] == "random"
+        assert training["style_sizes"] == wanted
+        assert sum(wanted) == 16
 
 
 def test_rows_on_handmade_functionals_get_them_first(recipe: Recipe, tmp_path: Path) -> None:

@@ -225,6 +225,7 @@ def mean_of(results: Sequence[CellResult]) -> CellResult:
         updates=sum(result.updates for result in results),
         wall_s=sum(result.wall_s for result in results),
         selection=results[0].selection,
+        figures={"validation_uar": float(np.mean([each.figures.get("validation_uar", np.nan) for each in results]))},
     )
 
 

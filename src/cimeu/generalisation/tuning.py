@@ -1,0 +1,203 @@
+"""Choose settings inside the training groups: nested leave-one-group-out, the outer test group takes no part.
+
+For each row and outer fold, N configurations are tried: the recipe's own and N - 1 drawn at random (`spaces`). Each is
+trained once for every training group, with that group held out, and scored by UAR on it. The mean over the groups
+decides, the earlier configuration at a tie. Trials are counted and timed apart from the cells they serve:
+
+    tuning/<row>/<fold>/<number>/<inner group>.json     settings, UAR, seconds
+
+A row that controls another takes the settings chosen for that one.
+"""
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+
+from cimeu.corpora.folds import Fold, FoldsConfig, make_folds
+from cimeu.corpora.manifest import Manifest
+from cimeu.errors import RecipeError
+from cimeu.evaluation.metrics import called, uar
+from cimeu.generalisation.cells import PROBABILITY, CellResult
+from cimeu.generalisation.comparison import Bench, write_whole
+from cimeu.generalisation.rows import Row, row_named
+from cimeu.generalisation.spaces import configuration, space_of
+
+
+@dataclass(frozen=True, order=True)
+class Trial:
+    """One configuration of a row, with one training group of a fold held out."""
+
+    row: str
+    fold: str
+    number: int
+    inner: str
+
+    @property
+    def stem(self) -> Path:
+        """Its files below the bench's folder, without suffix."""
+        return _folder(self.row, self.fold) / str(self.number) / quote(self.inner, safe="")
+
+    @property
+    def after(self) -> None:
+        """No trial waits for another."""
+        return None
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What differs from the recipe."""
+        return configuration(row_named(self.row), self.number)
+
+    def __str__(self) -> str:
+        return f"{self.row}, fold {self.fold}, configuration {self.number} on {self.inner}"
+
+
+@dataclass(frozen=True)
+class TuningWork:
+    """The trials of a bench."""
+
+    run_trial: Callable[[Trial], CellResult]
+    folder: Path
+    fingerprint: str
+
+    def is_done(self, task: Trial) -> bool:
+        return _read(self.folder, task.stem, self.fingerprint) is not None
+
+    def do(self, task: Trial) -> None:
+        wall_s, cpu_s = time.monotonic(), time.process_time()
+        result = self.run_trial(task)
+        said = {
+            "fingerprint": self.fingerprint,
+            "settings": task.settings,
+            "uar": uar_of_test_clips(result),
+            "wall_s": round(time.monotonic() - wall_s, 3),
+            "cpu_s": round(time.process_time() - cpu_s, 3),
+        }
+        write_whole(_json(self.folder, task.stem), json.dumps(said, indent=1).encode())
+
+
+def trials_of(
+    rows: Sequence[Row], folds: Sequence[Fold], manifest: Manifest, config: FoldsConfig, count: int
+) -> list[Trial]:
+    """Every trial of every row that has settings to tune, configuration after configuration.
+
+    Raises:
+        RecipeError: a fold has one training group only.
+        ManifestError, EmptyClass: the training groups cannot be divided further.
+    """
+    inner = {fold.name: [each.name for each in inner_folds(manifest, fold, config)] for fold in folds}
+    tuned = [row.name for row in rows if space_of(row) and not row.after]
+    return [
+        Trial(row, fold, number, group)
+        for number in range(count)
+        for row in tuned
+        for fold, groups in inner.items()
+        for group in groups
+    ]
+
+
+def inner_folds(manifest: Manifest, fold: Fold, config: FoldsConfig) -> list[Fold]:
+    """Leave-one-group-out among the training groups of a fold; clips of a tested group take no part.
+
+    Raises:
+        RecipeError: the fold has one training group only.
+    """
+    tested = set(manifest.select(fold.test).table[config.group])
+    clips = manifest.select([*fold.train, *fold.validation])
+    clips = clips.select(list(clips.table["clip_id"][~clips.table[config.group].isin(tested)]))
+    groups = sorted(set(clips.table[config.group]) - {""})
+    if len(groups) < 2:
+        raise RecipeError(
+            f"fold {fold.name} cannot be tuned: {len(groups)} training group(s) apart from the tested one\n\n"
+            "hint: tuning holds out one training group after the other; leave --tune out, or take leave-one-out"
+        )
+    return make_folds(clips, replace(config, protocol="leave-one-group-out"))
+
+
+def settings_chosen(folder: Path, row: Row, fold: str, count: int) -> dict[str, Any]:
+    """Settings of the configuration with the best mean UAR.
+
+    Raises:
+        RecipeError: a trial is not there.
+    """
+    row = row_named(row.after) if row.after else row
+    if not space_of(row):
+        return {}
+    means: list[float] = []
+    for number in range(count):
+        mean = mean_uar(folder, row.name, fold, number)
+        if mean is None:
+            raise RecipeError(
+                f"row `{row.name}`, fold {fold}: configuration {number} was not tried\n\nhint: run the bench again"
+            )
+        means.append(mean)
+    return configuration(row, int(np.argmax(means)))  # the first of equals
+
+
+def mean_uar(folder: Path, row: str, fold: str, number: int) -> float | None:
+    """Mean over inner groups of a configuration's UAR; None where none was tried."""
+    uars = [trial["uar"] for trial in _trials(folder, row, fold, number).values()]
+    return float(np.mean(uars)) if uars else None
+
+
+def tuning_table(bench: Bench, folder: Path) -> list[dict[str, Any]]:
+    """One line for each row, fold and configuration: what was tried, what it scored, what it cost, what was chosen."""
+    lines = []
+    for row in bench.rows:
+        for fold in bench.folds:
+            means = {number: mean_uar(folder, row, fold, number) for number in range(bench.tune)}
+            tried = {number: mean for number, mean in means.items() if mean is not None}
+            best = max(tried, key=lambda number: (tried[number], -number), default=None)
+            for number, mean in tried.items():
+                trials = _trials(folder, row, fold, number)
+                lines.append(
+                    {
+                        "row": row,
+                        "fold": fold,
+                        "configuration": number,
+                        "of": bench.tune,
+                        "chosen": "yes" if number == best else "",
+                        "uar_percent": round(100 * mean, 2),
+                        "groups": " ".join(f"{name}={100 * trial['uar']:.1f}" for name, trial in trials.items()),
+                        "trainings": len(trials),
+                        "wall_s": round(sum(trial["wall_s"] for trial in trials.values()), 1),
+                        "cpu_s": round(sum(trial["cpu_s"] for trial in trials.values()), 1),
+                        "settings": json.dumps(configuration(row_named(row), number)),
+                    }
+                )
+    return lines
+
+
+def uar_of_test_clips(result: CellResult) -> float:
+    """UAR of all test clips of a cell; one that could not be used is wrong."""
+    test = result.predictions[result.predictions["part"] == "test"]
+    columns = [column for column in test.columns if column.startswith(PROBABILITY)]
+    emotions = [column.removeprefix(PROBABILITY) for column in columns]
+    truth = np.array([emotions.index(emotion) for emotion in test["emotion"]], np.int64)
+    return uar(truth, called(test[columns].to_numpy(float)))
+
+
+def _folder(row: str, fold: str) -> Path:
+    return Path("tuning") / quote(row, safe="") / quote(fold, safe="")
+
+
+def _json(folder: Path, stem: Path) -> Path:
+    return folder / stem.with_name(f"{stem.name}.json")
+
+
+def _read(folder: Path, stem: Path, fingerprint: str) -> Mapping[str, Any] | None:
+    try:
+        said = json.loads(_json(folder, stem).read_bytes())
+    except (FileNotFoundError, ValueError):
+        return None
+    return said if said.get("fingerprint") == fingerprint else None
+
+
+def _trials(folder: Path, row: str, fold: str, number: int) -> dict[str, Any]:
+    paths = sorted((folder / _folder(row, fold) / str(number)).glob("*.json"))
+    return {path.stem: json.loads(path.read_bytes()) for path in paths}
