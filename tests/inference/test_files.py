@@ -7,6 +7,7 @@ import pytest
 from cimeu.errors import RecipeError
 from cimeu.inference.files import FORMATS, predict_files
 from cimeu.inference.recogniser import Recogniser
+from cimeu.media.video import probe
 
 from .conftest import RunMaker
 
@@ -72,6 +73,46 @@ def test_another_model_or_recording_is_not_taken_for_done(
     shutil.copy(recordings / "empty.mp4", folder / "mute.mp4")
     predict_files([folder / "mute.mp4"], tmp_path / "out", other)
     assert model_and_length() == (other.model_id, 2.4)
+
+
+def test_another_format_is_added_without_recognising_again(
+    recogniser: Recogniser, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    predict_files([folder / "mute.mp4"], out, recogniser, formats=(".csv",))
+    csv = (out / "mute.csv").stat().st_mtime_ns
+    monkeypatch.setattr(Recogniser, "read", lambda *_, **__: pytest.fail("recognised again"))
+    predict_files([folder / "mute.mp4"], out, recogniser, formats=(".csv", ".rttm", ".mp4"))
+    assert (out / "mute.csv").stat().st_mtime_ns == csv
+    assert json.loads((out / "mute.json").read_text())["written"] == [".csv", ".json", ".mp4", ".rttm"]
+    assert (out / "mute.rttm").is_file()
+    assert probe(out / "mute.mp4").has_video
+
+
+def test_a_file_of_another_model_is_not_taken_for_this_ones(
+    recogniser: Recogniser, make_run: RunMaker, folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    out, other = tmp_path / "out", Recogniser.from_pretrained(make_run("hog", None))
+    predict_files([folder / "mute.mp4"], out, recogniser, formats=(".csv",))
+    predict_files([folder / "mute.mp4"], out, other, formats=(".rttm",))
+    assert "mute.csv` is of another model or settings" in caplog.text
+    predict_files([folder / "mute.mp4"], out, other, formats=(".csv",))
+    assert other.model_id in (out / "mute.csv").read_text()
+
+
+def test_explanations_are_added_to_a_finished_recording(recogniser: Recogniser, folder: Path, tmp_path: Path) -> None:
+    predict_files([folder / "mute.mp4"], tmp_path / "out", recogniser, formats=(".csv",))
+    predict_files([folder / "mute.mp4"], tmp_path / "out", recogniser, formats=(".html",), explained=True)
+    content = json.loads((tmp_path / "out" / "mute.json").read_text())
+    assert content["explanations"][0]["streams"][0]["stream"] == "face (hog)"
+    assert content["written"] == [".html", ".json"]
+
+
+def test_the_recordings_own_folder_is_no_danger_to_it(recogniser: Recogniser, folder: Path) -> None:
+    before = (folder / "mute.mp4").read_bytes()
+    failures = predict_files([folder / "mute.mp4"], folder, recogniser, formats=(".mp4",))
+    assert "mute.mp4` is the recording itself" in failures["reason"][0]
+    assert (folder / "mute.mp4").read_bytes() == before
 
 
 def test_recordings_of_one_name_keep_their_suffix(recogniser: Recogniser, recordings: Path, tmp_path: Path) -> None:

@@ -75,7 +75,7 @@ class Occluder:
         """Each stream of a question taken away as a whole, and for each stretch that it reaches into."""
         streams = [name for name in ("first", "second") if _has(question, name)]
         for stream in streams:
-            yield stream, None, _absent(question, stream) if len(streams) > 1 else _unknown(question, stream, 0, inf)
+            yield stream, None, _absent(question, stream) if len(streams) > 1 else _unknown(question, stream, -inf, inf)
             first, last = question.start_s / self.hop_s, question.end_s / self.hop_s
             moments = range(int(first + 1e-6), ceil(last - 1e-6))
             if self._recogniser.in_order_of_time(stream) and _steps(question, stream) >= len(moments):

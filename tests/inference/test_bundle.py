@@ -1,0 +1,218 @@
+import json
+import shutil
+import stat
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from cimeu.encoders import weights
+from cimeu.errors import CheckpointError
+from cimeu.inference import bundle as module
+from cimeu.inference.bundle import bundled_weights, open_bundle, requirements, write_bundle
+from cimeu.inference.licences import licences
+from cimeu.inference.recogniser import Recogniser
+
+from .conftest import RunMaker
+
+Change = Callable[[dict[str, bytes], dict], None]
+
+
+@pytest.fixture(autouse=True)
+def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CIMEU_HOME", str(tmp_path / "home"))
+
+
+@pytest.fixture
+def bundle(make_run: RunMaker, tmp_path: Path) -> Path:
+    return write_bundle(make_run("hog", None), tmp_path / "model.zip")
+
+
+def changed(bundle: Path, change: Change) -> Path:
+    """The bundle with members and index changed."""
+    with zipfile.ZipFile(bundle) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    index = json.loads(members["bundle.json"])
+    change(members, index)
+    members["bundle.json"] = json.dumps(index).encode()
+    path = bundle.with_name("changed.zip")
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return path
+
+
+def test_a_bundle_gives_the_same_timeline_as_its_run(
+    make_run: RunMaker, bundle: Path, recordings: Path, tmp_path: Path
+) -> None:
+    run = Recogniser.from_pretrained(make_run("hog", None))
+    opened = Recogniser.from_pretrained(bundle)
+    assert opened.model_id == run.model_id
+    assert opened(recordings / "mute.mp4") == run(recordings / "mute.mp4")
+
+
+def test_a_bundle_holds_what_an_offline_machine_needs(bundle: Path) -> None:
+    with zipfile.ZipFile(bundle) as archive:
+        names = set(archive.namelist())
+        index = json.loads(archive.read("bundle.json"))
+        licence = archive.read("LICENCES.md").decode()
+    expected = {f"{way}/{file}" for way in ("forward", "backward") for file in ("config.json", "model.safetensors")}
+    assert names == {"bundle.json", "ensemble.json", "LICENCES.md", "requirements.txt", *expected}
+    assert set(index["files"]) == names - {"bundle.json"}
+    assert index["model"].startswith("cimeu-")
+    assert "- Encoder `hog`: part of CiMEU, no weights" in licence
+
+
+def test_the_card_and_primitives_of_training_clips_travel_with_it(make_run: RunMaker, tmp_path: Path) -> None:
+    run = shutil.copytree(make_run("hog", None), tmp_path / "run")
+    for name in ("MODEL_CARD.md", "training_clips.npz", "predictions.csv"):
+        (run / name).write_text("x")
+    names = zipfile.ZipFile(write_bundle(run, tmp_path / "model.zip")).namelist()
+    assert {"MODEL_CARD.md", "training_clips.npz"} <= set(names)
+    assert "predictions.csv" not in names
+
+
+def test_the_same_run_gives_the_same_bytes(make_run: RunMaker, bundle: Path, tmp_path: Path) -> None:
+    again = write_bundle(make_run("hog", None), tmp_path / "again.zip")
+    assert again.read_bytes() == bundle.read_bytes()
+
+
+def test_a_bundle_is_unpacked_once(bundle: Path) -> None:
+    folder = open_bundle(bundle)
+    (folder / "MARK").write_text("x")
+    assert open_bundle(bundle) == folder
+    assert (folder / "MARK").exists()
+    assert [path.name for path in folder.parent.iterdir()] == [folder.name]
+
+
+def test_weights_of_an_encoder_are_packed_and_found_again(
+    make_run: RunMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = shutil.copytree(make_run("hog", None), tmp_path / "run")
+    file = tmp_path / "weights" / weights.WEIGHTS["ast"].file
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"weights")
+    monkeypatch.setenv("CIMEU_WEIGHTS", str(tmp_path / "weights"))
+    description = {"name": "ast", "preprocessing": {"weights_sha256": weights.sha256_of(file)}}
+    for direction in ("forward", "backward"):
+        content = json.loads((run / direction / "config.json").read_text())
+        content["specifications"]["first_encoder"] = description
+        (run / direction / "config.json").write_text(json.dumps(content))
+    folder = open_bundle(write_bundle(run, tmp_path / "model.zip"))
+    found = bundled_weights(folder, description)
+    assert found is not None
+    assert found.read_bytes() == b"weights"
+    assert "BSD-3-Clause" in (folder / "LICENCES.md").read_text()
+    file.write_bytes(b"others")
+    with pytest.raises(CheckpointError, match=r"is not what `.*` was trained with: sha256"):
+        write_bundle(run, tmp_path / "model.zip")
+
+
+def test_an_encoder_without_weights_has_none_in_the_bundle(bundle: Path) -> None:
+    assert bundled_weights(open_bundle(bundle), {"name": "hog", "preprocessing": {}}) is None
+
+
+def test_versions_of_what_is_needed_are_pinned() -> None:
+    lines = requirements().splitlines()
+    names = [line.split("==")[0].lower() for line in lines]
+    assert {"cimeu", "torch", "numpy", "transformers"} <= set(names)
+    assert "pytest" not in names
+    assert names == sorted(names)
+
+
+def test_terms_of_every_corpus_and_encoder_are_told() -> None:
+    lines = licences(["ravdess", "my own"], ["videomae-v2-giant", "hog"])
+    assert "- Corpus `ravdess`: CC BY-NC-SA 4.0 (not for products)" in lines
+    assert any(line.startswith("- Corpus `my own`: unknown to CiMEU") for line in lines)
+    assert any("`videomae-v2-giant`: weights CC BY-NC 4.0 (not for products), from https" in line for line in lines)
+
+
+def test_a_run_that_is_not_finished_is_refused(make_run: RunMaker, tmp_path: Path) -> None:
+    run = shutil.copytree(make_run("hog", None), tmp_path / "run")
+    (run / "backward" / "model.safetensors").unlink()
+    with pytest.raises(CheckpointError, match=r"backward` holds no model\n\nhint: name the folder of a finished run"):
+        write_bundle(run, tmp_path / "model.zip")
+    assert not (tmp_path / "model.zip").exists()
+
+
+def test_a_bundle_is_named_zip(make_run: RunMaker, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"cannot be named `model\.tar`\n\nhint: end the name in \.zip"):
+        write_bundle(make_run("hog", None), tmp_path / "model.tar")
+
+
+def _listed(name: str, content: bytes) -> Change:
+    """A member that the index knows of."""
+
+    def change(members: dict[str, bytes], index: dict) -> None:
+        members[name] = content
+        index["files"][name] = {"size": len(content), "sha256": "0" * 64}
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (_listed("../evil", b"x"), r"member `\.\./evil` leads out of the folder"),
+        (_listed("/etc/evil", b"x"), r"member `/etc/evil` leads out of the folder"),
+        (_listed("forward/../../evil", b"x"), r"leads out of the folder"),
+        (_listed("C:evil", b"x"), r"member `C:evil` leads out of the folder"),
+        (_listed("folder/", b""), r"member `folder/` is no plain file"),
+        (_listed("honest", b"x"), r"is damaged: checksum of `honest` differs"),
+        (lambda members, index: members.update(extra=b"x"), r"member `extra` is not listed in `bundle\.json`"),
+        (lambda members, index: members.pop("ensemble.json"), r"member `ensemble\.json` is missing"),
+        (
+            lambda members, index: members.update({"ensemble.json": b"x"}),
+            r"member `ensemble\.json` has 1 bytes, listed are \d+",
+        ),
+        (lambda members, index: index.update(format=9), r"has format 9, this version reads 1"),
+        (lambda members, index: index.update(files=[1]), r"`bundle\.json` cannot be read"),
+    ],
+)
+def test_a_bundle_that_was_changed_is_not_opened(bundle: Path, change: Change, message: str, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=message):
+        open_bundle(changed(bundle, change))
+    assert not list((tmp_path / "home").rglob("*.*"))
+    assert not (tmp_path / "evil").exists()
+
+
+def test_a_bent_byte_is_found(bundle: Path) -> None:
+    content = bytearray(bundle.read_bytes())
+    place = content.index(b"model.safetensors", 50_000) + 100_000
+    content[place] ^= 1
+    bundle.write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"checksum of `.*` differs|is no whole zip file"):
+        open_bundle(bundle)
+
+
+def test_a_link_in_a_bundle_is_refused(bundle: Path) -> None:
+    with zipfile.ZipFile(bundle, "a") as archive:
+        link = zipfile.ZipInfo("link")
+        link.external_attr = (stat.S_IFLNK | 0o777) << 16
+        archive.writestr(link, "/etc/passwd")
+    with pytest.raises(CheckpointError, match="member `link` is no plain file"):
+        open_bundle(bundle)
+
+
+def test_a_member_that_is_there_twice_is_refused(bundle: Path) -> None:
+    with zipfile.ZipFile(bundle, "a") as archive, pytest.warns(UserWarning, match="Duplicate name"):
+        archive.writestr("ensemble.json", "{}")
+    with pytest.raises(CheckpointError, match="a member is there twice"):
+        open_bundle(bundle)
+
+
+def test_a_bundle_of_more_than_fits_is_refused(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LARGEST_BYTES", 1000)
+    with pytest.raises(CheckpointError, match=r"its members have 0\.0 GiB, at most 0 are taken"):
+        open_bundle(bundle)
+
+
+def test_any_other_file_is_no_bundle(tmp_path: Path) -> None:
+    (tmp_path / "a.zip").write_bytes(b"no zip at all")
+    with pytest.raises(CheckpointError, match=r"is no whole zip file .*\n\nhint: copy the bundle again"):
+        open_bundle(tmp_path / "a.zip")
+    with zipfile.ZipFile(tmp_path / "b.zip", "w") as archive:
+        archive.writestr("a.txt", "x")
+    with pytest.raises(CheckpointError, match=r"is no bundle: it has no `bundle\.json`"):
+        open_bundle(tmp_path / "b.zip")

@@ -1,0 +1,112 @@
+"""Occlusion is checked against asking the ensemble by hand, and against networks that look at one stream alone."""
+
+import json
+from dataclasses import asdict, replace
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from cimeu.errors import RecipeError
+from cimeu.inference.explain import MOMENTS, Occluder, explain, explained_timeline
+from cimeu.inference.exports import to_json
+from cimeu.inference.reader import Question
+from cimeu.inference.recogniser import Recogniser
+from cimeu.inference.timeline import Timeline
+
+from .conftest import RunMaker
+
+
+@pytest.fixture(scope="module")
+def recogniser(make_run: RunMaker) -> Recogniser:
+    """Pictures and sound."""
+    return Recogniser.from_pretrained(make_run())
+
+
+@pytest.fixture(scope="module")
+def timeline(recogniser: Recogniser, recordings: Path) -> Timeline:
+    return explained_timeline(recogniser, recordings / "one.mp4")
+
+
+def test_every_segment_that_was_asked_about_is_explained(timeline: Timeline) -> None:
+    assert timeline.explanations is not None
+    told = [(each.person, each.start_s, each.end_s, each.label) for each in timeline.explanations]
+    assert told == [(each.person, each.start_s, each.end_s, each.label) for each in timeline.segments]
+
+
+def test_explaining_changes_no_segment(recogniser: Recogniser, recordings: Path, timeline: Timeline) -> None:
+    assert replace(timeline, explanations=None) == recogniser(recordings / "one.mp4")
+
+
+def test_one_segment_is_explained_as_in_the_whole(recogniser: Recogniser, recordings: Path, timeline: Timeline) -> None:
+    assert timeline.explanations is not None
+    one = explain(recogniser, recordings / "one.mp4", timeline.segments[0])
+    assert one == timeline.explanations[0]
+
+
+def test_each_stream_is_taken_away_as_a_whole_and_in_stretches(timeline: Timeline) -> None:
+    assert timeline.explanations is not None
+    explanation = timeline.explanations[0]
+    assert [each.stream for each in explanation.streams] == ["face (hog)", "voice (spectral)"]
+    for stream in ("face (hog)", "voice (spectral)"):
+        moments = [each for each in explanation.moments if each.stream == stream]
+        assert 2 < len(moments) <= MOMENTS
+        assert all(a.end_s == b.start_s for a, b in pairwise(moments))
+
+
+def test_a_contribution_is_the_probability_lost(recogniser: Recogniser, recordings: Path) -> None:
+    asked: list[Question] = []
+    reading = recogniser.read(recordings / "mute.mp4", watch=asked.extend)
+    segment = recogniser.timeline(reading).segments[0]
+    emotion = recogniser.emotions.index(segment.label)
+    answer = recogniser.probabilities(asked)[:, emotion].mean()
+    unknown = [
+        replace(question, first={way: np.full_like(rows, np.nan) for way, rows in question.first.items()})
+        for question in asked
+    ]
+    without = recogniser.probabilities(unknown)[:, emotion].mean()
+    explanation = explain(recogniser, recordings / "mute.mp4", segment)
+    assert explanation.score == pytest.approx(answer, abs=1e-4)
+    assert explanation.streams[0].lost == pytest.approx(answer - without, abs=2e-4)
+
+
+def test_a_stream_that_the_network_ignores_contributes_nothing(make_run: RunMaker, recordings: Path) -> None:
+    recogniser = Recogniser.from_pretrained(make_run("spectral", "prosody", mu=0.5))
+    with torch.no_grad():
+        for model in recogniser.models.values():
+            for heads in (model.first_heads, model.second_heads):
+                for head in heads.heads:
+                    head.weight.zero_()
+                    head.bias.copy_(torch.tensor([2.0, 0.0, 0.0]))
+    explanations = explained_timeline(recogniser, recordings / "speech.wav").explanations
+    assert explanations
+    assert all(each.lost == 0 for each in (*explanations[0].streams, *explanations[0].moments))
+
+
+def test_only_the_stretch_in_question_is_asked_again(recogniser: Recogniser, recordings: Path) -> None:
+    occluder = Occluder(recogniser, from_s=2.5, until_s=3.0)
+    recogniser.read(recordings / "one.mp4", watch=occluder)
+    numbers = {number for _, number in occluder.evidence}
+    assert min(numbers) * occluder.hop_s + 1.92 > 2.5
+    assert max(numbers) * occluder.hop_s < 3.0
+
+
+def test_an_explanation_is_plain_json(timeline: Timeline) -> None:
+    assert timeline.explanations is not None
+    content = json.loads(to_json(timeline, Path("a.json")))
+    assert content["explanations"][0] == json.loads(json.dumps(asdict(timeline.explanations[0])))
+
+
+def test_a_segment_without_scores_cannot_be_explained(recogniser: Recogniser, recordings: Path) -> None:
+    segment = recogniser(recordings / "empty.mp4").segments[0]
+    with pytest.raises(RecipeError, match=r"`off screen` from 0\.0 to 2\.4 s got no label: no face; silent sound\n\n"):
+        explain(recogniser, recordings / "empty.mp4", segment)
+
+
+def test_a_segment_of_another_recording_is_refused(
+    recogniser: Recogniser, recordings: Path, timeline: Timeline
+) -> None:
+    with pytest.raises(RecipeError, match=r"speech\.wav` has no segment of `person 1` from 0\.0"):
+        explain(recogniser, recordings / "speech.wav", timeline.segments[0])
