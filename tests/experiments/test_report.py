@@ -430,3 +430,89 @@ def test_a_broken_file_is_an_error(tmp_path):
     (run / "fold.json").write_text("[1]")
     with pytest.raises(RecipeError, match=r"fold.json` holds no named values\n\nhint:"):
         report([run], tmp_path)
+
+
+# Fold by fold
+
+
+@pytest.fixture
+def dfew_runs(tmp_path) -> list[Path]:
+    """Three folds of a corpus with published figures, seven emotions of which four have clips, two seeds."""
+    runs = []
+    for fold in ("1", "2", "3"):
+        for seed in (0, 1):
+            run = make_run(
+                tmp_path / f"dfew-{fold}-s{seed}", fold, seed, columns={"corpus": "dfew", "culture": "", "speaker": ""}
+            )
+            table = pd.read_csv(run / "predictions.csv", dtype=str, keep_default_na=False)
+            for kind in ("forward", "backward", "fused"):
+                for emotion in ("surprise", "fear", "disgust"):
+                    table[f"{kind}.{emotion}"] = np.where(table["problem"] == "", "0", "")
+            table.to_csv(run / "predictions.csv", index=False)
+            facts = {"name": fold, "protocol": "official", "group": "corpus", "note": "speakers unknown"}
+            write_json(run / "fold.json", facts)
+            runs.append(run)
+    return runs
+
+
+def scored(runs: list[Path], fold: str, kind: str) -> float:
+    """UAR of a fold, mean over seeds, computed from the files."""
+    found = []
+    for run in runs:
+        table = pd.read_csv(run / "predictions.csv").query("part == 'test'")
+        if json.loads((run / "fold.json").read_text())["name"] == fold:
+            answers = table.filter(regex=rf"^{kind}\.").fillna(-1).to_numpy()
+            called = [EMOTIONS[place] if place < 4 else "" for place in answers.argmax(axis=1)]
+            right = (table["emotion"] == called) & table["problem"].isna()
+            found.append(right.groupby(table["emotion"]).mean().mean())
+    return float(np.mean(found))
+
+
+def test_every_fold_has_its_figures_with_mean_and_deviation(dfew_runs, tmp_path):
+    folds = json.loads(report(dfew_runs, tmp_path / "r.html").with_suffix(".json").read_text())["folds"]
+    assert [line["name"] for line in folds["lines"]] == ["1", "2", "3"]
+    for kind in ("forward", "backward", "fused"):
+        expected = [scored(dfew_runs, fold, kind) for fold in ("1", "2", "3")]
+        assert [line["figures"][kind]["uar"] for line in folds["lines"]] == pytest.approx(expected)
+        assert folds["mean"][kind]["uar"] == pytest.approx(np.mean(expected))
+        assert folds["deviation"][kind]["uar"] == pytest.approx(np.std(expected, ddof=1))
+    assert folds["pooled"]["n_clips"] == sum(line["n_clips"] for line in folds["lines"]) == 210
+
+
+def test_published_figures_stand_beside_the_folds_with_their_selection(dfew_runs, tmp_path):
+    page = report(dfew_runs, tmp_path / "r.html")
+    folds = json.loads(page.with_suffix(".json").read_text())["folds"]
+    theirs = folds["published"][0]
+    assert (theirs["name"], theirs["selection"]) == ("PTH-Net", "oracle")
+    assert theirs["figures"]["fused"] == pytest.approx({"uar": 0.6228, "war": 0.7085})
+    for text in (page.read_text(), page.with_suffix(".md").read_text(), page.with_suffix(".tex").read_text()):
+        assert "validation clips" in text
+        assert "test clips (ORACLE)" in text
+        assert "PTH-Net" in text
+    assert "±" in page.read_text()
+
+
+def test_one_fold_has_no_deviation(dfew_runs, tmp_path):
+    folds = json.loads(report(dfew_runs[:2], tmp_path / "r.html").with_suffix(".json").read_text())["folds"]
+    assert folds["deviation"] is None
+    assert len(folds["lines"]) == 1
+
+
+def test_the_margin_of_a_fold_is_that_of_its_clips(dfew_runs, tmp_path):
+    folds = json.loads(report(dfew_runs, tmp_path / "r.html").with_suffix(".json").read_text())["folds"]
+    share = folds["pooled"]["figures"]["fused"]["war"]
+    assert folds["war_margin"]["all"] == pytest.approx(1.96 * (share * (1 - share) / 210) ** 0.5)
+    assert folds["war_margin"]["fold"] > folds["war_margin"]["all"]
+
+
+def test_shared_speakers_are_said_before_every_table(dfew_runs, tmp_path):
+    for run in dfew_runs:
+        facts = json.loads((run / "fold.json").read_text())
+        write_json(run / "fold.json", facts | {"note": "speakers shared: 6 of 9 test speakers are trained on"})
+    page = report(dfew_runs, tmp_path / "r.html")
+    for text in (page.read_text(), page.with_suffix(".md").read_text(), page.with_suffix(".tex").read_text()):
+        assert "speakers shared between training and test in 3 of 3 published divisions" in text
+
+
+def test_a_report_takes_names_as_text(dfew_runs, tmp_path):
+    assert report([str(run) for run in dfew_runs], str(tmp_path / "r.html")) == tmp_path / "r.html"

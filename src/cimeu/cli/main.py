@@ -109,6 +109,7 @@ def show_figures(runs: list[Path]) -> None:
 
     summary = summarise(runs)
     marks = [" (synthetic clips)"] * bool(summary["synthetic"]) + [" (ORACLE selection)"] * bool(summary["oracle"])
+    marks += [" (speakers shared)"] * any("speakers shared" in run["note"] for run in summary["runs"])
     table = Table(title=summary["recipe"] + "".join(marks), caption="percent, 95 % intervals; `cimeu report` says more")
     for heading in (summary["group_word"], "model", "N", "UAR", "WAR"):
         table.add_column(heading)

@@ -35,7 +35,7 @@ _METRIC_NAMES = {"uar": "UAR", "war": "WAR", "macro_f1": "Macro F1", "weighted_f
 _ABSENT = "–"
 
 
-def report(runs: Sequence[Path], output: Path, *, title: str | None = None) -> Path:
+def report(runs: Sequence[Path | str], output: Path | str, *, title: str | None = None) -> Path:
     """Write the report of one or more runs of one recipe; returns the page.
 
     `output` is the page (`report.html`), or a folder for it; the other files stand beside it under the same name.
@@ -43,7 +43,8 @@ def report(runs: Sequence[Path], output: Path, *, title: str | None = None) -> P
     Raises:
         RecipeError: a run has no predictions, or the runs do not belong together.
     """
-    summary = summarise(runs, title=title)
+    summary = summarise([Path(run) for run in runs], title=title)
+    output = Path(output)
     page = output if output.suffix == ".html" else output / "report.html"
     page.parent.mkdir(parents=True, exist_ok=True)
     page.write_text(to_html(summary), encoding="utf-8")
@@ -80,6 +81,7 @@ def to_html(summary: Json) -> str:
     return environment.get_template("report.html").render(
         s=summary,
         headline=_headline(summary),
+        selection=_chosen_on(summary),
         scale=lambda ends: Markup(plots.scale(ends)),
         journal_parts=[
             ("Training", [journal for journal in journals if journal not in styles]),
@@ -100,6 +102,8 @@ def to_markdown(summary: Json) -> str:
         for row in summary["results"]
     ]
     lines += _markdown_table([group, "Model", "N", *_METRIC_NAMES.values()], results)
+    if summary["folds"]:
+        lines += ["", "Fold by fold, percent:", "", *_markdown_table(*_fold_lines(summary))]
     if summary["comparisons"]:
         compared = [
             [
@@ -143,6 +147,12 @@ def to_latex(summary: Json) -> str:
             )
             lines.append(rf"{name} & {row['kind']} & {row['n_clips']} & {figures} \\")
     lines += [r"\bottomrule", r"\end{tabular}", r"\end{table}"]
+    if summary["folds"]:
+        header, cells = _fold_lines(summary)
+        printed = [" & ".join(map(_tex, line)) + r" \\" for line in (header, *cells)]
+        lines += ["", r"\begin{table}", r"\centering", rf"\caption{{{_tex(caption)} Fold by fold.}}"]
+        lines += [rf"\begin{{tabular}}{{l{'r' * (len(header) - 2)}l}}", r"\toprule", printed[0], r"\midrule"]
+        lines += [*printed[1:], r"\bottomrule", r"\end{tabular}", r"\end{table}"]
     return "\n".join(lines).replace(_ABSENT, "--") + "\n"
 
 
@@ -172,6 +182,39 @@ def _write_csv(summary: Json, path: Path) -> None:
                 writer.writerow(
                     [row["group"], row["kind"], metric, *figures, *counts, summary["synthetic"], summary["oracle"]]
                 )
+
+
+def _fold_lines(summary: Json) -> tuple[list[str], list[list[str]]]:
+    """Header and cells of the table of folds: this run's folds, their mean and deviation, then published methods."""
+    table, chosen = summary["folds"], _chosen_on(summary)
+    header = [
+        *("Fold", "N"),
+        *(f"{model} {metric}" for model in table["models"] for metric in ("UAR", "WAR")),
+        "Chosen on",
+    ]
+
+    def cells(figures: Json) -> list[str]:
+        found = [figures.get(model, {}).get(metric) for model in table["models"] for metric in ("uar", "war")]
+        return [_percent(share) for share in found]
+
+    means, n_folds = cells(table["mean"]), len(table["lines"])
+    if table["deviation"]:
+        pairs = zip(means, cells(table["deviation"]), strict=True)
+        means = [f"{one} ± {other}" for one, other in pairs]
+    pooled = table["pooled"]
+    lines = [[line["name"], f"{line['n_clips']:,}", *cells(line["figures"]), chosen] for line in table["lines"]]
+    lines.append(["mean ± deviation", f"{n_folds} fold{'' if n_folds == 1 else 's'}", *means, chosen])
+    lines.append([pooled["name"], f"{pooled['n_clips']:,}", *cells(pooled["figures"]), chosen])
+    for line in table["published"]:
+        lines.append([f"{line['name']}, published", "", *cells(line["figures"]), "test clips (ORACLE)"])
+    return header, lines
+
+
+def _chosen_on(summary: Json) -> str:
+    """The clips on which checkpoint and mixture were chosen."""
+    rules = {run["settings"].get("selection", "") for run in summary["runs"]}
+    named = {"oracle": "test clips (ORACLE)", "validation": "validation clips", "last": "nothing chosen"}
+    return "test clips (ORACLE)" if summary["oracle"] else ", ".join(named.get(rule, _ABSENT) for rule in sorted(rules))
 
 
 def _headline(summary: Json) -> list[Json]:

@@ -18,10 +18,12 @@ import pandas as pd
 import yaml
 from jaxtyping import Float, Int, Shaped
 
+from cimeu.corpora.folds import SPEAKERS_SHARED
 from cimeu.errors import RecipeError
 from cimeu.evaluation.calibration import expected_calibration_error, negative_log_likelihood, reliability
 from cimeu.evaluation.metrics import UNUSED, Metric, called, confusion, recalls
 from cimeu.evaluation.uncertainty import Difference, Estimate, Estimates, bootstrap, difference, holm, paired
+from cimeu.experiments.fold_table import fold_table
 from cimeu.experiments.published import published_for
 
 KINDS = ("forward", "backward", "fused")
@@ -62,6 +64,7 @@ class Pooled:
     clips: pd.DataFrame
     truth: Int[np.ndarray, " N"]
     groups: list[str]
+    folds: list[str]
     speakers: list[str]
     probabilities: dict[str, Float[np.ndarray, "S N K"]]
     seeds: tuple[int, ...]
@@ -170,7 +173,7 @@ def summarise(folders: Sequence[Path], *, title: str | None = None) -> Json:
             "projections": _projections(tested.runs, column),
             "probes": _probes(tested.runs),
             "baselines": _baselines(tested.runs),
-            "published": [asdict(row) for row in published_for(set(tested.clips["corpus"]), len(emotions))],
+            "folds": _folds(tested, len(emotions)),
         }
     )
 
@@ -211,6 +214,7 @@ def pool(runs: Sequence[Run]) -> Pooled:
     if clips.empty:
         raise RecipeError(f"`{kept[0].folder / 'predictions.csv'}` holds no test clip\n\nhint: evaluate the run again")
     emotions = kept[0].emotions
+    fold_of = {clip_id: fold for fold in seeds_of for clip_id in tests[fold, seeds[0]].index}
     probabilities: dict[str, list[np.ndarray]] = {kind: [] for kind in kept[0].kinds}
     for seed in seeds:
         answers = pd.concat([tests[fold, seed] for fold in seeds_of])
@@ -227,6 +231,7 @@ def pool(runs: Sequence[Run]) -> Pooled:
         clips=clips,
         truth=clips["emotion"].map({emotion: index for index, emotion in enumerate(emotions)}).to_numpy(dtype=int),
         groups=[name or UNKNOWN for name in clips[group]] if group else ["all clips"] * len(clips),
+        folds=[fold_of[clip_id] for clip_id in clips.index],
         speakers=[f"{corpus}/{speaker}" if speaker else "" for corpus, speaker in clips[["corpus", "speaker"]].values],
         probabilities={kind: np.stack(values) for kind, values in probabilities.items()},
         seeds=seeds,
@@ -315,10 +320,27 @@ def _selection_in_words(runs: Sequence[Run]) -> str:
     return f"ORACLE, chosen on the test clips ({words})" if _is_oracle(runs) else words
 
 
+def _folds(tested: Pooled, n_emotions: int) -> Json | None:
+    """Each fold on its own where folds are a published division, or one of a corpus that papers report on."""
+    published = published_for(set(tested.clips["corpus"]), n_emotions)
+    if not published and tested.runs[0].fold_facts.get("protocol") != "official":
+        return None
+    return fold_table(tested.truth, tested.calls, tested.folds, published)
+
+
 def _speakers_in_words(tested: Pooled) -> str:
+    notes = {run.fold: str(run.fold_facts.get("note", "")) for run in tested.runs}
+    sharing = [fold for fold, note in notes.items() if SPEAKERS_SHARED in note]
+    if sharing:
+        return (
+            f"{SPEAKERS_SHARED} between training and test in {len(sharing)} of {len(notes)} published divisions: "
+            "figures say nothing about people never seen"
+        )
     known = [speaker for speaker in tested.speakers if speaker]
     if len(known) == len(tested.speakers):
-        apart = tested.runs[0].fold_facts.get("protocol") in SPEAKERS_APART
+        apart = tested.runs[0].fold_facts.get("protocol") in SPEAKERS_APART or all(
+            run.fold_facts.get("speakers_known") for run in tested.runs
+        )
         kept = "kept apart from training by the protocol" if apart else "whether training knows them was not checked"
         return f"known, {len(set(known)):,}; {kept}"
     if not known:
