@@ -255,3 +255,46 @@ def test_a_jump_of_hours_in_the_time_stamps_adds_no_hours_of_silence(tmp_path: P
 def test_a_silent_picture_file_is_written_and_read_without_sound(tmp_path: Path) -> None:
     write_video(tmp_path / "a.mp4", busy(2), rate_hz=25)
     assert not probe(tmp_path / "a.mp4").has_sound
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.m3u8", "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nother.ts\n#EXT-X-ENDLIST\n"),
+        ("a.mp4", "ffconcat version 1.0\nfile other.ts\n"),
+        ("a.sdp", "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=video 5004 RTP/AVP 31\n"),
+    ],
+)
+def test_a_playlist_shows_no_other_file_of_this_machine(tmp_path: Path, name: str, text: str) -> None:
+    encode(tmp_path / "other.ts", busy(10))
+    (tmp_path / name).write_text(text)
+    with pytest.raises(MediaError, match="a playlist, or a format that is not read"):
+        probe(tmp_path / name)
+
+
+def test_a_name_with_a_pattern_is_one_image(tmp_path: Path) -> None:
+    for name, grey in (("a%d.jpg", 0), ("a7.jpg", 200)):
+        encode(tmp_path / "a.mkv", [np.full((48, 64, 3), grey, np.uint8)], codec="mjpeg", pixel_format="yuvj420p")
+        with av.open(str(tmp_path / "a.mkv")) as container:
+            (tmp_path / name).write_bytes(bytes(next(container.demux(video=0))))
+    assert [picture.pixels.mean() < 10 for picture in frames(tmp_path / "a%d.jpg", rate_hz=None)] == [True]
+
+
+def test_a_year_between_two_pictures_is_no_year_of_pictures(tmp_path: Path) -> None:
+    with av.open(str(tmp_path / "a.nut"), "w") as container:
+        video = container.add_stream("mpeg4", rate=25)
+        video.height, video.width, video.pix_fmt = 48, 64, "yuv420p"
+        for index in range(6):
+            frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 30 * index, np.uint8), format="rgb24")
+            frame.pts, frame.time_base = index + (31_536_000 * 25 if index > 2 else 0), Fraction(1, 25)
+            container.mux(video.encode(frame))
+        container.mux(video.encode(None))
+    assert [round(picture.pixels.mean() / 30) for picture in frames(tmp_path / "a.nut")] == [0, 1, 2, 3, 4, 5]
+
+
+def test_a_picture_of_any_claimed_size_is_not_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = encode(tmp_path / "a.mkv", busy(3))
+    assert len(list(frames(path))) == 3
+    monkeypatch.setattr("cimeu.media.video.MOST_PIXELS", 48 * 64 - 1)
+    with pytest.raises(MediaError, match="no picture that can be decoded"):
+        next(frames(path))

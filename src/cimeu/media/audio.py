@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from cimeu.errors import MediaError
-from cimeu.media.video import decoded_from, open_media, origin_s, sound_stream
+from cimeu.media.video import LONGEST_STILL_S, decoded_from, open_media, origin_s, sound_stream
 
 RATE_HZ = 16_000
 """Every sound is brought to this rate."""
@@ -31,7 +31,7 @@ FRAME_S = 0.025
 """Length of the frames whose energy `is_silent` and `trim_silence` look at."""
 PREROLL_S = 0.2
 """Decoders of compressed sound need a moment before their output is exact."""
-SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 60.0
+SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 0.05, LONGEST_STILL_S
 """Gaps in the time stamps between these are filled with silence; shorter ones are rounding, longer ones are broken."""
 
 
@@ -152,9 +152,10 @@ def _samples(
         for position, part in _placed(frames, rate_hz, origin_s(container), start_s):
             if next_due >= end:
                 break
-            if position > next_due:
-                yield np.zeros(min(position, end) - next_due, np.float32)
-                next_due = min(position, end)
+            while position > next_due and next_due < end:
+                silence = min(position - next_due, end - next_due, rate_hz)
+                yield np.zeros(silence, np.float32)
+                next_due += silence
             part = part[next_due - position : end - position]
             if len(part):
                 yield part
@@ -176,9 +177,12 @@ def _placed(
     """
     resampler: av.AudioResampler | None = None
     source: tuple[str, str, int] | None = None
-    position, due_s = round(start_s * rate_hz), start_s
+    position, due_s, skipped_s = round(start_s * rate_hz), start_s, 0.0
     for frame in frames:
-        time_s = due_s if frame.time is None else frame.time - origin_s
+        time_s = due_s if frame.time is None else frame.time - origin_s - skipped_s
+        if source is not None and time_s - due_s > LONGEST_PAUSE_S:
+            skipped_s += time_s - due_s
+            time_s = due_s
         pause_s = time_s - due_s
         if source is None or pause_s > SHORTEST_PAUSE_S or source != _layout(frame):
             if resampler is not None:
@@ -187,7 +191,7 @@ def _placed(
                     position += len(part)
             if source is None and pause_s < 0:
                 position = round(time_s * rate_hz)
-            elif SHORTEST_PAUSE_S < pause_s < LONGEST_PAUSE_S:
+            elif pause_s > SHORTEST_PAUSE_S:
                 position = max(position, round(time_s * rate_hz))
             source = _layout(frame)
             # Integers make FFmpeg keep the mix of several channels within full scale; 32 bits lose nothing.

@@ -17,6 +17,7 @@ import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from errno import EINVAL
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,24 @@ SEEK_FROM_S = 1.0
 """Earlier starts are reached by decoding from the front: cheaper than a seek and never wrong."""
 CODEC_DELAY_S = 0.1
 """Sound that starts less than this before the first picture is encoder delay, not a time zero of its own."""
+LONGEST_STILL_S = 600.0
+"""A picture stays on screen this long at most; a later time stamp is broken, and what follows is taken to follow at
+once. Slides and screen recordings hold a picture for minutes; two pictures a year apart must not become a year."""
+MOST_PIXELS = 2**26
+"""Larger pictures (67 million; 8K has 33) are not decoded: a few bytes may claim any size."""
+FORMATS = (
+    # containers
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,mpegvideo,flv,live_flv,asf,asf_o,rm,ogg,nut,mxf,gxf,wtv,dv,"
+    # one track of pictures
+    "h261,h263,h264,hevc,vvc,av1,obu,ivf,m4v,vc1,mjpeg,mjpeg_2000,gif,apng,yuv4mpegpipe,cavsvideo,dirac,"
+    # one track of sound
+    "wav,w64,aiff,caf,au,flac,mp3,aac,ac3,eac3,dts,dtshd,truehd,amr,amrnb,amrwb,ape,wv,tta,mpc,mpc8,tak,oma,gsm,voc,"
+    "sox,ircam,nistsphere,dsf,iff,loas,"
+    # still images
+    "image2,jpeg_pipe,jpegls_pipe,jpegxl_pipe,j2k_pipe,png_pipe,bmp_pipe,gif_pipe,webp_pipe,tiff_pipe"
+)
+"""Formats that are opened, as FFmpeg names them. Playlists (HLS, DASH, concat, SDP, IMF) are not among them: a
+file that somebody uploads must not say which other files of this machine are read. `img%d.jpg` is one file, no list."""
 BROKEN_OFF_S = 0.5
 """A video this much shorter than its header says is reported as broken off."""
 
@@ -81,11 +100,17 @@ def open_media(path: Path) -> Iterator[InputContainer]:
     if path.stat().st_size == 0:
         raise MediaError(f"`{path}` is empty (0 bytes)\n\nhint: copy or download it again")
     try:
-        # Absolute, or a colon in the name would read as a protocol; local files only, whatever a playlist says.
-        container = av.open(str(path.absolute()), metadata_errors="ignore", options={"protocol_whitelist": "file"})
+        # Absolute, or a colon in the name would read as a protocol; this file only, whatever it says of others.
+        options = {"protocol_whitelist": "file", "format_whitelist": FORMATS, "pattern_type": "none"}
+        limit = {"max_pixels": str(MOST_PIXELS)}
+        container = av.open(str(path.absolute()), metadata_errors="ignore", options=options | limit)
+        for stream in container.streams.video:
+            stream.codec_context.options = limit
     except (av.FFmpegError, OSError) as error:
+        # FFmpeg says "invalid argument" of a format outside `FORMATS`.
+        reason = "a playlist, or a format that is not read" if error.errno == EINVAL else error.strerror
         raise MediaError(
-            f"`{path}` is not a video or sound file that can be opened ({error.strerror})\n\n"
+            f"`{path}` is not a video or sound file that can be opened ({reason})\n\n"
             "hint: play it elsewhere; a file cut off while it was written cannot be repaired here"
         ) from error
     with container:
@@ -237,8 +262,12 @@ def frames(
             stop = math.ceil((until_s - ROUNDING_S - start_s) * rate_hz)
             return (start_s + step / rate_hz for step in range(count, stop))
 
+        skipped_s = 0.0
         for picture in decoded_from(start_s, container, stream, path):
-            time_s = picture.time - origin if picture.time is not None else until_s
+            time_s = picture.time - origin - skipped_s if picture.time is not None else until_s
+            if shown is not None and time_s - shown_s > LONGEST_STILL_S:
+                skipped_s += time_s - until_s
+                time_s = until_s
             if shown is None:
                 size = _size_seen(picture, max_side, stream.sample_aspect_ratio)
             else:
@@ -246,7 +275,8 @@ def frames(
                     yield frame
                     count += 1
             shown, shown_s = picture, time_s
-            until_s = time_s + (float(picture.duration * picture.time_base) if picture.duration else interval_s)
+            lasts_s = float(picture.duration * picture.time_base) if picture.duration else interval_s
+            until_s = time_s + min(lasts_s, LONGEST_STILL_S)
             if end_s is not None and time_s >= end_s:
                 break
         if shown is not None:
