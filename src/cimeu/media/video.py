@@ -108,9 +108,9 @@ def open_media(path: Path) -> Iterator[InputContainer]:
             stream.codec_context.options = limit
     except (av.FFmpegError, OSError) as error:
         # FFmpeg says "invalid argument" of a format outside `FORMATS`.
-        reason = "a playlist, or a format that is not read" if error.errno == EINVAL else error.strerror
+        said = "a playlist, or a format that is not read" if error.errno == EINVAL else error.strerror
         raise MediaError(
-            f"`{path}` is not a video or sound file that can be opened ({reason})\n\n"
+            f"`{path}` is not a video or sound file that can be opened ({said})\n\n"
             "hint: play it elsewhere; a file cut off while it was written cannot be repaired here"
         ) from error
     with container:
