@@ -300,7 +300,7 @@ def _imported(recipe: Recipe, stream: EncoderConfig) -> bool:
 def _check_whole(recipe: Recipe, stream: EncoderConfig, manifest: Manifest, missing: WeightsMissing) -> None:
     """Every clip has the features the recipe asks for; else there is no going on without the weights."""
     try:
-        store = FeatureStore.open(recipe.data.features / stream.encoder)
+        store = FeatureStore.open(recipe.data.features / stream.store)
     except FeatureError:
         raise missing from None
     said = store.description
