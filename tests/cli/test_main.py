@@ -129,8 +129,8 @@ def test_extract_keeps_what_is_there_and_lists_what_failed(toy, cimeu: Command, 
     (tmp_path / "broken.mp4").write_text("no video")
     (tmp_path / "manifest.csv").write_text("path,emotion\nbroken.mp4,anger\n")
     words = ("extract", tmp_path / "manifest.csv", "-o", tmp_path / "features", "--encoder", "hog", "--workers", "1")
-    assert "1 rows computed, 0 already there" in cimeu(*words)[2]
-    assert "0 rows computed, 1 already there" in cimeu(*words)[2]
+    assert "1 clips computed, 0 already there" in cimeu(*words)[2]
+    assert "0 clips computed, 1 already there" in cimeu(*words)[2]
     failures = pd.read_csv(tmp_path / "features" / "failures.csv")
     assert list(failures["clip_id"]) == ["broken"]
     assert failures["reason"].str.contains("broken.mp4").all()

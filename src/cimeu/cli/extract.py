@@ -1,6 +1,6 @@
 """`cimeu extract` and `cimeu features import`: clips, or arrays made elsewhere, to a feature store."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -27,55 +27,73 @@ def extract(
         list[str] | None, typer.Option(help="What is seen: `face` or `frame`; repeat for both. [default: face]")
     ] = None,
     forward_only: Annotated[list[str] | None, typer.Option(help="Encoder that is never played backward.")] = None,
+    precision: Annotated[
+        Literal["bf16", "fp32"] | None, typer.Option(help="Arithmetic of networks; part of the fingerprint.")
+    ] = None,
+    engine: Annotated[
+        Literal["auto", "torch", "openvino", "ray"],
+        typer.Option(help="What computes networks; `ray` sends clips to a running Ray cluster."),
+    ] = "auto",
+    batch: Annotated[int, typer.Option(help="Windows computed at once; 0 takes what suits the machine.")] = 0,
+    fuse: Annotated[bool, typer.Option("--fuse", help="Let torch.compile fuse operations.")] = False,
     workers: Workers = 0,
     shard: Annotated[str, typer.Option(help="Part i of N, as in 2/8, for job arrays.")] = "1/1",
 ) -> None:
     """Compute frozen features of every clip, forward and backward; goes on where it stopped."""
     from cimeu.corpora.manifest import read_manifest
-    from cimeu.experiments.run import cores, default_streams, extract_streams
+    from cimeu.encoders.base import build_encoder
+    from cimeu.experiments.run import cores, default_streams
+    from cimeu.features.extract import extract as fill_stores
 
-    clips = read_manifest(manifest)
+    part, clips = parse_shard(shard), read_manifest(manifest)
+    given: dict[str, object] = {"precision": precision, "batch_size": batch or None, "fuse": fuse or None}
+    given["engine"] = engine if engine in ("torch", "openvino") else None
+    settings = {name: value for name, value in given.items() if value is not None}
     if encoder:
-        backward = [name not in (forward_only or ()) for name in encoder]
         streams = [
-            (one, both)
-            for name, both in zip(encoder, backward, strict=True)
-            for one in configured(name, encoder, weights or (), region or ())
+            (one, name not in (forward_only or ()))
+            for name in encoder
+            for one in configured(name, weights_of(encoder, weights or ()), region or (), settings)
         ]
-    elif weights or region or forward_only:
+    elif weights or region or forward_only or settings:
         raise RecipeError("no encoder is named for these settings\n\nhint: add --encoder NAME")
     else:
         streams = default_streams(clips)
+    on_ray = engine == "ray"
     with progress_bars() as progress:
-        extraction = extract_streams(
-            clips, streams, output, workers=workers or cores(), shard=parse_shard(shard), progress=progress
+        extraction = fill_stores(
+            clips,
+            [build_encoder(one.encoder, **one.settings) for one, _ in streams],
+            output,
+            second=[one.encoder for one, backward in streams if not backward],
+            workers=workers if on_ray else workers or cores(),
+            shard=part,
+            on="ray" if on_ray else "here",
+            progress=progress,
         )
     say(f"{output}: {extraction.done} clips computed, {extraction.kept} already there")
     if len(extraction.failures):
-        table = output / "failures.csv"
+        table = output / ("failures.csv" if part == (1, 1) else f"failures-{part[0]}-of-{part[1]}.csv")
         extraction.failures.to_csv(table, index=False)
         say(f"{len(extraction.failures)} streams could not be computed; reasons in {table}")
 
 
 def configured(
-    name: str, names: Sequence[str], weights: Sequence[str], regions: Sequence[str]
+    name: str, weights: Mapping[str, Path], regions: Sequence[str], settings: Mapping[str, object]
 ) -> "list[EncoderConfig]":
-    """One encoder with the settings the command line gives it, once for each region it is asked to see.
-
-    Raises:
-        RecipeError: weights that go with no encoder, or with more than one.
-    """
+    """One encoder with what it takes of the settings, once for each region it is asked to see."""
     import inspect
 
     from cimeu.encoders.base import ENCODERS
     from cimeu.experiments.recipe import EncoderConfig
 
     known = inspect.signature(ENCODERS[name]).parameters if name in ENCODERS else {}
-    files = weights_of(names, weights)
-    settings: dict[str, object] = {"weights": str(files[name])} if name in files else {}
+    taken = {key: value for key, value in settings.items() if key in known}
+    if name in weights:
+        taken["weights"] = str(weights[name])
     if "source" not in known or not regions:
-        return [EncoderConfig(encoder=name, settings=settings)]
-    return [EncoderConfig(encoder=name, settings=settings | {"source": region}) for region in dict.fromkeys(regions)]
+        return [EncoderConfig(encoder=name, settings=taken)]
+    return [EncoderConfig(encoder=name, settings=taken | {"source": region}) for region in dict.fromkeys(regions)]
 
 
 def weights_of(names: Sequence[str], weights: Sequence[str]) -> dict[str, Path]:

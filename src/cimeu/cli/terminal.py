@@ -46,12 +46,19 @@ def pairs(texts: Iterable[str]) -> dict[str, str]:
 
 @contextmanager
 def progress_bars() -> Iterator[Progress]:
-    """Bars with the time left on stderr, one for each step that reports; nothing until one does."""
+    """Bars with pace and time left on stderr, one for each step that reports; nothing until one does."""
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, TaskID, TextColumn
     from rich.progress import Progress as Bars
+    from rich.progress import TimeRemainingColumn as TimeLeft
+    from rich.text import Text
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    class Pace(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            pace = task.finished_speed or task.speed
+            return Text("" if pace is None else f"{pace:.3g}/s")
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Pace(), TimeLeft())
     bars = Bars(*columns, console=Console(stderr=True))
     tasks: dict[str, TaskID] = {}
 

@@ -13,7 +13,7 @@ Axes: B clips or N windows, H and W pixels, D width of the features.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -319,10 +319,11 @@ class VideoMAEEncoder:
         self.width = SIZES[size].width
         self.source: Literal["face", "frame"] = source
         self.batch_size = batch_size or best_batch_size()
-        self._size, self._engine, self._fuse = SIZES[size], engine, fuse
-        self._path = find_weights(self.name, weights)
+        path = find_weights(self.name, weights)
         if weights is None:
-            verify(self.name, self._path)
+            verify(self.name, path)
+        checksum = sha256_of(path)
+        self._network = (path, checksum, SIZES[size], normalise, self.batch_size, engine, precision, fuse)
         found = DETECTORS[detector.split(" ")[0]]()
         self.preprocessing: Mapping[str, object] = {
             "side": SIDE,
@@ -332,20 +333,8 @@ class VideoMAEEncoder:
             "pixels": f"RGB / 255, bilinear stretch to {SIDE} x {SIDE}",
             "normalise": normalise,
             "precision": precision,
-            "weights_sha256": sha256_of(self._path),
+            "weights_sha256": checksum,
         }
-
-    @cached_property
-    def _compute(self) -> Computation:
-        """The frozen network, read once."""
-        chosen(self._engine)  # says what is not installed before the weights are read
-        network = FromPixels(load_videomae_v2(self._path, size=self._size), self.preprocessing["normalise"])  # type: ignore[arg-type]
-        example = torch.zeros(self.batch_size, FRAMES, SIDE, SIDE, 3)
-        precision: Precision = self.preprocessing["precision"]  # type: ignore[assignment]
-        return compiled(network, example, engine=self._engine, precision=precision, fuse=self._fuse)
-
-    def __getstate__(self) -> dict[str, object]:
-        return {name: value for name, value in vars(self).items() if name != "_compute"}
 
     def prepare(self, source: UInt8[np.ndarray, "F S S 3"]) -> UInt8[np.ndarray, "F S S 3"]:
         """Crops as they are: the scaling costs nothing beside the network, and bytes are small to keep."""
@@ -354,11 +343,12 @@ class VideoMAEEncoder:
     def __call__(self, windows: UInt8[np.ndarray, "N 16 S S 3"]) -> Float32[np.ndarray, "N D"]:
         """One vector per window. A batch that is not full is filled up, so that its vectors do not depend on it."""
         vectors = np.zeros((len(windows), self.width), np.float32)
+        compute = _computation(*self._network)
         for start in range(0, len(windows), self.batch_size):
             batch = self.frames(windows[start : start + self.batch_size])
             absent = self.batch_size - len(batch)
             filled = torch.cat([batch, batch[-1:].expand(absent, *batch.shape[1:])]) if absent else batch
-            vectors[start : start + len(batch)] = self._compute(filled)[: len(batch)]
+            vectors[start : start + len(batch)] = compute(filled)[: len(batch)]
         return vectors
 
     def frames(self, windows: UInt8[np.ndarray, "N 16 S S 3"]) -> Float[Tensor, "N 16 224 224 3"]:
@@ -369,3 +359,21 @@ class VideoMAEEncoder:
         pictures = frames.flatten(0, 1).permute(0, 3, 1, 2)
         stretched = F.interpolate(pictures, size=(SIDE, SIDE), mode="bilinear", align_corners=False)
         return stretched.permute(0, 2, 3, 1).unflatten(0, windows.shape[:2]).contiguous()
+
+
+@lru_cache(maxsize=2)
+def _computation(
+    path: Path,
+    checksum: str,
+    size: VideoMAESize,
+    normalise: Literal["none", "imagenet"],
+    batch_size: int,
+    engine: Engine,
+    precision: Precision,
+    fuse: bool,
+) -> Computation:
+    """The frozen network, read once for every encoder that computes it alike; encoders travel without it."""
+    chosen(engine)  # says what is not installed before the weights are read
+    network = FromPixels(load_videomae_v2(path, size=size), normalise)
+    example = torch.zeros(batch_size, FRAMES, SIDE, SIDE, 3)
+    return compiled(network, example, engine=engine, precision=precision, fuse=fuse)
