@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from cimeu.cli.agree import agree
 from cimeu.cli.audit import audit
 from cimeu.cli.bench import bench
 from cimeu.cli.bundle import bundle
@@ -19,6 +20,7 @@ from cimeu.cli.predict import predict
 from cimeu.cli.prepare import prepare
 from cimeu.cli.serve import serve
 from cimeu.cli.terminal import Output, progress_bars, say
+from cimeu.cli.weights import weights_app
 from cimeu.errors import CimeuError
 
 app = typer.Typer(
@@ -32,10 +34,12 @@ features_app = typer.Typer(help="Work with stored features.", no_args_is_help=Tr
 app.add_typer(features_app, name="features")
 app.command()(prepare)
 app.command()(audit)
+app.add_typer(weights_app, name="weights")
 app.command()(extract)
 features_app.command("import")(import_)
 app.command()(bench)
 app.command()(predict)
+app.command()(agree)
 app.command()(bundle)
 app.command()(serve)
 

@@ -15,6 +15,8 @@ from cimeu.inference.timeline import UNSURE, Segment, Timeline
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from cimeu.inference.agreement import Agreement
+
 WIDTH_IN = 10.0
 LANE_IN = 0.55
 FOOTER_COLUMNS = 190
@@ -25,14 +27,14 @@ def to_png(timeline: Timeline, path: Path) -> bytes:
     """The figure in pixels, 150 to the inch."""
     lines = timeline.header.lines()
     metadata = {"Title": _title(timeline), "Description": " ".join(lines), "Software": None}
-    return _written(timeline, "png", metadata)
+    return _saved(figure(timeline), "png", metadata)
 
 
 def to_svg(timeline: Timeline, path: Path) -> bytes:
     """The figure as a drawing whose text can be searched and edited."""
     lines = timeline.header.lines()
     metadata = {"Title": _title(timeline), "Description": " ".join(lines), "Date": None, "Creator": "cimeu"}
-    return _written(timeline, "svg", metadata)
+    return _saved(figure(timeline), "svg", metadata)
 
 
 def figure(timeline: Timeline) -> "Figure":
@@ -98,10 +100,38 @@ def _title(timeline: Timeline) -> str:
     return f"{timeline.header.media}: emotions over time"
 
 
-def _written(timeline: Timeline, kind: str, metadata: dict[str, str | None]) -> bytes:
+def _saved(drawn: "Figure", kind: str, metadata: dict[str, str | None]) -> bytes:
     import matplotlib
 
     sink = io.BytesIO()
-    with matplotlib.rc_context({"svg.hashsalt": "cimeu", "svg.fonttype": "none", "text.parse_math": False}):
-        figure(timeline).savefig(sink, format=kind, dpi=150, metadata=metadata)
+    with matplotlib.rc_context({"svg.hashsalt": "cimeu", "svg.fonttype": "none"}):
+        drawn.savefig(sink, format=kind, dpi=150, metadata=metadata)
     return sink.getvalue()
+
+
+def agreement_svg(agreement: "Agreement") -> str:
+    """Both tiers and where they differ, as a drawing to be put into a page."""
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Patch
+    from matplotlib.ticker import FuncFormatter
+
+    colours = colours_of(agreement.labels)
+    drawn = Figure(figsize=(WIDTH_IN, 2.3))
+    axes = drawn.add_axes((0.14, 0.16, 0.84, 0.6))
+    names = [f"{tier.name[:16]}\n{tier.source[:18]}" for tier in (agreement.first, agreement.second)]
+    for row, tier in enumerate((agreement.first, agreement.second)):
+        for stretch in tier.stretches:
+            span = [(stretch.start_s, stretch.end_s - stretch.start_s)]
+            axes.broken_barh(span, (row - 0.4, 0.8), facecolor=colours[stretch.label], edgecolor="white", linewidth=0.5)
+    differ = [(each.start_s, each.end_s - each.start_s) for each in agreement.disagreements]
+    axes.broken_barh(differ, (1.6, 0.4), facecolor="#b3261e")
+    end_s = max(stretch.end_s for tier in (agreement.first, agreement.second) for stretch in tier.stretches)
+    axes.set(xlim=(0, end_s), ylim=(2.1, -0.5), yticks=[0, 1, 1.8], yticklabels=[*names, "differ"])
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda time_s, _: clock(time_s)))
+    axes.tick_params(labelsize=7, length=2)
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
+    kinds = [Patch(facecolor=colour, label=label) for label, colour in colours.items()]
+    drawn.legend(handles=kinds, loc="upper left", bbox_to_anchor=(0.13, 0.99), fontsize=8, frameon=False, ncols=8)
+    text = _saved(drawn, "svg", {"Date": None, "Creator": "cimeu"}).decode()
+    return text[text.index("<svg") :]
