@@ -17,7 +17,8 @@ from pathlib import Path
 from cimeu.errors import CheckpointError, WeightsMissing
 
 _NON_COMMERCIAL = "CC BY-NC 4.0 (not for products)"
-_FILES_PAGE = "https://huggingface.co/OpenGVLab/VideoMAE2/blob/main"
+_FILES = "https://huggingface.co/OpenGVLab/VideoMAE2"
+_HUB = "https://huggingface.co"
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,8 @@ class Weights:
     """Path below the weights folder."""
     page: str
     """Page that offers the file and states its terms."""
+    url: str
+    """Address of the file itself."""
     licence: str
     size: str | None = None
     """Size as the page states it; None: unknown."""
@@ -37,35 +40,45 @@ class Weights:
 
 WEIGHTS: dict[str, Weights] = {
     "videomae-v2-small": Weights(
-        "vit_s_k710_dl_from_giant.pth", f"{_FILES_PAGE}/distill/vit_s_k710_dl_from_giant.pth", _NON_COMMERCIAL
+        "vit_s_k710_dl_from_giant.pth",
+        f"{_FILES}/blob/main/distill/vit_s_k710_dl_from_giant.pth",
+        f"{_FILES}/resolve/main/distill/vit_s_k710_dl_from_giant.pth",
+        _NON_COMMERCIAL,
     ),
     "videomae-v2-base": Weights(
-        "vit_b_k710_dl_from_giant.pth", f"{_FILES_PAGE}/distill/vit_b_k710_dl_from_giant.pth", _NON_COMMERCIAL
+        "vit_b_k710_dl_from_giant.pth",
+        f"{_FILES}/blob/main/distill/vit_b_k710_dl_from_giant.pth",
+        f"{_FILES}/resolve/main/distill/vit_b_k710_dl_from_giant.pth",
+        _NON_COMMERCIAL,
     ),
     "videomae-v2-large": Weights(
         "VideoMAEv2-Large/model.safetensors",
-        "https://huggingface.co/OpenGVLab/VideoMAEv2-Large",
+        f"{_HUB}/OpenGVLab/VideoMAEv2-Large",
+        f"{_HUB}/OpenGVLab/VideoMAEv2-Large/resolve/main/model.safetensors",
         _NON_COMMERCIAL,
         "1.22 GB",
         "c27064402bfec2c7495e2226a5e0d8f46374b4df4b03026af1e10a57e11b2996",
     ),
     "videomae-v2-huge": Weights(
         "VideoMAEv2-Huge/model.safetensors",
-        "https://huggingface.co/OpenGVLab/VideoMAEv2-Huge",
+        f"{_HUB}/OpenGVLab/VideoMAEv2-Huge",
+        f"{_HUB}/OpenGVLab/VideoMAEv2-Huge/resolve/main/model.safetensors",
         _NON_COMMERCIAL,
         "2.53 GB",
         "6a05040256a2043d05551dd3d036a1c1139edfcfb600454a338bf4b92ca70338",
     ),
     "videomae-v2-giant": Weights(
         "vit_g_hybrid_pt_1200e_k710_ft.pth",
-        f"{_FILES_PAGE}/mae-g/vit_g_hybrid_pt_1200e_k710_ft.pth",
+        f"{_FILES}/blob/main/mae-g/vit_g_hybrid_pt_1200e_k710_ft.pth",
+        f"{_FILES}/resolve/main/mae-g/vit_g_hybrid_pt_1200e_k710_ft.pth",
         _NON_COMMERCIAL,
         "2.03 GB",
         "4c1b3fb76612bd5b767b82578833189c3fc83d351a9a25f0dcb2d9e2776ed8b3",
     ),
     "ast": Weights(
         "ast-finetuned-audioset-10-10-0.4593/model.safetensors",
-        "https://huggingface.co/MIT/ast-finetuned-audioset-10-10-0.4593",
+        f"{_HUB}/MIT/ast-finetuned-audioset-10-10-0.4593",
+        f"{_HUB}/MIT/ast-finetuned-audioset-10-10-0.4593/resolve/main/model.safetensors",
         "BSD-3-Clause",
         "346 MB",
     ),
@@ -143,5 +156,5 @@ def _how_to_get(name: str) -> str:
     return (
         f"fetch {Path(weights.file).name} ({weights.size or 'size unknown'}, sha256 {weights.sha256 or 'unknown'}, "
         f"licence {weights.licence}) from {weights.page} and save it as {weights_folder() / weights.file}, "
-        f"or set CIMEU_WEIGHTS to the folder that holds it"
+        f"or set CIMEU_WEIGHTS to the folder that holds it; `cimeu weights fetch {name}` does it where there is a network"
     )

@@ -1,0 +1,69 @@
+"""`cimeu weights`: which weights encoders need, where they come from, and whether they are what they should be."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cimeu.cli.terminal import progress_bars, say
+
+weights_app = typer.Typer(help="Weights of frozen encoders.", no_args_is_help=True, rich_markup_mode=None)
+
+
+@weights_app.command("list")
+def list_() -> None:
+    """Source, licence, size, checksum and place of every known file; nothing is fetched."""
+    from cimeu.encoders.weights import WEIGHTS, weights_folder
+
+    for name, weights in WEIGHTS.items():
+        place = weights_folder() / weights.file
+        print(f"{name}")
+        print(f"  {'here:' if place.is_file() else 'put it at:':<11}{place}")
+        print(f"  {'source:':<11}{weights.page}")
+        print(f"  {'licence:':<11}{weights.licence}")
+        print(f"  {'size:':<11}{weights.size or 'unknown'}")
+        print(f"  {'sha256:':<11}{weights.sha256 or 'unknown'}")
+
+
+@weights_app.command()
+def fetch(
+    names: Annotated[list[str], typer.Argument(help="Encoders.")],
+    url: Annotated[str | None, typer.Option(help="A mirror, in place of the authors' address.")] = None,
+) -> None:
+    """Fetch weights into the weights folder; goes on where it stopped."""
+    from cimeu.encoders.fetch import fetch as receive
+    from cimeu.encoders.fetch import known_weights
+    from cimeu.encoders.weights import sha256_of
+
+    for name in names:
+        weights = known_weights(name)
+        say(f"{name}: {weights.licence}, from {url or weights.url}")
+    for name in names:
+        with progress_bars() as progress:
+            path = receive(name, url=url, progress=progress)
+        state = "as published" if known_weights(name).sha256 else "no published checksum to compare with"
+        say(f"{name}: sha256 {sha256_of(path)}, {state}")
+        print(path)
+
+
+@weights_app.command()
+def verify(
+    names: Annotated[list[str] | None, typer.Argument(help="Encoders. [default: all that are here]")] = None,
+    file: Annotated[Path | None, typer.Option(help="A file elsewhere, for one encoder.")] = None,
+) -> None:
+    """Compare files with their published checksums, and print what was computed."""
+    from cimeu.encoders.fetch import known_weights
+    from cimeu.encoders.weights import WEIGHTS, find_weights, sha256_of, weights_folder
+    from cimeu.encoders.weights import verify as compare
+    from cimeu.errors import RecipeError
+
+    if file is not None and len(names or ()) != 1:
+        raise RecipeError(f"`--file {file}` goes with one encoder\n\nhint: cimeu weights verify ENCODER --file FILE")
+    present = [name for name in WEIGHTS if (weights_folder() / WEIGHTS[name].file).is_file()]
+    if not names and not present:
+        say(f"no known weights in {weights_folder()}; `cimeu weights list` says which there are")
+    for name in names or present:
+        known_weights(name)
+        path = find_weights(name, file)
+        known = compare(name, path)
+        print(f"{name} {sha256_of(path)} {'as published' if known else 'no published checksum'} {path}")

@@ -1,0 +1,100 @@
+"""Weights from where their authors publish them to the weights folder: only when asked to, and only whole.
+
+The file grows under a temporary name beside its place, goes on where it stopped, is compared with its published size
+and checksum, and gets its name last.
+"""
+
+import os
+import urllib.error
+import urllib.request
+from http.client import HTTPException, HTTPResponse
+from pathlib import Path
+
+from cimeu.encoders.weights import WEIGHTS, Weights, sha256_of, weights_folder
+from cimeu.errors import CheckpointError, WeightsMissing
+from cimeu.labels import guess
+from cimeu.progress import Progress, silent
+
+BLOCK_BYTES = 2**20
+TIMEOUT_S = 30.0
+
+
+def known_weights(name: str) -> Weights:
+    """What is known of the weights of an encoder.
+
+    Raises:
+        WeightsMissing: nothing.
+    """
+    if name not in WEIGHTS:
+        raise WeightsMissing(f"no weights are known for `{name}`\n\nhint: {guess(name, tuple(WEIGHTS))}")
+    return WEIGHTS[name]
+
+
+def fetch(name: str, *, url: str | None = None, progress: Progress = silent) -> Path:
+    """Fetch the weights of an encoder into the weights folder; a file that is there is only verified.
+
+    Args:
+        name: a key of `WEIGHTS`.
+        url: a mirror, in place of the address the authors give.
+        progress: told the bytes that are there.
+
+    Raises:
+        WeightsMissing: unknown weights, or the address cannot be reached; what has arrived is kept for the next try.
+        CheckpointError: the file differs from the published one.
+    """
+    weights = known_weights(name)
+    place = weights_folder() / weights.file
+    if not place.is_file():
+        place.parent.mkdir(parents=True, exist_ok=True)
+        partial = place.with_name(f".{place.name}.partial")
+        try:
+            _receive(url or weights.url, partial, name, progress)
+        except (urllib.error.URLError, HTTPException, OSError) as error:
+            arrived = partial.stat().st_size if partial.is_file() else 0
+            reason = getattr(error, "reason", None) or error
+            raise WeightsMissing(
+                f"`{url or weights.url}` could not be fetched: {reason} ({arrived} bytes have arrived and are kept)"
+                f"\n\nhint: run it again where there is a network, or copy the file to `{place}`"
+            ) from error
+        _check(name, partial, weights)
+        os.replace(partial, place)
+    else:
+        _check(name, place, weights)
+    return place
+
+
+def _receive(url: str, partial: Path, name: str, progress: Progress) -> None:
+    """Append to the file what the server still has of it."""
+    there = partial.stat().st_size if partial.is_file() else 0
+    request = urllib.request.Request(url, headers={"Range": f"bytes={there}-"} if there else {})
+    try:
+        answer: HTTPResponse = urllib.request.urlopen(request, timeout=TIMEOUT_S)
+    except urllib.error.HTTPError as error:
+        if error.code == 416 and there:  # nothing is left to send
+            return
+        raise
+    with answer:
+        if answer.status != 206:
+            there = 0  # the server begins anew
+        rest = answer.headers["Content-Length"]
+        total = there + int(rest) if rest else 0
+        with partial.open("r+b" if there else "wb") as file:
+            file.seek(there)
+            while block := answer.read(BLOCK_BYTES):
+                there += file.write(block)
+                progress(f"fetch {name}", there, max(total, there))
+    if there < total:
+        raise ConnectionError(f"the connection ended after {there} of {total} bytes")
+
+
+def _check(name: str, path: Path, weights: Weights) -> None:
+    if weights.sha256 is None:
+        return
+    actual = sha256_of(path)
+    if actual != weights.sha256:
+        if path.name.endswith(".partial"):
+            path.unlink()
+        raise CheckpointError(
+            f"`{path}` is not the published file of `{name}`: sha256 {actual}, published {weights.sha256}"
+            f"\n\nhint: fetch it again from {weights.page}, or give your own file as an explicit path"
+        )
