@@ -19,7 +19,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from cimeu.errors import RecipeError
-from cimeu.inference.explanation import explanation_from
+from cimeu.inference.explanation import Explanation, explanation_from
 from cimeu.inference.figure import to_png, to_svg
 from cimeu.inference.looks import clock, colours_of, told
 from cimeu.inference.overlay import OVERLAY, write_overlay
@@ -176,8 +176,26 @@ def to_html(timeline: Timeline, path: Path) -> bytes:
         strength = round(40 + 60 * (segment.confidence or 0))
         return f"color-mix(in srgb, {colours[segment.label]} {strength}%, white)"
 
+    def bars(explanation: Explanation, stream: str) -> list[dict[str, object]]:
+        """Places and heights, in percent, of the stretches of one stream."""
+        moments = [each for each in explanation.moments if each.stream == stream]
+        start_s = min((each.start_s for each in explanation.moments), default=0.0)
+        extent_s = max((each.end_s for each in explanation.moments), default=1.0) - start_s
+        most = max((abs(each.lost) for each in explanation.moments), default=0.0) or 1.0
+        return [
+            asdict(each)
+            | {
+                "left": f"{100 * (each.start_s - start_s) / extent_s:.2f}",
+                "width": f"{100 * (each.end_s - each.start_s) / extent_s - 0.3:.2f}",
+                "height": f"{50 * abs(each.lost) / most:.1f}",
+            }
+            for each in moments
+        ]
+
     page = template.render(
         header=timeline.header,
+        explanations=timeline.explanations,
+        bars=bars,
         segments=timeline.segments,
         persons=timeline.persons,
         colours=colours,

@@ -85,7 +85,9 @@ def _band(axes: object, segment: Segment, row: int, colours: dict[str, str], end
     span = [(segment.start_s, length_s)]
     if segment.label:
         strength = 0.4 + 0.6 * (segment.confidence or 0)
-        axes.broken_barh(span, (row - 0.4, 0.8), facecolor=colours[segment.label], alpha=strength, edgecolor="white")
+        axes.broken_barh(
+            span, (row - 0.4, 0.8), facecolor=colours.get(segment.label, NOTHING), alpha=strength, edgecolor="white"
+        )
     else:
         axes.broken_barh(span, (row - 0.4, 0.8), facecolor=NOTHING, hatch="///", edgecolor="white", linewidth=0.5)
     text = named(segment) if segment.label else segment.reason or UNSURE
