@@ -64,7 +64,9 @@ def test_an_unknown_name_lists_the_known() -> None:
 def test_a_checksum_is_confirmed_refused_or_unknown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "file.pth"
     file.write_bytes(b"weights")
-    published = Weights("file.pth", "https://example.org", "MIT", sha256=sha256_of(file))
+    published = Weights(
+        "file.pth", "https://example.org", "https://example.org/file.pth", "MIT", sha256=sha256_of(file)
+    )
     monkeypatch.setitem(module.WEIGHTS, "own", published)
     assert verify("own", file) is True
     assert verify("videomae-v2-small", file) is None

@@ -156,5 +156,5 @@ def _how_to_get(name: str) -> str:
     return (
         f"fetch {Path(weights.file).name} ({weights.size or 'size unknown'}, sha256 {weights.sha256 or 'unknown'}, "
         f"licence {weights.licence}) from {weights.page} and save it as {weights_folder() / weights.file}, "
-        f"or set CIMEU_WEIGHTS to the folder that holds it; `cimeu weights fetch {name}` does it where there is a network"
+        f"or set CIMEU_WEIGHTS to the folder that holds it; `cimeu weights fetch {name}` does it online"
     )

@@ -1,0 +1,74 @@
+"""`cimeu weights` says what is needed, where it belongs, and whether it is whole."""
+
+import hashlib
+import sys
+from pathlib import Path
+
+import pytest
+
+from cimeu.cli.main import main
+from cimeu.encoders import weights as module
+from cimeu.encoders.weights import WEIGHTS, Weights
+
+
+@pytest.fixture
+def cimeu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    """Run `cimeu weights` with an empty weights folder: status, stdout, stderr."""
+    monkeypatch.setenv("CIMEU_WEIGHTS", str(tmp_path))
+
+    def run(*words: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["cimeu", "weights", *words])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        said = capsys.readouterr()
+        return int(ended.value.code or 0), said.out, said.err
+
+    return run
+
+
+def test_every_file_is_listed_with_source_licence_size_checksum_and_place(cimeu, tmp_path: Path) -> None:
+    status, out, _ = cimeu("list")
+    assert status == 0
+    for weights in WEIGHTS.values():
+        for said in (weights.page, weights.licence, weights.size or "unknown", str(tmp_path / weights.file)):
+            assert said in out
+    assert out.count("put it at:") == len(WEIGHTS)
+
+
+def test_verifying_prints_what_was_computed(cimeu, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, content in (("known", b"one"), ("unknown", b"two")):
+        (tmp_path / name).write_bytes(content)
+        checksum = hashlib.sha256(content).hexdigest()
+        stated = checksum if name == "known" else None
+        monkeypatch.setitem(module.WEIGHTS, name, Weights(name, "page", "url", "MIT", sha256=stated))
+    _, out, _ = cimeu("verify")
+    one, two = out.splitlines()
+    assert one == f"known {hashlib.sha256(b'one').hexdigest()} as published {tmp_path / 'known'}"
+    assert two == f"unknown {hashlib.sha256(b'two').hexdigest()} no published checksum {tmp_path / 'unknown'}"
+
+
+def test_a_damaged_file_ends_with_status_one(cimeu, tmp_path: Path) -> None:
+    (tmp_path / "own.pth").write_bytes(b"damaged")
+    status, _, err = cimeu("verify", "videomae-v2-giant", "--file", str(tmp_path / "own.pth"))
+    assert status == 1
+    assert "is not the published file of `videomae-v2-giant`" in err
+
+
+def test_a_file_goes_with_one_encoder(cimeu) -> None:
+    status, _, err = cimeu("verify", "--file", "own.pth")
+    assert (status, err) == (
+        1,
+        "error: `--file own.pth` goes with one encoder\n\nhint: cimeu weights verify ENCODER --file FILE\n",
+    )
+
+
+def test_without_weights_the_folder_is_named(cimeu, tmp_path: Path) -> None:
+    assert f"no known weights in {tmp_path}" in cimeu("verify")[2]
+
+
+def test_fetching_says_the_licence_first(cimeu, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    weights = Weights("own", "page", "http://127.0.0.1:9/own", "CC BY-NC 4.0")
+    monkeypatch.setitem(module.WEIGHTS, "own", weights)
+    status, out, err = cimeu("fetch", "own")
+    assert (status, out) == (1, "")
+    assert err.startswith("own: CC BY-NC 4.0, from http://127.0.0.1:9/own\nerror: `http://127.0.0.1:9/own` could not")
