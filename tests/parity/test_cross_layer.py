@@ -35,7 +35,7 @@ def test_the_cross_modal_layer_is_the_public_one(fixtures: Path) -> None:
     layer.load_state_dict(weights_of({k.removeprefix("w."): v for k, v in arrays.items() if k.startswith("w.")}))
     layout = Layout(torch.ones(3, 4, dtype=torch.bool), (4, 0, 0))
     x = layer.look_at_oneself(arrays["hidden"], layout)
-    output = layer.look_at_other(x, arrays["memory"], layout.seen_from(layout))
+    output = layer.look_at_other(x, arrays["memory"], layout, layout)
     torch.testing.assert_close(output, arrays["out"], atol=1e-5, rtol=0)
 
 

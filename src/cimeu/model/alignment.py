@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from cimeu.model.attention import attention
 from cimeu.model.blocks import HEADS, Layout, Levels, TemporalBlock
 from cimeu.model.config import ModelConfig
 from cimeu.pyramid import STEPS, Stream
@@ -85,8 +86,7 @@ def flipped(
 class CrossLayer(nn.TransformerDecoderLayer):
     """METER's cross-modal layer, which is torch's decoder layer: look at oneself, at the other stream, think.
 
-    Its two halves are callable on their own, because one form of fusion exchanges the streams between them. Masks are
-    [B, 1, T, T], true where a step may look.
+    Its two halves are callable on their own, because one form of fusion exchanges the streams between them.
     """
 
     def __init__(self, width: int, feed_forward: int) -> None:
@@ -103,13 +103,13 @@ class CrossLayer(nn.TransformerDecoderLayer):
 
     def look_at_oneself(self, x: Float[Tensor, "B T C"], layout: Layout) -> Float[Tensor, "B T C"]:
         """Self-attention within a level."""
-        return self.norm1(x + self.dropout1(attend(self.self_attn, x, x, layout.attends)))
+        return self.norm1(x + self.dropout1(attend(self.self_attn, x, x, layout, layout)))
 
     def look_at_other(
-        self, x: Float[Tensor, "B T C"], memory: Float[Tensor, "B M C"], seen: Bool[Tensor, "B 1 T M"]
+        self, x: Float[Tensor, "B T C"], memory: Float[Tensor, "B M C"], layout: Layout, other: Layout
     ) -> Float[Tensor, "B T C"]:
         """Attention to the other stream's real steps of the same level, one at least; then the MLP."""
-        x = self.norm2(x + self.dropout2(attend(self.multihead_attn, x, memory, seen)))
+        x = self.norm2(x + self.dropout2(attend(self.multihead_attn, x, memory, layout, other)))
         return self.norm3(x + self.dropout3(self.linear2(self.dropout(F.gelu(self.linear1(x))))))
 
 
@@ -130,28 +130,36 @@ class SelfLayer(nn.TransformerEncoderLayer):
 
     def think(self, x: Float[Tensor, "B T C"], layout: Layout) -> Float[Tensor, "B T C"]:
         """Self-attention within a level, then the MLP."""
-        x = self.norm1(x + self.dropout1(attend(self.self_attn, x, x, layout.attends)))
+        x = self.norm1(x + self.dropout1(attend(self.self_attn, x, x, layout, layout)))
         return self.norm2(x + self.dropout2(self.linear2(self.dropout(F.gelu(self.linear1(x))))))
 
 
 def attend(
-    attention: nn.MultiheadAttention,
+    module: nn.MultiheadAttention,
     x: Float[Tensor, "B T C"],
     memory: Float[Tensor, "B M C"],
-    attends: Bool[Tensor, "B 1 T M"],
+    layout: Layout,
+    other: Layout,
 ) -> Float[Tensor, "B T C"]:
     """Attention with the weights of torch's module; its own forward would build float masks in every layer."""
-    weight, bias = attention.in_proj_weight, attention.in_proj_bias
+    weight, bias = module.in_proj_weight, module.in_proj_bias
     if memory is x:
         q, k, v = F.linear(x, weight, bias).chunk(3, dim=-1)
     else:
         width = x.shape[-1]
         q = F.linear(x, weight[:width], bias[:width])
         k, v = F.linear(memory, weight[width:], bias[width:]).chunk(2, dim=-1)
-    q, k, v = (part.unflatten(-1, (attention.num_heads, -1)).transpose(1, 2) for part in (q, k, v))
-    chance = attention.dropout if attention.training else 0.0
-    mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=attends, dropout_p=chance)
-    return attention.out_proj(mixed.transpose(1, 2).flatten(2))
+    mixed = attention(
+        q,
+        k,
+        v,
+        module.num_heads,
+        seen=layout.attends if memory is x else other.seen_from(layout),
+        full=other.full,
+        lengths=(layout.lengths, other.lengths),
+        dropout=module.dropout if module.training else 0.0,
+    )
+    return module.out_proj(mixed)
 
 
 class Exchange(nn.Module):
@@ -168,8 +176,8 @@ class Exchange(nn.Module):
         if self.memory == "after":
             x, y = seen_x, seen_y
         return [
-            Levels(self.first.look_at_other(seen_x, y, of_y.seen_from(of_x)), of_x),
-            Levels(self.second.look_at_other(seen_y, x, of_x.seen_from(of_y)), of_y),
+            Levels(self.first.look_at_other(seen_x, y, of_x, of_y), of_x),
+            Levels(self.second.look_at_other(seen_y, x, of_y, of_x), of_y),
         ]
 
 

@@ -9,7 +9,7 @@ Axes: B clips, T time steps of all levels together, C channels, P the three leve
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, cast
 
 import torch
@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from cimeu.model.attention import attention
 from cimeu.pyramid import Level, Pyramid
 
 HEADS = 8
@@ -50,9 +51,18 @@ class Layout:
         return self.mask.unsqueeze(-1).float()
 
     @cached_property
+    def full(self) -> bool:
+        """Whether there is no padding at all, as in a batch of clips of 16 steps or more."""
+        return bool(self.mask.all())
+
+    def masked(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
+        """Zero on padding; nothing to do without any."""
+        return x if self.full else x * self.valid.to(x.dtype)
+
+    @property
     def level(self) -> Int[Tensor, " T"]:
         """Level (0 H, 1 M, 2 L) of each step."""
-        return torch.cat([torch.full((n,), i, device=self.mask.device) for i, n in enumerate(self.lengths)])
+        return level_of(self.lengths, self.mask.device)
 
     @cached_property
     def counts(self) -> Float[Tensor, "B P 1"]:
@@ -62,20 +72,17 @@ class Layout:
     @cached_property
     def attends(self) -> Bool[Tensor, "B 1 T T"]:
         """Where each step (row) may look: real steps of its level, and itself, so that nobody looks at nothing."""
-        same = self.level[:, None] == self.level[None, :]
-        itself = torch.eye(len(self.level), dtype=torch.bool, device=same.device)
-        return ((same & self.mask[:, None, :]) | itself)[:, None]
+        itself = torch.eye(sum(self.lengths), dtype=torch.bool, device=self.mask.device)
+        return self.seen_from(self) | itself
 
     def seen_from(self, other: "Layout") -> Bool[Tensor, "B 1 Q T"]:
         """Which of these steps (columns) each step of another layout (rows) may look at: real ones of its level."""
         same = other.level[:, None] == self.level[None, :]
         return (same & self.mask[:, None, :])[:, None]
 
-    def inside(self, offset: int) -> Float[Tensor, "T 1"]:
-        """One where the step `offset` later belongs to the same level, else zero."""
-        position = torch.cat([torch.arange(n, device=self.mask.device) for n in self.lengths])
-        length = torch.tensor(self.lengths, device=self.mask.device)[self.level]
-        return ((position + offset >= 0) & (position + offset < length)).float()[:, None]
+    def inside(self, reach: int) -> Float[Tensor, "K T 1"]:
+        """One where the step -reach to +reach later belongs to the same level, else zero."""
+        return inside_level(self.lengths, reach, self.mask.device)
 
     def sums(self, x: Float[Tensor, "B T *rest"]) -> Float[Tensor, "B P *rest"]:
         """Sum over the steps of each level."""
@@ -85,6 +92,23 @@ class Layout:
         """Give every step the value of its level."""
         parts = [x[:, i : i + 1].expand(-1, n, *x.shape[2:]) for i, n in enumerate(self.lengths)]
         return torch.cat(parts, dim=1)
+
+
+@lru_cache(maxsize=64)
+@torch.inference_mode(False)  # what is kept must serve training too
+def level_of(lengths: tuple[int, int, int], device: torch.device) -> Int[Tensor, " T"]:
+    """Level (0 H, 1 M, 2 L) of each step."""
+    return torch.cat([torch.full((n,), i, device=device) for i, n in enumerate(lengths)])
+
+
+@lru_cache(maxsize=64)
+@torch.inference_mode(False)
+def inside_level(lengths: tuple[int, int, int], reach: int, device: torch.device) -> Float[Tensor, "K T 1"]:
+    """One where the step -reach to +reach later belongs to the same level, else zero."""
+    place = torch.cat([torch.arange(n, device=device) for n in lengths])
+    length = torch.cat([torch.full((n,), n, device=device) for n in lengths])
+    there = place + torch.arange(-reach, reach + 1, device=device)[:, None]
+    return ((there >= 0) & (there < length)).float()[..., None]
 
 
 @dataclass(frozen=True)
@@ -100,7 +124,7 @@ class Levels:
 
     def means(self) -> tuple[Float[Tensor, "B D"], ...]:
         """Mean over the real steps of each level; zero where there is none."""
-        sums = self.layout.sums(self.features * self.layout.valid)
+        sums = self.layout.sums(self.layout.masked(self.features))
         return (sums / self.layout.counts).unbind(dim=1)
 
     def pyramid(self) -> Pyramid:
@@ -139,8 +163,9 @@ def upsampled(x: Float[Tensor, "B S D"], source: Layout, target: Layout) -> Floa
 def neighbours_summed(x: Float[Tensor, "B T E"], layout: Layout) -> Float[Tensor, "B T C"]:
     """Second half of a convolution of three taps: previous step's first third + own second + next step's last."""
     before, here, after = x.chunk(3, dim=-1)
-    before = F.pad(before[:, :-1], (0, 0, 1, 0)) * layout.inside(-1).to(x.dtype)
-    after = F.pad(after[:, 1:], (0, 0, 0, 1)) * layout.inside(1).to(x.dtype)
+    inside = layout.inside(1).to(x.dtype)
+    before = F.pad(before[:, :-1], (0, 0, 1, 0)) * inside[0]
+    after = F.pad(after[:, 1:], (0, 0, 0, 1)) * inside[2]
     return before + here + after
 
 
@@ -162,8 +187,7 @@ class MaskedConvolution(nn.Module):
 
     def gather(self, projected: Float[Tensor, "B T E"], layout: Layout) -> Float[Tensor, "B T C"]:
         """Sum over real neighbours of the same level; zero on padding."""
-        valid = layout.valid.to(projected.dtype)
-        return neighbours_summed(projected * valid, layout) * valid
+        return layout.masked(neighbours_summed(layout.masked(projected), layout))
 
     def forward(self, x: Levels) -> Levels:
         return Levels(self.gather(self.project(x.features), x.layout), x.layout)
@@ -246,8 +270,7 @@ def within_level(kernel: Float[Tensor, "K #T C"], layout: Layout) -> Float[Tenso
     """A kernel for each step, zero where it would reach into another level."""
     if len(kernel) == 1:
         return kernel
-    inside = torch.stack([layout.inside(k - len(kernel) // 2) for k in range(len(kernel))])
-    return kernel * inside
+    return kernel * layout.inside(len(kernel) // 2)
 
 
 class MaskedGroupNorm(nn.Module):
@@ -263,8 +286,9 @@ class MaskedGroupNorm(nn.Module):
         x = x.to(torch.promote_types(x.dtype, torch.float32))
         grouped = x.unflatten(-1, (GROUPS, -1))  # [B, T, 16, C / 16]
         size = layout.counts * grouped.shape[-1]
-        mean = layout.sums(grouped.mean(dim=-1) * layout.valid) / layout.counts  # [B, P, 16]
-        centred = (grouped - layout.spread(mean).unsqueeze(-1)) * layout.valid.unsqueeze(-1)
+        mean = layout.sums(layout.masked(grouped.mean(dim=-1))) / layout.counts  # [B, P, 16]
+        centred = grouped - layout.spread(mean).unsqueeze(-1)
+        centred = centred if layout.full else centred * layout.valid.unsqueeze(-1)
         scale = (layout.sums(centred.square().sum(dim=-1)) / size + self.eps).rsqrt()
         return (centred * layout.spread(scale).unsqueeze(-1)).flatten(2) * self.weight + self.bias
 
@@ -293,8 +317,8 @@ class Projection(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.linear = nn.Linear(width, width)
 
-    def forward(self, x: Float[Tensor, "B T C"], layout: Layout) -> Float[Tensor, "B H T E"]:
-        return self.linear(self.norm(self.conv(x, layout))).unflatten(-1, (HEADS, -1)).transpose(1, 2)
+    def forward(self, x: Float[Tensor, "B T C"], layout: Layout) -> Float[Tensor, "B T C"]:
+        return self.linear(self.norm(self.conv(x, layout)))
 
 
 class TemporalAttention(nn.Module):
@@ -308,10 +332,11 @@ class TemporalAttention(nn.Module):
     def forward(
         self, query: Float[Tensor, "B T C"], context: Float[Tensor, "B T C"], layout: Layout
     ) -> Float[Tensor, "B T C"]:
-        query, context = query * layout.valid, context * layout.valid
+        query, context = layout.masked(query), layout.masked(context)
         q, k, v = self.query(query, layout), self.key(context, layout), self.value(context, layout)
-        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=layout.attends)  # [B, 8, T, C / 8]
-        return self.output(mixed.transpose(1, 2).flatten(2)) * layout.valid
+        both = (layout.lengths, layout.lengths)
+        mixed = attention(q, k, v, HEADS, seen=layout.attends, full=layout.full, lengths=both)
+        return layout.masked(self.output(mixed))
 
 
 class TemporalBlock(nn.Module):
@@ -333,7 +358,7 @@ class TemporalBlock(nn.Module):
 
     def forward(self, levels: Levels) -> Levels:
         x, layout = levels.features, levels.layout  # [B, T, C]
-        n = self.norm(x) * layout.valid
+        n = layout.masked(self.norm(x))
         mean = layout.sums(n) / layout.counts  # [B, P, C]
         phi = F.relu(self.phi(mean, layout))
         query = self.local(n, layout) * self.psi(n, layout)

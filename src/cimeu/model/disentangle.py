@@ -42,7 +42,7 @@ class PrimitiveEncoder(nn.Module):
         x = self.single_steps(x)
         x = self.halves(max_pool(x))  # [B, 8 + 4 + 2, C]
         x = self.quarters(max_pool(x))  # [B, 4 + 2 + 1, C]
-        return x.map(lambda y: y * x.layout.valid)
+        return x.map(x.layout.masked)
 
 
 class Decoder(nn.Module):
@@ -63,7 +63,7 @@ class Decoder(nn.Module):
         x = self.join(torch.cat((emotion.features, style.features), dim=-1))  # [B, 4 + 2 + 1, C]
         x = self._double(x, emotion.layout, half, self.convolution1, self.norm1)  # [B, 8 + 4 + 2, C]
         x = self._double(x, half, full, self.convolution2, self.norm2)  # [B, 16 + 8 + 4, C]
-        return Levels(self.output(x) * full.valid, full)  # [B, 16 + 8 + 4, D]
+        return Levels(full.masked(self.output(x)), full)  # [B, 16 + 8 + 4, D]
 
     @staticmethod
     def _double(

@@ -313,7 +313,7 @@ def second_map(second: StreamConfig, config: ModelConfig, audio: AST | None) -> 
 def one_per_level(levels: Levels) -> Levels:
     """Every real step gets the mean of its level."""
     means = levels.layout.spread(torch.stack(levels.means(), dim=1))
-    return Levels(means * levels.layout.valid, levels.layout)
+    return Levels(levels.layout.masked(means), levels.layout)
 
 
 def with_token(levels: Levels, present: Bool[Tensor, " B"], token: Float[Tensor, " C"]) -> Levels:

@@ -61,10 +61,7 @@ def reconstruction(
     """
     if not mask.any():
         return None
-    errors = [
-        (built.features - clean.features)[clean.mask].square().mean()
-        for built, clean in zip(rebuilt, Pyramid.of(target, mask), strict=True)
-    ]
+    errors = [_squared_error(*levels) for levels in zip(rebuilt, Pyramid.of(target, mask), strict=True)]
     return torch.stack(errors).mean()
 
 
@@ -165,6 +162,12 @@ def mining(
         return (0.5 + cosines / 2).mean()
     high, middle, low = (level - level.mean(0) for level in (high, middle, low))
     return torch.stack([F.cosine_similarity(high, other).relu() for other in (middle, low)]).mean()
+
+
+def _squared_error(built: Level, clean: Level) -> Tensor:
+    if clean.mask.all():  # without a copy of all real steps
+        return F.mse_loss(built.features, clean.features)
+    return F.mse_loss(built.features[clean.mask], clean.features[clean.mask])
 
 
 def _mean_error(logits: Sequence[Tensor], label: Tensor, known: Tensor, *, fewest_labels: int) -> Tensor | None:
