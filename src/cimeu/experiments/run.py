@@ -6,6 +6,7 @@ A run folder is an ensemble and everything one needs to read it again without tr
     forward/ backward/                           checkpoints with their journals
     ensemble.json                                mu, levels, temperature, thresholds, and how they were chosen
     predictions.csv                              every validation and test clip with its probabilities
+    familiarity.safetensors                      what the training clips look like, to tell what is unlike them
     projections.npz probes.json MODEL_CARD.md    primitives, what can be read from them, what the model is for
 
 `predictions.csv` is written last: a folder that has it is finished, one that lacks it goes on where it stopped.
@@ -28,6 +29,7 @@ from cimeu.corpora.folds import Fold, make_folds
 from cimeu.corpora.manifest import MISSING_FILE, Manifest, check_labels, read_manifest
 from cimeu.encoders.base import Encoder, build_encoder
 from cimeu.errors import FeatureError, FingerprintMismatch, MediaError, RecipeError, WeightsMissing
+from cimeu.evaluation.familiarity import MOST_CLIPS, write_familiarity
 from cimeu.evaluation.predict import EnsembleSettings, Scores, fused_probabilities, project, score_clips
 from cimeu.evaluation.selection import choose
 from cimeu.experiments.card import model_card
@@ -250,13 +252,16 @@ def score_run(prepared: Prepared, fold: Fold, folder: Path) -> None:
     settings.save(folder)
     model = models[prepared.directions[0]]
     _write_primitives(prepared, fold, model, folder)
+    _write_familiarity(prepared, fold, model, folder)
     table = pd.concat(
         [
             _predictions(prepared, part, clip_ids, scores[part]["forward"], scores[part]["backward"], settings)
             for part, clip_ids in parts.items()
         ]
     )
-    (folder / "MODEL_CARD.md").write_text(model_card(prepared.recipe, fold, settings, table, model), encoding="utf-8")
+    trained_on = prepared.manifest.select(fold.train).table
+    card = model_card(prepared.recipe, fold, settings, table, model, trained_on)
+    (folder / "MODEL_CARD.md").write_text(card, encoding="utf-8")
     partial = folder / f".{PREDICTIONS}.partial"
     table.to_csv(partial, index=False, float_format="%.6f")
     os.replace(partial, folder / PREDICTIONS)
@@ -385,6 +390,16 @@ def _write_primitives(prepared: Prepared, fold: Fold, model: CiMEU, folder: Path
     parts = [_probe_clips(prepared, ids, model, untrained) for ids in (fold.train, fold.validation, fold.test)]
     held_out = parts[2] if prepared.recipe.folds.protocol == "leave-one-group-out" else None
     _write_json(folder / "probes.json", probe_table(parts[0], parts[1], held_out))
+
+
+def _write_familiarity(prepared: Prepared, fold: Fold, model: CiMEU, folder: Path) -> None:
+    """What the training clips look like, with limits from the validation clips, where there are any."""
+    train, held_out = (
+        prepared.dataset(ids[:: max(1, len(ids) // MOST_CLIPS)], model.config.direction)
+        for ids in (fold.train, fold.validation)
+    )
+    if len(held_out.usable) and len(train.usable):
+        write_familiarity(model, train, held_out, folder)
 
 
 def _probe_clips(prepared: Prepared, clip_ids: Sequence[str], model: CiMEU, untrained: CiMEU) -> ProbeClips:
