@@ -12,6 +12,8 @@ from cimeu.errors import RecipeError
 if TYPE_CHECKING:
     from cimeu.experiments.recipe import EncoderConfig
 
+REGIONS = ("face", "frame")
+
 
 def extract(
     manifest: Annotated[Path, typer.Argument(help="Table written by `cimeu prepare`.")],
@@ -46,14 +48,17 @@ def extract(
     from cimeu.features.extract import extract as fill_stores
 
     part, clips = parse_shard(shard), read_manifest(manifest)
+    for one in region or ():
+        if one not in REGIONS:
+            raise RecipeError(f"unknown region `{one}`\n\nhint: {' or '.join(REGIONS)}")
     given: dict[str, object] = {"precision": precision, "batch_size": batch or None, "fuse": fuse or None}
     given["engine"] = engine if engine in ("torch", "openvino") else None
     settings = {name: value for name, value in given.items() if value is not None}
     if encoder:
         streams = [
-            (one, name not in (forward_only or ()))
+            (each, name not in (forward_only or ()))
             for name in encoder
-            for one in configured(name, weights_of(encoder, weights or ()), region or (), settings)
+            for each in configured(name, weights_of(encoder, weights or ()), region or (), settings)
         ]
     elif weights or region or forward_only or settings:
         raise RecipeError("no encoder is named for these settings\n\nhint: add --encoder NAME")

