@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from cimeu.cli.terminal import Output, parse_shard, progress_bars, say
+from cimeu.errors import RecipeError
 
 
 def bench(
@@ -17,17 +18,32 @@ def bench(
     output: Output = Path("bench"),
     workers: Annotated[int, typer.Option(help="Processes that run cells; 0 takes one for each core.")] = 0,
     shard: Annotated[str, typer.Option(help="Part i of N, as in 2/8, for job arrays.")] = "1/1",
+    protocol: Annotated[
+        str,
+        typer.Option(
+            help="leave-one-out, matrix, within, few-shot, robustness or transductive. [default: folds of the recipe]"
+        ),
+    ] = "",
+    selection: Annotated[
+        str,
+        typer.Option(
+            help="validation, `leave-one-group-out validation`, last or oracle. [default: the recipe's]", metavar="RULE"
+        ),
+    ] = "",
+    shots: Annotated[str, typer.Option(help="Few-shot: labels of each emotion, separated by commas.")] = "0,8,32",
+    tune: Annotated[
+        int, typer.Option(help="Configurations tried for each row inside the training groups of each fold.")
+    ] = 0,
     looks: Annotated[Path | None, typer.Option(help="Log of looks at the table. [default: OUTPUT/looks.csv]")] = None,
 ) -> None:
     """Compare CiMEU with its parts left out and with other methods; goes on where it stopped."""
-    from cimeu.experiments.bench import bench_recipe
+    from cimeu.experiments.bench import bench_recipe, write_bench
     from cimeu.experiments.recipe import load_recipe
     from cimeu.experiments.run import cores
     from cimeu.generalisation.looks import log_look
-    from cimeu.generalisation.sharing import failures_text
     from cimeu.generalisation.rows import rows_named
-    from cimeu.generalisation.summary import summarise
-    from cimeu.generalisation.tables import comparison_table, to_markdown, write_tables
+    from cimeu.generalisation.sharing import failures_text
+    from cimeu.generalisation.tables import comparison_table, to_markdown
 
     with progress_bars() as progress:
         found = bench_recipe(
@@ -35,15 +51,18 @@ def bench(
             rows_named(methods),
             output,
             seeds=range(seeds),
+            protocol=protocol,
+            selection=selection,
+            shots=parse_counts(shots),
+            tune=tune,
             workers=workers or cores(),
             shard=parse_shard(shard),
             progress=progress,
         )
-    say(f"{output}: {found.done} cells run, {found.kept} already there")
+    say(f"{output}: {found.done} cells run, {found.kept} already there, {found.wall_s:.0f} s")
     if found.failures:
         say(failures_text(found.failures))
-    summary = summarise(output)
-    write_tables(summary, output)
+    summary = write_bench(output)
     log_look(
         looks or output / "looks.csv",
         method_version=version("cimeu"),
@@ -54,3 +73,15 @@ def bench(
         note="" if summary.complete else "incomplete",
     )
     print(to_markdown(comparison_table(summary)))
+
+
+def parse_counts(text: str) -> tuple[int, ...]:
+    """`0,8,32` -> (0, 8, 32).
+
+    Raises:
+        RecipeError: not of that form.
+    """
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdigit() for part in parts):
+        raise RecipeError(f"`{text}` is no list of counts\n\nhint: write 0,8,32")
+    return tuple(dict.fromkeys(int(part) for part in parts))

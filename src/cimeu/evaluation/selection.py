@@ -2,8 +2,8 @@
 
 A rule's name travels with every number: `validation` chooses on unseen speakers of the training groups,
 `leave-one-group-out validation` on a whole training group, `last` keeps the published defaults and chooses nothing,
-`oracle` chooses on the test clips themselves. The last exists to compare with published numbers that were made that way;
-it is no estimate of anything, and every table that uses it is marked.
+`oracle` chooses on the test clips themselves. It exists to compare with published numbers that were made that way; it
+is no estimate of anything, and every table that uses it is marked.
 
 Chosen by UAR: mu, levels and, where the network leaves it open (`mixing: validation`), the weight `a` of the second
 stream. Small validation parts tie often; the candidate nearest the published defaults wins a tie. Then the temperature,

@@ -22,7 +22,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from cimeu.evaluation.metrics import METRICS, UNUSED, Metric
 
@@ -72,27 +72,45 @@ def bootstrap(
     n_classes: int,
     n_resamples: int = N_RESAMPLES,
     seed: int = 0,
+    kept: Bool[np.ndarray, " N"] | None = None,
 ) -> dict[Metric, Estimates]:
     """Every metric with its interval, for the mean over cultures and for each culture.
 
-    `speakers` are told apart within a culture; an empty name is a speaker of its own.
+    `speakers` are told apart within a culture; an empty name is a speaker of its own. Where every culture is one
+    speaker (`group: speaker`), cultures are drawn instead. `kept` leaves clips out and still draws the same speakers,
+    so that figures on some of the clips can be compared with figures on all; a culture without a kept clip is left out.
     """
     assert truth.shape[0] == predicted.shape[1] == len(speakers) == len(cultures) > 0
     culture_of = np.asarray(cultures, dtype=object)
+    counted = np.ones(len(truth), bool) if kept is None else kept
     by_culture: dict[str, dict[Metric, Estimate]] = {}
     for position, culture in enumerate(sorted(set(cultures))):
-        rows = np.flatnonzero(culture_of == culture).tolist()
-        clusters = _clusters([speakers[row] for row in rows])
-        counts = _counts(truth[rows], predicted[:, rows], clusters, n_classes)
+        rows = np.flatnonzero(culture_of == culture)
+        used = counted[rows]
+        if not used.any():
+            continue
+        clusters = _clusters([speakers[row] for row in rows.tolist()])
+        counts = _counts(truth[rows], predicted[:, rows], clusters, n_classes, used)
         generator = np.random.default_rng((seed, position))
-        by_culture[culture] = _estimates(counts, len(rows), n_resamples, generator)
+        by_culture[culture] = _estimates(counts, int(used.sum()), n_resamples, generator)
     return {
-        metric: Estimates(
-            _mean_over([estimates[metric] for estimates in by_culture.values()]),
-            {culture: estimates[metric] for culture, estimates in by_culture.items()},
-        )
+        metric: estimates_over({culture: estimates[metric] for culture, estimates in by_culture.items()}, seed)
         for metric in METRICS
     }
+
+
+def estimates_over(cultures: dict[str, Estimate], seed: int = 0) -> Estimates:
+    """The unweighted mean over cultures beside each of them; nothing is drawn but cultures of one speaker each."""
+    alone = len(cultures) > 1 and all(each.n_speakers == 1 for each in cultures.values())
+    mean = _mean_over_speakers(list(cultures.values()), seed) if alone else _mean_over(list(cultures.values()))
+    return Estimates(mean, cultures)
+
+
+def averaged(estimates: Sequence[Estimate]) -> Estimate:
+    """Mean of figures on the same clips and draws, such as those of several models."""
+    resamples = np.mean([each.resamples for each in estimates], axis=0)
+    value = float(np.mean([each.value for each in estimates]))
+    return Estimate(value, *_interval(resamples), estimates[0].n_clips, estimates[0].n_speakers, resamples)
 
 
 def paired(
@@ -115,6 +133,11 @@ def paired(
         bootstrap(truth, side, speakers, cultures, n_classes=n_classes, n_resamples=n_resamples, seed=seed)[metric]
         for side in (first, second)
     )
+    return compared(before, after)
+
+
+def compared(before: Estimates, after: Estimates) -> Difference:
+    """`after` minus `before`, drawn with the same speakers (same clips and seed), in every culture and the mean."""
     differences = {culture: difference(before.cultures[culture], after.cultures[culture]) for culture in after.cultures}
     mean = difference(before.mean, after.mean)
     finite = mean.resamples[np.isfinite(mean.resamples)]
@@ -161,11 +184,16 @@ def _clusters(speakers: Sequence[str]) -> Int[np.ndarray, " N"]:
 
 
 def _counts(
-    truth: Int[np.ndarray, " N"], predicted: Int[np.ndarray, "S N"], clusters: Int[np.ndarray, " N"], n_classes: int
+    truth: Int[np.ndarray, " N"],
+    predicted: Int[np.ndarray, "S N"],
+    clusters: Int[np.ndarray, " N"],
+    n_classes: int,
+    kept: Bool[np.ndarray, " N"],
 ) -> Float[np.ndarray, "P 3 S K"]:
-    """Hits, truths and guesses of each speaker."""
-    counts = np.zeros((int(clusters.max()) + 1, 3, len(predicted), n_classes))
-    for seed, calls in enumerate(predicted):
+    """Hits, truths and guesses of each speaker, over the clips that are kept."""
+    counts = np.zeros((int(clusters.max()) + 1, 3, len(predicted), n_classes))  # speakers without a kept clip too
+    truth, clusters = truth[kept], clusters[kept]
+    for seed, calls in enumerate(predicted[:, kept]):
         hit, used = calls == truth, calls != UNUSED
         np.add.at(counts[:, 0, seed], (clusters[hit], truth[hit]), 1)
         np.add.at(counts[:, 1, seed], (clusters, truth), 1)
@@ -201,6 +229,16 @@ def _mean_over(estimates: Sequence[Estimate]) -> Estimate:
         sum(estimate.n_speakers for estimate in estimates),
         resamples,
     )
+
+
+def _mean_over_speakers(estimates: Sequence[Estimate], seed: int) -> Estimate:
+    values = np.array([estimate.value for estimate in estimates])
+    n_speakers = len(values)
+    generator = np.random.default_rng((seed, n_speakers))
+    times_drawn = generator.multinomial(n_speakers, np.full(n_speakers, 1 / n_speakers), len(estimates[0].resamples))
+    resamples = times_drawn @ values / n_speakers
+    n_clips = sum(estimate.n_clips for estimate in estimates)
+    return Estimate(float(values.mean()), *_interval(resamples), n_clips, n_speakers, resamples)
 
 
 def _interval(resamples: Float[np.ndarray, " R"]) -> tuple[float, float]:

@@ -35,14 +35,27 @@ from cimeu.generalisation.cells import (
     part_table,
     with_condition,
 )
-from cimeu.generalisation.comparison import Bench, Cell, fingerprint_of, open_bench
+from cimeu.generalisation.comparison import Bench, Cell, fingerprint_of, open_bench, write_whole
 from cimeu.generalisation.fit import budget_of
-from cimeu.generalisation.protocols import ROBUSTNESS, SHOTS, TRANSDUCTIVE, divide, protocol_named
+from cimeu.generalisation.gap import taught_across
+from cimeu.generalisation.probes import probes_in_percent
+from cimeu.generalisation.protocol_tables import protocol_tables
+from cimeu.generalisation.protocols import (
+    ROBUSTNESS,
+    SHOTS,
+    TRANSDUCTIVE,
+    WITHIN,
+    divide,
+    folds_table,
+    protocol_named,
+)
 from cimeu.generalisation.robustness import Condition, conditions, damaged
 from cimeu.generalisation.rows import HANDMADE, REFERENCE, Row, dotted, row_named, setting_of, why_absent
 from cimeu.generalisation.sharing import BenchReport, do_all, run_bench
+from cimeu.generalisation.summary import Summary, summarise
+from cimeu.generalisation.tables import baselines_table, to_csv, write_tables
 from cimeu.generalisation.transductive import by_group, group_statistics
-from cimeu.generalisation.tuning import Trial, TuningWork, inner_folds, settings_chosen, trials_of
+from cimeu.generalisation.tuning import Trial, TuningWork, inner_folds, settings_chosen, trials_of, tuning_table
 from cimeu.model.checkpoint import read_checkpoint
 from cimeu.model.network import CiMEU
 from cimeu.progress import Progress, silent
@@ -115,10 +128,11 @@ def bench_recipe(
         protocol=protocol,
         selection=selection,
         tune=tune,
-        notes=tuple(dict.fromkeys(f"{fold.name}: {fold.note}" for fold in folds if fold.note and protocol)),
         settings=_settings(clips),
     )
     bench = open_bench(bench, folder, _defaults())
+    table = folds_table(folds, clips.manifest, recipe.folds.group)
+    write_whole(folder / "folds.csv", table.to_csv(index=False, lineterminator="\n").encode())
     if tune:
         chosen = [cell.fold for cell in bench.cells(shard)]
         tuned = [row_named(row) for row in bench.rows if row not in bench.absent]
@@ -128,6 +142,35 @@ def bench_recipe(
         for trial, reason in tuning.failures.items():
             raise RecipeError(f"{trial} failed: {reason}")
     return run_bench(bench, runner, folder, shard=shard, workers=workers, progress=progress)
+
+
+def write_bench(folder: Path) -> Summary:
+    """Write every table of a bench from the cells that are there, and the baselines beside the runs of its reference.
+
+    Raises:
+        RecipeError: the folder holds no bench.
+    """
+    summary = summarise(folder)
+    bench = summary.bench
+    taught = None
+    if bench.protocol == WITHIN:
+        taught = taught_across(pd.read_csv(folder / "folds.csv", keep_default_na=False), bench.emotions)
+    tables = protocol_tables(summary, taught)
+    if bench.tune:
+        tables["tuning"] = tuning_table(bench, folder)
+    probes = {row: _probes(folder / "runs" / row) for row in bench.rows}
+    probes = {row: each for row, each in probes.items() if each}
+    if probes:
+        tables["probes"] = probes_in_percent(probes, bench.name)
+    write_tables(summary, folder, tables)
+    runs = folder / "runs" / bench.reference
+    if runs.is_dir():
+        write_whole(runs / "baselines.csv", to_csv(baselines_table(summary)).encode())
+    return summary
+
+
+def _probes(runs: Path) -> list[list[dict[str, Any]]]:
+    return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(runs.glob("*/probes.json"))]
 
 
 @dataclass(frozen=True)

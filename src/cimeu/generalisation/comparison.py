@@ -84,8 +84,6 @@ class Bench:
     """Name of the rule of selection; empty: the recipe's."""
     tune: int = 0
     """Configurations tried for each row and fold inside the training groups; 0: the recipe's settings."""
-    notes: tuple[str, ...] = ()
-    """What every table has to say about the clips and folds."""
     settings: dict[str, Any] = field(default_factory=dict)
     """Settings of the recipe by dotted key, and digests of the clips and encoders."""
 

@@ -60,6 +60,19 @@ def divide(manifest: Manifest, config: FoldsConfig, protocol: str, *, shots: Seq
     return folds
 
 
+def folds_table(folds: Sequence[Fold], manifest: Manifest, group: str) -> pd.DataFrame:
+    """Clips and speakers of every part of every fold, by group, emotion and whether they were acted."""
+    facts = [group, "emotion", "acted"]
+    tables = []
+    for fold in folds:
+        for part in ("train", "validation", "test"):
+            clips = manifest.select(getattr(fold, part)).table
+            counted = clips.groupby(facts, sort=True).agg(clips=("clip_id", "size"), speakers=("speaker", "nunique"))
+            tables.append(counted.reset_index().rename(columns={group: "group"}).assign(fold=fold.name, part=part))
+    whole = pd.concat(tables, ignore_index=True)
+    return whole[["fold", "part", "group", "emotion", "acted", "clips", "speakers"]]
+
+
 def teacher_of(fold: str) -> str:
     """The group that teaches a fold of `matrix`, or is tested in one of `within`.
 

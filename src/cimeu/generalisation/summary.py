@@ -5,21 +5,20 @@ group stands beside it. Intervals draw whole speakers within each group; a diffe
 the same clips and draws; p-values are Holm's over the comparisons listed beforehand. A clip that could not be used is
 wrong. Seeds are averaged, never counted as samples.
 
-Axes: S seeds, N test clips, K emotions.
+Which clips and answers belong to a figure depends on the protocol: `views`.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Int
 
-from cimeu.evaluation.metrics import called
-from cimeu.evaluation.uncertainty import N_RESAMPLES, Difference, Estimate, bootstrap, holm, paired
-from cimeu.generalisation.cells import PROBABILITY, CellResult
+from cimeu.evaluation.metrics import Metric
+from cimeu.evaluation.uncertainty import N_RESAMPLES, Difference, Estimate, Estimates, compared, holm
 from cimeu.generalisation.comparison import Bench, finished, read_bench
+from cimeu.generalisation.views import Cells, estimates_of
 
 
 @dataclass(frozen=True)
@@ -66,6 +65,10 @@ class Summary:
 
     bench: Bench
     lines: tuple[RowSummary, ...]
+    cells: Mapping[str, Cells] = field(repr=False)
+    """Finished cells of every row by fold and seed."""
+    word: str = "culture"
+    """What a group is called."""
 
     @property
     def chance(self) -> float:
@@ -78,17 +81,6 @@ class Summary:
         return all(line.cells == line.cells_wanted for line in self.lines)
 
 
-@dataclass(frozen=True)
-class _Calls:
-    """What a row said of the test clips with each complete seed, clips in one order for all rows."""
-
-    clip_ids: tuple[str, ...]
-    truth: Int[np.ndarray, " N"]
-    predicted: Int[np.ndarray, "S N"]
-    speakers: tuple[str, ...]
-    groups: tuple[str, ...]
-
-
 def summarise(folder: Path, *, resamples: int = N_RESAMPLES, seed: int = 0) -> Summary:
     """Figures of every row from the cells that are there.
 
@@ -96,85 +88,46 @@ def summarise(folder: Path, *, resamples: int = N_RESAMPLES, seed: int = 0) -> S
     """
     bench = read_bench(folder)
     cells = {row: {} if row in bench.absent else finished(bench, folder, row, bench.seeds) for row in bench.rows}
-    calls = {row: _calls(bench, there) for row, there in cells.items()}
-    lines = [_line(bench, row, cells[row], calls[row], resamples, seed) for row in bench.rows]
-    differences = _differences(bench, calls, resamples, seed)
+    figures = {row: estimates_of(bench, there, resamples=resamples, seed=seed) for row, there in cells.items()}
+    lines = [_line(bench, row, cells[row], figures[row]) for row in bench.rows]
+    reference = figures[bench.reference]
+    differences = {
+        row: compared(reference["uar"], other["uar"])
+        for row in bench.compared()
+        if reference is not None and (other := figures[row]) is not None
+    }
     adjusted = holm({row: each.p for row, each in differences.items() if np.isfinite(each.p)})
-    compared = [
+    lines = [
         line if line.row not in differences else _with_difference(line, differences[line.row], adjusted.get(line.row))
         for line in lines
     ]
-    return Summary(bench, tuple(compared))
+    return Summary(bench, tuple(lines), cells, _word(bench, cells))
 
 
-def _calls(bench: Bench, there: dict[tuple[str, int], CellResult]) -> _Calls | None:
-    complete = [seed for seed in bench.seeds if all((fold, seed) in there for fold in bench.folds)]
-    if not complete:
-        return None
-    columns = [PROBABILITY + emotion for emotion in bench.emotions]
-    tables = [_test_clips([there[fold, seed].predictions for fold in bench.folds]) for seed in complete]
-    first = tables[0]
-    assert all(list(table["clip_id"]) == list(first["clip_id"]) for table in tables), "seeds were tested on other clips"
-    index = {emotion: number for number, emotion in enumerate(bench.emotions)}
-    return _Calls(
-        tuple(first["clip_id"]),
-        np.array([index[emotion] for emotion in first["emotion"]], np.int64),
-        np.stack([called(table[columns].to_numpy(float)) for table in tables]),
-        tuple(_people(first)),
-        tuple(str(name) or "unknown" for name in first[bench.group]),
-    )
-
-
-def _test_clips(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    whole = pd.concat([table[table["part"] == "test"] for table in tables], ignore_index=True)
-    return whole.sort_values("clip_id", kind="stable", ignore_index=True)
-
-
-def _people(table: pd.DataFrame) -> list[str]:
-    return [
-        f"{corpus}/{speaker}" if speaker else ""
-        for corpus, speaker in zip(table["corpus"], table["speaker"], strict=True)
-    ]
-
-
-def _line(
-    bench: Bench,
-    row: str,
-    there: dict[tuple[str, int], CellResult],
-    calls: _Calls | None,
-    resamples: int,
-    seed: int,
-) -> RowSummary:
+def _line(bench: Bench, row: str, there: Cells, figures: dict[Metric, Estimates] | None) -> RowSummary:
     if row in bench.absent:
         return RowSummary(row=row, absent=bench.absent[row])
     costs = list(there.values())
     wanted = len(bench.folds) * len(bench.seeds)
-    if calls is None:
+    if figures is None:
         return RowSummary(row=row, absent="", cells=len(costs), cells_wanted=wanted)
-    figures = bootstrap(
-        calls.truth,
-        calls.predicted,
-        calls.speakers,
-        calls.groups,
-        n_classes=len(bench.emotions),
-        n_resamples=resamples,
-        seed=seed,
-    )
-    groups = {name: _interval(estimate) for name, estimate in figures["uar"].cultures.items()}
+    groups = {name: interval_of(estimate) for name, estimate in figures["uar"].cultures.items()}
+    by_seed = [_of_one_seed(bench, there, seed) for seed in bench.seeds]
+    known = [each for each in by_seed if each is not None]
     return RowSummary(
         row=row,
         absent="",
-        uar=_interval(figures["uar"].mean),
+        uar=interval_of(figures["uar"].mean),
         groups=groups,
         worst=min(groups, key=lambda name: groups[name].value),
-        war=_interval(figures["war"].mean),
-        macro_f1=_interval(figures["macro_f1"].mean),
+        war=interval_of(figures["war"].mean),
+        macro_f1=interval_of(figures["macro_f1"].mean),
         validation_uar=_mean([cell.figures["validation_uar"] for cell in costs if "validation_uar" in cell.figures]),
-        seed_deviation=_seed_deviation(calls, len(bench.emotions)),
-        seeds=len(calls.predicted),
+        seed_deviation=float(np.std(known, ddof=1)) if len(known) > 1 else None,
+        seeds=len(known),
         cells=len(costs),
         cells_wanted=wanted,
-        n_clips=len(calls.truth),
+        n_clips=figures["uar"].mean.n_clips,
         n_speakers=figures["uar"].mean.n_speakers,
         parameters=max(cell.parameters for cell in costs),
         updates=round(float(np.mean([cell.updates for cell in costs]))),
@@ -183,39 +136,21 @@ def _line(
     )
 
 
-def _seed_deviation(calls: _Calls, n_emotions: int) -> float | None:
-    """Deviation over seeds of the mean UAR of the groups; None for one seed."""
-    if len(calls.predicted) < 2:
-        return None
-    means = [
-        bootstrap(calls.truth, each[None], calls.speakers, calls.groups, n_classes=n_emotions, n_resamples=1)["uar"]
-        for each in calls.predicted
-    ]
-    return float(np.std([estimates.mean.value for estimates in means], ddof=1))
+def _of_one_seed(bench: Bench, there: Cells, seed: int) -> float | None:
+    """Mean UAR of the groups with one seed; None where its cells are not all there."""
+    figures = estimates_of(replace(bench, seeds=(seed,)), there, resamples=1, seed=0)
+    return None if figures is None else figures["uar"].mean.value
 
 
-def _differences(bench: Bench, calls: dict[str, _Calls | None], resamples: int, seed: int) -> dict[str, Difference]:
-    """Each compared row minus the reference, on the same clips; rows of other clips are no comparison."""
-    reference = calls[bench.reference]
-    if reference is None:
-        return {}
-    found: dict[str, Difference] = {}
-    for row in bench.compared():
-        other = calls[row]
-        if other is None:
-            continue
-        assert other.clip_ids == reference.clip_ids, f"row {row} was tested on other clips"
-        found[row] = paired(
-            reference.truth,
-            reference.predicted,
-            other.predicted,
-            reference.speakers,
-            reference.groups,
-            n_classes=len(bench.emotions),
-            n_resamples=resamples,
-            seed=seed,
-        )
-    return found
+def _word(bench: Bench, cells: Mapping[str, Cells]) -> str:
+    """The honest word for a group: a culture known from a single corpus is a corpus group."""
+    tables = [cell.predictions for there in cells.values() for cell in there.values()]
+    if bench.group != "culture" or not tables:
+        return bench.group
+    known = pd.concat([table[["culture", "corpus"]].drop_duplicates() for table in tables]).drop_duplicates()
+    known = known[(known["culture"] != "") & (known["corpus"] != "")]
+    one_to_one = len(known) == known["culture"].nunique() == known["corpus"].nunique() > 1
+    return "corpus group" if one_to_one else bench.group
 
 
 def _with_difference(line: RowSummary, difference: Difference, p_holm: float | None) -> RowSummary:
@@ -224,7 +159,8 @@ def _with_difference(line: RowSummary, difference: Difference, p_holm: float | N
     return RowSummary(**{**vars(line), **changes})
 
 
-def _interval(estimate: Estimate) -> Interval:
+def interval_of(estimate: Estimate) -> Interval:
+    """Value and ends of an estimate."""
     return Interval(estimate.value, _finite(estimate.low), _finite(estimate.high))
 
 

@@ -6,10 +6,15 @@ Percent with one decimal; an interval stands in brackets; what cannot be said is
 import csv
 import html
 import io
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from jaxtyping import Float
+
+from cimeu.generalisation.rows import row_named
 from cimeu.generalisation.summary import Interval, RowSummary, Summary
 
 ABSENT = "n/a"
@@ -24,6 +29,8 @@ class Table:
     columns: tuple[str, ...]
     lines: tuple[tuple[str, ...], ...]
     notes: tuple[str, ...] = ()
+    heat: tuple[tuple[float | None, ...], ...] = ()
+    """Share from 0 to 1 that shades each cell in HTML; None or nothing: no shade."""
 
 
 def comparison_table(summary: Summary) -> Table:
@@ -31,12 +38,22 @@ def comparison_table(summary: Summary) -> Table:
     bench = summary.bench
     groups = sorted({name for line in summary.lines for name in line.groups or {}})
     columns = (
-        *("row", f"UAR, mean over {bench.group}s [95 %]", "worst", *groups, "WAR", "macro F1"),
+        *("row", f"UAR, mean over {summary.word}s [95 %]", "worst", *groups, "WAR", "macro F1"),
         *(f"minus {bench.reference} [95 %]", "p (Holm)", "better in", "validation UAR", "seeds", "parameters"),
         *("updates", "seconds", "selection"),
     )
     lines = tuple(_text_line(line, groups, len(columns)) for line in summary.lines)
     return Table(bench.name, columns, lines, _notes(summary))
+
+
+def baselines_table(summary: Summary) -> Table:
+    """Rows that are not CiMEU, for a report of its runs (`baselines.csv` beside the run folders)."""
+    lines = tuple(
+        (line.row, span(line.uar), span(line.war), span(line.macro_f1), str(line.seeds), line.selection)
+        for line in summary.lines
+        if line.uar is not None and row_named(line.row).kind != "cimeu"
+    )
+    return Table(summary.bench.name, ("baseline", "UAR, %", "WAR, %", "macro F1, %", "seeds", "selection"), lines)
 
 
 def figures_csv(summary: Summary) -> str:
@@ -103,28 +120,72 @@ def to_latex(table: Table) -> str:
 def to_html(table: Table) -> str:
     """A `<table>` to be put into a page; text is escaped."""
     head = "".join(f"<th>{html.escape(cell)}</th>" for cell in table.columns)
+    heat = table.heat or [(None,) * len(table.columns)] * len(table.lines)
     body = "\n".join(
-        "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in line) + "</tr>" for line in table.lines
+        "<tr>" + "".join(_html_cell(cell, shade) for cell, shade in zip(line, shades, strict=True)) + "</tr>"
+        for line, shades in zip(table.lines, heat, strict=True)
     )
     notes = "\n".join(f"<p>{html.escape(note)}</p>" for note in table.notes)
     caption = f"<caption>{html.escape(table.heading)}</caption>"
     return f"<table>\n{caption}\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>\n{notes}\n"
 
 
-def write_tables(summary: Summary, folder: Path) -> list[Path]:
-    """Write figures.csv, comparison.csv, .md, .tex and .html; returns their paths."""
-    table = comparison_table(summary)
-    texts = {
-        "figures.csv": figures_csv(summary),
-        "comparison.csv": to_csv(table),
-        "comparison.md": to_markdown(table),
-        "comparison.tex": to_latex(table),
-        "comparison.html": to_html(table),
-    }
+STYLE = """
+body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:72rem;padding:0 1rem;color-scheme:light dark}
+table{border-collapse:collapse;display:block;overflow-x:auto;margin:1.5rem 0 .5rem}
+caption{text-align:left;font-weight:600}
+td,th{padding:.25rem .6rem;border-bottom:1px solid #8884;text-align:right;white-space:nowrap}
+td:first-child,th:first-child{text-align:left}
+"""
+
+
+def page(title: str, parts: Sequence[str]) -> str:
+    """One page that opens anywhere: tables and drawings one below the other."""
+    head = (
+        f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{html.escape(title)}</title>'
+    )
+    body = "\n".join(parts)
+    return (
+        f"<!doctype html>\n<html lang=en>\n<head>{head}<style>{STYLE}</style></head>\n<body>\n{body}</body>\n</html>\n"
+    )
+
+
+def write_table(table: Table, folder: Path, name: str) -> list[Path]:
+    """Write NAME.csv, .md, .tex and .html of one table; returns their paths."""
+    forms = {"csv": to_csv, "md": to_markdown, "tex": to_latex, "html": to_html}
     folder.mkdir(parents=True, exist_ok=True)
+    for suffix, form in forms.items():
+        (folder / f"{name}.{suffix}").write_text(form(table), encoding="utf-8")
+    return [folder / f"{name}.{suffix}" for suffix in forms]
+
+
+def write_tables(summary: Summary, folder: Path, others: Mapping[str, Table] | None = None) -> list[Path]:
+    """Write figures.csv, comparison.*, timing.csv, every other table by its name, and bench.html with all of them."""
+    tables = {"comparison": comparison_table(summary), **(others or {})}
+    timing = timing_table(summary)
+    folder.mkdir(parents=True, exist_ok=True)
+    whole = page(summary.bench.name, [*map(to_html, tables.values()), to_html(timing)])
+    texts = {"figures.csv": figures_csv(summary), "timing.csv": to_csv(timing), "bench.html": whole}
     for name, text in texts.items():
         (folder / name).write_text(text, encoding="utf-8")
-    return [folder / name for name in texts]
+    written = [folder / name for name in texts]
+    for name, table in tables.items():
+        written += write_table(table, folder, name)
+    return written
+
+
+def timing_table(summary: Summary) -> Table:
+    """Wall time and processor time of every row, summed over its cells."""
+    lines = []
+    totals = np.zeros(3)
+    for row, there in summary.cells.items():
+        costs = np.array([(1.0, cell.wall_s, cell.cpu_s) for cell in there.values()]).reshape(-1, 3)
+        spent = costs.sum(axis=0)
+        totals += spent
+        lines.append((row, *_seconds(spent)))
+    lines.append(("all rows", *_seconds(totals)))
+    note = "Processes beside each other share the wall time of a bench; processor time is what it costs."
+    return Table(f"{summary.bench.name}: time", ("row", "cells", "wall_s", "cpu_s"), tuple(lines), (note,))
 
 
 def _text_line(line: RowSummary, groups: Sequence[str], width: int) -> tuple[str, ...]:
@@ -136,12 +197,12 @@ def _text_line(line: RowSummary, groups: Sequence[str], width: int) -> tuple[str
     cells = "" if line.cells == line.cells_wanted else f", {line.cells}/{line.cells_wanted} cells"
     return (
         line.row,
-        _span(line.uar),
+        span(line.uar),
         f"{_percent(line.groups[line.worst].value)} {line.worst}",
         *(_percent(line.groups[name].value) if name in line.groups else MISSING for name in groups),
         _percent(None if line.war is None else line.war.value),
         _percent(None if line.macro_f1 is None else line.macro_f1.value),
-        _span(line.difference, signed=True),
+        span(line.difference, signed=True),
         MISSING if line.p_holm is None else f"{line.p_holm:.3f}",
         MISSING if line.improved is None else f"{line.improved} of {len(line.groups)}",
         _percent(line.validation_uar),
@@ -158,13 +219,20 @@ def _notes(summary: Summary) -> tuple[str, ...]:
     size = f"N = {measured[0].n_clips} test clips of {measured[0].n_speakers} speakers, " if measured else ""
     notes = [
         f"{size}{len(bench.folds)} folds, chance {_percent(summary.chance)} %. "
-        f"Intervals: bootstrap over speakers within each {bench.group}; clips that could not be used are wrong. "
+        f"Intervals: bootstrap over speakers within each {summary.word}; clips that could not be used are wrong. "
         "Parameters, updates and seconds are those of a cell.",
         f"Compared with `{bench.reference}`, listed beforehand: {', '.join(bench.compared()) or 'nothing'}.",
         *(f"`{row}` is {ABSENT}: {reason}." for row, reason in bench.absent.items()),
     ]
     if any("oracle" in line.selection for line in summary.lines):
         notes.append("Selection `oracle` chose on test clips: a figure to compare with published ones, no estimate.")
+    if bench.protocol:
+        notes.append(f"Protocol: {bench.protocol}; clips and speakers of every fold are in folds.csv.")
+    if bench.tune:
+        notes.append(
+            f"Settings of each row and fold: best of {bench.tune} configurations by nested leave-one-group-out inside "
+            "the training groups."
+        )
     if bench.synthetic:
         notes.append("The clips are made by a program; nothing here says how the method does on people.")
     if not summary.complete:
@@ -176,7 +244,12 @@ def _percent(value: float | None) -> str:
     return MISSING if value is None else f"{100 * value:.1f}"
 
 
-def _span(interval: Interval | None, *, signed: bool = False) -> str:
+def span(interval: Interval | None, *, signed: bool = False) -> str:
+    """Percent with the interval in brackets; a dash where there is nothing.
+
+    >>> span(Interval(0.5, 0.4, 0.6)), span(Interval(-0.01, None, None), signed=True)
+    ('50.0 [40.0, 60.0]', '-1.0')
+    """
     if interval is None:
         return MISSING
     style = "+.1f" if signed else ".1f"
@@ -184,6 +257,16 @@ def _span(interval: Interval | None, *, signed: bool = False) -> str:
     if interval.low is None or interval.high is None:
         return value
     return f"{value} [{100 * interval.low:{style}}, {100 * interval.high:{style}}]"
+
+
+def _seconds(spent: Float[np.ndarray, "3"]) -> tuple[str, ...]:
+    cells, *seconds = spent.tolist()
+    return (f"{cells:.0f}", *(f"{each:.1f}" if math.isfinite(each) else MISSING for each in seconds))
+
+
+def _html_cell(cell: str, shade: float | None) -> str:
+    style = "" if shade is None else f' style="background:rgba(31,119,180,{0.9 * max(0.0, min(1.0, shade)):.2f})"'
+    return f"<td{style}>{html.escape(cell)}</td>"
 
 
 def _latex(cell: str) -> str:

@@ -27,6 +27,7 @@ from cimeu.generalisation.cells import PROBABILITY, CellResult
 from cimeu.generalisation.comparison import Bench, write_whole
 from cimeu.generalisation.rows import Row, row_named
 from cimeu.generalisation.spaces import configuration, space_of
+from cimeu.generalisation.tables import Table
 
 
 @dataclass(frozen=True, order=True)
@@ -145,9 +146,11 @@ def mean_uar(folder: Path, row: str, fold: str, number: int) -> float | None:
     return float(np.mean(uars)) if uars else None
 
 
-def tuning_table(bench: Bench, folder: Path) -> list[dict[str, Any]]:
+def tuning_table(bench: Bench, folder: Path) -> Table:
     """One line for each row, fold and configuration: what was tried, what it scored, what it cost, what was chosen."""
+    columns = ("row", "fold", "configuration", "chosen", "UAR, %", "by inner group", "trainings", "wall_s", "cpu_s")
     lines = []
+    trainings, cpu_s = 0, 0.0
     for row in bench.rows:
         for fold in bench.folds:
             means = {number: mean_uar(folder, row, fold, number) for number in range(bench.tune)}
@@ -155,22 +158,17 @@ def tuning_table(bench: Bench, folder: Path) -> list[dict[str, Any]]:
             best = max(tried, key=lambda number: (tried[number], -number), default=None)
             for number, mean in tried.items():
                 trials = _trials(folder, row, fold, number)
-                lines.append(
-                    {
-                        "row": row,
-                        "fold": fold,
-                        "configuration": number,
-                        "of": bench.tune,
-                        "chosen": "yes" if number == best else "",
-                        "uar_percent": round(100 * mean, 2),
-                        "groups": " ".join(f"{name}={100 * trial['uar']:.1f}" for name, trial in trials.items()),
-                        "trainings": len(trials),
-                        "wall_s": round(sum(trial["wall_s"] for trial in trials.values()), 1),
-                        "cpu_s": round(sum(trial["cpu_s"] for trial in trials.values()), 1),
-                        "settings": json.dumps(configuration(row_named(row), number)),
-                    }
-                )
-    return lines
+                costs = [sum(trial[cost] for trial in trials.values()) for cost in ("wall_s", "cpu_s")]
+                trainings, cpu_s = trainings + len(trials), cpu_s + costs[1]
+                groups = " ".join(f"{name} {100 * trial['uar']:.1f}" for name, trial in trials.items())
+                said = (f"{number + 1} of {bench.tune}", "yes" if number == best else "", f"{100 * mean:.1f}", groups)
+                settings = json.dumps(configuration(row_named(row), number))
+                lines.append((row, fold, *said, str(len(trials)), *(f"{cost:.1f}" for cost in costs), settings))
+    notes = (
+        f"N = {bench.tune} configurations for each row and fold, {trainings} trainings, {cpu_s:.0f} s of processor "
+        "time, beside the time of the cells. The outer test group took no part.",
+    )
+    return Table(f"{bench.name}: tuning", (*columns, "settings"), tuple(lines), notes)
 
 
 def uar_of_test_clips(result: CellResult) -> float:

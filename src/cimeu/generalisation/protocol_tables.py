@@ -1,0 +1,167 @@
+"""The tables that belong to one protocol each, in percent with 95 % intervals."""
+
+from itertools import product
+
+from cimeu.evaluation.uncertainty import N_RESAMPLES, Estimate, Estimates, compared, difference
+from cimeu.generalisation.gap import PARTS, Taught, gap_of
+from cimeu.generalisation.protocols import FEW_SHOT, MATRIX, ROBUSTNESS, WITHIN, shots_of
+from cimeu.generalisation.robustness import Condition
+from cimeu.generalisation.robustness import compared as compared_conditions
+from cimeu.generalisation.summary import Interval, Summary, interval_of
+from cimeu.generalisation.tables import ABSENT, MISSING, Table, span
+from cimeu.generalisation.views import View, calls_of, pair_estimates, pairs
+
+ALLOWED_LOSS = 0.01
+"""The fused answer may be this much below the better single stream."""
+
+
+def protocol_tables(
+    summary: Summary, taught: Taught | None = None, *, resamples: int = N_RESAMPLES
+) -> dict[str, Table]:
+    """Tables of the bench's protocol by file name; none for protocols that the comparison says everything about."""
+    bench = summary.bench
+    if bench.protocol == MATRIX:
+        return {"matrix": matrix_table(summary, resamples)}
+    if bench.protocol == WITHIN:
+        return {"within": within_table(summary, taught or {}, resamples)} if taught is not None else {}
+    if bench.protocol == FEW_SHOT:
+        return {"shots": shots_table(summary, resamples)}
+    if bench.protocol == ROBUSTNESS:
+        return {"robustness": robustness_table(summary, resamples)}
+    return {}
+
+
+def matrix_table(summary: Summary, resamples: int) -> Table:
+    """UAR of every teaching group (lines) on every tested group (columns); the diagonal is on unseen speakers."""
+    bench = summary.bench
+    names = list(dict.fromkeys(teacher for teacher, _ in pairs(bench)))
+    lines, heat = [], []
+    for row in bench.rows:
+        found = pair_estimates(bench, summary.cells[row], resamples=resamples)
+        for teacher in names:
+            estimates = [found.get((teacher, tested)) for tested in names]
+            means = [each["uar"].mean if each else None for each in estimates]
+            shown = [ABSENT if row in bench.absent else _told(each) for each in means]
+            lines.append((row, teacher, *shown))
+            heat.append((None, None, *(each.value if each else None for each in means)))
+    note = (
+        f"Lines teach, columns are tested. On the diagonal, unseen speakers of the teaching {summary.word}. "
+        "Training clips are not matched: a large group teaches with more of them."
+    )
+    columns = ("row", "taught by", *(f"on {name}" for name in names))
+    return Table(
+        f"{bench.name}: UAR by teaching and tested {summary.word}", columns, tuple(lines), (note,), tuple(heat)
+    )
+
+
+def within_table(summary: Summary, taught: Taught, resamples: int) -> Table:
+    """Both sides at equally many training clips, the gap between them, and its parts."""
+    bench = summary.bench
+    lines = []
+    for row in bench.rows:
+        found = None if row in bench.absent else gap_of(bench, summary.cells[row], taught, resamples=resamples)
+        if found is None:
+            dash = ABSENT if row in bench.absent else MISSING
+            lines.append((row, *[dash] * (4 + len(PARTS))))
+            continue
+        parts = [ABSENT if part is None else _told(part, signed=True) for part in found.parts.values()]
+        gap = Interval(found.gap.value, found.gap.low, found.gap.high)
+        groups = " ".join(f"{name} {100 * each.value:+.1f}" for name, each in found.gap.cultures.items())
+        lines.append((row, _told(found.within.mean), _told(found.across.mean), span(gap, signed=True), *parts, groups))
+    columns = ("row", "within [95 %]", "across [95 %]", "gap [95 %]", *PARTS, f"gap by {summary.word}")
+    notes = (
+        "Within: unseen speakers, taught by their own group. Across: the same clips, taught by the other groups with "
+        "as many clips. The parts add up to the gap, in their order; n/a cannot be told from the rest.",
+        "The label prior is a diagnosis: its correction looks at the labels of the tested group.",
+    )
+    return Table(f"{bench.name}: within and across {summary.word}s", columns, tuple(lines), notes)
+
+
+def shots_table(summary: Summary, resamples: int) -> Table:
+    """UAR with 0, 8, 32... labels of each emotion from other speakers of the tested group."""
+    bench = summary.bench
+    counts = sorted(set(map(shots_of, bench.folds)))
+    views = {count: View(tuple(fold for fold in bench.folds if shots_of(fold) == count)) for count in counts}
+    lines = []
+    for row in bench.rows:
+        means = [_mean(summary, row, view, resamples) for view in views.values()]
+        told = [ABSENT if row in bench.absent else _told(mean) for mean in means]
+        none, *some = means
+        gains = [
+            ABSENT if row in bench.absent else _told(difference(none, mean) if none and mean else None, signed=True)
+            for mean in some
+        ]
+        lines.append((row, *told, *gains))
+    columns = (
+        "row",
+        *(f"{count} labels [95 %]" for count in counts),
+        *(f"{count} minus {counts[0]} [95 %]" for count in counts[1:]),
+    )
+    note = (
+        "Labels are those of each emotion, from speakers of the tested group who are not tested; they join the "
+        "training clips. All figures of a row are on the same test clips, about half of each group's speakers."
+    )
+    return Table(f"{bench.name}: labels of the tested {summary.word}", columns, tuple(lines), (note,))
+
+
+def robustness_table(summary: Summary, resamples: int) -> Table:
+    """UAR under every condition, and where both streams are there, against the better one alone."""
+    bench = summary.bench
+    known = {
+        condition
+        for there in summary.cells.values()
+        for cell in there.values()
+        if "condition" in cell.predictions
+        for condition in cell.predictions.loc[cell.predictions["part"] == "test", "condition"]
+    }
+    names = sorted(map(Condition.named, known))
+    two_streams = any(name.second for name in names)
+    compared_with = compared_conditions(two_streams) if two_streams else []
+    lines = []
+    for row, condition in product(bench.rows, names):
+        if "absent" in (condition.first, condition.second) and (condition.first and condition.second):
+            continue  # one stream alone: shown beside both
+        title = (row, str(condition) or "untouched")
+        fused = _estimates(summary, row, View(bench.folds, str(condition)), resamples)
+        if fused is None:
+            lines.append((*title, *[ABSENT if row in bench.absent else MISSING] * 4))
+            continue
+        if condition not in compared_with:
+            lines.append((*title, _told(fused.mean), ABSENT, ABSENT, ABSENT))
+            continue
+        singles = {str(each): View(bench.folds, str(each)) for each in condition.alone()}
+        alone = {name: _estimates(summary, row, view, resamples) for name, view in singles.items()}
+        there = {name: each for name, each in alone.items() if each is not None}
+        better = max(there, key=lambda name: there[name].mean.value)
+        minus = compared(there[better], fused)
+        stream = "second" if better == str(condition.alone()[1]) else "first"
+        lines.append(
+            (
+                *title,
+                _told(fused.mean),
+                f"{stream} {_told(there[better].mean)}",
+                span(Interval(minus.value, minus.low, minus.high), signed=True),
+                "yes" if minus.value >= -ALLOWED_LOSS else "NO",
+            )
+        )
+    columns = ("row", "test clips", "UAR [95 %]", "better stream alone", "minus it [95 %]", "at most 1 below")
+    notes = (
+        "Training never sees noise, cuts or removals of a test clip. Noise is as strong as the training clips differ; "
+        "a cut leaves half of the steps unmeasured.",
+        "One stream alone is the same model with the other stream taken away, under the same condition.",
+    )
+    return Table(f"{bench.name}: test clips that suffer", columns, tuple(lines), notes)
+
+
+def _estimates(summary: Summary, row: str, view: View, resamples: int) -> Estimates | None:
+    calls = None if row in summary.bench.absent else calls_of(summary.bench, summary.cells[row], view)
+    return None if calls is None else calls.estimates(resamples=resamples)["uar"]
+
+
+def _mean(summary: Summary, row: str, view: View, resamples: int) -> Estimate | None:
+    estimates = _estimates(summary, row, view, resamples)
+    return None if estimates is None else estimates.mean
+
+
+def _told(estimate: Estimate | None, *, signed: bool = False) -> str:
+    return MISSING if estimate is None else span(interval_of(estimate), signed=signed)

@@ -1,0 +1,175 @@
+"""Which answers of a bench belong to one figure: some of its folds, one condition, perhaps one tested group.
+
+Test clips of the folds of a view are pooled. Where several folds of a view test the same clips (`matrix`: teachers of
+one group), each is an answer of its own and a clip enters with the mean of its hits, like seeds.
+
+Axes: A answers (seeds, or seeds and folds), N test clips, K emotions.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Bool, Float, Int
+
+from cimeu.evaluation.metrics import Metric, called
+from cimeu.evaluation.uncertainty import N_RESAMPLES, Estimates, averaged, bootstrap, estimates_over
+from cimeu.generalisation.cells import PROBABILITY, STREAMS, CellResult
+from cimeu.generalisation.comparison import Bench
+from cimeu.generalisation.protocols import FEW_SHOT, MATRIX, SIDES, WITHIN, shots_of, side_of, teacher_of
+
+Cells = Mapping[tuple[str, int], CellResult]
+"""Finished cells of a row by fold and seed."""
+
+
+@dataclass(frozen=True)
+class View:
+    """One figure's share of the cells of a row."""
+
+    folds: tuple[str, ...]
+    condition: str = ""
+    tested: str = ""
+    """Group whose clips are tested; empty: all."""
+
+
+@dataclass(frozen=True)
+class Calls:
+    """What a row said of the test clips of a view, clips in one order for all rows."""
+
+    clip_ids: tuple[str, ...]
+    truth: Int[np.ndarray, " N"]
+    predicted: Int[np.ndarray, "A N"]
+    probabilities: Float[np.ndarray, "A N K"]
+    speakers: tuple[str, ...]
+    groups: tuple[str, ...]
+    corpora: tuple[str, ...]
+    complete: Bool[np.ndarray, " N"] | None
+    """Which clips have every stream that some clip has; None where cells do not say."""
+    acted: tuple[str, ...]
+    """Whether a clip was acted; empty where unknown."""
+    seeds: int
+
+    def estimates(
+        self, *, resamples: int = N_RESAMPLES, seed: int = 0, kept: Bool[np.ndarray, " N"] | None = None
+    ) -> dict[Metric, Estimates]:
+        """Every metric with its interval, for the mean over groups and for each group."""
+        return bootstrap(
+            self.truth,
+            self.predicted,
+            self.speakers,
+            self.groups,
+            n_classes=self.probabilities.shape[-1],
+            n_resamples=resamples,
+            seed=seed,
+            kept=kept,
+        )
+
+
+def calls_of(bench: Bench, there: Cells, view: View) -> Calls | None:
+    """Answers of the seeds whose folds of the view are all there; None without such a seed."""
+    complete = [seed for seed in bench.seeds if all((fold, seed) in there for fold in view.folds)]
+    if not complete or not view.folds:
+        return None
+    answers = [
+        table
+        for seed in complete
+        for table in _answers([_tested(bench, there[fold, seed], view) for fold in view.folds])
+    ]
+    first = answers[0]
+    assert all(list(table["clip_id"]) == list(first["clip_id"]) for table in answers), "answers are on other clips"
+    index = {emotion: number for number, emotion in enumerate(bench.emotions)}
+    columns = [PROBABILITY + emotion for emotion in bench.emotions]
+    probabilities = np.stack([table[columns].to_numpy(float) for table in answers])
+    corpora, speakers = first["corpus"], first["speaker"]
+    return Calls(
+        clip_ids=tuple(first["clip_id"]),
+        truth=np.array([index[emotion] for emotion in first["emotion"]], np.int64),
+        predicted=called(probabilities),
+        probabilities=probabilities,
+        speakers=tuple(f"{corpus}/{name}" if name else "" for corpus, name in zip(corpora, speakers, strict=True)),
+        groups=tuple(str(name) or "unknown" for name in first[bench.group]),
+        corpora=tuple(corpora),
+        complete=_complete(first),
+        acted=tuple(first["acted"]) if "acted" in first else ("",) * len(first),
+        seeds=len(complete),
+    )
+
+
+def main_view(bench: Bench) -> View:
+    """What the comparison of a bench is about; a matrix is compared by `across_teachers` instead."""
+    folds = bench.folds
+    if bench.protocol == WITHIN:
+        folds = tuple(fold for fold in folds if side_of(fold) == SIDES[1])
+    if bench.protocol == FEW_SHOT:
+        fewest = min(map(shots_of, folds))
+        folds = tuple(fold for fold in folds if shots_of(fold) == fewest)
+    return View(folds)
+
+
+def pairs(bench: Bench) -> dict[tuple[str, str], View]:
+    """Views of a matrix by teaching and tested group."""
+    teachers = list(dict.fromkeys(map(teacher_of, bench.folds)))
+    return {
+        (teacher, tested): View(tuple(fold for fold in bench.folds if teacher_of(fold) == teacher), tested=tested)
+        for teacher in teachers
+        for tested in teachers
+    }
+
+
+def pair_estimates(
+    bench: Bench, there: Cells, *, resamples: int = N_RESAMPLES, seed: int = 0
+) -> dict[tuple[str, str], dict[Metric, Estimates]]:
+    """Every teaching and tested group that is there; a tested group has the same draws with every teacher."""
+    found = {}
+    names = list(dict.fromkeys(tested for _, tested in pairs(bench)))
+    for (teacher, tested), view in pairs(bench).items():
+        calls = calls_of(bench, there, view)
+        if calls is not None:
+            found[teacher, tested] = calls.estimates(resamples=resamples, seed=1000 * seed + names.index(tested))
+    return found
+
+
+def across_teachers(found: Mapping[tuple[str, str], dict[Metric, Estimates]]) -> dict[Metric, Estimates] | None:
+    """Each tested group as the mean over the other groups that teach it, and the mean over tested groups."""
+    tested = sorted({pair[1] for pair in found})
+    others = {name: [each for pair, each in found.items() if pair[1] == name != pair[0]] for name in tested}
+    if len(tested) < 2 or len({len(each) for each in others.values()}) > 1 or not all(others.values()):
+        return None
+    metrics: list[Metric] = list(next(iter(found.values())))
+    return {
+        metric: estimates_over({name: averaged([each[metric].mean for each in others[name]]) for name in tested})
+        for metric in metrics
+    }
+
+
+def estimates_of(bench: Bench, there: Cells, *, resamples: int, seed: int) -> dict[Metric, Estimates] | None:
+    """The figures that rows of a bench are compared by; None where no seed is complete."""
+    if bench.protocol == MATRIX:
+        return across_teachers(pair_estimates(bench, there, resamples=resamples, seed=seed))
+    calls = calls_of(bench, there, main_view(bench))
+    return None if calls is None else calls.estimates(resamples=resamples, seed=seed)
+
+
+def _tested(bench: Bench, cell: CellResult, view: View) -> pd.DataFrame:
+    table = cell.predictions[cell.predictions["part"] == "test"]
+    if "condition" in table:
+        table = table[table["condition"] == view.condition]
+    return table[table[bench.group] == view.tested] if view.tested else table
+
+
+def _answers(tables: Sequence[pd.DataFrame]) -> list[pd.DataFrame]:
+    """One table where folds test different clips, one for each fold where they test the same."""
+    sets = [set(table["clip_id"]) for table in tables]
+    same = len(tables) > 1 and all(each == sets[0] for each in sets)
+    together = list(tables) if same else [pd.concat(tables, ignore_index=True)]
+    together = [table.sort_values("clip_id", kind="stable", ignore_index=True) for table in together]
+    assert not any(table["clip_id"].duplicated().any() for table in together), "folds of a view overlap"
+    return together
+
+
+def _complete(table: pd.DataFrame) -> Bool[np.ndarray, " N"] | None:
+    if not set(STREAMS) <= set(table.columns) or table[list(STREAMS)].isna().any(axis=None):
+        return None
+    present = table[list(STREAMS)].to_numpy(bool)
+    return (present | ~present.any(axis=0)).all(axis=1)
