@@ -3,7 +3,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from cimeu.corpora.cremad import from_cremad
+from cimeu.corpora.cremad import COUNTS, LEFT_OUT_BY_HICMAE, from_cremad
 from cimeu.corpora.folds import FoldsConfig, make_folds
 from cimeu.errors import ManifestError
 
@@ -70,6 +70,13 @@ def test_clips_that_hicmae_leaves_out_stay_and_are_marked(fill, tmp_path: Path) 
     fill(corpus(tmp_path), ["AudioWAV/1076_MTI_SAD_XX.wav", "AudioWAV/1076_MTI_ANG_XX.wav"])
     table = from_cremad(tmp_path, check_counts=False).table.set_index("clip_id")
     assert dict(table["left_out_by"]) == {"AudioWAV/1076_MTI_ANG_XX": "", "AudioWAV/1076_MTI_SAD_XX": "HiCMAE"}
+
+
+def test_without_the_clips_that_hicmae_leaves_out_its_counts_are_found(fill, tmp_path: Path) -> None:
+    fill(corpus(tmp_path), [f"AudioWAV/{name}.wav" for name in LEFT_OUT_BY_HICMAE])
+    table = from_cremad(tmp_path, check_counts=False).table
+    left_out = table["fold"][table["left_out_by"] == "HiCMAE"].value_counts()
+    assert {fold: COUNTS[f"fold {fold}"] - count for fold, count in left_out.items()} == {"4": 1474, "5": 1555}
 
 
 def test_a_part_says_how_each_fold_differs(fill, tmp_path: Path) -> None:

@@ -232,6 +232,15 @@ def test_without_a_validation_share_all_training_clips_train() -> None:
     assert (first.validation, len(first.train) + len(first.test)) == ((), 60)
 
 
+def test_a_published_validation_part_is_never_trained_on() -> None:
+    parts = ["train"] * 3 + ["validation", "test"]
+    manifest = with_cells(corpus(), "split", [parts[row % 20 // 4] for row in range(60)])
+    plain, without = (
+        make_folds(manifest, FoldsConfig(protocol="official", validation_share=share)) for share in (0.2, 0.0)
+    )
+    assert plain == without
+
+
 def test_a_clip_in_two_parts_is_a_leak() -> None:
     manifest = corpus()
     fold = make_folds(manifest, FoldsConfig())[0]

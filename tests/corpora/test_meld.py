@@ -41,6 +41,13 @@ def test_the_published_split_is_refused_because_it_shares_people(meld: Path) -> 
         make_folds(from_meld(meld, check_counts=False), FoldsConfig(protocol="official"))
 
 
+def test_the_published_split_is_used_where_the_recipe_allows_shared_people(meld: Path) -> None:
+    config = FoldsConfig(protocol="official", allow_shared_speakers=True)
+    (fold,) = make_folds(from_meld(meld, check_counts=False), config)
+    assert (len(fold.train), len(fold.validation), len(fold.test)) == (2, 2, 2)
+    assert fold.note == "speakers unknown for 3 of 6 clips; speakers shared: 1 of 1 test speakers are trained on"
+
+
 def test_a_part_says_what_was_expected_and_found(meld: Path) -> None:
     with pytest.raises(
         ManifestError, match=r"clips: 13,708 expected, 6 found.*split validation: 1,109 expected, 2 found"

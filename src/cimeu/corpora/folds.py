@@ -52,7 +52,8 @@ class FoldsConfig:
     n_folds: int = 5
     """Parts of the speakers; fewer where there are fewer speakers."""
     validation_share: float = 0.2
-    """Share of the training speakers kept for validation; 0 keeps none, which needs `selection` last or oracle."""
+    """Share of the training speakers kept for validation, where none was published; 0 keeps none, which needs
+    `selection` last or oracle."""
     allow_shared_speakers: bool = False
     """Take a published division as it is even if a speaker is in two of its parts (`official`); every table says so."""
     seed: int = 0
@@ -92,10 +93,9 @@ def make_folds(manifest: Manifest, config: FoldsConfig) -> list[Fold]:
         again = _seen_in(table, train, test)
         if config.protocol != "official":
             train = np.setdiff1d(train, again)
-        if not config.validation_share:
-            validation = np.zeros(0, np.int64)
-        elif validation is None:
-            validation = _cut_validation(table, people, train, config, name)
+        if validation is None:
+            share = config.validation_share
+            validation = _cut_validation(table, people, train, config, name) if share else np.zeros(0, np.int64)
         fold = _fold(name, table, np.setdiff1d(train, validation), validation, test, len(again), config)
         check_fold(fold, manifest, allow_shared_speakers=config.allow_shared_speakers)
         folds.append(fold)

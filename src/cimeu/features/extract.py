@@ -65,7 +65,7 @@ class Failed:
 def extract(
     manifest: Manifest,
     encoders: Sequence[Encoder],
-    folder: Path,
+    folder: Path | str,
     *,
     directions: Sequence[Direction] = DIRECTIONS,
     second: Collection[str] = (),
@@ -107,7 +107,7 @@ def extract(
 
     with ExitStack() as stack:
         stores = [
-            stack.enter_context(FeatureStore.open(folder / store_name(encoder), describe(encoder), writable=True))
+            stack.enter_context(FeatureStore.open(Path(folder) / store_name(encoder), describe(encoder), writable=True))
             for encoder in encoders
         ]
 
