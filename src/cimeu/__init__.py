@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     from cimeu.experiments.run import run_recipe
     from cimeu.features.extract import extract
     from cimeu.features.store import FeatureStore
+    from cimeu.inference.agreement import agree
+    from cimeu.inference.explain import explain
     from cimeu.inference.recogniser import Recogniser
+    from cimeu.inference.timeline import Timeline
     from cimeu.model.config import ModelConfig
     from cimeu.model.network import CiMEU
 
@@ -32,6 +35,9 @@ _HOMES = {
     "ModelConfig": "cimeu.model.config",
     "Recipe": "cimeu.experiments.recipe",
     "Recogniser": "cimeu.inference.recogniser",
+    "Timeline": "cimeu.inference.timeline",
+    "agree": "cimeu.inference.agreement",
+    "explain": "cimeu.inference.explain",
     "extract": "cimeu.features.extract",
     "load_recipe": "cimeu.experiments.recipe",
     "make_folds": "cimeu.corpora.folds",
@@ -47,6 +53,9 @@ __all__ = [
     "ModelConfig",
     "Recipe",
     "Recogniser",
+    "Timeline",
+    "agree",
+    "explain",
     "extract",
     "load_recipe",
     "make_folds",
