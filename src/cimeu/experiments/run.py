@@ -7,6 +7,7 @@ A run folder is an ensemble and everything one needs to read it again without tr
     ensemble.json                                mu, levels, temperature, thresholds, and how they were chosen
     predictions.csv                              every validation and test clip with its probabilities
     familiarity.safetensors                      what the training clips look like, to tell what is unlike them
+    training_clips.npz                           primitives of the training clips, to name those near a segment
     projections.npz probes.json MODEL_CARD.md    primitives, what can be read from them, what the model is for
 
 `predictions.csv` is written last: a folder that has it is finished, one that lacks it goes on where it stopped.
@@ -38,6 +39,7 @@ from cimeu.features.extract import Extraction, extract
 from cimeu.features.store import FeatureStore, key_of
 from cimeu.generalisation.probes import RAW, ProbeClips, probe_table
 from cimeu.labels import LabelSpace, label_space
+from cimeu.inference.neighbours import TrainingClips
 from cimeu.model.checkpoint import versions
 from cimeu.model.config import StreamConfig
 from cimeu.model.network import CiMEU
@@ -253,6 +255,7 @@ def score_run(prepared: Prepared, fold: Fold, folder: Path) -> None:
     model = models[prepared.directions[0]]
     _write_primitives(prepared, fold, model, folder)
     _write_familiarity(prepared, fold, model, folder)
+    TrainingClips.of(model, prepared.dataset(fold.train, model.config.direction)).save(folder)
     table = pd.concat(
         [
             _predictions(prepared, part, clip_ids, scores[part]["forward"], scores[part]["backward"], settings)

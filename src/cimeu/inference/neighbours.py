@@ -1,0 +1,101 @@
+"""Training clips that are near a segment, by what the network itself makes of them.
+
+A run keeps the primitives of its training clips in `training_clips.npz`: means at level H of the first direction's E
+(emotion) and S (style). Nearness is the cosine after each dimension was standardised over the training clips, so that
+no dimension counts more for its scale.
+
+Axes: N clips, C width of the primitives.
+"""
+
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32
+
+from cimeu.batching.dataset import ClipDataset
+from cimeu.errors import CheckpointError
+from cimeu.evaluation.predict import project
+from cimeu.inference.explanation import Neighbour
+from cimeu.model.network import CiMEU
+
+FILE = "training_clips.npz"
+MOST_CLIPS = 4000
+"""Of more clips, so many are kept, evenly spread."""
+NAMES = ("clip_id", "emotion", "corpus", "culture")
+NEAREST = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingClips:
+    """Who they are, and their primitives."""
+
+    names: Mapping[str, tuple[str, ...]]
+    """Columns of the manifest, by `NAMES`."""
+    emotion: Float32[np.ndarray, "N C"]
+    style: Float32[np.ndarray, "N C"] | None
+    """None where the network has no style encoder."""
+
+    @classmethod
+    def of(cls, model: CiMEU, clips: ClipDataset) -> "TrainingClips":
+        """Primitives of the clips that have a first stream."""
+        emotion, style = project(model, clips)
+        rows = np.flatnonzero(np.isfinite(emotion).all(axis=1))
+        rows = rows[:: max(1, -(-len(rows) // MOST_CLIPS))]
+        table = clips.manifest.table.iloc[rows]
+        return cls(
+            names={name: tuple(str(value) for value in table[name]) for name in NAMES},
+            emotion=emotion[rows],
+            style=None if style is None else style[rows],
+        )
+
+    def save(self, folder: Path) -> Path:
+        """Write the file into the folder of a run."""
+        arrays: dict[str, Any] = {name: np.array(values, str) for name, values in self.names.items()}
+        arrays["emotion_primitives"] = self.emotion.astype(np.float16)
+        if self.style is not None:
+            arrays["style_primitives"] = self.style.astype(np.float16)
+        np.savez_compressed(folder / FILE, **arrays)
+        return folder / FILE
+
+    @classmethod
+    def load(cls, folder: Path) -> "TrainingClips | None":
+        """Read the file of a run; None where it has none, as runs of earlier versions.
+
+        Raises:
+            CheckpointError: the file is damaged.
+        """
+        path = folder / FILE
+        if not path.is_file():
+            return None
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                style = arrays["style_primitives"].astype(np.float32) if "style_primitives" in arrays else None
+                names = {name: tuple(str(value) for value in arrays[name]) for name in NAMES}
+                return cls(names=names, emotion=arrays["emotion_primitives"].astype(np.float32), style=style)
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            raise CheckpointError(f"`{path}` is damaged ({error})\n\nhint: `cimeu evaluate` writes it anew") from error
+
+    def nearest(
+        self, emotion: Float32[np.ndarray, " C"], style: Float32[np.ndarray, " C"] | None = None
+    ) -> tuple[Neighbour, ...]:
+        """The `NEAREST` clips, nearest first; none for primitives that are not finite."""
+        known, asked = self.emotion, emotion
+        if style is not None and self.style is not None:
+            known, asked = np.hstack((known, self.style)), np.hstack((asked, style))
+        if not len(known) or not np.isfinite(asked).all():
+            return ()
+        mean, deviation = known.mean(axis=0), np.maximum(known.std(axis=0), 1e-3)
+        similarities = _unit((known - mean) / deviation) @ _unit(((asked - mean) / deviation)[None])[0]
+        best = np.argsort(-similarities, kind="stable")[:NEAREST]
+        return tuple(
+            Neighbour(**{name: self.names[name][row] for name in NAMES}, similarity=round(float(similarities[row]), 4))
+            for row in best
+        )
+
+
+def _unit(rows: Float32[np.ndarray, "N C"]) -> Float32[np.ndarray, "N C"]:
+    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), np.float32(1e-6))
