@@ -1,7 +1,7 @@
 """Attention among the few steps of a level, in the form that is fastest for what it gets.
 
-Levels lie side by side along time and never look at each other. Wide heads go to torch's kernel with a mask. Narrow ones
-(8 channels at size small) leave that kernel and batched matrix products mostly idle on a CPU, so each level is taken
+Levels lie side by side along time and never look at each other. Wide heads go to torch's kernel with a mask. Narrow
+ones (8 channels at size small) leave that kernel and batched matrix products idle on a CPU, so each level is taken
 alone: up to 8 steps as products of all pairs of steps at once, whose sums over the channels of a head are one matrix
 product with a matrix of zeros and ones.
 

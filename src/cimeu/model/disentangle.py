@@ -118,7 +118,7 @@ class IndependenceHeads(nn.Module):
         """Logits: style from S, style from E (given the emotion), emotion from S. Label -1 stands for none."""
         if labels is None:
             labels = torch.full((len(emotion),), -1, device=emotion.device)
-        told = F.one_hot(labels + 1, self.emotions + 1)[:, 1:].to(emotion.dtype)  # [B, K], zeros without a label
+        told = self.told(labels).to(emotion.dtype)
         hidden_emotion = ReverseGradient.apply(standardised(emotion), reversal)
         hidden_style = ReverseGradient.apply(standardised(style), reversal)
         return (
@@ -126,3 +126,7 @@ class IndependenceHeads(nn.Module):
             self.style_of_emotion(torch.cat((hidden_emotion, told), dim=-1)).float(),
             self.emotion_of_style(hidden_style).float(),
         )
+
+    def told(self, labels: Int[Tensor, " B"]) -> Int[Tensor, "B K"]:
+        """The emotion as a vector of one 1; zeros without a label."""
+        return F.one_hot(labels + 1, self.emotions + 1)[:, 1:]

@@ -28,6 +28,7 @@ from cimeu.errors import EmptyClass, RecipeError
 from cimeu.evaluation.metrics import UNUSED, uar
 from cimeu.model.checkpoint import Specifications
 from cimeu.model.config import ModelConfig
+from cimeu.model.disentangle import standardised
 from cimeu.model.network import CiMEU, Output
 from cimeu.progress import Progress, silent
 from cimeu.training.config import TrainingConfig
@@ -142,9 +143,12 @@ def sharpened(
     emotion_pooled, style_pooled = (
         tuple(x.float() for x in pooled) for pooled in (output.emotion_pooled, output.style_pooled)
     )
-    still = [tuple(x.detach() for x in pooled) for pooled in (emotion_pooled, style_pooled)]
+    heads = model.independence
+    with torch.no_grad():  # E and S stand still: what the adversaries read is made once, levels on top of each other
+        felt, shown = (torch.stack([standardised(x) for x in pooled]) for pooled in (emotion_pooled, style_pooled))
+        felt = torch.cat((felt, heads.told(batch.emotion).to(felt.dtype).expand(len(felt), -1, -1)), dim=-1)
     for _ in range(steps):
-        _, style_of_e, emotion_of_s = model.judge(still[0], still[1], batch.emotion, 0.0)
+        style_of_e, emotion_of_s = heads.style_of_emotion(felt).float(), heads.emotion_of_style(shown).float()
         errors = (
             style_adversary(style_of_e, batch.style, batch.emotion, batch.first.present),
             emotion_adversary(emotion_of_s, batch.emotion, batch.first.present),

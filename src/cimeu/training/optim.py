@@ -81,7 +81,7 @@ def build_optimiser(
     ]
     if config.schedule == "published":
         return torch.optim.SGD(options, config.learning_rate, momentum=0.9)
-    return torch.optim.AdamW(options, config.learning_rate)
+    return torch.optim.AdamW(options, config.learning_rate, fused=True)
 
 
 def set_learning_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
