@@ -18,7 +18,6 @@ import pandas as pd
 
 from cimeu.corpora.folds import DUPLICATES
 from cimeu.corpora.inspection import duplicate_groups, inspect
-from cimeu.corpora.layout import differing_counts
 from cimeu.corpora.looks import Look, LookCache
 from cimeu.corpora.manifest import Manifest
 from cimeu.labels import LabelSpace, mapping
@@ -265,9 +264,13 @@ def _published_counts(seen: _Seen) -> list[Finding]:
     findings = []
     for corpus, rows in seen.table.groupby("corpus"):
         compound = rows["emotion"].str.contains("_").any()
-        wrong = differing_counts(rows, COUNTS.get(f"{corpus}-compound" if compound else str(corpus), {}))
+        published = COUNTS.get(f"{corpus}-compound" if compound else str(corpus), {})
+        sizes = {"clips": len(rows)}
+        for column in ("fold", "split"):
+            sizes |= {f"{column} {part}": n for part, n in rows[column][rows[column] != ""].value_counts().items()}
+        wrong = [f"{sizes[part]:,} of {n:,} {part}" for part, n in published.items() if sizes.get(part, n) != n]
         if wrong:
-            text = f"{_name(corpus)} is not what was published: {'; '.join(wrong)}"
+            text = f"{_name(corpus)} is not what was published: {', '.join(wrong)}"
             findings.append(Finding("warning", "counts", text))
     return findings
 

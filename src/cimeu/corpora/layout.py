@@ -84,8 +84,20 @@ def checked(manifest: Manifest, expected: Mapping[str, int], *, known_missing: C
     Raises ManifestError that says what was expected and what was found.
     """
     table = manifest.table
+    found = {
+        "clips": len(table),
+        "speakers": len(set(table["speaker"]) - {""}),
+        "emotions": table["emotion"].nunique(),
+        **table["emotion"].value_counts(),
+        **{f"fold {fold}": count for fold, count in table["fold"].value_counts().items()},
+        **{f"split {split}": count for split, count in table["split"].value_counts().items()},
+    }
+    wrong = [
+        f"{what}: {count:,} expected, {found.get(what, 0):,} found"
+        for what, count in expected.items()
+        if found.get(what, 0) != count
+    ]
     corpus = table["corpus"].iloc[0]
-    wrong = differing_counts(table, expected)
     if wrong:
         raise ManifestError(f"`{corpus}` below `{manifest.root}` is not whole: {'; '.join(wrong)}\n\nhint: {PARTIAL}")
     missing = table["path"][(table["problem"] == MISSING_FILE) & ~table["clip_id"].isin(list(known_missing))]
@@ -95,23 +107,6 @@ def checked(manifest: Manifest, expected: Mapping[str, int], *, known_missing: C
             f"`{manifest.root / missing.iloc[0]}`\n\nhint: {PARTIAL}"
         )
     return manifest
-
-
-def differing_counts(table: pd.DataFrame, expected: Mapping[str, int]) -> list[str]:
-    """What of a manifest's table is not as often there as expected: `clips: 9,172 expected, 8,515 found`."""
-    found = {
-        "clips": len(table),
-        "speakers": len(set(table["speaker"]) - {""}),
-        "emotions": table["emotion"].nunique(),
-        **table["emotion"].value_counts(),
-        **{f"fold {fold}": count for fold, count in table["fold"].value_counts().items()},
-        **{f"split {split}": count for split, count in table["split"].value_counts().items()},
-    }
-    return [
-        f"{what}: {count:,} expected, {found.get(what, 0):,} found"
-        for what, count in expected.items()
-        if found.get(what, 0) != count
-    ]
 
 
 def fold_of_each(
