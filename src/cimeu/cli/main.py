@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from cimeu.cli.adapt import adapt
 from cimeu.cli.agree import agree
 from cimeu.cli.audit import audit
 from cimeu.cli.bench import bench
@@ -18,6 +19,7 @@ from cimeu.cli.bundle import bundle
 from cimeu.cli.extract import extract, import_
 from cimeu.cli.predict import predict
 from cimeu.cli.prepare import prepare
+from cimeu.cli.score import score
 from cimeu.cli.serve import serve
 from cimeu.cli.terminal import Output, progress_bars, say
 from cimeu.cli.weights import weights_app
@@ -38,6 +40,8 @@ app.add_typer(weights_app, name="weights")
 app.command()(extract)
 features_app.command("import")(import_)
 app.command()(bench)
+app.command()(adapt)
+app.command()(score)
 app.command()(predict)
 app.command()(agree)
 app.command()(bundle)

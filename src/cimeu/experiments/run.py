@@ -38,8 +38,8 @@ from cimeu.experiments.recipe import EncoderConfig, Recipe, load_recipe, to_tree
 from cimeu.features.extract import Extraction, extract
 from cimeu.features.store import FeatureStore, key_of
 from cimeu.generalisation.probes import RAW, ProbeClips, probe_table
-from cimeu.labels import LabelSpace, label_space
 from cimeu.inference.neighbours import TrainingClips
+from cimeu.labels import LabelSpace, label_space
 from cimeu.model.checkpoint import versions
 from cimeu.model.config import StreamConfig
 from cimeu.model.network import CiMEU
@@ -226,12 +226,13 @@ def evaluate_run(folder: Path, *, progress: Progress = silent) -> Path:
     stored = json.loads((folder / "fold.json").read_text(encoding="utf-8"))
     parts = {part: tuple(stored[part]) for part in ("train", "validation", "test")}
     fold = Fold(stored["name"], **parts, speakers_known=stored["speakers_known"], note=stored["note"])
-    score_run(prepared, fold, folder)
+    adapted = (folder / "adaptation.json").is_file()
+    score_run(prepared, fold, folder, settings=EnsembleSettings.load(folder) if adapted else None)
     return folder
 
 
-def score_run(prepared: Prepared, fold: Fold, folder: Path) -> None:
-    """Choose the settings of the ensemble on validation clips, then score validation and test clips."""
+def score_run(prepared: Prepared, fold: Fold, folder: Path, *, settings: EnsembleSettings | None = None) -> None:
+    """Choose the settings of the ensemble on validation clips unless given, then score validation and test clips."""
     recipe = prepared.recipe
     models = {direction: CiMEU.from_pretrained(folder / direction) for direction in prepared.directions}
     parts = {"validation": fold.validation} if fold.validation else {}
@@ -241,7 +242,7 @@ def score_run(prepared: Prepared, fold: Fold, folder: Path) -> None:
         for direction, model in models.items():
             scores[part][direction] = score_clips(model, prepared.dataset(clip_ids, direction))
     chosen_on = "validation" if fold.validation and recipe.training.selection != "oracle" else "test"
-    settings = choose(
+    settings = settings or choose(
         scores[chosen_on]["forward"],
         scores[chosen_on]["backward"],
         prepared.dataset(parts[chosen_on], prepared.directions[0]).emotions,

@@ -120,7 +120,7 @@ def to_latex(table: Table) -> str:
 def to_html(table: Table) -> str:
     """A `<table>` to be put into a page; text is escaped."""
     head = "".join(f"<th>{html.escape(cell)}</th>" for cell in table.columns)
-    heat = table.heat or [(None,) * len(table.columns)] * len(table.lines)
+    heat = table.heat or [(None,) * len(line) for line in table.lines]
     body = "\n".join(
         "<tr>" + "".join(_html_cell(cell, shade) for cell, shade in zip(line, shades, strict=True)) + "</tr>"
         for line, shades in zip(table.lines, heat, strict=True)
