@@ -1,6 +1,7 @@
 """Tasks to the workers of a running Ray cluster: each reads its clips from the shared folders and sends rows back.
 
-A worker that dies is started again, and its task with it; only the driver writes, and it takes one answer a task.
+Each worker has one task at a time. One that dies is started again, anywhere, and its task tried once more, so a clip
+that kills its worker costs no other clip; only the driver writes, and it takes one answer a task.
 
 Source: Ray core (actors with `max_restarts` and `max_task_retries`).
 """
@@ -12,10 +13,6 @@ from typing import Any
 
 from cimeu.errors import RecipeError
 from cimeu.features.crew import Event
-
-AHEAD = 2
-"""Tasks sent out per worker before a result is waited for."""
-RESTARTS = 3
 
 
 def on_ray(
@@ -41,16 +38,15 @@ def on_ray(
     worker = ray.remote(
         num_cpus=max(1, cores // workers),
         num_gpus=min(1, cards / workers) if heavy else 0,
-        max_restarts=RESTARTS,
-        max_task_retries=RESTARTS,
+        max_restarts=-1,
+        max_task_retries=1,
     )(_Worker)
     waiting = iter(tasks)
     actors = [worker.remote(work) for _ in range(workers)]
     in_hand: dict[Any, tuple[Any, Any]] = {}
     try:
-        for actor in actors:
-            for task in islice(waiting, AHEAD):
-                in_hand[actor.do.remote(task)] = task, actor
+        for actor, task in zip(actors, waiting, strict=False):
+            in_hand[actor.do.remote(task)] = task, actor
         while in_hand:
             (answer,), _ = ray.wait(list(in_hand), num_returns=1)
             task, actor = in_hand.pop(answer)
