@@ -8,6 +8,7 @@ sound that is missing, emotions that the length of the file or the speaker's nam
 """
 
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -138,8 +139,13 @@ def to_json(audit: Audit) -> str:
 def write_html(audit: Audit, path: Path, *, title: str) -> None:
     """One page without anything to load."""
     from jinja2 import Environment, PackageLoader
+    from markupsafe import Markup, escape
 
     environment = Environment(loader=PackageLoader("cimeu.corpora", ""), autoescape=True, trim_blocks=True)
+    environment.filters |= {
+        "marked": lambda text: Markup(re.sub("`([^`]*)`", r"<code>\1</code>", str(escape(text)))),
+        "counted": lambda count, word: f"{count:,} {word}{'' if count == 1 else 's'}",
+    }
     page = environment.get_template("audit.html").render(audit=audit, title=title, severities=SEVERITIES)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(page, encoding="utf-8")
@@ -310,7 +316,8 @@ def _balance(seen: _Seen) -> list[Finding]:
                 if absent and part != "train":
                     text = f"{_name(corpus)}: {column} {part} is tested without {', '.join(absent)}"
                     findings.append(Finding("note", "balance", text))
-    counts = pd.crosstab(seen.table[seen.group], seen.table["emotion"])
+    named = seen.table[seen.table[seen.group] != ""]
+    counts = pd.crosstab(named[seen.group], named["emotion"])
     for name, row in counts.iterrows():
         absent = [str(emotion) for emotion in row.index[row == 0]]
         if absent and len(counts) > 1:
