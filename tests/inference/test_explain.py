@@ -1,6 +1,8 @@
 """Occlusion is checked against asking the ensemble by hand, and against networks that look at one stream alone."""
 
 import json
+import shutil
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from itertools import pairwise
 from pathlib import Path
@@ -12,6 +14,7 @@ import torch
 from cimeu.errors import RecipeError
 from cimeu.inference.explain import MOMENTS, Occluder, explain, explained_timeline
 from cimeu.inference.exports import to_json
+from cimeu.inference.neighbours import TrainingClips
 from cimeu.inference.reader import Question
 from cimeu.inference.recogniser import Recogniser
 from cimeu.inference.timeline import Timeline
@@ -86,11 +89,32 @@ def test_a_stream_that_the_network_ignores_contributes_nothing(make_run: RunMake
 
 
 def test_only_the_stretch_in_question_is_asked_again(recogniser: Recogniser, recordings: Path) -> None:
-    occluder = Occluder(recogniser, from_s=2.5, until_s=3.0)
-    recogniser.read(recordings / "one.mp4", watch=occluder)
-    numbers = {number for _, number in occluder.evidence}
-    assert min(numbers) * occluder.hop_s + 1.92 > 2.5
-    assert max(numbers) * occluder.hop_s < 3.0
+    occluder, asked = Occluder(recogniser, from_s=2.5, until_s=3.0), []
+
+    def watch(questions: Sequence[Question]) -> None:
+        asked.extend((each.lane, each.number, each.start_s, each.end_s) for each in questions)
+        occluder(questions)
+
+    recogniser.read(recordings / "one.mp4", watch=watch)
+    concerned = {(lane, number) for lane, number, start_s, end_s in asked if start_s < 3.0 and end_s > 2.5}
+    assert set(occluder.evidence) == concerned
+    assert 0 < len(concerned) < len(asked)
+
+
+def test_training_clips_near_a_segment_are_named(make_run: RunMaker, recordings: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(make_run("hog", None), tmp_path / "run")
+    asked: list[Question] = []
+    Recogniser.from_pretrained(run).read(recordings / "mute.mp4", watch=asked.extend)
+    emotion, style = Recogniser.from_pretrained(run).primitives(asked)
+    assert style is not None
+    away = np.linspace(-1, 1, 7, dtype=np.float32)[:, None] * np.arange(1, emotion.shape[1] + 1, dtype=np.float32)
+    names = {name: tuple(f"{name}{row}" for row in range(7)) for name in ("clip_id", "emotion", "corpus", "culture")}
+    TrainingClips(names=names, emotion=emotion.mean(0) + away, style=style.mean(0) - away).save(run)
+    explanations = explained_timeline(Recogniser.from_pretrained(run), recordings / "mute.mp4").explanations
+    assert explanations is not None
+    for near in (explanations[0].neighbours, explanations[0].neighbours_with_style):
+        assert len(near) == 5
+    assert explanations[0].neighbours != explanations[0].neighbours_with_style
 
 
 def test_an_explanation_is_plain_json(timeline: Timeline) -> None:

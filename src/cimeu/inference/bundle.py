@@ -4,6 +4,7 @@
     forward/ backward/      configuration and weights of each direction
     ensemble.json           how their answers are put together
     MODEL_CARD.md           who it was trained on, how well it does for whom, what it is not for
+    familiarity.safetensors what the training clips look like, where the run keeps it
     training_clips.npz      primitives of the training clips, where the run keeps them
     weights/ENCODER/FILE    weights of frozen encoders, where one needs them
     LICENCES.md requirements.txt
@@ -33,7 +34,7 @@ FORMAT = 1
 LARGEST_BYTES = 16 * 2**30
 """Of all members together; the largest frozen encoder has 2 GB."""
 LARGEST_INDEX_BYTES = 2**20
-OPTIONAL = ("MODEL_CARD.md", "training_clips.npz", "environment.json")
+OPTIONAL = ("MODEL_CARD.md", "familiarity.safetensors", "training_clips.npz", "environment.json")
 WEIGHTS_FOLDER = "weights"
 
 

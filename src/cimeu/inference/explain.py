@@ -7,7 +7,7 @@ part's contribution. Nothing is read from attention weights.
 Vectors of a window are taken to be spread evenly over it. An encoder's own window (16 frames and more) is longer than
 a stretch, so a stretch's contribution is blurred by about half a second.
 
-Axes: N questions, K emotions, T steps of a window, D width.
+Axes: N questions, K emotions, T steps of a window, D width, C width of the primitives.
 """
 
 from collections import defaultdict
@@ -21,7 +21,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32
 
 from cimeu.errors import RecipeError
-from cimeu.inference.explanation import Contribution, Explanation
+from cimeu.inference.explanation import Contribution, Explanation, Neighbour
 from cimeu.inference.reader import Question
 from cimeu.inference.recogniser import Reading, Recogniser
 from cimeu.inference.timeline import Segment, Timeline
@@ -42,6 +42,10 @@ class Evidence:
     """By stream."""
     without_moment: dict[tuple[str, int], Float[np.ndarray, " K"]] = field(default_factory=dict)
     """By stream and stretch: stretch k goes from k to k + 1 hops."""
+    emotion: Float32[np.ndarray, " C"] | None = None
+    """Emotion primitives; None where no face was read."""
+    style: Float32[np.ndarray, " C"] | None = None
+    """Style primitives, where the network has them."""
 
 
 class Occluder:
@@ -55,10 +59,16 @@ class Occluder:
 
     def __call__(self, questions: Sequence[Question]) -> None:
         """Ask again about the windows of the stretch that is to be explained."""
+        concerned = [each for each in questions if each.start_s < self._until_s and each.end_s > self._from_s]
+        seen = [question for question in concerned if question.first]
+        if seen:
+            emotion, style = self._recogniser.primitives(seen)
+            for row, question in enumerate(seen):
+                evidence = self.evidence[question.lane, question.number]
+                evidence.emotion, evidence.style = emotion[row], None if style is None else style[row]
         changed = [
             (question, stream, moment, other)
-            for question in questions
-            if question.start_s < self._until_s and question.end_s > self._from_s
+            for question in concerned
             for stream, moment, other in self._changed(question)
         ]
         for start in range(0, len(changed), AT_ONCE):
@@ -136,7 +146,10 @@ def _explained(recogniser: Recogniser, reading: Reading, occluder: Occluder, seg
     label = segment.label or max(segment.scores, key=segment.scores.__getitem__)
     emotion = recogniser.emotions.index(label)
     known = reading.called[segment.person]
-    evidence = [occluder.evidence[known, number] for number in windows]
+    asked = [
+        next(((name, number) for name in known if (name, number) in occluder.evidence), None) for number in windows
+    ]
+    evidence = [Evidence() if key is None else occluder.evidence[key] for key in asked]
     answers = [float(lane.answers[number][emotion]) for number in windows]
     streams: dict[str, float] = defaultdict(float)
     moments: dict[tuple[str, int], float] = defaultdict(float)
@@ -145,6 +158,14 @@ def _explained(recogniser: Recogniser, reading: Reading, occluder: Occluder, seg
             streams[stream] += (answer - float(other[emotion])) / len(windows)
         for key, other in each.without_moment.items():
             moments[key] += (answer - float(other[emotion])) / len(windows)
+    emotions = [each.emotion for each in evidence if each.emotion is not None]
+    styles = [each.style for each in evidence if each.style is not None]
+    style = np.mean(styles, axis=0) if styles else None
+
+    def near(style: Float32[np.ndarray, " C"] | None) -> tuple[Neighbour, ...]:
+        clips = recogniser.training_clips
+        return clips.nearest(np.mean(emotions, axis=0), style) if clips is not None and emotions else ()
+
     names = {stream: f"{WORDS[encoder.source]} ({encoder.name})" for stream, encoder in recogniser.encoders.items()}
     return Explanation(
         person=segment.person,
@@ -158,8 +179,8 @@ def _explained(recogniser: Recogniser, reading: Reading, occluder: Occluder, seg
             for stream, lost in streams.items()
         ),
         moments=tuple(_told(names, moments, occluder.hop_s, reading.edges[-1])),
-        neighbours=(),
-        neighbours_with_style=(),
+        neighbours=near(None),
+        neighbours_with_style=() if style is None else near(style),
     )
 
 

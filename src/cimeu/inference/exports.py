@@ -33,7 +33,7 @@ def to_csv(timeline: Timeline, path: Path) -> bytes:
         text.write(f"# {_one_line(line)}\n")
     emotions = timeline.header.emotions
     writer = csv.writer(text, lineterminator="\n")
-    names = ["person", "start_s", "end_s", "label", "confidence", "abstain", "modality", "reason"]
+    names = ["person", "start_s", "end_s", "label", "confidence", "abstain", "modality", "reason", "unlike_training"]
     writer.writerow(names + [f"score.{emotion}" for emotion in emotions])
     for segment in timeline.segments:
         values = [getattr(segment, name) for name in names] + [segment.scores.get(emotion) for emotion in emotions]
@@ -92,7 +92,7 @@ def to_parquet(timeline: Timeline, path: Path) -> bytes:
 
     table = pa.Table.from_pandas(timeline.to_dataframe(), preserve_index=False)
     header = json.dumps(_header(timeline), ensure_ascii=False)
-    table = table.replace_schema_metadata({"use_limits": USE_LIMITS, "cimeu": header})
+    table = table.replace_schema_metadata({**table.schema.metadata, "use_limits": USE_LIMITS, "cimeu": header})
     sink = io.BytesIO()
     parquet.write_table(table, sink)
     return sink.getvalue()

@@ -85,16 +85,20 @@ def model_named(name: Path | str | None) -> Path:
 
 def model_id(folder: Path, ensemble: "EnsembleSettings") -> str:
     """`cimeu-` and twelve hexadecimal digits that change with any weight or setting of the ensemble."""
+    from cimeu.evaluation.familiarity import FILE as FAMILIARITY
+
     digest = hashlib.sha256()
     for direction in ensemble.directions:
         for name in ("config.json", "model.safetensors"):
             digest.update((folder / direction / name).read_bytes())
     digest.update(json.dumps(asdict(ensemble), sort_keys=True).encode())
+    if (folder / FAMILIARITY).is_file():
+        digest.update((folder / FAMILIARITY).read_bytes())
     return f"cimeu-{digest.hexdigest()[:12]}"
 
 
 _WAYS = (
-    "name one with --model; train one with `cimeu train recipes/default.yaml data.manifest=manifest.csv`, "
+    "name one with --model; train one with `cimeu train recipes/recordings.yaml data.manifest=manifest.csv`, "
     "or put a bundle that you were given into `models` of $CIMEU_HOME"
 )
 

@@ -1,7 +1,8 @@
 """One recording on its way through: pictures and sound read on together, and each window encoded as it is complete.
 
-Faces are tracked and cut out as in training: a crop of one steady size on a smoothed path. A whole clip is not there to
-look at, so path and size are smoothed over the neighbouring `REACH_S` on both sides.
+A window is encoded as a clip of its own. It speaks for the hop around its centre; what is seen and heard in that hop,
+not in the window, says which streams count there, so that a face that leaves or a voice that stops ends within a hop.
+The first and the last window speak for the ends of the recording too, hop by hop.
 
 Axes: S side of a crop, K emotions, T steps, D width.
 """
@@ -9,8 +10,8 @@ Axes: S side of a crop, K emotions, T steps, D width.
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import count
-from math import inf
+from itertools import count, pairwise
+from math import ceil, inf
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,13 +20,17 @@ from jaxtyping import Float, Float32, UInt8
 
 from cimeu.encoders.base import Encoder, encode
 from cimeu.errors import MediaError
+from cimeu.inference.paths import REACH_S, FacePath, resampling_of, side_of
+from cimeu.inference.people import Identity, Portrait
+from cimeu.inference.stopwatch import Stopwatch
 from cimeu.inference.timeline import Modality, Place, TimelineSettings
-from cimeu.inference.tracks import PictureTrack, Sightings, SoundTrack, why_not_heard
+from cimeu.inference.tracks import PictureTrack, Sightings, SoundTrack
+from cimeu.inference.voice import who_speaks, why_not_heard
+from cimeu.media.ahead import read_ahead
 from cimeu.media.audio import RATE_HZ, at_level, stream_sound, trim_silence
 from cimeu.media.clips import PICTURE_SIDES
-from cimeu.media.crops import Resampling, TrackedFrame, square, stretched, track_faces
-from cimeu.media.faces import Box, FaceDetector
-from cimeu.media.regions import ROOM, STEADY_S
+from cimeu.media.crops import TrackedFrame, stretched, track_faces
+from cimeu.media.faces import Box, FaceDetector, for_one_recording
 from cimeu.media.video import MediaInfo, frames
 from cimeu.pyramid import Direction
 
@@ -35,19 +40,30 @@ OFF_SCREEN, SCENE, VOICE = NOBODY = "off screen", "scene", "voice"
 """Lanes that are no person: nobody is seen; whole frames are looked at; there are no pictures."""
 NO_FACE, SMALL_FACE, NO_PICTURE, NO_SOUND = "no face", "face too small", "no picture", "no sound track"
 BROKEN_PICTURE, BROKEN_SOUND = "picture cannot be decoded", "sound cannot be decoded"
-WHOSE_VOICE = "several people, one voice"
+WHOSE_VOICE, ANOTHER_VOICE = "several people, one voice", "another person speaks"
+PICTURES_AHEAD = 8
+"""So many pictures are decoded before they are needed, beside the other work."""
 SOUND_BLOCK_S = 1.0
 PADDING_S = 0.1
 """Compressed sound is filled up to whole frames: so much beyond the last picture is no recording."""
-REACH_S = 3 * STEADY_S
 PLACES_HZ = 5
 """As often as faces are looked for; between two of these they move in a straight line."""
 Vectors = Mapping[Direction, Float32[np.ndarray, "_ _"]]
 
 
 @dataclass(frozen=True)
+class Look:
+    """A window, and the stretch that it speaks for, in seconds."""
+
+    start_s: float
+    end_s: float
+    from_s: float
+    until_s: float
+
+
+@dataclass(frozen=True)
 class Question:
-    """One window of one lane, encoded: the first stream in each direction, the second as it was."""
+    """One window of one lane for stretch `number`: the first stream in each direction, the second as it was."""
 
     lane: str
     number: int
@@ -64,52 +80,14 @@ class Lane:
     faces: dict[str, "FacePath"] = field(default_factory=dict)
     sightings: Sightings = field(default_factory=Sightings)
     answers: dict[int, Float[np.ndarray, " K"]] = field(default_factory=dict)
-    """Probabilities per window."""
+    """Probabilities per stretch."""
+    foreign: dict[int, float] = field(default_factory=dict)
+    """Per stretch: distance from the training clips, 1 where it becomes unlike them."""
     grounds: dict[int, tuple[Modality, str]] = field(default_factory=dict)
-    """Per window: what an answer rests on, and what is missing why."""
+    """Per stretch: what an answer rests on, and what is missing why."""
+    portrait: Portrait | None = None
     places: list[Place] = field(default_factory=list)
     """Where the face was, `PLACES_HZ` times a second."""
-
-
-class FacePath:
-    """Steady crops of one face: they leave `REACH_S` after they came in, when the path around them is known."""
-
-    def __init__(self, encoder: Encoder, rate_hz: float) -> None:
-        self.track = PictureTrack(encoder)
-        self._side, self._resampling = _side(encoder), _resampling(encoder)
-        self._deviation, self._reach = STEADY_S * rate_hz, REACH_S * rate_hz
-        self._near: list[tuple[int, np.ndarray, UInt8[np.ndarray, "P P 3"]]] = []
-        self._released = 0  # how many of these have left as crops
-
-    def add(self, index: int, picture: TrackedFrame, face: int) -> None:
-        """Keep the surroundings of the face in frame `index`."""
-        left, top, extent = square(picture.boxes[face])
-        spare, room = extent * (ROOM - 1) / 2, extent * ROOM
-        pixels = stretched(picture.frame.pixels, left - spare, top - spare, room, room, round(self._side * ROOM))
-        self._near.append((index, np.array([left + extent / 2, top + extent / 2, extent]), pixels))
-
-    def release(self, before: float) -> None:
-        """Pass the crops of frames before this one on to the track."""
-        while self._released < len(self._near) and self._near[self._released][0] < before:
-            self._pass_on(self._released)
-            self._released += 1
-            while self._near[0][0] < self._near[self._released - 1][0] - self._reach:
-                self._near.pop(0)
-                self._released -= 1
-
-    def _pass_on(self, number: int) -> None:
-        index, (x, y, extent), patch = self._near[number]
-        away = np.array([other - index for other, _, _ in self._near], float)
-        close = np.abs(away) <= self._reach
-        weights = np.exp(-0.5 * (away / self._deviation) ** 2) * close
-        places = np.stack([place for _, place, _ in self._near])
-        smooth_x, smooth_y = weights @ places[:, :2] / weights.sum()
-        size = float(np.median(places[close, 2]))
-        scale = len(patch) / (extent * ROOM)
-        left = (smooth_x - size / 2 - x) * scale + len(patch) / 2
-        top = (smooth_y - size / 2 - y) * scale + len(patch) / 2
-        size *= scale
-        self.track.add(index, stretched(patch, left, top, size, size, self._side, resampling=self._resampling))
 
 
 class Reader:
@@ -124,8 +102,12 @@ class Reader:
         settings: TimelineSettings,
         detector: FaceDetector,
         rate_hz: float,
+        *,
+        identity: Identity | None = None,
+        stopwatch: Stopwatch | None = None,
     ) -> None:
         self._path, self._info, self._settings, self._rate_hz = path, info, settings, rate_hz
+        self._identity, self._stopwatch = identity, stopwatch or Stopwatch()
         self._directions = {"first": tuple(directions), "second": ("forward",)}
         self._of_faces, self._of_frames, self._of_sound = (
             {stream: encoder for stream, encoder in encoders.items() if encoder.source == source}
@@ -135,50 +117,73 @@ class Reader:
         self._no_picture = NO_PICTURE if looks and not info.has_video else ""
         self._no_sound = NO_SOUND if listens and not info.has_sound else ""
         self._pictures = (
-            self._until_broken(self._tracked(detector), "picture") if looks and info.has_video else iter(())
+            self._until_broken(self._tracked(for_one_recording(detector)), "picture")
+            if looks and info.has_video
+            else iter(())
         )
         self._n_frames, self._frames_over = 0, False
         blocks = stream_sound(path, block_s=SOUND_BLOCK_S) if listens and info.has_sound else iter(())
-        self._sound = SoundTrack(self._until_broken(blocks, "sound"))
+        self._sound = SoundTrack(self._until_broken(self._stopwatch.each("decode sound", blocks), "sound"))
+        self._heard: tuple[tuple[float, float], dict[str, Vectors]] | None = None
         self._scene = {stream: PictureTrack(encoder) for stream, encoder in self._of_frames.items()}
         self._live: dict[str, Lane] = {}
         self.lanes: dict[str, Lane] = {}
 
-    def windows(self, length: int, hop: int) -> Iterator[tuple[float, float]]:
-        """Start and end of each window, in seconds, once it is read; length and hop in frames.
+    def looks(self, length: int, hop: int) -> Iterator[Look]:
+        """Each window once it is read, with the stretches it speaks for; length and hop in frames.
 
         The last window ends with the recording; a recording shorter than a window is one.
         """
-        end_s = 0.0
+        rate_hz, hop_s, spoken_s = self._rate_hz, hop / self._rate_hz, 0.0
+        window = None
         for start in count(0, hop):
-            start_s, stop_s = start / self._rate_hz, (start + length) / self._rate_hz
+            stop_s = (start + length) / rate_hz
             self._read_until(stop_s)
             if self._frames_over and self._sound.exhausted and self.end_s < stop_s - 1e-6:
-                if start == 0:
-                    yield 0.0, self.end_s
-                elif self.end_s - end_s > hop / self._rate_hz / 2:
-                    yield max(0.0, self.end_s - length / self._rate_hz), self.end_s
+                end_s = self.end_s
+                if window is None:
+                    window = 0.0, end_s
+                elif end_s - window[1] > hop_s / 2:
+                    window = max(0.0, end_s - length / rate_hz), end_s
+                yield from _looks(window, spoken_s, end_s, hop_s if self._n_frames or self._sound.end_s else inf)
                 return
-            yield start_s, stop_s
-            end_s = stop_s
+            window = start / rate_hz, stop_s
+            until_s = (start + (length + hop) / 2) / rate_hz
+            yield from _looks(window, spoken_s, until_s, hop_s)
+            spoken_s = until_s
             self._forget(start)
 
-    def ask(self, number: int, start_s: float, end_s: float) -> Iterator[Question]:
+    def ask(self, number: int, look: Look) -> Iterator[Question]:
         """What there is of each lane in a window just read; lanes note what it rests on, and what is missing why."""
-        span = round(start_s * self._rate_hz), round(end_s * self._rate_hz)
-        voice, unheard = self._voice(start_s, end_s)
-        unseen = {name: self._why_unseen(lane, *span) for name, lane in self._live.items() if lane.sightings.any(*span)}
+        span = self._frames(look.start_s, look.end_s)
+        there = self._frames(look.from_s, look.until_s)
+        voice, unheard = self._voice(look)
+        unseen = {
+            name: self._why_unseen(lane, *there) for name, lane in self._live.items() if lane.sightings.any(*span)
+        }
         visible = [name for name, why in unseen.items() if why != NO_FACE]
+        speaker = self._speaker(visible, span, look) if voice and len(visible) > 1 else None
         for name, why in unseen.items():
             if name not in visible:
                 self._live[name].grounds[number] = ("", why)
-            elif voice and len(visible) > 1:
-                yield from self._question(name, number, span, why, {}, WHOSE_VOICE)
-            else:
+            elif not voice or len(visible) == 1 or name == speaker:
                 yield from self._question(name, number, span, why, voice, unheard)
+            else:
+                yield from self._question(name, number, span, why, {}, ANOTHER_VOICE if speaker else WHOSE_VOICE)
         if not visible:
             why = self._no_picture or (NO_FACE if self._of_faces else "")
             yield from self._question(self._lane_of_nobody(), number, span, why, voice, unheard)
+
+    def _frames(self, start_s: float, end_s: float) -> tuple[int, int]:
+        return round(start_s * self._rate_hz), round(end_s * self._rate_hz)
+
+    def _speaker(self, visible: Sequence[str], span: tuple[int, int], look: Look) -> str | None:
+        """Who of those visible speaks, as far as it can be told."""
+        mouths = {name: next(iter(self._live[name].faces.values())).mouth for name in visible}
+        motions = {name: mouth.between(*span) for name, mouth in mouths.items()}
+        samples = self._sound.samples(look.start_s, look.end_s)
+        with self._stopwatch("who speaks"):
+            return who_speaks(motions, samples, self._rate_hz, self._settings)
 
     def _question(
         self, name: str, number: int, span: tuple[int, int], unseen: str, voice: Mapping[str, Vectors], unheard: str
@@ -189,9 +194,10 @@ class Reader:
         if not unseen:
             tracks |= {stream: path.track for stream, path in lane.faces.items()}
         vectors = dict(voice)
-        for stream, track in tracks.items():
-            if track.holds(*span):
-                vectors[stream] = {each: track.vectors(*span, each) for each in self._directions[stream]}
+        with self._stopwatch("prepare and encode pictures"):
+            for stream, track in tracks.items():
+                if track.holds(*span):
+                    vectors[stream] = {each: track.vectors(*span, each) for each in self._directions[stream]}
         seen = {stream for stream in vectors if stream not in self._of_sound}
         modality: Modality = "face" if seen & self._of_faces.keys() else "picture" if seen else ""
         if voice:
@@ -202,18 +208,25 @@ class Reader:
             second = vectors.get("second", {}).get("forward")
             yield Question(name, number, start_s, end_s, vectors.get("first", {}), second)
 
-    def _voice(self, start_s: float, end_s: float) -> tuple[dict[str, Vectors], str]:
-        """The vectors of a window of sound by stream, or why nobody is heard."""
+    def _voice(self, look: Look) -> tuple[dict[str, Vectors], str]:
+        """The vectors of a window of sound by stream, or why nobody is heard in the stretch it speaks for."""
         if self._no_sound or not self._of_sound:
             return {}, self._no_sound
-        samples = self._sound.samples(start_s, end_s)
-        why = why_not_heard(samples, self._settings)
+        samples = self._sound.samples(look.start_s, look.end_s)
+        why = why_not_heard(samples, self._settings, look.from_s - look.start_s, look.until_s - look.start_s)
         if why:
             return {}, why
-        return {
-            stream: {each: encode(encoder, made_ready(samples, encoder), each) for each in self._directions[stream]}
-            for stream, encoder in self._of_sound.items()
-        }, ""
+        window = look.start_s, look.end_s
+        if self._heard is None or self._heard[0] != window:
+            with self._stopwatch("encode sound"):
+                vectors = {
+                    stream: {
+                        each: encode(encoder, made_ready(samples, encoder), each) for each in self._directions[stream]
+                    }
+                    for stream, encoder in self._of_sound.items()
+                }
+            self._heard = window, dict(vectors)
+        return self._heard[1], ""
 
     def _why_unseen(self, lane: Lane, start: int, stop: int) -> str:
         if lane.sightings.share(start, stop) < self._settings.face_share:
@@ -228,11 +241,13 @@ class Reader:
     def _tracked(self, detector: FaceDetector) -> Iterator[TrackedFrame]:
         """Pictures as in training, with their faces where an encoder looks at faces."""
         encoders = [*self._of_faces.values(), *self._of_frames.values()]
-        whole = any(_resampling(encoder) == "bilinear" for encoder in encoders)
-        max_side = None if whole else PICTURE_SIDES * max(_side(encoder) for encoder in encoders)
-        pictures = frames(self._path, rate_hz=self._rate_hz, max_side=max_side)
+        whole = any(resampling_of(encoder) == "bilinear" for encoder in encoders)
+        max_side = None if whole else PICTURE_SIDES * max(side_of(encoder) for encoder in encoders)
+        decoded = frames(self._path, rate_hz=self._rate_hz, max_side=max_side)
+        ahead = read_ahead(self._stopwatch.each("decode and scale pictures (beside the rest)", decoded), PICTURES_AHEAD)
+        pictures = self._stopwatch.each("wait for pictures", ahead)
         if self._of_faces:
-            yield from track_faces(pictures, detector)
+            yield from track_faces(pictures, _Timed(detector, self._stopwatch))
         else:
             yield from (TrackedFrame(picture, {}) for picture in pictures)
 
@@ -268,13 +283,17 @@ class Reader:
         for stream, track in self._scene.items():
             encoder = self._of_frames[stream]
             height, width = pixels.shape[:2]
-            whole = stretched(pixels, 0, 0, width, height, _side(encoder), resampling=_resampling(encoder))
+            whole = stretched(pixels, 0, 0, width, height, side_of(encoder), resampling=resampling_of(encoder))
             track.add(self._n_frames, whole)
         for face, box in picture.boxes.items():
             name = f"face {face}"
             if name not in self.lanes:
-                paths = {stream: FacePath(encoder, self._rate_hz) for stream, encoder in self._of_faces.items()}
-                self.lanes[name] = self._live[name] = Lane(paths)
+                paths = {
+                    stream: FacePath(encoder, self._rate_hz, identity=self._identity, stopwatch=self._stopwatch)
+                    for stream, encoder in self._of_faces.items()
+                }
+                portrait = next(iter(paths.values())).portrait
+                self.lanes[name] = self._live[name] = Lane(paths, portrait=portrait)
             lane = self.lanes[name]
             lane.sightings.add(self._n_frames, box.width * self._info.width / pixels.shape[1])
             time_s = self._n_frames / self._rate_hz
@@ -299,10 +318,37 @@ class Reader:
         for name, lane in list(self._live.items()):
             lane.sightings.forget(before)
             for path in lane.faces.values():
-                path.track.forget(before)
+                path.forget(before)
             if not lane.sightings.any(before, self._n_frames):
                 lane.faces.clear()
                 del self._live[name]
+
+
+def _looks(window: tuple[float, float], from_s: float, until_s: float, hop_s: float) -> Iterator[Look]:
+    """Equal stretches of a hop at most."""
+    pieces = max(1, ceil((until_s - from_s) / hop_s - 1e-6))
+    edges = [from_s + (until_s - from_s) * piece / pieces for piece in range(pieces)] + [until_s]
+    yield from (Look(*window, *stretch) for stretch in pairwise(edges))
+
+
+@dataclass(frozen=True)
+class _Timed:
+    """A detector under the stopwatch."""
+
+    detector: FaceDetector
+    stopwatch: Stopwatch
+
+    @property
+    def name(self) -> str:
+        return self.detector.name
+
+    @property
+    def version(self) -> str:
+        return self.detector.version
+
+    def __call__(self, pixels: UInt8[np.ndarray, "H W 3"]) -> list[Box]:
+        with self.stopwatch("detect faces"):
+            return self.detector(pixels)
 
 
 def place_of(box: Box, pixels: UInt8[np.ndarray, "H W 3"], time_s: float) -> Place:
@@ -325,13 +371,3 @@ def rate_of(encoder: Encoder) -> float:
     rate_hz = encoder.preprocessing["rate_hz"]
     assert isinstance(rate_hz, int | float), "encoders of pictures say how many a second they want"
     return float(rate_hz)
-
-
-def _side(encoder: Encoder) -> int:
-    side = encoder.preprocessing["side"]
-    assert isinstance(side, int), "encoders of pictures say how large their crops are"
-    return side
-
-
-def _resampling(encoder: Encoder) -> Resampling:
-    return "bilinear" if encoder.preprocessing.get("resampling") == "bilinear" else "area"

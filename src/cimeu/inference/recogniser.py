@@ -5,10 +5,11 @@
     sound ───── blocks ───────── voice activity ─────────┘
 
 Each window is encoded as a clip of its own, as in training. Every tracked face is a lane; `off screen` holds what is
-heard, or why nothing is said, while nobody is seen. Where several people are seen, a voice belongs to none of them.
-Only the last window of pictures and sound is in memory, however long the recording.
+heard, or why nothing is said, while nobody is seen. Where several people are seen, a voice belongs to the one whose
+mouth follows it, or to none where that cannot be told. Only the last window of pictures and sound is in memory, however
+long the recording.
 
-Axes: N windows, K emotions.
+Axes: N windows, K emotions, C width of the primitives.
 """
 
 import hashlib
@@ -17,24 +18,28 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from itertools import count, pairwise
-from math import ceil, inf
+from math import ceil, inf, nan
 from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Float32
 
 from cimeu.batching.dataset import Sample
 from cimeu.encoders.base import Encoder, encoder_from, fingerprint
 from cimeu.errors import CheckpointError
+from cimeu.evaluation.familiarity import FILE, PRIMITIVES, Familiarity, mean_step
 from cimeu.evaluation.predict import EnsembleSettings, Scores, evaluation_collator, fused_probabilities
 from cimeu.inference.bundle import bundled_weights, open_bundle
 from cimeu.inference.models import model_id
+from cimeu.inference.neighbours import TrainingClips
+from cimeu.inference.people import Identity, one_people
 from cimeu.inference.reader import NO_FACE, NOBODY, Lane, Question, Reader, rate_of
+from cimeu.inference.stopwatch import Stopwatch
 from cimeu.inference.timeline import Cell, Header, Segment, Timeline, TimelineSettings, segments_of
 from cimeu.media.faces import DETECTORS, FaceDetector
 from cimeu.media.video import probe
-from cimeu.model.network import CiMEU
+from cimeu.model.network import CiMEU, Output
 from cimeu.progress import Progress, silent
 from cimeu.pyramid import DIRECTIONS, Direction
 
@@ -52,10 +57,10 @@ class Reading:
 
     path: Path
     lanes: dict[str, Lane]
-    called: dict[str, str]
-    """What the reader calls each lane, in its questions."""
+    called: dict[str, tuple[str, ...]]
+    """What the reader calls each lane in its questions; several names where a person came back after a cut."""
     edges: list[float]
-    """Window n speaks for the time from edge n to edge n + 1, in seconds."""
+    """Stretch n goes from edge n to edge n + 1, in seconds."""
 
 
 class Recogniser:
@@ -70,6 +75,7 @@ class Recogniser:
         folder: Path | None = None,
         settings: TimelineSettings | None = None,
         detector: FaceDetector | None = None,
+        identity: Identity | None = None,
     ) -> None:
         """Build from models; `from_pretrained` is the usual way.
 
@@ -80,6 +86,7 @@ class Recogniser:
             folder: where the run or the unpacked bundle lies, for what else it holds.
             settings: thresholds of the timeline.
             detector: of faces; default the one the encoders were trained with.
+            identity: tells who comes back after a cut; without one, a cut ends every person.
 
         Raises:
             CheckpointError: no model, or models of different encoders.
@@ -93,12 +100,21 @@ class Recogniser:
         self.emotions = tuple(self.specifications.emotions)
         self.encoders = self._rebuilt()
         self.settings = settings or TimelineSettings()
-        self.detector = detector or _detector_of(self.encoders.values())
+        self.detector, self.identity = detector or _detector_of(self.encoders.values()), identity
+        self.familiarity = Familiarity.load(folder) if folder is not None else None
+        self.training_clips = TrainingClips.load(folder) if folder is not None else None
+        self.stopwatch = Stopwatch()
+        """Time spent in each stage, over all recordings read so far."""
         self._rate_hz, self._length, self._hop = self._grid()
 
     @classmethod
     def from_pretrained(
-        cls, run_folder: Path | str, *, settings: TimelineSettings | None = None, detector: FaceDetector | None = None
+        cls,
+        run_folder: Path | str,
+        *,
+        settings: TimelineSettings | None = None,
+        detector: FaceDetector | None = None,
+        identity: Identity | None = None,
     ) -> "Recogniser":
         """Read a run folder (`forward/`, `backward/`, one or both, and `ensemble.json`), or a bundle (`.zip`) of one.
 
@@ -114,7 +130,11 @@ class Recogniser:
         ensemble = EnsembleSettings.load(folder)
         models = {direction: CiMEU.from_pretrained(folder / direction) for direction in ensemble.directions}
         name = model_id(folder, ensemble)
-        return cls(models, ensemble, model_id=name, folder=folder, settings=settings, detector=detector)
+        if not (folder / FILE).is_file():
+            logger.warning("`%s` has no %s: nothing is marked as unlike its training clips", folder, FILE)
+        return cls(
+            models, ensemble, model_id=name, folder=folder, settings=settings, detector=detector, identity=identity
+        )
 
     def __call__(self, path: Path | str, *, progress: Progress = silent) -> Timeline:
         """Recognise one recording: a video with or without sound, or a sound file. Progress counts seconds of it.
@@ -145,8 +165,18 @@ class Recogniser:
         """
         path = Path(path)
         info = probe(path)
-        reader = Reader(path, info, self.encoders, tuple(self.models), self.settings, self.detector, self._rate_hz)
-        bounds: list[tuple[float, float]] = []
+        reader = Reader(
+            path,
+            info,
+            self.encoders,
+            tuple(self.models),
+            self.settings,
+            self.detector,
+            self._rate_hz,
+            identity=self.identity,
+            stopwatch=self.stopwatch,
+        )
+        edges = [0.0]
         waiting: list[Question] = []
         total_s = ceil(min(info.duration_s, until_s))
 
@@ -156,19 +186,19 @@ class Recogniser:
                 watch(waiting)
             waiting.clear()
 
-        for start_s, end_s in reader.windows(self._length, self._hop):
-            if start_s > until_s:
+        for look in reader.looks(self._length, self._hop):
+            if look.start_s > until_s:
                 break
-            waiting += reader.ask(len(bounds), start_s, end_s)
-            bounds.append((start_s, end_s))
+            waiting += reader.ask(len(edges) - 1, look)
+            edges.append(look.until_s)
             if len(waiting) >= BATCH_WINDOWS:
                 answer()
-            progress(path.name, min(total_s, int(end_s)), total_s)
+            progress(path.name, min(total_s, int(look.end_s)), total_s)
         answer()
         progress(path.name, total_s, total_s)
-        called = _named(reader.lanes)
-        lanes = {name: reader.lanes[known] for name, known in called.items()}
-        return Reading(path, lanes, called, _edges(bounds, reader.end_s))
+        called = _named(reader.lanes, self.identity)
+        lanes = {name: _joined([reader.lanes[face] for face in known]) for name, known in called.items()}
+        return Reading(path, lanes, called, edges)
 
     def timeline(self, reading: "Reading") -> Timeline:
         """Segments of what was read."""
@@ -207,13 +237,37 @@ class Recogniser:
     def _answer(self, questions: Sequence[Question], lanes: Mapping[str, Lane]) -> None:
         if not questions:
             return
-        for question, probabilities in zip(questions, self.probabilities(questions), strict=True):
-            lanes[question.lane].answers[question.number] = probabilities
+        with self.stopwatch("models and fusion"):
+            probabilities, primitives = self._ask(questions)
+            foreign = self._foreignness(questions, primitives)
+        for question, answer, distance in zip(questions, probabilities, foreign, strict=True):
+            lanes[question.lane].answers[question.number] = answer
+            lanes[question.lane].foreign[question.number] = float(distance)
 
     def probabilities(self, questions: Sequence[Question]) -> Float[np.ndarray, "N K"]:
         """What the ensemble answers to each question."""
-        scores = {direction: self._scores(questions, direction) for direction in self.models}
-        return fused_probabilities(scores.get("forward"), scores.get("backward"), self.ensemble)["fused"]
+        return self._ask(questions)[0]
+
+    def _ask(self, questions: Sequence[Question]) -> tuple[Float[np.ndarray, "N K"], Float32[np.ndarray, "N C"]]:
+        """Probabilities, and the emotion primitives of the first direction, NaN without a first stream."""
+        answers = {direction: self._scores(questions, direction) for direction in self.models}
+        scores = {direction: each[0] for direction, each in answers.items()}
+        fused = fused_probabilities(scores.get("forward"), scores.get("backward"), self.ensemble)["fused"]
+        return fused, next(iter(answers.values()))[1]
+
+    def _foreignness(
+        self, questions: Sequence[Question], primitives: Float32[np.ndarray, "N C"]
+    ) -> Float[np.ndarray, " N"]:
+        if self.familiarity is None:
+            return np.full(len(questions), np.nan)
+        direction, model = next(iter(self.models.items()))
+        views = {PRIMITIVES: primitives}
+        first = [mean_step(question.first.get(direction), model.config.first.width) for question in questions]
+        views["first"] = np.stack(first)
+        if model.config.second is not None:
+            width = model.config.second.width
+            views["second"] = np.stack([mean_step(question.second, width) for question in questions])
+        return self.familiarity.foreignness(views)
 
     @property
     def hop_s(self) -> float:
@@ -225,7 +279,18 @@ class Recogniser:
         configs = [getattr(model.config, stream) for model in self.models.values()]
         return all(config is not None and config.kind != "tokens" for config in configs)
 
-    def _scores(self, questions: Sequence[Question], direction: Direction) -> Scores:
+    def primitives(
+        self, questions: Sequence[Question]
+    ) -> tuple[Float32[np.ndarray, "N C"], Float32[np.ndarray, "N C"] | None]:
+        """Emotion and style primitives by the first direction's network; NaN without a first stream."""
+        direction = next(iter(self.models))
+        output, there = self._output(questions, direction), self._present(questions, direction)[:, :1]
+        emotion = np.where(there, output.emotion_pooled[0].numpy(), np.float32(np.nan))
+        if output.style_pooled is None:
+            return emotion, None
+        return emotion, np.where(there, output.style_pooled[0].numpy(), np.float32(np.nan))
+
+    def _output(self, questions: Sequence[Question], direction: Direction) -> Output:
         model = self.models[direction]
         samples = [
             Sample(f"{question.lane} {question.number}", question.first.get(direction), question.second, -1, -1, index)
@@ -234,11 +299,18 @@ class Recogniser:
         batch = evaluation_collator(model)(samples)
         assert batch.first is not None, "every model has a first stream"
         with torch.inference_mode():
-            output = model(batch.first, batch.second)
+            return model(batch.first, batch.second)
+
+    def _present(self, questions: Sequence[Question], direction: Direction) -> Bool[np.ndarray, "N 2"]:
+        return np.array([[direction in question.first, question.second is not None] for question in questions])
+
+    def _scores(self, questions: Sequence[Question], direction: Direction) -> tuple[Scores, Float32[np.ndarray, "N C"]]:
+        output, present = self._output(questions, direction), self._present(questions, direction)
         second = None if output.second_logits is None else torch.stack(output.second_logits).numpy()
-        present = np.array([[sample.first is not None, sample.second is not None] for sample in samples])
         first, gate = torch.stack(output.first_logits).numpy(), torch.stack(output.gate).numpy()
-        return Scores(tuple(sample.clip_id for sample in samples), first, second, gate, present)
+        primitives = np.where(present[:, :1], output.emotion_pooled[0].numpy(), np.float32(np.nan))
+        names = tuple(f"{question.lane} {question.number}" for question in questions)
+        return Scores(names, first, second, gate, present), primitives
 
     def _segments(self, reading: "Reading") -> tuple[Segment, ...]:
         threshold = self.settings.abstain_below
@@ -246,7 +318,10 @@ class Recogniser:
         owned = list(pairwise(reading.edges))
         segments: list[Segment] = []
         for name, lane in reading.lanes.items():
-            cells = [Cell(*owned[n], lane.answers.get(n), *grounds) for n, grounds in sorted(lane.grounds.items())]
+            cells = [
+                Cell(*owned[n], lane.answers.get(n), *grounds, lane.foreign.get(n, nan))
+                for n, grounds in sorted(lane.grounds.items())
+            ]
             cells = cells if name in NOBODY else _while_there(cells)
             segments += segments_of(name, cells, self.emotions, self.settings, abstain_below)
         return tuple(segments)
@@ -285,24 +360,35 @@ def content_of(path: Path) -> str:
         return hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 
-def _edges(bounds: Sequence[tuple[float, float]], end_s: float) -> list[float]:
-    """Where the stretch that one window speaks for ends and the next begins: half way between their centres."""
-    centres = [(start_s + stop_s) / 2 for start_s, stop_s in bounds]
-    return [0.0, *((before + after) / 2 for before, after in pairwise(centres)), end_s]
-
-
-def _named(lanes: Mapping[str, Lane]) -> dict[str, str]:
+def _named(lanes: Mapping[str, Lane], identity: Identity | None) -> dict[str, tuple[str, ...]]:
     """Names in order of appearance: faces that can be read for a moment at least become persons."""
-    appeared = {
-        name: min((n for n, (_, reason) in lane.grounds.items() if name in NOBODY or reason != NO_FACE), default=None)
+    seen = {
+        name: {number for number, (_, reason) in lane.grounds.items() if name in NOBODY or reason != NO_FACE}
         for name, lane in lanes.items()
     }
+    seen = {name: seen[name] for name in sorted(seen, key=lambda name: min(seen[name], default=0)) if seen[name]}
+    portraits = {name: lane.portrait for name, lane in lanes.items() if lane.portrait is not None}
+    faces = {name: numbers for name, numbers in seen.items() if name not in NOBODY}
+    people: dict[str, tuple[str, ...]] = {name: (name,) for name in seen}
+    if identity is not None:
+        alike = one_people(portraits, faces, identity.same_above)
+        people = {name: alike.get(name, (name,)) for name in seen if name in alike or name in NOBODY}
     persons = count(1)
-    return {
-        name if name in NOBODY else f"person {next(persons)}": name
-        for name, number in sorted(appeared.items(), key=lambda item: item[1] or 0)
-        if number is not None
-    }
+    return {name if name in NOBODY else f"person {next(persons)}": known for name, known in people.items()}
+
+
+def _joined(lanes: Sequence[Lane]) -> Lane:
+    """One person's lanes as one; where two speak for one stretch, the one that sees the person counts."""
+    if len(lanes) == 1:
+        return lanes[0]
+    joined = Lane()
+    for lane in lanes:
+        kept = {n: found for n, found in lane.grounds.items() if found[1] != NO_FACE or n not in joined.grounds}
+        joined.grounds |= kept
+        joined.answers |= lane.answers
+        joined.foreign |= lane.foreign
+        joined.places += lane.places
+    return joined
 
 
 def _while_there(cells: Sequence[Cell]) -> list[Cell]:

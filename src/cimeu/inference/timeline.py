@@ -8,7 +8,7 @@ Axes: K emotions.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -33,6 +33,8 @@ USE_LIMITS = (
 DEMONSTRATION = "DEMONSTRATION ONLY: the model was trained on synthetic data; its labels say nothing about people."
 UNSURE = "unsure"
 """Reason of a segment in which no emotion reaches the abstention threshold."""
+UNLIKE = "unlike training data"
+"""Reason beside an answer that was asked about something unlike the clips the model learnt from."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +61,12 @@ class TimelineSettings:
     """A window whose level moves less than this (10th to 90th percentile) is hum or noise, not speech."""
     speech_share: float = 0.1
     """Share of a window's frames that must be loud enough for speech."""
+    speech_pause_s: float = 0.6
+    """Shorter pauses belong to the speech around them."""
+    speaker_correlation: float = 0.4
+    """Of several people, one speaks whose mouth follows the voice at least this well over a window,"""
+    speaker_margin: float = 0.2
+    """and better than any other's by this much; else it is left open."""
 
     def __post_init__(self) -> None:
         for name in ("window_s", "hop_s"):
@@ -81,6 +89,8 @@ class Cell:
     modality: Modality
     reason: str
     """Why a stream, or everything, is missing."""
+    foreign: float = float("nan")
+    """Distance from the training clips, 1 where it becomes unlike them; not a number where nothing was measured."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +109,8 @@ class Segment:
     """The model was asked and is not sure enough."""
     modality: Modality
     reason: str
+    unlike_training: bool | None = None
+    """Whether the windows are unlike the training clips, by their median; None where that could not be judged."""
 
 
 @dataclass(frozen=True)
@@ -162,10 +174,12 @@ class Timeline:
         return tuple(dict.fromkeys(segment.person for segment in self.segments))
 
     def to_dataframe(self) -> "pd.DataFrame":
-        """One row per segment: person, times, label, confidence, abstain, modality, reason, `score.<emotion>`."""
+        """One row per segment: person, times, label, confidence, abstain, modality, reason, unlike_training,
+        `score.<emotion>`."""
         import pandas as pd
 
         columns = ["person", "start_s", "end_s", "label", "confidence", "abstain", "modality", "reason"]
+        columns += ["unlike_training"]
         rows = [
             [getattr(segment, column) for column in columns]
             + [segment.scores.get(emotion) for emotion in self.header.emotions]
@@ -173,7 +187,9 @@ class Timeline:
         ]
         table = pd.DataFrame(rows, columns=columns + [f"score.{emotion}" for emotion in self.header.emotions])
         numbers = [column for column in table.columns if column.endswith("_s") or column.startswith("score.")]
-        return table.astype(dict.fromkeys([*numbers, "confidence"], "float64") | {"abstain": "bool"})
+        return table.astype(
+            dict.fromkeys([*numbers, "confidence"], "float64") | {"abstain": "bool", "unlike_training": "boolean"}
+        )
 
     def save(self, path: Path | str) -> Path:
         """Write the timeline in the format of the suffix; a file is there whole or not at all.
@@ -227,10 +243,7 @@ def _smoothed(cells: Sequence[Cell], smoothing_s: float) -> list[Cell]:
     probabilities = np.stack([cell.probabilities for cell in cells if cell.probabilities is not None])
     near = np.abs(centres[:, None] - centres) <= smoothing_s / 2 + 1e-9
     means = near @ probabilities / near.sum(1, keepdims=True)
-    return [
-        Cell(cell.start_s, cell.end_s, mean, cell.modality, cell.reason)
-        for cell, mean in zip(cells, means, strict=True)
-    ]
+    return [replace(cell, probabilities=mean) for cell, mean in zip(cells, means, strict=True)]
 
 
 def _winner(probabilities: Float[np.ndarray, " K"] | None, abstain_below: float) -> int:
@@ -273,5 +286,7 @@ def _segment(person: str, run: Sequence[Cell], emotions: Sequence[str], abstain_
     winner = _winner(mean, abstain_below)
     scores = {emotion: round(float(score), 4) for emotion, score in zip(emotions, mean, strict=True)}
     label = "" if winner < 0 else emotions[winner]
-    why = "; ".join(part for part in ("" if label else UNSURE, reason) if part)
-    return Segment(person, start_s, end_s, label, max(scores.values()), scores, not label, modality, why)
+    foreign = [cell.foreign for cell in run if np.isfinite(cell.foreign)]
+    unlike = bool(np.median(foreign) > 1) if foreign else None
+    why = "; ".join(part for part in ("" if label else UNSURE, UNLIKE if unlike else "", reason) if part)
+    return Segment(person, start_s, end_s, label, max(scores.values()), scores, not label, modality, why, unlike)

@@ -12,14 +12,8 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from cimeu.encoders.base import Encoder, cut_windows
-from cimeu.inference.timeline import TimelineSettings
-from cimeu.media.audio import RATE_HZ, is_silent
+from cimeu.media.audio import RATE_HZ
 from cimeu.pyramid import Direction
-
-SILENT = "silent sound"
-NO_SPEECH = "no speech"
-_SPEECH_FRAME = 480
-"""Samples of a frame of voice activity: 30 ms at 16 kHz."""
 
 
 class PictureTrack:
@@ -163,21 +157,3 @@ class SoundTrack:
         gone = max(0, min(round(before_s * RATE_HZ) - self._start, len(self._kept)))
         self._start += gone
         self._kept = self._kept[gone:].copy()
-
-
-def why_not_heard(samples: Float32[np.ndarray, " N"], settings: TimelineSettings) -> str:
-    """`silent sound`, `no speech`, or nothing if somebody may be speaking.
-
-    A rule on energy alone: enough frames of 30 ms above `speech_dbfs`, in a window whose level moves by
-    `speech_range_db` between its 10th and 90th percentile, as speech does and hum does not. It cannot tell speech from
-    music.
-    """
-    if is_silent(samples):
-        return SILENT
-    frames = samples[: len(samples) // _SPEECH_FRAME * _SPEECH_FRAME].reshape(-1, _SPEECH_FRAME).astype(np.float64)
-    if not len(frames):
-        return NO_SPEECH
-    levels_db = 10 * np.log10(np.mean(frames**2, axis=1) + 1e-12)
-    moves_db = np.percentile(levels_db, 90) - np.percentile(levels_db, 10)
-    loud_share = np.mean(levels_db > settings.speech_dbfs)
-    return "" if loud_share >= settings.speech_share and moves_db >= settings.speech_range_db else NO_SPEECH

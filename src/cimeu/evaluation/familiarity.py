@@ -1,0 +1,156 @@
+"""Is this like anything the model was trained on?
+
+A network answers whatever it is shown. So a run keeps, in `familiarity.safetensors`, what its training clips look like
+in several views: the emotion primitives (mean of E at level H), and the mean features of each stream. E alone is not
+enough: it is normalised inside, and maps what it never saw among what it knows.
+
+In each view the training clips, standardised, are one Gaussian: its principal directions with their variances, and one
+variance for all others (probabilistic PCA, Tipping & Bishop, JRSS B 1999). The distance of a clip is its Mahalanobis
+length divided by the root of the width, about 1 for a training clip. It counts as unlike the training clips beyond
+what 99 % of the *validation* clips stay within: they come from the same corpora, and their speakers are not in the fit.
+
+Axes: N clips, D width of a view, K principal directions.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, Float32
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from cimeu.batching.dataset import ClipDataset
+from cimeu.errors import CheckpointError
+from cimeu.evaluation.predict import project
+from cimeu.model.network import CiMEU
+
+FILE = "familiarity.safetensors"
+QUANTILE = 0.99
+DIRECTIONS = 8
+MOST_CLIPS = 1000
+"""So many training clips, evenly spread, describe them all."""
+FEWEST_CLIPS = 8
+"""With fewer clips of either kind a view is left out."""
+PRIMITIVES = "primitives"
+Views = Mapping[str, Float32[np.ndarray, "N _"]]
+
+
+@dataclass(frozen=True)
+class View:
+    """The training clips as one Gaussian, and the distance beyond which a clip is unlike them."""
+
+    mean: Float32[np.ndarray, " D"]
+    deviation: Float32[np.ndarray, " D"]
+    directions: Float32[np.ndarray, "K D"]
+    variances: Float32[np.ndarray, " K"]
+    rest: Float32[np.ndarray, ""]
+    """Variance of each other direction."""
+    limit: Float32[np.ndarray, ""]
+
+    @classmethod
+    def of(cls, train: Float32[np.ndarray, "N D"], held_out: Float32[np.ndarray, "M D"]) -> "View":
+        """Fit to training clips, with the limit from held-out ones; both without NaN."""
+        mean, deviation = train.mean(axis=0), np.maximum(train.std(axis=0), 1e-3)
+        standard = ((train - mean) / deviation).astype(np.float64)
+        _, scales, directions = np.linalg.svd(standard, full_matrices=False)
+        variances = scales**2 / len(standard)
+        count = min(DIRECTIONS, len(train) // 4, train.shape[1] - 1)
+        rest = max(float(variances[count:].sum()) / (train.shape[1] - count), 1e-6)
+        view = cls(
+            mean=mean,
+            deviation=deviation,
+            directions=directions[:count].astype(np.float32),
+            variances=np.maximum(variances[:count], rest).astype(np.float32),
+            rest=np.array(rest, np.float32),
+            limit=np.array(1, np.float32),
+        )
+        return replace(view, limit=np.array(np.quantile(view.distances(held_out), QUANTILE), np.float32))
+
+    def distances(self, rows: Float32[np.ndarray, "N D"]) -> Float[np.ndarray, " N"]:
+        """About 1 for a training clip; NaN for rows that are."""
+        standard = (rows.astype(np.float64) - self.mean) / self.deviation
+        along = standard @ self.directions.T
+        aside = np.maximum((standard**2).sum(axis=1) - (along**2).sum(axis=1), 0)
+        return np.sqrt(((along**2 / self.variances).sum(axis=1) + aside / self.rest) / rows.shape[1])
+
+
+@dataclass(frozen=True)
+class Familiarity:
+    """Views of the training clips, by name."""
+
+    views: dict[str, View]
+
+    @classmethod
+    def of(cls, train: Views, held_out: Views) -> "Familiarity":
+        """Fit each view to the rows that have it."""
+        views = {}
+        for name in train:
+            known = [rows[np.isfinite(rows).all(axis=1)] for rows in (train[name], held_out[name])]
+            if min(map(len, known)) >= FEWEST_CLIPS and train[name].shape[1] > 1:
+                views[name] = View.of(*known)
+        return cls(views)
+
+    def foreignness(self, views: Views) -> Float[np.ndarray, " N"]:
+        """Largest distance over its limit among the views a row has: above 1, it is unlike the training clips."""
+        found = [
+            self.views[name].distances(rows) / self.views[name].limit
+            for name, rows in views.items()
+            if name in self.views
+        ]
+        if not found:
+            return np.full(len(next(iter(views.values()))), np.nan)
+        each = np.stack(found)
+        return np.where(np.isfinite(each).any(axis=0), np.fmax.reduce(each), np.nan)
+
+    def save(self, folder: Path) -> Path:
+        """Write the file into the folder of a run."""
+        tensors = {
+            f"{name}.{each.name}": np.array(getattr(view, each.name), order="C")
+            for name, view in self.views.items()
+            for each in fields(View)
+        }
+        path = folder / FILE
+        save_file(tensors, path)
+        return path
+
+    @classmethod
+    def load(cls, folder: Path) -> "Familiarity | None":
+        """Read the file of a run; None where it has none, as runs of earlier versions.
+
+        Raises:
+            CheckpointError: the file is damaged.
+        """
+        path = folder / FILE
+        if not path.is_file():
+            return None
+        try:
+            tensors = load_file(path)
+            names = dict.fromkeys(name.split(".", 1)[0] for name in tensors)
+            return cls({name: View(*(tensors[f"{name}.{each.name}"] for each in fields(View))) for name in names})
+        except (SafetensorError, KeyError) as error:
+            raise CheckpointError(f"`{path}` is damaged ({error})\n\nhint: `cimeu evaluate` writes it anew") from error
+
+
+def write_familiarity(model: CiMEU, train: ClipDataset, held_out: ClipDataset, folder: Path) -> Path:
+    """Describe the training clips of a run; the limits are those of held-out clips of the same corpora."""
+    return Familiarity.of(views_of(model, train), views_of(model, held_out)).save(folder)
+
+
+def views_of(model: CiMEU, dataset: ClipDataset) -> dict[str, Float32[np.ndarray, "N _"]]:
+    """Every view of the clips of a dataset; NaN where a clip lacks it."""
+    streams = {"first": dataset.first_features, "second": dataset.second_features}
+    widths = {"first": model.config.first.width, "second": model.config.second.width if model.config.second else 0}
+    views = {PRIMITIVES: project(model, dataset)[0]}
+    return views | {
+        name: np.stack([mean_step(row, widths[name]) for row in rows]) for name, rows in streams.items() if widths[name]
+    }
+
+
+def mean_step(features: Float32[np.ndarray, "T D"] | None, width: int) -> Float32[np.ndarray, " D"]:
+    """Mean over the steps of a clip; dimensions that were never measurable are 0, all are NaN without the stream."""
+    if features is None:
+        return np.full(width, np.nan, np.float32)
+    known = np.isfinite(features)
+    return (np.where(known, features, 0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)).astype(np.float32)
