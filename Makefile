@@ -12,7 +12,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 EXTRAS := corpora,openvino,ray,server,tensorboard
 DEMO := .demo
 
-.PHONY: demo test check docs bench clean
+.PHONY: demo test test-browser check docs bench clean
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -35,6 +35,12 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.tested
 	$(BIN)/python -m pytest --numprocesses 2
+
+# The viewer's tests skip where Chromium is absent; this installs Debian's package first.
+test-browser: $(VENV)/.tested
+	command -v chromium || { root=$$([ "$$(id -u)" = 0 ] || echo sudo); \
+		$$root apt-get update -q && $$root apt-get install --yes --no-install-recommends chromium; }
+	$(BIN)/python -m pytest tests/server/test_browser.py
 
 check: $(VENV)/.tested
 	$(BIN)/ruff format --check .

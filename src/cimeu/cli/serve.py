@@ -1,6 +1,5 @@
 """`cimeu serve`: the viewer in the browser, and the service behind it."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -10,7 +9,10 @@ from cimeu.errors import RecipeError
 
 
 def serve(
-    model: Annotated[Path | None, typer.Option(help="Run folder of a trained ensemble.")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="Run folder, bundle (.zip), or name of a model found here. [default: the one real model]"),
+    ] = None,
     host: Annotated[str, typer.Option(help="Address to listen on; any but this machine's own needs a token.")] = (
         "127.0.0.1"
     ),
@@ -38,6 +40,6 @@ def serve(
         max_duration_s=max_duration_s,
         keep_minutes=keep_minutes,
     )
-    if model is None:
-        raise RecipeError("no model is named\n\nhint: pass --model RUN; `cimeu train` makes run folders")
-    answer(model, settings, open_browser=not no_browser, say=say)
+    from cimeu.inference.models import model_named
+
+    answer(model_named(model), settings, open_browser=not no_browser, say=say)

@@ -18,6 +18,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from cimeu.errors import CimeuError
+from cimeu.inference.explanation import Explanation
 from cimeu.inference.exports import WRITERS
 from cimeu.inference.timeline import DEMONSTRATION, USE_LIMITS
 from cimeu.server.guard import COOKIE, Guard, cookie_value
@@ -137,6 +138,14 @@ def create_app(predictions: Predictions) -> FastAPI:
         if prediction.status == "failed":
             raise Refused(409, "no_media", "the recording could not be read and was deleted", "upload another")
         return FileResponse(prediction.path, media_type=prediction.recording.media_type)
+
+    @app.get("/predictions/{id}/segments/{number}/explanation", responses=problems(404, 409, 415, 422, 503))
+    def explanation(id: Id, number: Annotated[int, InPath(ge=0, le=999_999)]) -> Explanation:
+        """What one segment rests on: parts of its input taken away, and the nearest training clips.
+
+        The recording is read again up to the segment; the answer is kept and stands in later exports.
+        """
+        return predictions.explanation(id, number)
 
     @app.get("/predictions/{id}/exports/{format}", response_class=Response, responses=problems(404, 409, 422))
     def export(id: Id, format: Annotated[str, InPath(max_length=20)]) -> Response:

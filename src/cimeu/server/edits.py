@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from cimeu.errors import RecipeError
-from cimeu.inference.timeline import UNSURE, Segment, Timeline
+from cimeu.inference.timeline import UNSURE, Place, Segment, Timeline
 from cimeu.labels import guess
 
 
@@ -54,7 +54,14 @@ def edited(timeline: Timeline, edits: Edits) -> Timeline:
                 f"two lanes cannot both be `{after.person}`: both are there at {after.start_s:g} s\n\n"
                 "hint: give them different names"
             )
-    return replace(timeline, segments=tuple(segments))
+    places: dict[str, tuple[Place, ...]] = {}
+    for lane, there in timeline.places.items():
+        name = edits.persons.get(lane, lane)
+        places[name] = tuple(sorted((*places.get(name, ()), *there), key=lambda place: place.time_s))
+    explained = timeline.explanations
+    if explained is not None:
+        explained = tuple(replace(each, person=edits.persons.get(each.person, each.person)) for each in explained)
+    return replace(timeline, segments=tuple(segments), places=places, explanations=explained)
 
 
 def _corrected(segment: Segment, label: str) -> Segment:

@@ -38,7 +38,7 @@ class Isolated:
         self._pipe: Connection | None = None
 
     def __call__(
-        self, name: str, *arguments: Any, progress: Progress = silent, silence_s: float, turn_s: float = -1.0
+        self, name: str, *arguments: Any, progress: Progress = silent, silence_s: float | int, turn_s: float | int = -1
     ) -> Any:
         """The result of one call.
 
@@ -105,7 +105,7 @@ class Isolated:
         assert kind == "ready", value
         return self._pipe
 
-    def _answer(self, pipe: Connection, progress: Progress, silence_s: float) -> tuple[str, Any]:
+    def _answer(self, pipe: Connection, progress: Progress, silence_s: float | int) -> tuple[str, Any]:
         while pipe.poll(silence_s):
             kind, value = pipe.recv()
             if kind != "progress":

@@ -13,12 +13,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from cimeu.errors import CimeuError
+from cimeu.errors import CimeuError, MediaError
+from cimeu.inference.explanation import Explanation
 from cimeu.inference.exports import WRITERS
 from cimeu.inference.timeline import Timeline
 from cimeu.server.edits import NO_EDITS, Edits, edited
@@ -33,6 +34,8 @@ Status = Literal["waiting", "running", "finished", "failed"]
 SWEEP_S = 30.0
 CHECK_S = 60.0
 """A file that cannot be looked at in this time is refused."""
+TURN_S = 2.0
+"""An explanation is not waited for longer than this while a recording is read."""
 STILL_S = 1800.0
 """A recording that makes no progress for so long is given up."""
 
@@ -54,6 +57,8 @@ class Prediction:
     total_s: int = 0
     timeline: Timeline | None = None
     edits: Edits = NO_EDITS
+    explanations: dict[int, Explanation] = field(default_factory=dict)
+    """What was asked for, by number of the segment."""
     problem: Refused | None = None
 
     def seconds_left(self, now_s: float) -> float | None:
@@ -173,7 +178,9 @@ class Predictions:
                 raise Refused(
                     409, "no_result", f"prediction `{number}` is {prediction.status}", "wait until it is finished"
                 )
-            return prediction, edited(prediction.timeline, prediction.edits)
+            asked = tuple(each for _, each in sorted(prediction.explanations.items()))
+            timeline = replace(prediction.timeline, explanations=asked or None)
+            return prediction, edited(timeline, prediction.edits)
 
     def ahead(self, prediction: Prediction) -> int:
         """How many recordings are read before this one."""
@@ -194,6 +201,33 @@ class Predictions:
             assert prediction.timeline is not None
             edited(prediction.timeline, edits)
             prediction.edits = edits
+
+    def explanation(self, number: str, segment: int) -> Explanation:
+        """What one segment rests on; it stays with the prediction and stands in its exports.
+
+        Raises:
+            Refused: unknown, without a result, or a recording is being read just now.
+            RecipeError: the model was not asked about this segment.
+        """
+        with self._change:
+            prediction, _ = self.finished(number)
+            assert prediction.timeline is not None
+            if not 0 <= segment < len(prediction.timeline.segments):
+                raise Refused(404, "unknown", f"no segment {segment}", "their numbers are in the result")
+            if segment in prediction.explanations:
+                return prediction.explanations[segment]
+            wanted = prediction.timeline.segments[segment]
+        try:
+            found = self._recogniser("explain", prediction.path, wanted, silence_s=STILL_S, turn_s=TURN_S)
+        except TimeoutError:
+            raise Refused(
+                503, "busy", "a recording is being read", "ask again when it is finished", headers={"Retry-After": "30"}
+            ) from None
+        except MediaError as error:
+            raise from_error(error, hide=str(prediction.path), show=prediction.name) from None
+        with self._change:
+            prediction.explanations[segment] = found
+        return found
 
     def export(self, number: str, suffix: str) -> tuple[str, bytes]:
         """A file in one of the formats of a timeline, with its name.

@@ -107,16 +107,18 @@ def checking() -> Functions:
 
 
 def recognising(run_folder: Path) -> Functions:
-    """The functions of the child that holds the model.
+    """The functions of the child that holds the model, read from a run folder or a bundle.
 
     Raises:
         CheckpointError, FingerprintMismatch, WeightsMissing: the model cannot be used here.
     """
+    from cimeu.inference.explain import explain
     from cimeu.inference.recogniser import Recogniser
 
     recogniser = Recogniser.from_pretrained(run_folder)
     return {
         "recognise": recogniser.__call__,
+        "explain": partial(explain, recogniser),
         "describe": partial(_describe, recogniser.model_id, recogniser.emotions, recogniser.specifications.synthetic),
     }
 

@@ -47,6 +47,7 @@ class SegmentOut(BaseModel):
     abstain: bool
     modality: str
     reason: str
+    unlike_training: bool | None = Field(description="Unlike the training clips; null where that was not judged.")
 
 
 class Result(BaseModel):
@@ -179,6 +180,7 @@ def result_of(timeline: Timeline, edits: Edits) -> Result:
             abstain=now.abstain,
             modality=segment.modality,
             reason=now.reason,
+            unlike_training=segment.unlike_training,
         )
         for number, (segment, now) in enumerate(zip(timeline.segments, corrected, strict=True))
     ]

@@ -23,11 +23,11 @@ from cimeu.server.settings import ServerSettings
 STOP_S = 3
 
 
-def serve(run_folder: Path, settings: ServerSettings, *, open_browser: bool, say: Callable[[str], None]) -> None:
+def serve(model: Path, settings: ServerSettings, *, open_browser: bool, say: Callable[[str], None]) -> None:
     """Answer until interrupted.
 
     Args:
-        run_folder: a trained ensemble.
+        model: run folder or bundle of a trained ensemble.
         settings: of the server.
         open_browser: open the page once it can be reached.
         say: told the address.
@@ -40,9 +40,10 @@ def serve(run_folder: Path, settings: ServerSettings, *, open_browser: bool, say
         listening(settings) as listener,
         own_folder(Path(tempfile.gettempdir())) as folder,
         closing(Isolated(checking)) as checker,
-        closing(Isolated(partial(recognising, run_folder))) as recogniser,
+        closing(Isolated(partial(recognising, model))) as recogniser,
     ):
-        say(f"reading the model {run_folder}")
+        say(f"reading the model {model}")
+        checker.start()
         recogniser.start()
         predictions = Predictions(settings, folder, checker=checker, recogniser=recogniser)
         host, port = listener.getsockname()[:2]

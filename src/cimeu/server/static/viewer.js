@@ -15,6 +15,7 @@ const state = {
   open: null,        // the recording that is looked at, with its result
   shown: null,       // number of the segment whose details are shown
   chosen: null,      // number of the segment that keyboard or click chose
+  explained: {},     // explanations asked for, by number of segment
   hovered: false,    // whether the pointer is on a segment
 };
 
@@ -267,6 +268,7 @@ async function open(id) {
   location.hash = id;
   if (isOther) {
     state.shown = state.chosen = null;
+    state.explained = {};
     at("zoom").value = 1;
   }
   draw(isOther);
@@ -460,7 +462,11 @@ function showSegment(number) {
       node("span", { textContent: emotion }), node("span", { className: "bar-of", ariaHidden: "true" }, bar),
       node("span", { className: "number", textContent: score.toFixed(2) }));
   }));
+  at("unlike").hidden = !segment.unlike_training;
   drawCorrection(result, segment);
+  at("why").hidden = !sizeOf(segment.scores);
+  at("why").onclick = () => explain(segment.number);
+  drawExplanation(segment.number);
 }
 
 function drawCorrection(result, segment) {
@@ -473,6 +479,56 @@ function drawCorrection(result, segment) {
   at("label").replaceChildren(...options);
   at("label").value = segment.corrected ? segment.label : "";
   at("label").onchange = () => correct(segment, at("label").value);
+}
+
+// What a segment rests on
+
+async function explain(number) {
+  const { id } = state.open;
+  const box = at("explained");
+  box.replaceChildren(node("p", { className: "muted", textContent: "Parts of the recording are taken away, and the model is asked again…" }));
+  at("why").disabled = true;
+  const found = await tried(() => ask(`/predictions/${id}/segments/${number}/explanation`));
+  at("why").disabled = false;
+  if (state.open?.id !== id) return;
+  if (found) state.explained[number] = found;
+  drawExplanation(state.shown);
+}
+
+function drawExplanation(number) {
+  const found = state.explained[number];
+  at("explained").replaceChildren(...(found ? [
+    node("p", { textContent: `${found.label} ${found.score.toFixed(2)} over ${found.n_windows} windows. Without a part it would be:` }),
+    ...found.streams.flatMap((stream) => drawStream(found, stream)),
+    ...drawNeighbours(found.neighbours),
+  ] : []));
+}
+
+function drawStream(found, stream) {
+  const moments = found.moments.filter((each) => each.stream === stream.stream);
+  const most = Math.max(0.01, ...moments.map((each) => Math.abs(each.lost)));
+  const parts = [node("p", { textContent: `without the ${stream.stream}: ${(found.score - stream.lost).toFixed(2)}` })];
+  if (moments.length > 1) {
+    const strip = node("div", { className: "moments" }, ...moments.map((each) => {
+      const bar = node("i", { className: each.lost < 0 ? "against" : "", title: `without ${clock(each.start_s)} to ${clock(each.end_s)}: ${(found.score - each.lost).toFixed(2)}` });
+      bar.style.setProperty("--share", Math.abs(each.lost) / most);
+      return bar;
+    }));
+    const top = moments.reduce((one, other) => (other.lost > one.lost ? other : one));
+    strip.setAttribute("role", "img");
+    strip.setAttribute("aria-label", `${stream.stream} counts most from ${clock(top.start_s)} to ${clock(top.end_s)}`);
+    parts.push(strip);
+  }
+  return parts;
+}
+
+function drawNeighbours(neighbours) {
+  if (!neighbours.length) return [];
+  const rows = neighbours.map((each) =>
+    node("tr", {}, ...[each.emotion, each.similarity.toFixed(2), each.clip_id, each.culture || each.corpus].map((text) => node("td", { textContent: text }))));
+  const heads = ["emotion", "likeness", "clip", "group"].map((text) => node("th", { textContent: text, scope: "col" }));
+  return [node("h4", { textContent: "Nearest training clips" }),
+    node("table", {}, node("thead", {}, node("tr", {}, ...heads)), node("tbody", {}, ...rows))];
 }
 
 function sizeOf(object) {

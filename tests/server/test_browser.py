@@ -1,0 +1,265 @@
+"""The page in a real browser: what people see and do with mouse, keyboard and screen reader, and what nobody can do."""
+
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx2
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from cimeu.inference.exports import WRITERS
+from cimeu.server.isolated import Isolated
+from cimeu.server.predictions import Predictions
+from cimeu.server.settings import ServerSettings
+
+from .conftest import serving
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+TOKEN = "a-token-of-many-signs"
+HOSTILE = "<img src=x onerror=alert(1)>.mp4"
+CONTRASTS = (Path(__file__).parent / "contrast.js").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    if CHROMIUM is None:
+        pytest.skip("Chromium absent: install Debian's package `chromium`, or run `make test-browser`")
+    with sync_playwright() as playwright:
+        sandbox = ["--no-sandbox"] if os.getuid() == 0 else []
+        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=sandbox)
+        yield opened
+        opened.close()
+
+
+@pytest.fixture(scope="module")
+def number(browser: Browser, served: str, film: Path) -> str:
+    """Id of a recording with a name that would like to be a program, read."""
+    with film.open("rb") as stream:
+        answer = httpx2.post(f"{served}/predictions", files={"file": (HOSTILE, stream)})
+    return answer.json()["id"]
+
+
+class Seen:
+    """A page with what it asked for and complained about."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self.asked: list[str] = []
+        self.complaints: list[str] = []
+        page.on("request", lambda request: self.asked.append(request.url))
+        page.on("console", lambda message: self.complaints.append(message.text))
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        page.on("dialog", lambda dialog: self.complaints.append(dialog.message))
+
+
+@pytest.fixture
+def look(browser: Browser) -> Iterator[Callable[..., Seen]]:
+    """Open a page of a browser nobody used before."""
+    contexts = []
+
+    def make(address: str, **options: object) -> Seen:
+        contexts.append(browser.new_context(**options))
+        seen = Seen(contexts[-1].new_page())
+        seen.page.set_default_timeout(30_000)
+        seen.page.goto(address)
+        return seen
+
+    yield make
+    for each in contexts:
+        each.close()
+
+
+@pytest.fixture
+def seen(look: Callable[..., Seen], served: str, number: str) -> Seen:
+    """The page with the recording open."""
+    found = look(f"{served}/#{number}")
+    expect(found.page.locator("#stage")).to_be_visible(timeout=30_000)
+    return found
+
+
+def time_s(page: Page) -> float:
+    return page.evaluate("document.getElementById('video').currentTime")
+
+
+def segments(served: str, number: str) -> list[dict]:
+    return httpx2.get(f"{served}/predictions/{number}").json()["result"]["segments"]
+
+
+def test_a_file_is_dropped_read_and_shown(look: Callable[..., Seen], served: str, clip: Path) -> None:
+    seen = look(served)
+    expect(seen.page.locator("#notice")).to_contain_text("DEMONSTRATION ONLY")
+    expect(seen.page.locator("#limits")).to_contain_text("AI Act")
+    seen.page.set_input_files("#file", clip)
+    expect(seen.page.locator("#title")).to_have_text(clip.name, timeout=30_000)
+    expect(seen.page.locator(".segment").first).to_be_visible(timeout=30_000)
+    expect(seen.page.locator("#announce")).to_contain_text("finished")
+    assert seen.page.evaluate("document.getElementById('video').readyState") >= 1
+    assert {url.startswith(f"{served}/") for url in seen.asked} == {True}
+    assert seen.complaints == []
+    seen.page.locator("#delete").click()
+    seen.page.get_by_role("button", name="Keep").click()
+    seen.page.locator("#delete").click()
+    seen.page.locator("#ask-delete").get_by_role("button", name="Delete").click()
+    expect(seen.page.locator("#empty")).to_be_visible()
+    assert clip.name not in httpx2.get(f"{served}/predictions").text
+
+
+def test_a_file_that_is_none_is_explained(look: Callable[..., Seen], served: str, tmp_path: Path) -> None:
+    (tmp_path / "film.mp4").write_text("just words")
+    seen = look(served)
+    seen.page.set_input_files("#file", tmp_path / "film.mp4")
+    expect(seen.page.get_by_role("alert").first).to_contain_text("film.mp4 is not a video or sound file")
+
+
+def test_a_name_is_shown_and_never_run(seen: Seen) -> None:
+    expect(seen.page.locator("#title")).to_have_text(HOSTILE)
+    expect(seen.page.locator(".recordings .name", has_text=HOSTILE)).to_be_visible()
+    assert seen.page.locator("img[src='x']").count() == 0
+    assert seen.complaints == []
+
+
+def test_nothing_foreign_runs_or_is_loaded(seen: Seen) -> None:
+    seen.page.evaluate("""() => {
+      window.refused = [];
+      document.addEventListener("securitypolicyviolation", (event) => window.refused.push(event.effectiveDirective));
+      const add = (tag, properties) => document.body.append(Object.assign(document.createElement(tag), properties));
+      add("script", { textContent: "window.ran = true" });
+      add("img", { src: "https://example.org/x.png" });
+      add("div", { innerHTML: "<p style='color: red' onclick='x'>" });
+      fetch("https://example.org/").catch(() => null);
+    }""")
+    seen.page.wait_for_function("window.refused.length >= 5")
+    refused = set(seen.page.evaluate("window.refused"))
+    assert refused == {"script-src-elem", "script-src-attr", "img-src", "style-src-attr", "connect-src"}
+    assert seen.page.evaluate("window.ran") is None
+
+
+def test_a_click_on_a_segment_seeks(seen: Seen, served: str, number: str) -> None:
+    last = segments(served, number)[-1]
+    seen.page.locator(f".segment[data-number='{last['number']}']").click()
+    expect(seen.page.locator(f".segment[data-number='{last['number']}']")).to_have_class(re.compile("now"))
+    assert time_s(seen.page) == pytest.approx(last["start_s"], abs=0.05)
+
+
+def test_the_pointer_on_a_segment_shows_every_score_and_reason(seen: Seen, served: str, number: str) -> None:
+    for each in segments(served, number):
+        seen.page.locator(f".segment[data-number='{each['number']}']").hover()
+        expect(seen.page.locator("#said")).to_contain_text(
+            each["label"] or "said" if each["scores"] else "Nothing said"
+        )
+        expect(seen.page.locator("#scores li")).to_have_count(len(each["scores"]))
+        if each["reason"]:
+            expect(seen.page.locator("#why-not")).to_have_text(each["reason"])
+
+
+def test_everything_is_reached_by_the_keyboard(seen: Seen, served: str, number: str) -> None:
+    page = seen.page
+    page.locator(".lane input").first.focus()
+    page.keyboard.press("Tab")
+    focused = "document.activeElement.dataset.number"
+    first = page.evaluate(focused)
+    assert first is not None
+    assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+    page.keyboard.press("End")
+    page.keyboard.press("Home")
+    assert page.evaluate(focused) == first
+    page.keyboard.press("ArrowDown")
+    below = int(page.evaluate(focused))
+    assert segments(served, number)[below]["lane"] != segments(served, number)[int(first)]["lane"]
+    page.keyboard.press("Enter")
+    page.wait_for_function(
+        f"Math.abs(document.getElementById('video').currentTime - {segments(served, number)[below]['start_s']}) < 0.05"
+    )
+    page.keyboard.press("ArrowUp")
+    assert segments(served, number)[int(page.evaluate(focused))]["lane"] == segments(served, number)[int(first)]["lane"]
+    page.keyboard.press("Tab")
+    assert "segment" not in page.evaluate("document.activeElement.className") or page.evaluate(focused) != first
+
+
+def test_a_screen_reader_finds_its_way(seen: Seen) -> None:
+    tree = seen.page.locator("body").aria_snapshot()
+    for landmark in ("banner", "complementary", 'navigation "Recordings"', "main", "status"):
+        assert f"- {landmark}" in tree
+    assert 'toolbar "person 1,' in tree
+    unnamed = seen.page.evaluate("""() =>
+      [...document.querySelectorAll("button, input, select, video, progress, summary, a")].filter(
+      (node) => node.checkVisibility() && !(node.textContent.trim() || node.ariaLabel || node.labels?.length))
+      .map((node) => node.outerHTML)""")
+    assert unnamed == []
+
+
+def test_names_and_corrections_survive_and_are_downloaded(seen: Seen, served: str, number: str, tmp_path: Path) -> None:
+    page = seen.page
+    page.locator(".lane input").first.fill("Zoë <b>")
+    page.keyboard.press("Enter")
+    expect(page.locator("#announce")).to_contain_text("is now Zoë <b>")
+    first = segments(served, number)[0]
+    label = next(each for each in ("anger", "sadness") if each != first["label"])
+    page.locator(".segment[data-number='0']").click()
+    page.get_by_label("Label").select_option(label)
+    expect(page.locator(".segment[data-number='0']")).to_have_class(re.compile("corrected"))
+    expect(page.locator("#why-not")).to_contain_text("corrected by hand")
+    page.reload()
+    expect(page.locator(".segment[data-number='0']")).to_contain_text(label)
+    assert page.locator(".lane input").first.input_value() == "Zoë <b>"
+    page.locator("#downloads summary").click()
+    assert page.locator("#formats a").count() >= len(WRITERS)
+    with page.expect_download() as download:
+        page.locator("#formats a", has_text="CSV").click()
+    download.value.save_as(tmp_path / "a.csv")
+    text = (tmp_path / "a.csv").read_text(encoding="utf-8")
+    assert f"Zoë <b>,0.0,{first['end_s']},{label}," in text
+    page.get_by_label("Label").select_option("")
+    expect(page.locator(".segment.corrected")).to_have_count(0)
+
+
+def test_why_shows_what_a_segment_rests_on(seen: Seen, served: str, number: str) -> None:
+    asked = next(each for each in segments(served, number) if each["scores"])
+    seen.page.locator(f".segment[data-number='{asked['number']}']").click()
+    seen.page.get_by_role("button", name="Why?").click()
+    expect(seen.page.locator("#explained")).to_contain_text("without the face (hog)", timeout=30_000)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_words_can_be_read(look: Callable[..., Seen], served: str, number: str, scheme: str) -> None:
+    seen = look(f"{served}/#{number}", color_scheme=scheme)
+    expect(seen.page.locator("#stage")).to_be_visible()
+    seen.page.locator("#downloads summary").click()
+    found = seen.page.evaluate(CONTRASTS)
+    assert len(found) > 40
+    assert [each for each in found if each[0] < 4.5] == []
+
+
+@pytest.mark.parametrize("width", [320, 800, 1600])
+def test_the_page_fits_any_window(look: Callable[..., Seen], served: str, number: str, width: int) -> None:
+    seen = look(f"{served}/#{number}", viewport={"width": width, "height": 700})
+    expect(seen.page.locator("#stage")).to_be_visible()
+    assert seen.page.evaluate("document.documentElement.scrollWidth") == width
+    over = seen.page.evaluate("""() => [...document.querySelectorAll(".card, .drop, .notes p, .actions")]
+      .filter((node) => node.checkVisibility() && node.scrollWidth > node.clientWidth + 1)
+      .map((node) => node.className)""")
+    assert over == []
+
+
+def test_the_page_asks_for_the_token(
+    look: Callable[..., Seen], checker: Isolated, recogniser: Isolated, clip: Path, tmp_path: Path
+) -> None:
+    settings = ServerSettings(token=TOKEN)
+    with serving(Predictions(settings, tmp_path, checker=checker, recogniser=recogniser)) as address:
+        page = look(address).page
+        page.get_by_label("Token").fill("a-wrong-one-of-many")
+        page.keyboard.press("Enter")
+        expect(page.locator("#token-problem")).to_be_visible()
+        page.get_by_label("Token").fill(TOKEN)
+        page.keyboard.press("Enter")
+        expect(page.locator("#ask-token")).to_be_hidden()
+        page.set_input_files("#file", clip)
+        expect(page.locator(".segment").first).to_be_visible(timeout=30_000)
+        page.wait_for_function("document.getElementById('video').readyState >= 1")
+        with page.expect_download() as download:
+            page.locator("#downloads summary").click()
+            page.locator("#formats a", has_text="JSON").first.click()
+        assert Path(download.value.path()).stat().st_size

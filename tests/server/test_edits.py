@@ -1,0 +1,116 @@
+"""What people change of a timeline is in it, and what the model said stays to be seen."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from cimeu.errors import RecipeError
+from cimeu.inference.exports import WRITERS
+from cimeu.inference.timeline import Header, Place, Segment, Timeline
+from cimeu.server.edits import NO_EDITS, Edits, edited
+
+EMOTIONS = ("anger", "happiness", "sadness")
+SCORES = {"anger": 0.7, "happiness": 0.2, "sadness": 0.1}
+
+
+def segment(person: str, start_s: float, end_s: float, label: str = "anger", reason: str = "") -> Segment:
+    return Segment(person, start_s, end_s, label, 0.7, SCORES, not label, "face", reason)
+
+
+def timeline(*segments: Segment) -> Timeline:
+    header = Header(
+        media="a.mp4",
+        content="0" * 32,
+        duration_s=9.0,
+        model="cimeu-1",
+        emotions=EMOTIONS,
+        fingerprints={},
+        settings={},
+        demonstration=False,
+        version="0",
+    )
+    return Timeline(header, segments, Path("a.mp4"))
+
+
+@pytest.fixture
+def two() -> Timeline:
+    """Two people one after the other, the first comes back."""
+    return timeline(
+        segment("person 1", 0.0, 2.0),
+        segment("person 1", 2.0, 3.0, "", "unsure; no sound track"),
+        segment("person 2", 3.0, 5.0, "sadness"),
+        segment("person 3", 4.0, 6.0),
+    )
+
+
+def test_nothing_changed_is_the_same_timeline(two: Timeline) -> None:
+    assert edited(two, NO_EDITS) == two
+
+
+def test_a_name_replaces_the_number(two: Timeline) -> None:
+    assert edited(two, Edits({"person 2": "Anna"}, {})).persons == ("person 1", "Anna", "person 3")
+
+
+def test_lanes_of_one_name_become_one_lane_in_order_of_time(two: Timeline) -> None:
+    found = edited(two, Edits({"person 1": "Anna", "person 3": "Anna"}, {}))
+    assert found.persons == ("Anna", "person 2")
+    assert [each.start_s for each in found.segments if each.person == "Anna"] == [0.0, 2.0, 4.0]
+
+
+def test_faces_keep_their_places_under_the_new_name(two: Timeline) -> None:
+    first, second = Place(0.5, 0.1, 0.1, 0.2, 0.2), Place(4.5, 0.5, 0.1, 0.2, 0.2)
+    seen = replace(two, places={"person 3": (second,), "person 1": (first,)})
+    assert edited(seen, Edits({"person 1": "Anna", "person 3": "Anna"}, {})).places == {"Anna": (first, second)}
+
+
+def test_two_people_who_are_there_at_once_are_not_one(two: Timeline) -> None:
+    with pytest.raises(RecipeError, match="two lanes cannot both be `Anna`: both are there at 4 s\n\nhint: give them"):
+        edited(two, Edits({"person 2": "Anna", "person 3": "Anna"}, {}))
+
+
+def test_a_correction_says_so_and_what_the_model_said(two: Timeline) -> None:
+    found = edited(two, Edits({}, {0: "happiness", 1: "sadness"})).segments
+    assert (found[0].label, found[0].confidence, found[0].scores) == ("happiness", 0.2, SCORES)
+    assert found[0].reason == "corrected by hand, the model said anger"
+    assert (found[1].label, found[1].abstain) == ("sadness", False)
+    assert found[1].reason == "no sound track; corrected by hand, the model said unsure"
+
+
+def test_a_stretch_of_which_nothing_was_said_can_be_labelled() -> None:
+    grey = replace(segment("person 1", 0.0, 2.0, "", "no face"), scores={}, confidence=None, modality="")
+    found = edited(timeline(grey), Edits({}, {0: "anger"})).segments[0]
+    assert (found.label, found.confidence) == ("anger", None)
+    assert found.reason == "no face; corrected by hand, the model said nothing"
+
+
+@pytest.mark.parametrize("suffix", [suffix for suffix in WRITERS if suffix not in (".png", ".rttm", ".parquet")])
+@pytest.mark.parametrize("scores", [SCORES, {}], ids=["heard", "grey"])
+def test_names_and_corrections_are_in_every_format_that_has_labels(suffix: str, scores: dict[str, float]) -> None:
+    said = replace(segment("person 1", 0.0, 2.0, "", "no face"), scores=scores, confidence=0.7 if scores else None)
+    found = edited(timeline(said), Edits({"person 1": "Zoë"}, {0: "sadness"}))
+    text = WRITERS[suffix](found, Path("a" + suffix)).decode()
+    assert "Zoë" in text or "Zo\\u00eb" in text
+    # a label stands in the header and in legends as well
+    without = WRITERS[suffix](edited(timeline(said), Edits({"person 1": "Zoë"}, {})), Path("a" + suffix)).decode()
+    assert text.count("sadness") > without.count("sadness")
+
+
+def test_a_change_of_none_takes_back(two: Timeline) -> None:
+    edits = Edits({"person 1": "Anna"}, {0: "sadness"})
+    assert edits.changed({"person 1": None}, {0: None}) == NO_EDITS
+    assert edits.changed({"person 2": "Bo"}, {}).persons == {"person 1": "Anna", "person 2": "Bo"}
+
+
+@pytest.mark.parametrize(
+    ("edits", "message"),
+    [
+        (Edits({"person 9": "Anna"}, {}), "no lane `person 9`\n\nhint: did you mean `person"),
+        (Edits({}, {4: "anger"}), "no segment 4\n\nhint: they are numbered 0 to 3"),
+        (Edits({}, {0: "hapiness"}), "unknown emotion `hapiness`\n\nhint: did you mean `happiness`?"),
+    ],
+)
+def test_what_is_not_there_cannot_be_changed(two: Timeline, edits: Edits, message: str) -> None:
+    with pytest.raises(RecipeError) as raised:
+        edited(two, edits)
+    assert message in str(raised.value)

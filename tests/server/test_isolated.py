@@ -1,0 +1,65 @@
+"""What happens in a child stays there, and the next call finds a child again."""
+
+import os
+import signal
+import threading
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from cimeu.errors import CheckpointError, MediaError
+from cimeu.progress import silent
+from cimeu.server.isolated import Isolated, Lost
+from cimeu.server.recording import recognising
+
+
+def child_of(isolated: Isolated) -> int:
+    isolated.start()
+    assert isolated._process is not None
+    assert isolated._process.pid is not None
+    return isolated._process.pid
+
+
+def test_what_the_child_raises_on_purpose_is_raised_here(checker: Isolated) -> None:
+    with pytest.raises(MediaError, match=r"`none\.mp4` is not a video or sound file"):
+        checker("check", Path("none.mp4"), 60.0, silence_s=60)
+
+
+def test_what_nobody_foresaw_is_one_failed_call(checker: Isolated, clip: Path) -> None:
+    with pytest.raises(Lost, match="unexpected KeyError: 'peel'\n\nhint: this is a bug"):
+        checker("peel", clip, silence_s=60)
+    assert checker("check", clip, 60.0, silence_s=60).has_video
+
+
+def test_a_child_that_crashes_is_replaced(checker: Isolated, clip: Path) -> None:
+    os.kill(child_of(checker), signal.SIGSTOP)
+    threading.Timer(0.2, os.kill, (child_of(checker), signal.SIGKILL)).start()
+    with pytest.raises(Lost, match="ended early\n\nhint: the file may be damaged"):
+        checker("check", clip, 60.0, silence_s=60)
+    assert checker("check", clip, 60.0, silence_s=60).has_video
+
+
+def test_a_child_that_stands_still_is_stopped(checker: Isolated, clip: Path) -> None:
+    standing = child_of(checker)
+    os.kill(standing, signal.SIGSTOP)
+    with pytest.raises(Lost, match="ended early"):
+        checker("check", clip, 60.0, silence_s=0.1)
+    assert child_of(checker) != standing
+
+
+def test_a_call_can_wait_only_so_long_for_its_turn(checker: Isolated, clip: Path) -> None:
+    with checker._turn, pytest.raises(TimeoutError):
+        checker("check", clip, 60.0, silence_s=60, turn_s=0.05)
+
+
+def test_a_child_that_cannot_begin_says_why() -> None:
+    with pytest.raises(CheckpointError, match="no run folder `none`"):
+        Isolated(partial(recognising, Path("none"))).start()
+
+
+def test_progress_comes_out_of_the_child(recogniser: Isolated, clip: Path) -> None:
+    told: list[tuple[str, int, int]] = []
+    recogniser("recognise", clip, progress=lambda *each: told.append(each), silence_s=60)
+    assert told[-1] == ("anger_01.mp4", 3, 3)
+    assert silent(*told[-1]) is None
