@@ -211,10 +211,26 @@ def test_a_stream_too_few_or_too_many_is_refused() -> None:
 
 
 @pytest.mark.parametrize("setting", [{"audio": "frozen"}, {"size": "base"}, {"audio_size": "base"}])
-def test_random_weights_never_pass_for_an_audio_encoder(setting: dict[str, str]) -> None:
+def test_random_weights_never_pass_for_an_audio_encoder(
+    setting: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CIMEU_WEIGHTS", str(tmp_path))
     config = replace(CONFIG, second=StreamConfig(width=128, kind="filterbank"), **setting)
     with pytest.raises(WeightsMissing, match=r"cannot start at random(.|\n)*hint: fetch audioset_10_10_0\.4593\.pth"):
         CiMEU(config)
+
+
+def test_the_weights_folder_is_where_an_audio_encoder_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = AST(width=48, layers=2, heads=4, n_frames=64)
+    monkeypatch.setenv("CIMEU_WEIGHTS", str(tmp_path))
+    path = tmp_path / "ast-finetuned-audioset-10-10-0.4593" / "model.safetensors"
+    path.parent.mkdir()
+    save_file(given.transformer.state_dict(), path)
+    second = StreamConfig(width=128, kind="filterbank", frames=64)
+    audio = CiMEU(replace(CONFIG, second=second, audio="frozen")).audio
+    assert audio is not None
+    for name, tensor in given.transformer.state_dict().items():
+        assert torch.equal(audio.transformer.state_dict()[name], tensor), name
 
 
 def test_a_frozen_ast_keeps_its_given_weights(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from cimeu.encoders.ast import AST, load_ast
+from cimeu.encoders.weights import WEIGHTS, weights_folder
 from cimeu.errors import RecipeError, WeightsMissing
 from cimeu.model.alignment import Fusion, StepMap, TokenMap
 from cimeu.model.blocks import Layout, Levels
@@ -266,23 +267,26 @@ class CiMEU(
 
 
 def audio_encoder(config: ModelConfig) -> AST:
-    """The AST a new network starts from.
+    """The AST a new network starts from: `audio_weights`, or what the weights folder has where it cannot be random.
 
     Raises:
         WeightsMissing: the network needs given weights and there are none.
     """
     assert config.second is not None
-    if config.audio_weights:
-        path = Path(config.audio_weights)
+    given = config.audio == "frozen" or config.audio_sizes is SIZES["base"]
+    found = weights_folder() / WEIGHTS["ast"].file
+    if config.audio_weights or (given and found.is_file()):
+        path = Path(config.audio_weights or found)
         audio = load_ast(path, heads=config.audio_sizes.ast_heads, n_frames=config.second.frames)
         check_tensors(audio.state_dict(), random_audio(config).state_dict(), path)
         return audio
-    if config.audio == "frozen" or config.audio_sizes is SIZES["base"]:
+    if given:
         raise WeightsMissing(
             f"the AST (`audio: {config.audio}`, size `{config.audio_size or config.size}`) cannot start at random\n\n"
             "hint: fetch audioset_10_10_0.4593.pth (github.com/YuanGongND/ast), the hub's "
             "MIT/ast-finetuned-audioset-10-10-0.4593 or deit_base_distilled_patch16_384-d0272ac0.pth "
-            "(github.com/facebookresearch/deit) and set `audio_weights` to the file"
+            "(github.com/facebookresearch/deit) and set `audio_weights` to the file; or save the hub's as "
+            f"{found}; or leave the sound out (`streams.second=null`)"
         )
     return random_audio(config)
 
