@@ -1,11 +1,16 @@
 import re
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
+from cimeu.corpora.folds import Fold
+from cimeu.corpora.manifest import COLUMNS, Manifest
 from cimeu.errors import RecipeError
 from cimeu.evaluation.predict import Scores, fused_probabilities
-from cimeu.evaluation.selection import abstention_threshold, choose
+from cimeu.evaluation.selection import RULES, abstention_threshold, choose, rule_named
 
 TRUTH = np.random.default_rng(0).integers(0, 4, 300)
 
@@ -91,3 +96,54 @@ def test_without_a_usable_validation_clip_nothing_can_be_chosen():
 def test_an_impossible_coverage_is_refused(coverage):
     with pytest.raises(RecipeError, match=re.escape(f"coverage is {coverage}\n\nhint:")):
         choose(scores(1), None, TRUTH, coverage=coverage)
+
+
+# Rules
+
+
+CLIPS = pd.DataFrame(
+    [
+        dict.fromkeys(COLUMNS, "")
+        | {"clip_id": f"{culture}{speaker}{emotion}", "emotion": emotion, "corpus": "little", "culture": culture}
+        | {"speaker": f"{culture}{speaker}", "problem": "no sound" if (culture, speaker) == ("c", 0) else ""}
+        for culture in "abc"
+        for speaker in range(3)
+        for emotion in ("anger", "neutral")
+    ]
+)
+MANIFEST = Manifest(CLIPS, Path())
+IDS = {name: tuple(CLIPS["clip_id"][CLIPS["culture"] == name]) for name in "abc"}
+FOLD = Fold("c", IDS["a"][2:] + IDS["b"][2:], IDS["a"][:2] + IDS["b"][:2], IDS["c"], True, "")
+
+
+@pytest.mark.parametrize("name", ["validation", "last"])
+def test_speakers_of_the_training_groups_validate(name):
+    assert rule_named(name).fold(FOLD, MANIFEST, "culture", 0) == FOLD
+
+
+def test_a_whole_training_group_validates_and_every_seed_takes_the_next():
+    rule = rule_named("leave-one-group-out validation")
+    for seed, (taught, validates) in enumerate((("b", "a"), ("a", "b"), ("b", "a"))):
+        fold = rule.fold(FOLD, MANIFEST, "culture", seed)
+        assert set(fold.train) == set(IDS[taught])
+        assert set(fold.validation) == set(IDS[validates])
+        assert fold.test == FOLD.test
+
+
+def test_one_training_group_cannot_both_teach_and_validate():
+    alone = replace(FOLD, train=IDS["a"][2:], validation=IDS["a"][:2])
+    with pytest.raises(RecipeError, match=r"fold c has 1 training group\(s\) in column `culture`"):
+        rule_named("leave-one-group-out validation").fold(alone, MANIFEST, "culture", 0)
+
+
+def test_an_oracle_validates_on_the_test_clips_that_can_be_used():
+    assert rule_named("oracle").fold(FOLD, MANIFEST, "culture", 0).validation == IDS["c"][2:]
+
+
+def test_an_unknown_rule_is_an_error_with_a_guess():
+    with pytest.raises(RecipeError, match="unknown selection `orcale`\n\nhint: did you mean `oracle`"):
+        rule_named("orcale")
+
+
+def test_every_rule_has_the_name_it_is_found_by():
+    assert {name: rule.name for name, rule in RULES.items()} == {name: name for name in RULES}

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cimeu.evaluation.metrics import uar
-from cimeu.evaluation.uncertainty import bootstrap, difference, holm, paired
+from cimeu.evaluation.uncertainty import averaged, bootstrap, difference, holm, paired
 
 
 def made_up(n_clips=400, n_speakers=20, n_seeds=2, accuracy=0.6, seed=0, n_classes=4):
@@ -97,3 +97,49 @@ def test_two_thousand_resamples_of_three_seeds_take_under_a_second():
     start_s = time.process_time()
     bootstrap(truth, predicted, speakers, cultures, n_classes=8)
     assert time.process_time() - start_s < 1.0
+
+
+def test_where_every_group_is_one_speaker_the_speakers_are_drawn():
+    truth, predicted, speakers, _ = made_up(n_clips=2000, n_seeds=1)
+    estimates = bootstrap(truth, predicted, speakers, speakers, n_classes=4)["uar"]
+    assert estimates.mean.n_speakers == 20
+    spread = np.std([each.value for each in estimates.cultures.values()]) / np.sqrt(20)
+    assert estimates.mean.high - estimates.mean.low == pytest.approx(3.92 * spread, rel=0.15)
+    assert all(np.isnan(each.low) for each in estimates.cultures.values())
+
+
+def test_clips_that_are_left_out_change_the_figure_and_not_the_draws():
+    truth, predicted, speakers, cultures = made_up()
+    kept = np.arange(len(truth)) % 3 > 0
+    some = bootstrap(truth, predicted, speakers, cultures, n_classes=4, n_resamples=50, kept=kept)["uar"]
+    whole = bootstrap(truth, predicted, speakers, cultures, n_classes=4, n_resamples=50)["uar"]
+    alone = bootstrap(
+        truth[kept],
+        predicted[:, kept],
+        [speaker for speaker, there in zip(speakers, kept, strict=True) if there],
+        [culture for culture, there in zip(cultures, kept, strict=True) if there],
+        n_classes=4,
+        n_resamples=50,
+    )["uar"]
+    assert some.mean.value == pytest.approx(alone.mean.value)
+    assert some.mean.n_clips == kept.sum()
+    assert np.corrcoef(some.mean.resamples, whole.mean.resamples)[0, 1] > 0.5
+
+
+def test_a_group_without_a_kept_clip_is_left_out_of_the_mean():
+    truth, predicted, speakers, cultures = made_up()
+    kept = np.array(cultures) != "b"
+    found = bootstrap(truth, predicted, speakers, cultures, n_classes=4, n_resamples=10, kept=kept)["uar"]
+    assert set(found.cultures) == {"a", "c"}
+
+
+def test_several_models_on_the_same_draws_are_averaged_draw_by_draw():
+    truth, predicted, speakers, cultures = made_up()
+    found = [
+        bootstrap(truth, each[None], speakers, cultures, n_classes=4, n_resamples=20)["uar"].mean for each in predicted
+    ]
+    together = bootstrap(truth, predicted, speakers, cultures, n_classes=4, n_resamples=20)["uar"].mean
+    mean = averaged(found)
+    assert mean.value == pytest.approx(together.value)
+    np.testing.assert_allclose(mean.resamples, together.resamples)
+    assert mean.n_clips == together.n_clips

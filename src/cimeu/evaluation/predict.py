@@ -24,8 +24,8 @@ import torch
 from jaxtyping import Bool, Float, Float32
 from torch import Tensor
 
-from cimeu.batching.collate import Batch, Collator
-from cimeu.batching.dataset import ClipDataset, Statistics
+from cimeu.batching.collate import Batch, Collator, evaluation_batches
+from cimeu.batching.dataset import ClipDataset, Sample, Statistics
 from cimeu.errors import CheckpointError
 from cimeu.evaluation.calibration import at_temperature
 from cimeu.model.network import CiMEU, Output
@@ -50,6 +50,10 @@ class Scores:
     present: Bool[np.ndarray, "N 2"]
 
 
+_ADDED = ("coverage",)
+"""Settings that runs of earlier versions do not have."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class EnsembleSettings:
     """How the answers of an ensemble are put together; the defaults are the published ones."""
@@ -64,6 +68,8 @@ class EnsembleSettings:
     """Temperature of the fused probabilities."""
     abstain_below: float = 0.0
     """Fused confidence under which no emotion is named."""
+    coverage: float | None = None
+    """Share of usable clips that must get an emotion, from which that confidence follows; None: nothing was chosen."""
     selection: Selection = "last"
     """Where these settings come from: `validation` clips, nowhere (`last`: defaults), or the test clips (`oracle`)."""
     directions: tuple[Direction, ...] = ("forward", "backward")
@@ -100,10 +106,10 @@ class EnsembleSettings:
             raise CheckpointError(f"`{path}` does not exist\n\nhint: name the folder of a finished run")
         written = json.loads(path.read_text(encoding="utf-8"))
         names = [each.name for each in fields(cls)]
-        missing = [name for name in names if name not in written]
+        missing = [name for name in names if name not in written and name not in _ADDED]
         if missing:
             raise CheckpointError(f"`{path}` has no `{missing[0]}`\n\nhint: evaluate the run again to write it anew")
-        settings = {name: written[name] for name in names}
+        settings = {name: written[name] for name in names if name in written}
         return cls(**{**settings, "directions": tuple(settings["directions"])})
 
 
@@ -114,15 +120,25 @@ def score_clips(model: CiMEU, dataset: ClipDataset, *, batch_size: int = 64) -> 
     second = None if model.config.second is None else first.copy()
     gate = np.zeros((len(LEVELS), n_clips), dtype=np.float32)
     present = np.zeros((n_clips, 2), dtype=bool)
-    for batch, output in _outputs(model, dataset, batch_size):
-        rows = batch.index.numpy()
-        first[:, rows] = _array(torch.stack(output.first_logits))
-        present[rows, 0] = batch.first_present.numpy()
-        if second is not None and output.second_logits is not None and batch.second is not None:
-            second[:, rows] = _array(torch.stack(output.second_logits))
-            gate[:, rows] = _array(torch.stack(output.gate))
-            present[rows, 1] = batch.second.present.numpy()
+    collate = evaluation_collator(model)
+    for start in range(0, len(dataset.usable), batch_size):
+        rows = dataset.usable[start : start + batch_size]
+        found = scores_of(model, [dataset[int(row)] for row in rows], collate)
+        first[:, rows], gate[:, rows], present[rows] = found.first, found.gate, found.present
+        if second is not None and found.second is not None:
+            second[:, rows] = found.second
     return Scores(tuple(dataset.clip_ids), first, second, gate, present)
+
+
+def scores_of(model: CiMEU, samples: Sequence[Sample], collate: Collator | None = None) -> Scores:
+    """Logits of some clips in one batch, in their order; `collate` is `evaluation_collator(model)`, made once."""
+    batch = (collate or evaluation_collator(model))(samples, None)
+    output = _answered(model, batch)
+    first, gate = _array(torch.stack(output.first_logits)), _array(torch.stack(output.gate))
+    second = None if output.second_logits is None else _array(torch.stack(output.second_logits))
+    absent = np.zeros(len(samples), bool)
+    present = [absent if stream is None else stream.present.numpy() for stream in (batch.first, batch.second)]
+    return Scores(tuple(sample.clip_id for sample in samples), first, second, gate, np.stack(present, axis=1))
 
 
 def project(
@@ -200,20 +216,20 @@ def mixture(directions: Sequence[Float[np.ndarray, "N K"] | None], mu: float) ->
 
 
 def _outputs(model: CiMEU, dataset: ClipDataset, batch_size: int) -> Iterator[tuple[Batch, Output]]:
-    """Batches of the usable clips and what the model makes of them, without gradients; the model is left as it was."""
-    collate = evaluation_collator(model)
-    device = next(model.parameters()).device
+    """Batches of the usable clips and what the model makes of them."""
+    for batch in evaluation_batches(dataset, evaluation_collator(model), batch_size):
+        yield batch, _answered(model, batch)
+
+
+def _answered(model: CiMEU, batch: Batch) -> Output:
+    """What the model makes of a batch, without gradients; the model is left as it was."""
+    moved = batch.to(next(model.parameters()).device)
+    assert moved.first is not None, "every setting has a first stream"
     training = model.training
     model.eval()
     try:
-        for start in range(0, len(dataset.usable), batch_size):
-            rows = dataset.usable[start : start + batch_size]
-            batch = collate([dataset[int(row)] for row in rows], None)
-            moved = batch.to(device)
-            assert moved.first is not None, "every setting has a first stream"
-            with torch.inference_mode():
-                output = model(moved.first, moved.second)
-            yield batch, output
+        with torch.inference_mode():
+            return model(moved.first, moved.second)
     finally:
         model.train(training)
 

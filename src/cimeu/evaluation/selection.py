@@ -159,6 +159,7 @@ def choose(
         a=chosen_a,
         temperature=temperature,
         abstain_below=abstention_threshold(at_temperature(fused, temperature), coverage),
+        coverage=coverage,
         selection=selection,
         directions=directions,
     )
