@@ -117,7 +117,8 @@ def add_extras(folder: Path, table: pd.DataFrame, generator: np.random.Generator
         )
     ]
     write_json(folder / "probes.json", rows)
-    baselines = pd.DataFrame({"row": ["majority", "linear"], "uar": [0.25, 0.41], "war": [0.31, 0.43], "n": [210, 210]})
+    told = {"UAR, %": ["25.0 [25.0, 25.0]", "41.0 [37.2, 45.1]"], "WAR, %": ["31.0", "43.0"], "seeds": [3, 3]}
+    baselines = pd.DataFrame({"row": ["majority", "linear"], **told})
     baselines.to_csv(folder.parent / "baselines.csv", index=False)
 
 
@@ -306,6 +307,11 @@ def test_journals_projections_probes_and_baselines_are_drawn(page, summary):
     assert {journal["name"] for journal in summary["journals"]} >= {"validation.uar", "style.nmi.culture"}
     assert summary["probes"]["rows"][2]["score"] is None
     assert [row["row"] for row in summary["baselines"]] == ["majority", "linear"]
+
+
+def test_probes_are_told_in_percent(page, summary):
+    assert [row["accuracy"] for row in summary["probes"]["rows"]] == pytest.approx([61, 33, 40, 71])
+    assert "Probes, percent" in page.read_text()
 
 
 def test_gender_gaps_carry_the_clips_of_both_sides(summary):

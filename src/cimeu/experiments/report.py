@@ -13,7 +13,7 @@ numbers as Markdown, CSV, JSON and a LaTeX table. It reads run folders only: not
     forward/journal.csv, backward/journal.csv     epoch and any numbers; those that begin with `style` stand together
     projections.npz      clip_id [N], emotion_primitives [N, C], style_primitives [N, C]: any C, shown on two axes
     probes.json          rows of `cimeu.generalisation.probes.probe_table` (a list, or under `rows`)
-    ../baselines.csv     one line per baseline, any columns, beside the run folders
+    ../baselines.csv     one line per baseline, in percent, beside the run folders of a bench (`cimeu bench` writes it)
 
 All but the first are optional; what is missing is said to be absent.
 """

@@ -556,19 +556,20 @@ def _two_axes(vectors: Shaped[np.ndarray, "N C"]) -> list[list[float]]:
 
 
 def _probes(runs: Sequence[Run]) -> Json | None:
-    """What probes read from E and S; mean over runs of each cell."""
+    """What probes read from E and S, in percent; mean over runs of each cell."""
     tables = [pd.DataFrame(rows) for run in runs if (rows := _json_list(run.folder / "probes.json"))]
     if not tables:
         return None
     together = pd.concat(tables)
     keys = [key for key in ("version", "target", "representation", "probe") if key in together]
     figures = [name for name in ("accuracy", "low", "high", "chance", "score") if name in together]
-    together[figures] = together[figures].apply(pd.to_numeric)
+    together[figures] = 100 * together[figures].apply(pd.to_numeric)
     rows = together.groupby(keys, sort=False)[figures].mean().reset_index()
     return {"n_runs": len(tables), "rows": rows.to_dict("records")}
 
 
 def _baselines(runs: Sequence[Run]) -> list[Json] | None:
+    """Other rows of the bench that the runs belong to, in percent, as it wrote them."""
     path = runs[0].folder.parent / "baselines.csv"
     return pd.read_csv(path).to_dict("records") if path.is_file() else None
 
