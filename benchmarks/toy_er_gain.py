@@ -1,0 +1,99 @@
+"""What ER gains on a toy culture never seen, by the strength of culture's effect.
+
+    python benchmarks/toy_er_gain.py build/toy --strengths 0 0.5 1 --seeds 3 -o docs/results/toy
+
+Draws a toy corpus (synthetic) per strength, runs the recipe `recipes/toy/leave_one_culture_out.yaml` (forward models)
+with and without ER and with random style labels, and writes `er_gain.csv` and `er_gain.svg`: UAR gained
+over the row without ER, paired on the same clips, intervals drawn over speakers within each culture. Goes on where it
+stopped; several processes may share the folder.
+"""
+
+import argparse
+from pathlib import Path
+
+import matplotlib
+import pandas as pd
+from matplotlib.figure import Figure
+
+from cimeu.corpora.toy import TOY_VERSION, ToyConfig, make_toy
+from cimeu.evaluation.uncertainty import N_RESAMPLES, compared
+from cimeu.experiments.bench import bench_recipe
+from cimeu.experiments.recipe import load_recipe
+from cimeu.generalisation.comparison import finished, read_bench
+from cimeu.generalisation.rows import rows_named
+from cimeu.generalisation.views import estimates_of
+
+RECIPE = Path(__file__).parents[1] / "recipes" / "toy" / "leave_one_culture_out.yaml"
+WITHOUT = "without-er"
+ROWS = (WITHOUT, "full", "random-style")
+
+
+def gains(folder: Path, strength: float, seeds: int, workers: int) -> list[dict[str, object]]:
+    """One line per row, with its gain over the row without ER, in points."""
+    make_toy(ToyConfig(culture_strength=strength), folder / f"toy_{strength:g}")
+    recipe = load_recipe(
+        RECIPE,
+        [
+            f"data.manifest={folder}/toy_{strength:g}/manifest.csv",
+            f"data.features={folder}/features_{strength:g}",
+            *("direction=forward", "evaluation.probes=false"),
+        ],
+    )
+    place = folder / f"bench_{strength:g}"
+    bench_recipe(recipe, rows_named(",".join(ROWS)), place, seeds=range(seeds), workers=workers)
+    bench = read_bench(place)
+    figures = {}
+    for row in ROWS:
+        there = finished(bench, place, row, bench.seeds)
+        figures[row] = (there, estimates_of(bench, there, resamples=N_RESAMPLES, seed=0))
+    found = []
+    for row, (there, estimates) in figures.items():
+        before = figures[WITHOUT][1]
+        assert estimates is not None and before is not None, f"no complete seed of `{row}`"  # noqa: PT018
+        gain = compared(before["uar"], estimates["uar"])
+        mean = estimates["uar"].mean
+        tested = [cell.predictions["part"] == "test" for (_, seed), cell in there.items() if seed == bench.seeds[0]]
+        n_tested = sum(int(part.sum()) for part in tested)
+        found.append({
+            "strength": strength, "row": row, "N": n_tested, "seeds": len(bench.seeds),
+            "uar": 100 * mean.value, "uar_low": 100 * mean.low, "uar_high": 100 * mean.high,
+            "gain": 100 * gain.value, "gain_low": 100 * gain.low, "gain_high": 100 * gain.high,
+            "cultures_improved": gain.improved, "p": gain.p,
+        })  # fmt: skip
+    return found
+
+
+def drawn(table: pd.DataFrame, path: Path) -> None:
+    """Gain by strength, a line for each row."""
+    matplotlib.rcParams["svg.hashsalt"] = "cimeu"
+    figure = Figure(figsize=(6, 3.6), layout="constrained")
+    axes = figure.subplots()
+    for shift, (row, lines) in enumerate(table[table["row"] != WITHOUT].groupby("row", sort=False)):
+        below, above = lines["gain"] - lines["gain_low"], lines["gain_high"] - lines["gain"]
+        axes.errorbar(lines["strength"] + 0.01 * shift, lines["gain"], (below, above), marker="o", capsize=3, label=row)
+    axes.axhline(0, color="grey", linewidth=0.8)
+    axes.set(xlabel="strength of culture's effect (synthetic clips)", ylabel="UAR points over without ER")
+    axes.legend(frameon=False)
+    figure.savefig(path, metadata={"Date": None})
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    arguments.add_argument("folder", type=Path)
+    arguments.add_argument("--strengths", type=float, nargs="+", default=[0.0, 0.5, 1.0])
+    arguments.add_argument("--seeds", type=int, default=3)
+    arguments.add_argument("--workers", type=int, default=2)
+    arguments.add_argument("-o", "--output", type=Path, default=Path("docs/results/toy"))
+    given = arguments.parse_args()
+    table = pd.DataFrame(
+        [line for strength in given.strengths for line in gains(given.folder, strength, given.seeds, given.workers)]
+    )
+    given.output.mkdir(parents=True, exist_ok=True)
+    table.round(2).to_csv(given.output / "er_gain.csv", index=False)
+    drawn(table, given.output / "er_gain.svg")
+    print(f"toy corpus version {TOY_VERSION} (synthetic); points of UAR over `{WITHOUT}`, 95 % intervals")
+    print(table.round(1).to_string(index=False))
+
+
+if __name__ == "__main__":
+    main()
