@@ -83,7 +83,7 @@ class Familiarity:
     views: dict[str, View]
 
     @classmethod
-    def of(cls, train: Views, held_out: Views) -> "Familiarity":
+    def of(cls, train: Views, held_out: Mapping[str, Float32[np.ndarray, "M _"]]) -> "Familiarity":
         """Fit each view to the rows that have it."""
         views = {}
         for name in train:
