@@ -1,13 +1,17 @@
 """A comparison runs every row on the same clips, folds, seeds and budget."""
 
 import json
+import shutil
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from cimeu.errors import RecipeError
-from cimeu.experiments.bench import CellRunner, bench_recipe
+from cimeu.experiments.bench import CellRunner, bench_recipe, write_bench
 from cimeu.experiments.recipe import Recipe, load_recipe
 from cimeu.experiments.run import run_recipe
 from cimeu.generalisation.comparison import Cell
@@ -89,3 +93,71 @@ def test_a_row_that_cannot_differ_is_absent(toy, tmp_path: Path) -> None:
     assert json.loads((tmp_path / "bench" / "bench.json").read_text())["absent"] == {
         "without-rfa": "one stream: nothing to align or fuse"
     }
+
+
+@pytest.mark.parametrize(
+    ("protocol", "n_folds", "table"),
+    [
+        ("leave-one-out", 3, "comparison"),
+        ("matrix", 6, "matrix"),
+        ("within", 12, "within"),
+        ("few-shot", 6, "shots"),
+        ("robustness", 3, "robustness"),
+        ("transductive", 3, "comparison"),
+    ],
+)
+def test_every_protocol_goes_from_a_recipe_to_its_table(
+    toy, tmp_path: Path, protocol: str, n_folds: int, table: str
+) -> None:
+    recipe = load_recipe(toy.recipe, [*QUICK, "fold=all", "folds.n_folds=2"])
+    found = bench_recipe(recipe, ("linear",), tmp_path, seeds=(0,), protocol=protocol, shots=(0, 2))
+    assert (found.done, list(found.failures)) == (n_folds, [])
+    summary = write_bench(tmp_path)
+    assert summary.complete
+    lines = (tmp_path / f"{table}.csv").read_text().splitlines()
+    assert len(lines) > 1
+    assert lines[1].startswith("linear,")
+    for form in ("md", "tex", "html"):
+        assert (tmp_path / f"{table}.{form}").stat().st_size
+    assert "linear" in (tmp_path / "bench.html").read_text()
+    assert len(pd.read_csv(tmp_path / "folds.csv")["fold"].unique()) == n_folds
+
+
+def test_a_tuned_bench_takes_the_settings_that_its_trials_chose(toy, tmp_path: Path) -> None:
+    recipe = load_recipe(toy.recipe, QUICK)
+    found = bench_recipe(recipe, ("linear", "majority"), tmp_path, seeds=(0,), tune=2)
+    assert (found.done, list(found.failures)) == (2, [])
+    assert len(list((tmp_path / "tuning").rglob("*.json"))) == 2 * 2  # configurations, inner groups
+    assert bench_recipe(recipe, ("linear", "majority"), tmp_path, seeds=(0,), tune=2).kept == 2
+    write_bench(tmp_path)
+    tuning = pd.read_csv(tmp_path / "tuning.csv")
+    assert list(tuning["configuration"]) == ["1 of 2", "2 of 2"]
+    assert (tuning["chosen"] == "yes").sum() == 1
+
+
+def test_the_oracle_chooses_for_every_row_and_marks_the_table(toy, tmp_path: Path) -> None:
+    recipe = load_recipe(toy.recipe, [*QUICK, "training.epochs=1"])
+    bench_recipe(recipe, ("linear", "erm"), tmp_path, seeds=(0,), selection="oracle")
+    assert {line.selection for line in write_bench(tmp_path).lines} == {"oracle"}
+    assert "chose on test clips" in (tmp_path / "comparison.md").read_text()
+
+
+def test_picture_sound_and_labels_of_the_held_out_group_never_reach_the_weights(toy, tmp_path: Path) -> None:
+    """Every clip of the group becomes one clip of another group, and its label another one."""
+    clips = tmp_path / "clips"
+    shutil.copytree(toy.manifest.parent, clips)
+    table = pd.read_csv(toy.manifest, dtype=str, keep_default_na=False)
+    east = table["culture"] == "east"
+    donor = clips / table.loc[table["culture"] == "north", "path"].iloc[0]
+    for path in table.loc[east, "path"]:
+        shutil.copy(donor, clips / path)
+    table.loc[east, "emotion"] = np.roll(table.loc[east, "emotion"], 1)
+    table.to_csv(clips / "manifest.csv", index=False)
+    runs = []
+    for manifest in (toy.manifest, clips / "manifest.csv"):
+        changes = ["training.epochs=1", f"data.manifest={manifest}", f"output={tmp_path / manifest.parent.name}-runs"]
+        runs += run_recipe(load_recipe(toy.recipe, [*QUICK, *changes, f"name=run{len(runs)}"]))
+    plain, nonsense = (load_file(run / "forward" / "model.safetensors") for run in runs)
+    assert all(torch.equal(tensor, nonsense[name]) for name, tensor in plain.items())
+    said = [pd.read_csv(run / "predictions.csv").query("part == 'test'") for run in runs]
+    assert not np.allclose(said[0]["fused.anger"], said[1]["fused.anger"])
