@@ -149,7 +149,12 @@ def test_text_is_escaped_where_its_form_asks(summary: Summary) -> None:
 
 
 def test_all_tables_are_written(summary: Summary, tmp_path: Path) -> None:
-    names = ["figures.csv", "timing.csv", "bench.html", *(f"comparison.{form}" for form in ("csv", "md", "tex", "html"))]
+    names = [
+        "figures.csv",
+        "timing.csv",
+        "bench.html",
+        *(f"comparison.{form}" for form in ("csv", "md", "tex", "html")),
+    ]
     assert [path.name for path in write_tables(summary, tmp_path / "tables") if path.stat().st_size] == names
 
 
