@@ -183,9 +183,10 @@ def answers(table: pd.DataFrame, clips: Manifest, space: LabelSpace, path: Path)
     if set(space) <= set(columns):
         chosen = rows[[columns[emotion] for emotion in space]]
         numbers = chosen.apply(pd.to_numeric, errors="coerce")
-        wrong = chosen[numbers.isna() & chosen.notna() & (chosen != "")].stack()
-        if len(wrong):
-            raise RecipeError(f"`{path}` holds `{wrong.iloc[0]}` as a probability\n\nhint: numbers, or nothing")
+        odd = (numbers.isna() & chosen.notna() & (chosen != "")).to_numpy()
+        if odd.any():
+            said = chosen.to_numpy()[odd][0]
+            raise RecipeError(f"`{path}` holds `{said}` as a probability\n\nhint: numbers, or nothing")
         probabilities = numbers.to_numpy(float)
         predicted = called(probabilities)
     elif LABEL in table:
