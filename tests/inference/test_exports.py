@@ -189,6 +189,31 @@ def test_eaf_has_the_parts_of_its_schema_in_order(timeline: Timeline, tmp_path: 
     assert {"AUTHOR", "DATE", "FORMAT", "VERSION"} <= set(root.attrib)
 
 
+def test_eaf_has_no_attribute_that_the_format_lacks(timeline: Timeline, tmp_path: Path) -> None:
+    """The attributes of EAF 3.0 that are used here, by element; ELAN refuses others."""
+    known = {
+        "ANNOTATION_DOCUMENT": "AUTHOR DATE FORMAT VERSION",
+        "HEADER": "MEDIA_FILE TIME_UNITS",
+        "MEDIA_DESCRIPTOR": "MEDIA_URL RELATIVE_MEDIA_URL MIME_TYPE",
+        "PROPERTY": "NAME",
+        "TIME_ORDER": "",
+        "TIME_SLOT": "TIME_SLOT_ID TIME_VALUE",
+        "TIER": "TIER_ID PARTICIPANT LINGUISTIC_TYPE_REF",
+        "ANNOTATION": "",
+        "ALIGNABLE_ANNOTATION": "ANNOTATION_ID TIME_SLOT_REF1 TIME_SLOT_REF2 CVE_REF",
+        "ANNOTATION_VALUE": "",
+        "LINGUISTIC_TYPE": "LINGUISTIC_TYPE_ID TIME_ALIGNABLE GRAPHIC_REFERENCES CONTROLLED_VOCABULARY_REF",
+        "LANGUAGE": "LANG_ID LANG_DEF LANG_LABEL",
+        "CONTROLLED_VOCABULARY": "CV_ID",
+        "DESCRIPTION": "LANG_REF",
+        "CV_ENTRY_ML": "CVE_ID",
+        "CVE_VALUE": "LANG_REF DESCRIPTION",
+    }
+    for element in ElementTree.parse(saved(timeline, tmp_path, ".eaf")).getroot().iter():
+        plain = {name for name in element.attrib if not name.startswith("{")}
+        assert plain <= set(known[element.tag].split()), element.tag
+
+
 def test_eaf_annotations_use_the_controlled_vocabulary(timeline: Timeline, tmp_path: Path) -> None:
     root = ElementTree.parse(saved(timeline, tmp_path, ".eaf")).getroot()
     entries = {e.get("CVE_ID"): e.findtext("CVE_VALUE") for e in root.iter("CV_ENTRY_ML")}
@@ -225,6 +250,34 @@ def test_the_page_is_self_contained(timeline: Timeline, tmp_path: Path) -> None:
     page = text(timeline, tmp_path, ".html")
     for outside in ("<script", "src=", "href=", "url(", "@import"):
         assert outside not in page
+
+
+def test_the_page_shows_what_a_segment_rests_on(timeline: Timeline, tmp_path: Path) -> None:
+    moments = tuple(
+        Contribution(stream="face (hog)", start_s=float(n), end_s=n + 1.0, lost=lost)
+        for n, lost in enumerate((0.2, -0.1))
+    )
+    near = Neighbour(clip_id="c<1>", emotion="anger", corpus="toy", culture="east", similarity=0.9)
+    explanation = Explanation(
+        person="person 1",
+        start_s=0.0,
+        end_s=1.5,
+        label="anger",
+        score=0.7,
+        n_windows=1,
+        streams=(Contribution(stream="face (hog)", start_s=0.0, end_s=1.5, lost=0.25),),
+        moments=moments,
+        neighbours=(near,),
+        neighbours_with_style=(),
+    )
+    page = text(replace(timeline, explanations=(explanation,)), tmp_path, ".html")
+    assert "<strong>anger</strong> 0.70 <small>(mean of 1 answer, before smoothing)</small>" in page
+    assert "<span>face (hog)</span><span>+0.25</span>" in page
+    assert 'style="left:0.00%;width:49.70%;bottom:50%;height:50.0%"' in page
+    assert '<i class="against" style="left:50.00%;width:49.70%;top:50%;height:25.0%"' in page
+    assert "c&lt;1&gt;, east; 0.90" in page
+    assert "style primitives" not in page
+    assert "What segments rest on" not in text(timeline, tmp_path, ".html")
 
 
 def test_the_page_has_a_band_per_person_and_grey_reasons(timeline: Timeline, tmp_path: Path) -> None:

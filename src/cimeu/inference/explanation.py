@@ -43,8 +43,9 @@ class Explanation:
     label: str
     """The emotion that is explained: the segment's, or the likeliest where the model was unsure."""
     score: float
-    """Mean probability of it over the segment's windows, before smoothing."""
+    """Mean probability of it over the segment's answers, before smoothing."""
     n_windows: int
+    """Answers of the segment, one for each stretch of a hop."""
     streams: tuple[Contribution, ...]
     """Each stream taken away as a whole."""
     moments: tuple[Contribution, ...]
