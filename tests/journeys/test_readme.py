@@ -50,7 +50,7 @@ def workplace(toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_the_readme_names_every_step() -> None:
     commands = [line.split()[1] for line in lines_that_start_with("cimeu")]
-    assert commands == ["prepare", "extract", "train", "evaluate", "report", "bench", "predict"]
+    assert commands == ["prepare", "extract", "train", "evaluate", "report", "bench", "predict", "bundle"]
 
 
 def test_the_commands_and_the_program_of_the_readme_run_in_order(
@@ -65,7 +65,7 @@ def test_the_commands_and_the_program_of_the_readme_run_in_order(
     assert sorted(run.name for run in Path("runs").iterdir()) == [
         *("speech-loco-english-s0", "speech-loco-german-s0", "speech-loco-urdu-s0")
     ]
-    for written in ("manifest.csv", "report.html", "bench/bench.json", "results/interview.html"):
+    for written in ("manifest.csv", "report.html", "bench/bench.json", "results/interview.html", "model.zip"):
         assert Path(written).is_file(), written
 
     (program,) = code_blocks("python")
