@@ -1,6 +1,7 @@
 """Figures of the protocols from cells whose truth is known."""
 
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pandas as pd
@@ -10,7 +11,7 @@ from cimeu.evaluation.metrics import uar
 from cimeu.generalisation.cells import CellResult
 from cimeu.generalisation.comparison import Bench, Cell
 from cimeu.generalisation.gap import gap_of, taught_across, with_prior
-from cimeu.generalisation.protocol_tables import protocol_tables
+from cimeu.generalisation.protocol_tables import protocol_tables, shots_curve
 from cimeu.generalisation.protocols import shots_of, side_of, teacher_of
 from cimeu.generalisation.robustness import Condition, conditions
 from cimeu.generalisation.sharing import run_bench
@@ -159,6 +160,9 @@ def test_labels_of_the_tested_group_are_told_with_their_gain(tmp_path: Path) -> 
     table = protocol_tables(found, resamples=100)["shots"]
     assert table.columns[1:] == ("0 labels [95 %]", "8 labels [95 %]", "8 minus 0 [95 %]")
     assert float(table.lines[0][3].split(" ")[0]) == pytest.approx(24, abs=3)
+    drawing = ElementTree.fromstring(shots_curve(found, resamples=20))
+    assert len(drawing.findall("circle")) == 2 + 1  # points, and the legend
+    assert "full" in [text.text for text in drawing.findall("text")]
 
 
 ROBUST = bench("robustness", GROUPS, ("full",))

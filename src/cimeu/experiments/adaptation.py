@@ -36,6 +36,7 @@ from cimeu.generalisation.adaptation import (
     fine_tune,
     labelled,
 )
+from cimeu.generalisation.curves import label_curve
 from cimeu.generalisation.summary import Interval
 from cimeu.generalisation.tables import Table, page, span, to_html, write_table
 from cimeu.model.checkpoint import save_checkpoint
@@ -287,7 +288,8 @@ def _write(
         shutil.copy(run / FAMILIARITY, output / FAMILIARITY)
     table = adaptation_table(found, f"{run.name} on {prepared.recipe.data.table.name}")
     write_table(table, output, "adaptation")
-    (output / "adaptation.html").write_text(page(table.heading, [to_html(table)]), encoding="utf-8")
+    curve = label_curve({part: [(each.labels, each.uar) for each in found if "prior" not in each.name]})
+    (output / "adaptation.html").write_text(page(table.heading, [to_html(table), curve]), encoding="utf-8")
     score_run(prepared, fold, output, settings=ensemble)
 
 

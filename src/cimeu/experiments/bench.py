@@ -39,7 +39,7 @@ from cimeu.generalisation.comparison import Bench, Cell, fingerprint_of, open_be
 from cimeu.generalisation.fit import budget_of
 from cimeu.generalisation.gap import taught_across
 from cimeu.generalisation.probes import probes_in_percent
-from cimeu.generalisation.protocol_tables import protocol_tables
+from cimeu.generalisation.protocol_tables import protocol_tables, shots_curve
 from cimeu.generalisation.protocols import (
     ROBUSTNESS,
     SHOTS,
@@ -162,7 +162,7 @@ def write_bench(folder: Path) -> Summary:
     probes = {row: each for row, each in probes.items() if each}
     if probes:
         tables["probes"] = probes_in_percent(probes, bench.name)
-    write_tables(summary, folder, tables)
+    write_tables(summary, folder, tables, drawing=shots_curve(summary))
     runs = folder / "runs" / bench.reference
     if runs.is_dir():
         write_whole(runs / "baselines.csv", to_csv(baselines_table(summary)).encode())

@@ -9,6 +9,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
@@ -148,6 +149,7 @@ def method_cell(
     )
 
 
+@lru_cache(maxsize=6)  # baselines of a fold read the same vectors
 def pooled(dataset: ClipDataset) -> Float[np.ndarray, "N D"]:
     """One vector per usable clip: the pooled steps of both streams; a stream that a clip lacks is not a number.
 

@@ -3,6 +3,7 @@
 from itertools import product
 
 from cimeu.evaluation.uncertainty import N_RESAMPLES, Estimate, Estimates, compared, difference
+from cimeu.generalisation.curves import label_curve
 from cimeu.generalisation.gap import PARTS, Taught, gap_of
 from cimeu.generalisation.protocols import FEW_SHOT, MATRIX, ROBUSTNESS, WITHIN, shots_of
 from cimeu.generalisation.robustness import Condition
@@ -102,6 +103,21 @@ def shots_table(summary: Summary, resamples: int) -> Table:
         "training clips. All figures of a row are on the same test clips, about half of each group's speakers."
     )
     return Table(f"{bench.name}: labels of the tested {summary.word}", columns, tuple(lines), (note,))
+
+
+def shots_curve(summary: Summary, *, resamples: int = N_RESAMPLES) -> str:
+    """The same as a drawing; nothing under other protocols."""
+    bench = summary.bench
+    if bench.protocol != FEW_SHOT:
+        return ""
+    lines: dict[str, list[tuple[int, Interval]]] = {}
+    for count in sorted(set(map(shots_of, bench.folds))):
+        view = View(tuple(fold for fold in bench.folds if shots_of(fold) == count))
+        for row in bench.rows:
+            mean = _mean(summary, row, view, resamples)
+            if mean is not None:
+                lines.setdefault(row, []).append((count, interval_of(mean)))
+    return label_curve(lines)
 
 
 def robustness_table(summary: Summary, resamples: int) -> Table:

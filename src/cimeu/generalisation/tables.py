@@ -159,12 +159,14 @@ def write_table(table: Table, folder: Path, name: str) -> list[Path]:
     return [folder / f"{name}.{suffix}" for suffix in forms]
 
 
-def write_tables(summary: Summary, folder: Path, others: Mapping[str, Table] | None = None) -> list[Path]:
+def write_tables(
+    summary: Summary, folder: Path, others: Mapping[str, Table] | None = None, *, drawing: str = ""
+) -> list[Path]:
     """Write figures.csv, comparison.*, timing.csv, every other table by its name, and bench.html with all of them."""
     tables = {"comparison": comparison_table(summary), **(others or {})}
     timing = timing_table(summary)
     folder.mkdir(parents=True, exist_ok=True)
-    whole = page(summary.bench.name, [*map(to_html, tables.values()), to_html(timing)])
+    whole = page(summary.bench.name, [*map(to_html, tables.values()), drawing, to_html(timing)])
     texts = {"figures.csv": figures_csv(summary), "timing.csv": to_csv(timing), "bench.html": whole}
     for name, text in texts.items():
         (folder / name).write_text(text, encoding="utf-8")
