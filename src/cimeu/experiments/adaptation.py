@@ -101,7 +101,8 @@ def adapt_run(
     pool = prepared.manifest.select(divided.pool).table
     if not len(pool):
         raise RecipeError("no clip of the new group can give a label\n\nhint: look at the column `problem`")
-    shares = np.array([(read.predictions["emotion"] == name).sum() for name in read.emotions], float)
+    checked = read.predictions[read.predictions["part"] == "validation"]  # its shares are those of training
+    shares = np.array([(checked["emotion"] == name).sum() for name in read.emotions], float)
     training = (shares + 0.5) / (shares + 0.5).sum()
 
     judged = _Judged(prepared, divided, ensemble)

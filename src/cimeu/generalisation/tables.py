@@ -271,7 +271,18 @@ def _html_cell(cell: str, shade: float | None) -> str:
     return f"<td{style}>{html.escape(cell)}</td>"
 
 
+LATEX = str.maketrans(
+    {
+        **{sign: f"\\{sign}" for sign in "%_&#${}"},
+        "\\": r"\textbackslash{}",
+        "^": r"\^{}",
+        "~": r"\~{}",
+        "±": r"$\pm$",
+        "–": "--",
+        "−": "$-$",
+    }
+)
+
+
 def _latex(cell: str) -> str:
-    for plain, escaped in (("\\", r"\textbackslash{}"), ("%", r"\%"), ("_", r"\_"), ("&", r"\&"), ("±", r"$\pm$")):
-        cell = cell.replace(plain, escaped)
-    return cell.replace("–", "--")
+    return cell.translate(LATEX)
