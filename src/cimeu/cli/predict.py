@@ -21,6 +21,7 @@ def predict(
     explain: Annotated[
         bool, typer.Option("--explain", help="Say what each segment rests on, in .json and .html; takes longer.")
     ] = False,
+    profile: Annotated[bool, typer.Option("--profile", help="Say where the time went, stage by stage.")] = False,
 ) -> None:
     """Write a timeline for each file, with reasons where nothing can be said."""
     from cimeu.inference.models import model_named
@@ -28,13 +29,18 @@ def predict(
     chosen = model_named(model)
     from cimeu.inference.exports import EVERY_FORMAT
     from cimeu.inference.files import FORMATS, predict_files
+    from cimeu.inference.recogniser import Recogniser
 
     if model is None:
         say(f"model: {chosen} (the only real one here)")
     named = [f".{each.strip().lower().removeprefix('.')}" for each in formats.split(",") if each.strip()]
     wanted = EVERY_FORMAT if named == [".all"] else named or FORMATS
+    recogniser = Recogniser.from_pretrained(chosen)
     with progress_bars() as progress:
-        failures = predict_files(paths, output, chosen, progress, formats=wanted, explained=explain)
+        failures = predict_files(paths, output, recogniser, progress, formats=wanted, explained=explain)
     say(f"{output}: timelines written")
+    if profile:
+        for line in recogniser.stopwatch.lines():
+            say(line)
     if len(failures):
         say(f"{len(failures)} files could not be read; reasons in {output / 'failures.csv'}")

@@ -1,5 +1,7 @@
 """Where the time goes, stage by stage."""
 
+import resource
+import sys
 import time
 from collections import defaultdict
 from collections.abc import Generator, Iterable, Iterator
@@ -14,6 +16,7 @@ class Stopwatch:
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = defaultdict(float)
+        self._started_s, self._started_cpu_s = time.perf_counter(), time.process_time()
 
     @contextmanager
     def __call__(self, stage: str) -> Iterator[None]:
@@ -34,3 +37,11 @@ class Stopwatch:
             if item is end:
                 return
             yield item  # type: ignore[misc]
+
+    def lines(self) -> list[str]:
+        """A line for each stage, the longest first, then all since the stopwatch was made."""
+        lines = [f"{seconds:9.2f} s  {stage}" for stage, seconds in sorted(self.seconds.items(), key=lambda one: -one[1])]
+        wall_s, cpu_s = time.perf_counter() - self._started_s, time.process_time() - self._started_cpu_s
+        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+        whole = f"{wall_s:9.2f} s  in all on the clock, {cpu_s:.2f} s of processor time, {memory / 2**20:.0f} MB at most"
+        return [*lines, whole]

@@ -8,10 +8,11 @@ Axes: N samples, F frames, S side of a crop.
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from math import inf
 
 import numpy as np
-from jaxtyping import Float, Float32, UInt8
+from jaxtyping import Bool, Float, Float32, UInt8
 from scipy.ndimage import gaussian_filter1d
 
 from cimeu.inference.timeline import TimelineSettings
@@ -21,6 +22,8 @@ SILENT = "silent sound"
 NO_SPEECH = "no speech"
 FRAME_SAMPLES = 480
 """Samples of a frame of voice activity: 30 ms at 16 kHz."""
+SPOKEN_SHARE = 0.25
+"""A stretch with less speech belongs to what is beside it."""
 MOUTH_ROWS, MOUTH_COLUMNS = (0.6, 0.87), (0.3, 0.69)
 """Where the mouth is in a steady crop of a face that looks ahead, as shares of its side."""
 MOTION_S = 0.04
@@ -42,8 +45,8 @@ def why_not_heard(
     """`silent sound`, `no speech`, or nothing if somebody may be speaking in a stretch of this window.
 
     The window must hold enough frames of 30 ms above `speech_dbfs`, and its level must move by `speech_range_db`
-    between its 10th and 90th percentile, as speech does and hum does not. Within it, the stretch must hold a loud
-    frame, or lie in a pause of less than `speech_pause_s` between two.
+    between its 10th and 90th percentile, as speech does and hum does not. A quarter of the stretch must be loud, or lie
+    in pauses of less than `speech_pause_s`.
     """
     first, last = (
         min(len(samples), int(time_s * RATE_HZ)) if time_s < inf else len(samples) for time_s in (from_s, until_s)
@@ -57,11 +60,19 @@ def why_not_heard(
     loud = levels_db > settings.speech_dbfs
     if np.mean(loud) < settings.speech_share or high_db - low_db < settings.speech_range_db:
         return silence
-    loud = np.flatnonzero(loud & (levels_db > low_db + settings.speech_range_db)) * FRAME_SAMPLES
-    before, after = loud[loud + FRAME_SAMPLES <= first], loud[loud >= last]
-    inside = len(before) + len(after) < len(loud)
-    pause = len(before) and len(after) and after[0] - before[-1] < settings.speech_pause_s * RATE_HZ
-    return "" if inside or pause else silence
+    spoken = _bridged(loud & (levels_db > low_db + settings.speech_range_db), settings.speech_pause_s)
+    inside = spoken[first // FRAME_SAMPLES : max(first // FRAME_SAMPLES + 1, round(last / FRAME_SAMPLES))]
+    return "" if len(inside) and np.mean(inside) >= SPOKEN_SHARE else silence
+
+
+def _bridged(loud: Bool[np.ndarray, " F"], pause_s: float) -> Bool[np.ndarray, " F"]:
+    """Loud frames and the pauses between them that are shorter than this."""
+    where = np.flatnonzero(loud)
+    spoken = loud.copy()
+    for before, after in pairwise(where.tolist()):
+        if (after - before) * FRAME_SAMPLES < pause_s * RATE_HZ:
+            spoken[before:after] = True
+    return spoken
 
 
 class MouthMotion:
