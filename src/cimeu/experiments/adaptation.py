@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from cimeu.batching.dataset import ClipDataset
-from cimeu.corpora.folds import Fold
+from cimeu.corpora.folds import SPEAKERS_UNKNOWN, Fold
 from cimeu.errors import RecipeError
 from cimeu.evaluation.familiarity import FILE as FAMILIARITY
 from cimeu.evaluation.metrics import called
@@ -257,7 +257,8 @@ def _write(
             model.specifications, corpora=known, synthetic=model.specifications.synthetic or prepared.synthetic
         )
         save_checkpoint(model, output / direction)
-    note = f"adapted from {run.name} with {shots} labels of each emotion ({part})"
+    unknown = "" if divided.speakers_known else f"; {SPEAKERS_UNKNOWN}"
+    note = f"adapted from {run.name} with {shots} labels of each emotion ({part}){unknown}"
     fold = Fold(
         f"{prepared.manifest.root.name}-{shots}",
         tuple(learned),

@@ -62,6 +62,7 @@ def model_card(
         f"- Trained on {len(fold.train)} clips of {', '.join(said.corpora)}",
         f"- Held out: {fold.name} ({recipe.folds.protocol})",
         f"- Speakers: {'disjoint in training, validation and test' if fold.speakers_known else fold.note}",
+        *([f"- Note: {fold.note}"] if fold.note and fold.speakers_known else []),
         f"- Ensemble: {settings}",
         "",
         "## Who it was trained on",

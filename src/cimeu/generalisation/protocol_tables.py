@@ -100,7 +100,8 @@ def shots_table(summary: Summary, resamples: int) -> Table:
     )
     note = (
         "Labels are those of each emotion, from speakers of the tested group who are not tested; they join the "
-        "training clips. All figures of a row are on the same test clips, about half of each group's speakers."
+        "training clips. A group that has fewer gives all it has (folds.csv counts them). All figures of a row are on "
+        "the same test clips, about half of each group's speakers."
     )
     return Table(f"{bench.name}: labels of the tested {summary.word}", columns, tuple(lines), (note,))
 
