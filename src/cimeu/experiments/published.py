@@ -23,11 +23,11 @@ class Published:
     selection: str = "oracle"
 
 
-_PTH_NET = "PTH-Net, IEEE TIP 2024"
-_MAE_DFER = "MAE-DFER, ACM Multimedia 2023"
-_HICMAE = "HiCMAE, Information Fusion 2024"
-_MMA_DFER = "MMA-DFER, CVPR Workshops 2024"
-_AVF_MAE = "AVF-MAE++, CVPR 2025"
+_PTH_NET = "IEEE TIP 2024"
+_MAE_DFER = "ACM Multimedia 2023"
+_HICMAE = "Information Fusion 2024"
+_MMA_DFER = "CVPR Workshops 2024"
+_AVF_MAE = "CVPR 2025"
 
 PUBLISHED = (
     Published("dfew", 7, "PTH-Net", "forward", 61.21, 69.81, _PTH_NET),

@@ -193,9 +193,9 @@ def _fold_lines(summary: Json) -> tuple[list[str], list[list[str]]]:
         "Chosen on",
     ]
 
-    def cells(figures: Json) -> list[str]:
+    def cells(figures: Json, digits: int = 1) -> list[str]:
         found = [figures.get(model, {}).get(metric) for model in table["models"] for metric in ("uar", "war")]
-        return [_percent(share) for share in found]
+        return [_ABSENT if share is None else f"{100 * share:.{digits}f}" for share in found]
 
     means, n_folds = cells(table["mean"]), len(table["lines"])
     if table["deviation"]:
@@ -206,7 +206,7 @@ def _fold_lines(summary: Json) -> tuple[list[str], list[list[str]]]:
     lines.append(["mean ± deviation", f"{n_folds} fold{'' if n_folds == 1 else 's'}", *means, chosen])
     lines.append([pooled["name"], f"{pooled['n_clips']:,}", *cells(pooled["figures"]), chosen])
     for line in table["published"]:
-        lines.append([f"{line['name']}, published", "", *cells(line["figures"]), "test clips (ORACLE)"])
+        lines.append([f"{line['name']}, published", "", *cells(line["figures"], 2), "test clips (ORACLE)"])
     return header, lines
 
 

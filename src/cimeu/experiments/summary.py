@@ -140,12 +140,13 @@ def summarise(folders: Sequence[Path], *, title: str | None = None) -> Json:
     }
     return _plain(
         {
-            "title": title or f"{runs[0].recipe_name}: emotion in clips of unseen {_unseen(tested, word)}",
+            "title": title or f"{runs[0].recipe_name}: emotion in {_unseen(tested, word)}",
             "recipe": runs[0].recipe_name,
             "synthetic": _agreed([run.synthetic for run in tested.runs]),
             "oracle": _is_oracle(tested.runs),
             "group_column": column,
             "group_word": word,
+            "group_words": _plural(word),
             "emotions": list(emotions),
             "chance": _chance(tested),
             "facts": _facts(tested, word),
@@ -266,7 +267,19 @@ def _grouping(tested: Pooled) -> tuple[str, str]:
 def _unseen(tested: Pooled, word: str) -> str:
     protocol = tested.runs[0].fold_facts.get("protocol")
     held_out = protocol == "leave-one-group-out"
-    return f"{word}s" if held_out else "speakers" if protocol in SPEAKERS_APART and all(tested.speakers) else "clips"
+    if held_out:
+        return f"clips of unseen {_plural(word)}"
+    return "clips of unseen speakers" if protocol in SPEAKERS_APART and all(tested.speakers) else "unseen clips"
+
+
+def _plural(word: str) -> str:
+    """Several of what the word names.
+
+    >>> _plural("culture"), _plural("corpus"), _plural("set of clips")
+    ('cultures', 'corpora', 'sets of clips')
+    """
+    first, *rest = word.split(" ")
+    return "corpora" if word == "corpus" else " ".join([f"{first}s", *rest]) if "of" in rest else f"{word}s"
 
 
 def _facts(tested: Pooled, word: str) -> list[Json]:
@@ -285,7 +298,7 @@ def _facts(tested: Pooled, word: str) -> list[Json]:
         {
             "label": "Intervals",
             "value": f"95 %, bootstrap over {'speakers' if any(tested.speakers) else 'clips'} within each {word}; "
-            f"means over {word}s are unweighted",
+            f"means over {_plural(word)} are unweighted",
         },
     ]
 
