@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,13 @@ from cimeu.generalisation.protocols import PROTOCOLS, divide, folds_table, shots
 from cimeu.generalisation.transductive import by_group, group_statistics
 from cimeu.training.optim import OptimiserConfig
 
+Divided = Callable[[str], list[Fold]]
 CONFIG = FoldsConfig(protocol="leave-one-group-out", validation_share=0.3, n_folds=3)
+
+
+@pytest.fixture(scope="module")
+def divided(world: Any) -> Divided:
+    return cache(lambda protocol: divide(world.manifest, CONFIG, protocol, shots=(0, 1, 3)))
 
 
 def facts(manifest: Manifest, clip_ids: tuple[str, ...]) -> pd.DataFrame:
@@ -27,28 +34,28 @@ def facts(manifest: Manifest, clip_ids: tuple[str, ...]) -> pd.DataFrame:
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_no_speaker_is_on_both_sides_of_any_fold(world: Any, protocol: str) -> None:
-    for fold in divide(world.manifest, CONFIG, protocol):
+def test_no_speaker_is_on_both_sides_of_any_fold(world: Any, divided: Divided, protocol: str) -> None:
+    for fold in divided(protocol):
         taught = set(facts(world.manifest, (*fold.train, *fold.validation))["speaker"])
         assert taught.isdisjoint(facts(world.manifest, fold.test)["speaker"]), fold.name
 
 
-def test_in_a_matrix_one_group_teaches_and_all_are_tested(world: Any) -> None:
-    folds = divide(world.manifest, CONFIG, "matrix")
+def test_in_a_matrix_one_group_teaches_and_all_are_tested(world: Any, divided: Divided) -> None:
+    folds = divided("matrix")
     assert len(folds) == 3 * 3
     for fold in folds:
         assert set(facts(world.manifest, fold.train)["culture"]) == {teacher_of(fold.name)}
         assert set(facts(world.manifest, fold.test)["culture"]) == {"c0", "c1", "c2"}
 
 
-def test_the_folds_of_a_teacher_test_each_of_its_own_clips_once(world: Any) -> None:
-    folds = [fold for fold in divide(world.manifest, CONFIG, "matrix") if teacher_of(fold.name) == "c1"]
+def test_the_folds_of_a_teacher_test_each_of_its_own_clips_once(world: Any, divided: Divided) -> None:
+    folds = [fold for fold in divided("matrix") if teacher_of(fold.name) == "c1"]
     own = [clip for fold in folds for clip in fold.test if clip.startswith("c1/")]
     assert sorted(own) == sorted(clip for clip in world.manifest.table["clip_id"] if clip.startswith("c1/"))
 
 
-def test_within_and_across_test_the_same_clips_after_as_many_training_clips(world: Any) -> None:
-    folds = divide(world.manifest, CONFIG, "within")
+def test_within_and_across_test_the_same_clips_after_as_many_training_clips(world: Any, divided: Divided) -> None:
+    folds = divided("within")
     for within, across in zip(folds[::2], folds[1::2], strict=True):
         assert (side_of(within.name), side_of(across.name)) == ("within", "across")
         assert within.test == across.test
@@ -59,14 +66,14 @@ def test_within_and_across_test_the_same_clips_after_as_many_training_clips(worl
         assert group not in set(facts(world.manifest, across.train)["culture"])
 
 
-def test_fewer_training_clips_keep_the_shares_of_groups_and_emotions(world: Any) -> None:
-    across = divide(world.manifest, CONFIG, "within")[1]
+def test_fewer_training_clips_keep_the_shares_of_groups_and_emotions(world: Any, divided: Divided) -> None:
+    across = divided("within")[1]
     counts = facts(world.manifest, across.train).groupby(["culture", "emotion"]).size()
     assert counts.max() - counts.min() <= 1
 
 
-def test_shots_come_from_speakers_of_the_tested_group_who_are_not_tested(world: Any) -> None:
-    folds = {fold.name: fold for fold in divide(world.manifest, CONFIG, "few-shot", shots=(0, 1, 3))}
+def test_shots_come_from_speakers_of_the_tested_group_who_are_not_tested(world: Any, divided: Divided) -> None:
+    folds = {fold.name: fold for fold in divided("few-shot")}
     none, three = folds["c2+0"], folds["c2+3"]
     assert none.test == three.test
     extra = facts(world.manifest, tuple(set(three.train) - set(none.train)))
@@ -108,8 +115,8 @@ def test_an_emotion_that_a_teacher_lacks_is_an_error(world: Any) -> None:
         divide(Manifest(kept, world.manifest.root), CONFIG, "matrix")
 
 
-def test_the_table_of_folds_counts_every_clip(world: Any) -> None:
-    folds = divide(world.manifest, CONFIG, "leave-one-out")
+def test_the_table_of_folds_counts_every_clip(world: Any, divided: Divided) -> None:
+    folds = divided("leave-one-out")
     table = folds_table(folds, world.manifest, "culture")
     for fold in folds:
         assert table.loc[(table["fold"] == fold.name) & (table["part"] == "train"), "clips"].sum() == len(fold.train)
@@ -135,7 +142,7 @@ def test_everything_of_the_held_out_group_may_be_nonsense_and_the_weights_stay(
     (plain, *_) = divide(world.manifest, CONFIG, "leave-one-out")
     manifest, spoiled = corrupted(world, spoil, plain)
     (other, *_) = divide(manifest, CONFIG, "leave-one-out")
-    config = FitConfig(epochs=2, batch_size=24, optimiser=OptimiserConfig())
+    config = FitConfig(epochs=1, batch_size=24, optimiser=OptimiserConfig())
     weights = []
     for fold, clips, stores in ((plain, world.manifest, world), (other, manifest, spoiled)):
         parts = parts_of(fold, clips, world.labels, first=stores.first, second=stores.second)

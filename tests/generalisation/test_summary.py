@@ -163,6 +163,12 @@ def test_tables_of_clips_made_by_a_program_say_so(summary: Summary) -> None:
     assert "made by a program" in to_markdown(comparison_table(drawn))
 
 
+def test_tables_of_published_divisions_that_share_speakers_say_so(summary: Summary) -> None:
+    shared = replace(summary, bench=replace(BENCH, settings={"folds.allow_shared_speakers": True}))
+    assert "Speakers shared" in to_markdown(comparison_table(shared))
+    assert "Speakers shared" not in to_markdown(comparison_table(summary))
+
+
 def test_tables_selected_on_test_clips_say_so(summary: Summary) -> None:
     marked = replace(summary, lines=(replace(summary.lines[0], selection="oracle"),))
     assert "Selection `oracle` chose on test clips" in to_markdown(comparison_table(marked))
