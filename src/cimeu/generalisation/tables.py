@@ -228,6 +228,8 @@ def _notes(summary: Summary) -> tuple[str, ...]:
     ]
     if any("oracle" in line.selection for line in summary.lines):
         notes.append("Selection `oracle` chose on test clips: a figure to compare with published ones, no estimate.")
+    if bench.settings.get("folds.allow_shared_speakers"):
+        notes.append("Speakers shared: the published division has people both in training and in test.")
     if bench.protocol:
         notes.append(f"Protocol: {bench.protocol}; clips and speakers of every fold are in folds.csv.")
     if bench.tune:
