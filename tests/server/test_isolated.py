@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from cimeu.errors import CheckpointError, MediaError
-from cimeu.progress import silent
+from cimeu.errors import MediaError
+from cimeu.media.video import probe
 from cimeu.server.isolated import Isolated, Lost
-from cimeu.server.recording import recognising
 
 
 def child_of(isolated: Isolated) -> int:
@@ -54,12 +53,28 @@ def test_a_call_can_wait_only_so_long_for_its_turn(checker: Isolated, clip: Path
 
 
 def test_a_child_that_cannot_begin_says_why() -> None:
-    with pytest.raises(CheckpointError, match="no run folder `none`"):
-        Isolated(partial(recognising, Path("none"))).start()
+    with pytest.raises(MediaError, match=r"`none\.mp4` does not exist"):
+        Isolated(partial(probe, Path("none.mp4"))).start()
+
+
+def test_a_child_that_dies_before_it_begins_is_told(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(Lost, match="ended before it was ready\n\nhint: its log says why"):
+        Isolated(partial(os._exit, 1)).start()
 
 
 def test_progress_comes_out_of_the_child(recogniser: Isolated, clip: Path) -> None:
     told: list[tuple[str, int, int]] = []
     recogniser("recognise", clip, progress=lambda *each: told.append(each), silence_s=60)
-    assert told[-1] == ("anger_01.mp4", 3, 3)
-    assert silent(*told[-1]) is None
+    name, completed_s, total_s = told[-1]
+    assert (name, completed_s) == (clip.name, total_s)
+
+
+def test_only_the_call_that_is_meant_is_interrupted(checker: Isolated, clip: Path) -> None:
+    child = child_of(checker)
+    checker.interrupt(clip)
+    assert child_of(checker) == child
+    os.kill(child, signal.SIGSTOP)
+    threading.Timer(0.3, checker.interrupt, (Path("another"),)).start()
+    threading.Timer(0.6, checker.interrupt, (clip,)).start()
+    with pytest.raises(Lost, match="ended early"):
+        checker("check", clip, 60.0, silence_s=60)

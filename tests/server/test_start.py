@@ -19,18 +19,19 @@ from cimeu.server.start import listening, own_folder
 def test_it_says_where_it_is_answers_and_leaves_nothing(toy, clip: Path, tmp_path: Path) -> None:
     program = Path(sys.executable).with_name("cimeu")
     words = [program, "serve", "--model", toy.run, "--port", "0", "--no-browser"]
-    running = subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env={**os.environ, "TMPDIR": str(tmp_path)})
-    assert running.stderr is not None
-    assert running.stderr.readline() == f"reading the model {toy.run}\n"
-    address = re.fullmatch(r"(http://127\.0\.0\.1:\d+/)  \(Ctrl-C ends it.*\)\n", running.stderr.readline())
-    assert address is not None
-    assert httpx2.get(f"{address[1]}health").json()["status"] == "ok"
-    assert "CiMEU" in httpx2.get(address[1]).text
-    with clip.open("rb") as stream:
-        assert httpx2.post(f"{address[1]}predictions", files={"file": stream}).status_code == 202
-    running.send_signal(signal.SIGINT)
-    assert (running.wait(timeout=60), running.stderr.read()) == (0, "")
-    running.stderr.close()
+    surroundings = {**os.environ, "TMPDIR": str(tmp_path)}
+    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env=surroundings) as running:
+        assert running.stderr is not None
+        assert running.stderr.readline() == f"reading the model {toy.run}\n"
+        said = running.stderr.readline()
+        address = re.fullmatch(r"(http://127\.0\.0\.1:\d+/)  \(Ctrl-C ends it.*\)\n", said)
+        assert address is not None, said
+        assert httpx2.get(f"{address[1]}health").json()["status"] == "ok"
+        assert "CiMEU" in httpx2.get(address[1]).text
+        with clip.open("rb") as stream:
+            assert httpx2.post(f"{address[1]}predictions", files={"file": stream}).status_code == 202
+        running.send_signal(signal.SIGINT)
+        assert (running.wait(timeout=60), running.stderr.read()) == (0, "")
     assert [path.name for path in tmp_path.rglob("*")] == [f"cimeu-serve-{os.getuid()}", "lock"]
 
 

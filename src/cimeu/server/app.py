@@ -82,6 +82,7 @@ def create_app(predictions: Predictions) -> FastAPI:
         description=f"Emotion in recordings of people.\n\n{USE_LIMITS}",
         docs_url=None,  # they load scripts from elsewhere
         redoc_url=None,
+        redirect_slashes=False,
         lifespan=lifespan,
         dependencies=[Depends(HTTPBearer(auto_error=False, description="Where the server has a token."))],
     )

@@ -34,6 +34,7 @@ class Isolated:
         """`build` runs in the child, once; it and all arguments and results must be picklable."""
         self._build = build
         self._turn = threading.Lock()
+        self._arguments: tuple[Any, ...] = ()  # of the call under way
         self._process: multiprocessing.process.BaseProcess | None = None
         self._pipe: Connection | None = None
 
@@ -58,12 +59,14 @@ class Isolated:
             raise TimeoutError
         try:
             pipe = self._ready()
+            self._arguments = arguments
             pipe.send((name, arguments))
             kind, value = self._answer(pipe, progress, silence_s)
         except (EOFError, OSError):
-            self.interrupt()
+            self.close()
             raise Lost("the program that reads recordings ended early\n\nhint: the file may be damaged") from None
         finally:
+            self._arguments = ()
             self._turn.release()
         if kind == "raised":
             raise value
@@ -76,18 +79,25 @@ class Isolated:
 
         Raises:
             CimeuError: what `build` raised on purpose.
+            Lost: the child ended before it was ready.
         """
         with self._turn:
-            self._ready()
+            try:
+                self._ready()
+            except (EOFError, OSError):
+                raise Lost("a process of the server ended before it was ready\n\nhint: its log says why") from None
 
-    def interrupt(self) -> None:
-        """Stop the call under way, if any; the next one starts a new child."""
+    def interrupt(self, argument: Any) -> None:
+        """Stop the call under way if it works on this argument; the next one starts a new child."""
+        if argument in self._arguments:
+            self.close()
+
+    def close(self) -> None:
+        """End the child, and with it any call under way."""
         process = self._process
         if process is not None:
             process.kill()
             process.join()
-
-    close = interrupt
 
     def _ready(self) -> Connection:
         if self._process is not None and self._process.is_alive() and self._pipe is not None:

@@ -253,8 +253,7 @@ class Predictions:
             prediction = self.get(number)
             del self._known[number]
             prediction.path.unlink(missing_ok=True)
-            if prediction.status == "running":
-                self._recogniser.interrupt()
+            self._recogniser.interrupt(prediction.path)
 
     def expires_s(self, prediction: Prediction) -> float | None:
         """When it is deleted, on the clock; None while it is under way."""
