@@ -9,9 +9,13 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from cimeu.encoders.base import BATCH_WINDOWS, Encoder
+from cimeu.errors import CheckpointError, RecipeError
 from cimeu.features.sources import Piece, reason_of
 from cimeu.features.windows import Cutter
 from cimeu.pyramid import Direction
+
+NO_ENCODER = (CheckpointError, RecipeError)
+"""What is wrong with the encoder and not with a clip: it stops the run before any clip is blamed for it."""
 
 
 @dataclass(frozen=True)
@@ -125,6 +129,8 @@ class Computing:
         """Vectors of the windows of one or several jobs; an error is the reason of those it belongs to."""
         try:
             vectors = encoder(windows)
+        except NO_ENCODER:
+            raise
         except Exception as error:
             if len(parts) > 1:  # each on its own, so that the error names its clip
                 for index, part in enumerate(parts):
@@ -148,6 +154,8 @@ class Computing:
         """The rows of a clip that is seen at once."""
         try:
             job.vectors = encoder(windows)
+        except NO_ENCODER:
+            raise
         except Exception as error:
             job.problem = reason_of(error)
         self._count(encoder, 1)

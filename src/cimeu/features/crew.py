@@ -12,7 +12,6 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum, auto
-from itertools import count
 from multiprocessing.connection import Connection
 from multiprocessing.connection import wait as wait_for
 from multiprocessing.process import BaseProcess
@@ -69,7 +68,7 @@ def in_processes(tasks: Iterable[Any], work: Work, workers: int) -> Iterator[tup
         return next(((task, 1) for task in waiting), None)
 
     try:
-        for _ in count():
+        while True:
             while len(busy) < workers and (drawn := next_task()) is not None:
                 worker = idle.pop() if idle else _started(work)
                 worker.task, worker.tries = drawn

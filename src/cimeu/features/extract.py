@@ -89,6 +89,7 @@ def extract(
         on: `here`, or `ray` for the workers of a running Ray cluster that sees the same files.
 
     Raises:
+        CheckpointError: weights of an encoder do not fit it.
         FeatureError: the disk takes no more, or a store is damaged; rows written before are kept.
         FingerprintMismatch: a store holds features made with other settings.
         RecipeError: encoders with the same name, an impossible shard, or no cluster.
