@@ -31,8 +31,10 @@ def description(name: str) -> dict[str, object]:
     }
 
 
-def write_corpus(folder: Path, *, n_clips: int = 24, signal: float = 1.5, holes: bool = False, seed: int = 0) -> None:
-    """Clips of 6 to 30 steps whose emotion moves every dimension; with holes, some streams are missing."""
+def write_corpus(
+    folder: Path, *, n_clips: int = 24, signal: float = 1.5, holes: bool = False, longest: int = 30, seed: int = 0
+) -> None:
+    """Clips of 6 to 30 (`longest`) steps whose emotion moves every dimension; with holes, some streams are missing."""
     folder.mkdir(parents=True, exist_ok=True)
     generator = np.random.default_rng(seed)
     lines = ["path,emotion,speaker,culture"]
@@ -47,7 +49,7 @@ def write_corpus(folder: Path, *, n_clips: int = 24, signal: float = 1.5, holes:
             for index, clip in enumerate(clips):
                 missing = holes and index % 5 == 1 + stream
                 for direction in ("forward", "backward") if name == "alpha" else ("forward",):
-                    n_steps = 6 + (7 * index) % 25
+                    n_steps = 6 + (7 * index) % (longest - 5)
                     features = generator.normal(size=(n_steps, WIDTHS[name]))
                     features += signal * directions[stream, index % 2, : WIDTHS[name]]
                     row = Row(clip.clip_id, None if missing else features.astype(np.float32), "no sound" * missing, 1.0)

@@ -58,13 +58,21 @@ REFUSED = {
 def train(
     recipe: Annotated[Path, typer.Argument(help="A YAML file; the repository's are in recipes/.")],
     settings: Annotated[list[str] | None, typer.Argument(help="key=value that replace settings of the recipe.")] = None,
+    devices: Annotated[int | None, typer.Option(help="Processes on each node, such as its GPUs.")] = None,
+    nodes: Annotated[int | None, typer.Option(help="Machines that train together.")] = None,
 ) -> None:
     """Run a recipe: features where missing, then an ensemble for each fold and seed. Goes on where it stopped."""
     from cimeu.experiments.recipe import load_recipe
     from cimeu.experiments.run import run_recipe
+    from cimeu.training.distributed import is_first
 
+    counts = {"devices": devices, "nodes": nodes}
+    shared = [f"training.{name}={count}" for name, count in counts.items() if count is not None]
+    asked = load_recipe(recipe, [*(settings or ()), *shared])
     with progress_bars() as progress:
-        runs = run_recipe(load_recipe(recipe, settings or ()), progress=progress)
+        runs = run_recipe(asked, progress=progress)
+    if not is_first(asked.training):
+        return
     show_figures(runs)
     for run in runs:
         print(run)

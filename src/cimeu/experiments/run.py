@@ -46,6 +46,7 @@ from cimeu.model.network import CiMEU
 from cimeu.progress import Progress, silent
 from cimeu.pyramid import DIRECTIONS, Direction
 from cimeu.training.config import TrainingConfig
+from cimeu.training.distributed import first_only, is_first, one_after_the_other
 from cimeu.training.loop import train
 
 logger = logging.getLogger(__name__)
@@ -94,7 +95,9 @@ def run_recipe(recipe: Recipe, *, progress: Progress = silent) -> list[Path]:
         RecipeError: a fold of that name does not exist, or a setting contradicts the data.
         ManifestError: the clips contradict the recipe (labels, folds).
     """
-    prepared = prepare(recipe, progress=progress)
+    training = recipe.training
+    progress = progress if is_first(training) else silent
+    prepared = one_after_the_other(training, lambda: prepare(recipe, progress=progress))
     folds = chosen_folds(prepared)
     runs = [(fold, seed) for fold in folds for seed in recipe.seeds]
     paths = []
@@ -183,11 +186,8 @@ def run_fold(prepared: Prepared, fold: Fold, seed: int, folder: Path, *, progres
     """Train, choose, score and describe one ensemble; a finished folder is left as it is."""
     recipe = replace(prepared.recipe, training=replace(prepared.recipe.training, seed=seed))
     prepared = replace(prepared, recipe=recipe)
-    _claim(folder, recipe)
-    if (folder / PREDICTIONS).is_file() and set(prepared.directions) <= set(EnsembleSettings.load(folder).directions):
+    if first_only(recipe.training, lambda: _opened(prepared, fold, seed, folder)):
         return folder
-    _write_json(folder / "environment.json", environment(prepared, seed))
-    _write_json(folder / "fold.json", {**asdict(fold), "protocol": recipe.folds.protocol, "group": recipe.folds.group})
     oracle = recipe.training.selection == "oracle"
     for direction in prepared.directions:
         learned = prepared.dataset(fold.train, direction)
@@ -206,12 +206,27 @@ def run_fold(prepared: Prepared, fold: Fold, seed: int, folder: Path, *, progres
             synthetic=prepared.synthetic,
             progress=progress,
         )
+    first_only(recipe.training, lambda: _closed(prepared, fold, folder))
+    return folder
+
+
+def _opened(prepared: Prepared, fold: Fold, seed: int, folder: Path) -> bool:
+    """Claim the folder and note what the run is; true where it is finished."""
+    recipe = prepared.recipe
+    _claim(folder, recipe)
+    if (folder / PREDICTIONS).is_file() and set(prepared.directions) <= set(EnsembleSettings.load(folder).directions):
+        return True
+    _write_json(folder / "environment.json", environment(prepared, seed))
+    _write_json(folder / "fold.json", {**asdict(fold), "protocol": recipe.folds.protocol, "group": recipe.folds.group})
+    return False
+
+
+def _closed(prepared: Prepared, fold: Fold, folder: Path) -> None:
     trained = [direction for direction in DIRECTIONS if (folder / direction / "finished.json").is_file()]
     if set(trained) > set(prepared.directions):  # forward yesterday and backward today make an ensemble
-        prepared = replace(prepared, recipe=replace(recipe, direction="both"))
+        prepared = replace(prepared, recipe=replace(prepared.recipe, direction="both"))
         (folder / "recipe.yaml").write_text(to_yaml(prepared.recipe), encoding="utf-8")
     score_run(prepared, fold, folder)
-    return folder
 
 
 def evaluate_run(folder: Path, *, progress: Progress = silent) -> Path:
@@ -348,6 +363,8 @@ def _claim(folder: Path, recipe: Recipe) -> None:
         path.write_text(to_yaml(recipe), encoding="utf-8")
         return
     there, here = to_tree(load_recipe(path)), to_tree(recipe)
+    for tree in (there, here):  # a stopped training refuses another number itself, a finished one has none
+        del tree["training"]["devices"], tree["training"]["nodes"]
     ignored = ("fold", "seeds", "output", "direction")  # which runs are made together changes none of them
     for name in here:
         if name not in ignored and there[name] != here[name]:

@@ -55,15 +55,15 @@ def attention(
     if dropout:  # drawn as torch's own attention draws them
         kept = query.new_empty(len(query), heads, query.shape[1], key.shape[1]).bernoulli_(1 - dropout) / (1 - dropout)
     query = query * (query.shape[-1] // heads) ** -0.5
-    mixed, row, column = [], 0, 0
+    levels, row, column = [], 0, 0
     parts = (query.split(lengths[0], dim=1), key.split(lengths[1], dim=1), value.split(lengths[1], dim=1))
     for q, k, v in zip(*parts, strict=True):
         rows, columns = slice(row, row + q.shape[1]), slice(column, column + k.shape[1])
         form = _pairs if q.shape[1] <= FEW else _products
         hidden = None if full else ~seen[:, :, rows, columns]
-        mixed.append(form(q, k, v, heads, hidden, None if kept is None else kept[:, :, rows, columns]))
+        levels.append(form(q, k, v, heads, hidden, None if kept is None else kept[:, :, rows, columns]))
         row, column = rows.stop, columns.stop
-    return torch.cat(mixed, dim=1)
+    return torch.cat(levels, dim=1)
 
 
 def _pairs(

@@ -22,6 +22,10 @@ class TrainingConfig:
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     accelerator: str = "auto"
     """Where Lightning Fabric runs it: `auto`, `cpu`, `cuda`..."""
+    devices: int = 1
+    """Processes on each node, one for each GPU; they share every batch of `batch_size`."""
+    nodes: int = 1
+    """Machines that train together."""
     selection: Literal["validation", "last", "oracle"] = "validation"
     """Epoch that is kept: best UAR on the validation clips (earlier one at a tie), or the last. `oracle` says that the
     clips given for validation are the test clips."""
@@ -44,8 +48,29 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "style_sizes", tuple(self.style_sizes))
-        for name, least in (("epochs", 1), ("batch_size", 1), ("patience", 0), ("seed", 0)):
+        for name, least in (
+            ("epochs", 1),
+            ("batch_size", 1),
+            ("patience", 0),
+            ("seed", 0),
+            ("devices", 1),
+            ("nodes", 1),
+        ):
             if getattr(self, name) < least:
                 raise RecipeError(f"training `{name}` is {getattr(self, name)}\n\nhint: {least} or more")
         if not 0 <= self.label_smoothing < 1:
             raise RecipeError(f"label_smoothing is {self.label_smoothing}\n\nhint: a share, 0 to below 1")
+        if self.processes > self.batch_size:
+            raise RecipeError(
+                f"{self.processes} processes share batches of {self.batch_size}\n\nhint: fewer devices, a larger batch"
+            )
+        if self.processes > 1 and self.augmentation.mixup:
+            raise RecipeError(
+                f"mixup on {self.processes} processes: each would mix its own share of a batch\n\n"
+                "hint: training.augmentation.mixup=0, or one process"
+            )
+
+    @property
+    def processes(self) -> int:
+        """How many processes share a batch."""
+        return self.devices * self.nodes

@@ -15,6 +15,7 @@ import math
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -32,12 +33,16 @@ from cimeu.model.disentangle import standardised
 from cimeu.model.network import CiMEU, Output
 from cimeu.progress import Progress, silent
 from cimeu.training.config import TrainingConfig
+from cimeu.training.distributed import average_gradients, fabric_of, first_only, is_first, share_of, together
 from cimeu.training.journal import Entry
 from cimeu.training.losses import class_error, emotion_adversary, style_adversary
 from cimeu.training.objective import objective
 from cimeu.training.optim import build_optimiser, learning_rate, reversal_factor, set_learning_rate
-from cimeu.training.resume import State, finish, identity_of, is_finished, resumed, save
+from cimeu.training.resume import State, finish, identity_of, is_finished, resumed, save, saved
 from cimeu.training.styles import epoch_styles
+
+if TYPE_CHECKING:
+    from lightning.fabric import Fabric
 
 
 def train(
@@ -70,36 +75,37 @@ def train(
     """
     _check(model_config, train, validation, config)
     identity = identity_of(model_config, train, validation, config)
-    if is_finished(folder, identity):
+    if first_only(config, lambda: is_finished(folder, identity)):
         return folder
-    from lightning.fabric import Fabric
-
+    fabric = fabric_of(config)
     folder.mkdir(parents=True, exist_ok=True)
-    fabric = Fabric(accelerator=config.accelerator, devices=1, precision=config.precision)
+    progress = progress if fabric.is_global_zero else silent
+    apart = () if fabric.world_size == 1 else (fabric.world_size, fabric.global_rank)
     collator = collator_of(train, config.augmentation)
     torch.manual_seed(config.seed)
     model = CiMEU(model_config, _specifications(train, collator, config, synthetic)).to(fabric.device)
     optimiser = fabric.setup_optimizers(build_optimiser(config.optimiser, model.parameters(), model.adversaries()))
-    state = resumed(folder, identity, model, optimiser)
+    state = resumed(first_only(config, lambda: saved(folder, identity)), model, optimiser)
     class_weights = _class_weights(train).to(fabric.device) if config.balance == "loss" else None
     steps_per_epoch = len(_batches(train, config, epoch=0))
     planned = steps_per_epoch * config.epochs
 
     while state.epoch < config.epochs and not _out_of_patience(state, config):
         started, step = time.perf_counter(), state.epoch * steps_per_epoch
-        styles, about_styles = epoch_styles(model, train, collator, config, state)
-        torch.manual_seed(_seed(config.seed, state.epoch))
+        styles, about_styles = first_only(config, lambda: epoch_styles(model, train, collator, config, state))
+        torch.manual_seed(_seed(config.seed, state.epoch, *apart))
         means = _Means()
         model.train()
         for indices in _batches(train, config, state.epoch):
-            generator = torch.Generator().manual_seed(_seed(config.seed, state.epoch, step))
-            batch = collator([train[int(index)] for index in indices], generator)
+            generator = torch.Generator().manual_seed(_seed(config.seed, state.epoch, step, *apart))
+            batch = collator([train[int(index)] for index in share_of(indices, fabric)], generator)
             batch = replace(batch, style=styles[batch.index]).to(fabric.device)
             rate, reversal = learning_rate(config.optimiser, step, planned), reversal_factor(step, planned)
             set_learning_rate(optimiser, rate)
             with fabric.autocast():
                 output = model(batch.first, batch.second, emotion=batch.emotion, reversal=reversal)
-            output = sharpened(model, optimiser, output, batch, reversal, config.adversary_steps)
+            output, batch = together(output, batch, fabric)
+            output = sharpened(model, optimiser, output, batch, reversal, config.adversary_steps, fabric)
             asked = objective(
                 output,
                 batch,
@@ -111,6 +117,7 @@ def train(
             _check_finite(asked.total, state.epoch, step, rate)
             optimiser.zero_grad()
             fabric.backward(asked.total)
+            average_gradients(model.parameters(), fabric)
             if config.optimiser.clip_norm:
                 torch.nn.utils.clip_grad_norm_(model.parameters(), config.optimiser.clip_norm)
             optimiser.step()
@@ -118,26 +125,35 @@ def train(
             step += 1
             progress(f"training {train.direction}", step, planned)
         entry: Entry = {"epoch": state.epoch + 1, "step": step, "learning_rate": rate, "reversal": reversal}
-        entry |= means.named() | _validate(model, validation, collator, config, fabric.device) | about_styles
+        checked = first_only(config, lambda: _validate(model, validation, collator, config, fabric.device))
+        entry |= means.named() | checked | about_styles
         _keep_best(state, model, entry, config)
+        entry["processes"] = fabric.world_size
         entry["seconds"] = round(time.perf_counter() - started, 3)
         state.entries.append(entry)
         state.epoch += 1
-        save(folder, identity, model, optimiser, state, config)
+        first_only(config, lambda: save(folder, identity, model, optimiser, state, config))
 
-    finish(folder, identity, model, state)
+    first_only(config, lambda: finish(folder, identity, model, state))
     progress(f"training {train.direction}", planned, planned)
     return folder
 
 
 def sharpened(
-    model: CiMEU, optimiser: torch.optim.Optimizer, output: Output, batch: Batch, reversal: float, steps: int
+    model: CiMEU,
+    optimiser: torch.optim.Optimizer,
+    output: Output,
+    batch: Batch,
+    reversal: float,
+    steps: int,
+    fabric: "Fabric",
 ) -> Output:
     """Let the adversaries catch up with E and S as they are on this batch, then judge anew.
 
-    A head that lags behind is fooled at once, and E and S then run from it without losing what it should find.
+    A head that lags behind is fooled at once, and E and S then run from it without losing what it should find. What
+    several processes judged, each its own share, is judged anew in any case: heads read batch statistics.
     """
-    if output.style_pooled is None or not steps:
+    if output.style_pooled is None or not (steps or fabric.world_size > 1):
         return output
     assert batch.first is not None
     emotion_pooled, style_pooled = (
@@ -148,7 +164,9 @@ def sharpened(
         felt, shown = (torch.stack([standardised(x) for x in pooled]) for pooled in (emotion_pooled, style_pooled))
         felt = torch.cat((felt, heads.told(batch.emotion).to(felt.dtype).expand(len(felt), -1, -1)), dim=-1)
     for _ in range(steps):
-        style_of_e, emotion_of_s = heads.style_of_emotion(felt).float(), heads.emotion_of_style(shown).float()
+        style_of_e, emotion_of_s = (
+            x.float().unbind() for x in (heads.style_of_emotion(felt), heads.emotion_of_style(shown))
+        )
         errors = (
             style_adversary(style_of_e, batch.style, batch.emotion, batch.first.present),
             emotion_adversary(emotion_of_s, batch.emotion, batch.first.present),
@@ -158,6 +176,7 @@ def sharpened(
             break
         optimiser.zero_grad()
         torch.stack(there).sum().backward()
+        average_gradients(model.adversaries(), fabric)
         optimiser.step()
     style_of_s, style_of_e, emotion_of_s = model.judge(emotion_pooled, style_pooled, batch.emotion, reversal)
     return replace(output, style_logits=style_of_s, style_adversary=style_of_e, emotion_adversary=emotion_of_s)
@@ -198,7 +217,8 @@ def _keep_best(state: State, model: CiMEU, entry: Entry, config: TrainingConfig)
     score = entry["validation.uar"]
     if config.selection == "last" or state.best_uar is None or (score is not None and score > state.best_uar):
         state.best_epoch, state.best_uar = state.epoch + 1, score
-        state.best = {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
+        if is_first(config):
+            state.best = {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
     entry["best_epoch"] = state.best_epoch
 
 
@@ -209,6 +229,10 @@ def _out_of_patience(state: State, config: TrainingConfig) -> bool:
 def _check(model_config: ModelConfig, train: ClipDataset, validation: ClipDataset, config: TrainingConfig) -> None:
     if not len(train.usable):
         raise EmptyClass("no training clip can be used\n\nhint: see the column `problem`, and extract features first")
+    if len(train.usable) < config.processes:
+        raise RecipeError(
+            f"{config.processes} processes share {len(train.usable)} training clips\n\nhint: fewer devices or nodes"
+        )
     counts = np.bincount(train.emotions[train.usable] + 1, minlength=len(train.labels.emotions) + 1)[1:]
     for emotion, count in zip(train.labels.emotions, counts, strict=True):
         if not count:

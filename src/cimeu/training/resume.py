@@ -49,22 +49,31 @@ def save(
     write_whole(folder / "resume.pt", buffer.getvalue())
 
 
-def resumed(folder: Path, identity: dict[str, Any], model: CiMEU, optimiser: torch.optim.Optimizer) -> State:
+def saved(folder: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
+    """What `save` left, if anything. Raises RecipeError where it belongs to another run."""
     path = folder / "resume.pt"
     if not path.is_file():
+        return None
+    whole = torch.load(path, map_location="cpu", weights_only=True)
+    _check_same(folder, whole.pop("identity"), identity)
+    return whole
+
+
+def resumed(whole: dict[str, Any] | None, model: CiMEU, optimiser: torch.optim.Optimizer) -> State:
+    """Put weights and optimiser back; a run that left nothing starts."""
+    if whole is None:
         return State()
-    saved = torch.load(path, map_location="cpu", weights_only=True)
-    _check_same(folder, saved.pop("identity"), identity)
-    model.load_state_dict(saved.pop("model"))
-    optimiser.load_state_dict(saved.pop("optimiser"))
-    return State(**saved)
+    model.load_state_dict(whole.pop("model"))
+    optimiser.load_state_dict(whole.pop("optimiser"))
+    return State(**whole)
 
 
 def is_finished(folder: Path, identity: dict[str, Any]) -> bool:
     path = folder / "finished.json"
     if not path.is_file() or not (folder / WEIGHTS_FILE).is_file():
         return False
-    _check_same(folder, json.loads(path.read_text())["identity"], identity)
+    found = json.loads(path.read_text())["identity"]
+    _check_same(folder, {**found, "processes": identity["processes"]}, identity)  # a result has no processes
     return True
 
 
@@ -77,7 +86,10 @@ def identity_of(
         f"{name} encoder": None if store is None else store.description
         for name, store in (("first", train.first), ("second", train.second))
     }
-    whole = {"model": to_dict(model_config), "training": asdict(config), **clips, **encoders}
+    training = asdict(config)
+    for name in ("devices", "nodes"):
+        del training[name]
+    whole = {"model": to_dict(model_config), "training": training, **clips, **encoders, "processes": config.processes}
     return json.loads(json.dumps(whole))
 
 
@@ -91,6 +103,7 @@ def finish(folder: Path, identity: dict[str, Any], model: CiMEU, state: State) -
 
 
 def _check_same(folder: Path, found: dict[str, Any], wanted: dict[str, Any]) -> None:
+    found.setdefault("processes", 1)
     differing = sorted(name for name in found.keys() | wanted.keys() if found.get(name) != wanted.get(name))
     for part in ("model", "training"):
         if part in differing:
