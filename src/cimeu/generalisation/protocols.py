@@ -101,14 +101,15 @@ def shots_of(fold: str) -> int:
     return int(fold.rpartition("+")[2])
 
 
-def stratified(clips: pd.DataFrame, strata: Sequence[str], n_clips: int, seed: int) -> tuple[str, ...]:
-    """Ids of some of the clips, drawn so that every stratum keeps its share; in the order of the table."""
-    order = np.random.default_rng(seed).permutation(len(clips))
-    shuffled = clips.iloc[order]
-    groups = shuffled.groupby(list(strata), sort=False)["clip_id"]
-    place = (groups.cumcount() + 0.5) / groups.transform("size")  # any beginning of this order holds every share
-    drawn = set(shuffled["clip_id"].loc[place.sort_values(kind="stable").index[:n_clips]])
-    return tuple(clip_id for clip_id in clips["clip_id"] if clip_id in drawn)
+def stratified(clips: pd.DataFrame, group: str, n_clips: int, seed: int) -> tuple[str, ...]:
+    """Ids of some of the clips, drawn so that emotions keep their shares, and groups in each; in the table's order."""
+    drawn = clips.iloc[np.random.default_rng(seed).permutation(len(clips))]
+    for strata in ([group, "emotion"], ["emotion"]):  # any beginning of such an order holds every share
+        counted = drawn.groupby(strata, sort=False)["clip_id"]
+        place = (counted.cumcount() + 0.5) / counted.transform("size")
+        drawn = drawn.loc[place.sort_values(kind="stable").index]
+    chosen = set(drawn["clip_id"].iloc[:n_clips])
+    return tuple(clip_id for clip_id in clips["clip_id"] if clip_id in chosen)
 
 
 def shots_from(pool: pd.DataFrame, shots: int, seed: int) -> tuple[str, ...]:
@@ -139,7 +140,7 @@ def _within(manifest: Manifest, config: FoldsConfig) -> list[Fold]:
         )
         for side, fold in zip(SIDES, (own, others), strict=True):
             train, validation = (
-                stratified(manifest.select(clip_ids).table, [config.group, "emotion"], n_clips, config.seed)
+                stratified(manifest.select(clip_ids).table, config.group, n_clips, config.seed)
                 for clip_ids, n_clips in ((fold.train, n_train), (fold.validation, n_validation))
             )
             note = "; ".join(filter(None, [f"{n_train} training clips on both sides", own.note]))
