@@ -45,7 +45,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("clips", type=Path, nargs="+")
     parser.add_argument("--size", choices=SIZES, default="small")
-    parser.add_argument("--seconds", type=float, default=1.6, help="of each clip")
+    parser.add_argument("--seconds", type=float, default=1.88, help="of each clip")
+    parser.add_argument("--precision", choices=PRECISIONS, default="bf16", help="of our way")
     parser.add_argument("--workers", type=int, default=0, help="their start is in the wall time, not in that of cpu")
     parser.add_argument("--error", action="store_true", help="compare engines with fp32 and stop")
     arguments = parser.parse_args()
@@ -61,15 +62,21 @@ def main() -> None:
         official = load_videomae_v2(weights)
         official.tokens_of.set_attn_implementation("eager")
         for case, clips in (("as they are", arguments.clips), ("224 x 224", small_copies(arguments.clips, folder))):
-            print(f"\n{len(clips)} clips, {case}, {arguments.seconds} s of each, forward")
+            print(f"\n{len(clips)} clips, {case}, {arguments.seconds} s of each, forward", flush=True)
             theirs = timed(lambda clips=clips: [official_way(official, clip, arguments.seconds) for clip in clips])
             windows = sum(theirs[2])
-            print(f"  {'official way':<16}{windows:>4} windows  wall {theirs[0]:6.1f}  cpu {theirs[1]:6.1f}")
-            for name, encoder in encoders.items():
+            print(
+                f"  {'official way':<16}{windows:>4} windows  wall {theirs[0]:6.1f}  cpu {theirs[1]:6.1f}", flush=True
+            )
+            for name in (name for name in encoders if name.endswith(arguments.precision)):
+                encoder = encoders[name]
+                encoder(np.zeros((1, FRAMES, SIDE, SIDE, 3), np.uint8))
                 manifest = manifest_of(clips, arguments.seconds)
                 ours = timed(lambda e=encoder, m=manifest, n=name: ours_way(e, m, folder / n, arguments.workers))
                 ratios = f"{theirs[0] / ours[0]:.1f} times by wall, {theirs[1] / ours[1]:.1f} by cpu"
-                print(f"  {name:<16}{ours[2]:>4} windows  wall {ours[0]:6.1f}  cpu {ours[1]:6.1f}   {ratios}")
+                print(
+                    f"  {name:<16}{ours[2]:>4} windows  wall {ours[0]:6.1f}  cpu {ours[1]:6.1f}   {ratios}", flush=True
+                )
         print_shares(encoders, size)
 
 
@@ -83,7 +90,7 @@ def made(size: str, weights: Path) -> dict[str, VideoMAEEncoder]:
         for engine in engines
         for precision in PRECISIONS
     }
-    return encoders
+    return dict(sorted(encoders.items()))
 
 
 def official_way(module: torch.nn.Module, clip: Path, seconds: float) -> int:

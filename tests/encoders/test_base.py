@@ -108,6 +108,10 @@ def test_an_unknown_setting_is_refused_with_a_guess() -> None:
         build_encoder("spectral", trimm=False)
 
 
+def test_a_whole_rate_may_be_written_without_a_point() -> None:
+    assert fingerprint(build_encoder("hog", rate_hz=25)) == fingerprint(build_encoder("hog", rate_hz=25.0))
+
+
 def test_a_description_of_another_version_is_refused_with_what_differs() -> None:
     description = describe(build_encoder("spectral")) | {"version": "0"}
 

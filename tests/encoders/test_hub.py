@@ -151,6 +151,14 @@ def test_a_folder_without_a_model_names_what_it_lacks(tmp_path: Path) -> None:
         HubSound(weights=tmp_path)
 
 
+def test_tensors_in_the_older_format_are_read_too(tmp_path: Path) -> None:
+    wav2vec2(tmp_path)
+    wanted = encode(HubSound(weights=tmp_path), SAMPLES, "forward")
+    torch.save(hub.AutoModel.from_pretrained(tmp_path).state_dict(), tmp_path / "pytorch_model.bin")
+    (tmp_path / "model.safetensors").unlink()
+    np.testing.assert_allclose(encode(HubSound(weights=tmp_path), SAMPLES, "forward"), wanted, atol=1e-6)
+
+
 def test_a_folder_that_is_no_model_is_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / "model.safetensors").write_bytes(b"")

@@ -1,8 +1,8 @@
 """An encoder turns the pixels or the sound of one clip into one vector per window.
 
 Work is split in three so that nothing is computed twice: `prepare` sees every frame once, `cut_windows` only looks at
-the prepared frames again, and the encoder maps a batch of windows to vectors. `encode` is the one door to all of it,
-and the only place that knows what playing backward means.
+the prepared frames again, and the encoder maps a batch of windows to vectors. `encode` is the one door to all of it for
+a clip in memory; `cimeu.features.windows` cuts the same windows, backward ones too, from frames as they arrive.
 
 Axes: F frames of a clip, N windows, L frames of a window, D width of the vectors, T' steps of a clip.
 """

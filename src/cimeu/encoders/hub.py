@@ -28,7 +28,8 @@ from cimeu.media.faces import DETECTORS
 
 LONGEST_S = 30
 """Sound is encoded in stretches of at most this length: what Whisper sees, and what attention can pay for."""
-CONTENT = ("config.json", "preprocessor_config.json", "*.safetensors")
+TENSORS = ("*.safetensors", "pytorch_model*.bin")
+"""The second only as plain tensors: transformers runs no code from it."""
 
 
 def find_model(weights: Path | str) -> Path:
@@ -50,9 +51,9 @@ def find_model(weights: Path | str) -> Path:
                 "\n\nhint: give a folder with config.json and model.safetensors, or fill the cache where there is a "
                 f"network with `hf download {weights}` (read the model's licence first)"
             ) from error
-    for needed in ("config.json", "*.safetensors"):
-        if not any(folder.glob(needed)):
-            raise WeightsMissing(f"`{folder}` holds no `{needed}`\n\nhint: copy the whole folder of the model")
+    for needed in (("config.json",), TENSORS):
+        if not any(path for pattern in needed for path in folder.glob(pattern)):
+            raise WeightsMissing(f"`{folder}` holds no `{needed[0]}`\n\nhint: copy the whole folder of the model")
     return folder
 
 
@@ -90,7 +91,8 @@ class _HubEncoder:
     @cached_property
     def _content(self) -> str:
         """SHA-256 over the content of the files that shape the numbers, in the order of their names."""
-        files = sorted(path for pattern in CONTENT for path in self._folder.glob(pattern))
+        patterns = ("config.json", "preprocessor_config.json", *TENSORS)
+        files = sorted(path for pattern in patterns for path in self._folder.glob(pattern))
         return hashlib.sha256("".join(map(sha256_of, files)).encode()).hexdigest()
 
     @property

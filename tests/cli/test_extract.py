@@ -1,0 +1,114 @@
+"""`cimeu extract` with a network, from the command line to the rows. Its weights are the parity fixture's: random."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cimeu.cli.extract import weights_of
+from cimeu.cli.main import main
+from cimeu.corpora.manifest import read_manifest
+from cimeu.encoders import videomae
+from cimeu.encoders.base import build_encoder, describe, encode
+from cimeu.encoders.videomae import VideoMAESize
+from cimeu.errors import RecipeError
+from cimeu.features.store import FeatureStore, key_of
+from cimeu.media.clips import read_clip
+from cimeu.pyramid import DIRECTIONS
+
+Command = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def weights(fixtures: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The fixture's architecture stands for a published size."""
+    monkeypatch.setitem(videomae.SIZES, "small", VideoMAESize(48, 3, 4, 209, 14))
+    return fixtures / "vmaev2_tiny_p14.pth"
+
+
+@pytest.fixture
+def manifest(trial_data: Path, tmp_path: Path) -> Path:
+    clip = sorted((trial_data / "video").glob("01-*.mp4"))[0]
+    path = tmp_path / "manifest.csv"
+    path.write_text(f"path,emotion,start_s,end_s\n{clip},neutral,1.0,1.68\n")
+    return path
+
+
+@pytest.fixture
+def extract(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """Run `cimeu extract`: status and stderr."""
+
+    def run(*words: object) -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", ["cimeu", "extract", *map(str, words), "-o", str(tmp_path / "features")])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return int(ended.value.code or 0), capsys.readouterr().err
+
+    return run
+
+
+def test_a_network_sees_both_regions_in_both_directions(
+    extract: Command, manifest: Path, weights: Path, tmp_path: Path
+) -> None:
+    words = (manifest, "--encoder", "videomae-v2-small", "--weights", weights, "--region", "face", "--region", "frame")
+
+    status, said = extract(*words, "--engine", "torch", "--precision", "fp32", "--workers", 1)
+
+    assert (status, "1 clips computed, 0 already there" in said) == (0, True), said
+    assert "windows" in said
+    (clip,) = read_manifest(manifest).clips()
+    for region, folder in (("face", "videomae-v2-small"), ("frame", "videomae-v2-small-frame")):
+        encoder = build_encoder("videomae-v2-small", weights=weights, source=region, engine="torch", precision="fp32")
+        stretch = {"start_s": 1.0, "end_s": 1.68, "side": 224, "resampling": "bilinear"}
+        crops = read_clip(clip.path, want={"crops"}, region=region, **stretch).crops  # type: ignore[arg-type]
+        assert crops is not None
+        store = FeatureStore.open(tmp_path / "features" / folder, describe(encoder))
+        assert len(store) == 2
+        for direction in DIRECTIONS:
+            row = store.get(key_of(clip, store.description, direction))
+            assert row.features is not None
+            assert row.features.shape == (1, 48)
+            assert row.duration_s == 0.68
+            assert np.array_equal(row.features, encode(encoder, crops, direction))
+    assert "0 clips computed, 1 already there" in extract(*words, "--precision", "fp32")[1]
+    assert "preprocessing.precision: fp32 -> bf16" in extract(*words)[1]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--region", "nose"), "unknown region `nose`\n\nhint: face or frame"),
+        (("--precision", "fp32"), "no encoder is named for these settings\n\nhint: add --encoder NAME"),
+        (
+            ("--encoder", "hog", "--weights", "a.pth"),
+            "weights `a.pth` belong to no encoder\n\nhint: write --weights ENC",
+        ),
+        (("--encoder", "videomae-v2-giant", "--weights", "none.pth"), "no file `none.pth` with weights of"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_settings_that_fit_nothing_are_refused(
+    extract: Command, manifest: Path, words: tuple[str, ...], message: str
+) -> None:
+    status, said = extract(manifest, *words)
+    assert (status, message in said) == (1, True), said
+
+
+def test_weights_of_another_size_stop_the_run_before_a_clip_is_blamed(
+    extract: Command, manifest: Path, fixtures: Path, tmp_path: Path
+) -> None:
+    weights = fixtures / "vmaev2_tiny_p14.pth"
+    status, said = extract(manifest, "--encoder", "videomae-v2-small", "--weights", weights, "--workers", 1)
+    assert (status, said.count("error: ")) == (1, 1)
+    assert "tensor `patch_embed.proj.weight` is 48 x 3 x 2 x 14 x 14 in the file, 384 x 3 x 2 x 16 x 16 in" in said
+    assert len(FeatureStore.open(tmp_path / "features" / "videomae-v2-small")) == 0
+
+
+def test_each_encoder_gets_its_own_weights() -> None:
+    names = ["videomae-v2-base", "hub-sound", "hog"]
+    found = weights_of(names, ["videomae-v2-base=b.pth", "hub-sound=folder/of=model"])
+    assert found == {"videomae-v2-base": Path("b.pth"), "hub-sound": Path("folder/of=model")}
+    with pytest.raises(RecipeError, match=r"weights `b\.pth` belong to one of videomae-v2-base, hub-sound"):
+        weights_of(names, ["b.pth"])
