@@ -206,10 +206,11 @@ def _work_through(
 
     def owed_ones(finished: Iterable[Finished]) -> Iterator[tuple[Task, Finished]]:
         for one in finished:
-            owner = at_work[one.clip]
-            if (one.place, one.direction) in owner.owed:  # a clip that is read again says some of it twice
-                owner.owed.remove((one.place, one.direction))
-                yield owner.task, one
+            owner = at_work.get(one.clip)
+            if owner is None or (one.place, one.direction) not in owner.owed:
+                continue  # a clip that is read again says some of it twice
+            owner.owed.remove((one.place, one.direction))
+            yield owner.task, one
             if owner.read and not owner.owed:
                 del at_work[one.clip]
 
