@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import resource
 import signal
 from collections.abc import Callable
@@ -285,3 +286,30 @@ def test_the_service_describes_itself(shared: TestClient) -> None:
         assert word in described
     assert "HTTPValidationError" not in described
     assert os.sep + "tmp" not in described
+
+
+def test_the_guide_lists_every_route(shared: TestClient) -> None:
+    guide = (Path(__file__).parents[2] / "docs" / "guides" / "service.md").read_text(encoding="utf-8")
+    described = shared.get("/openapi.json").json()["paths"]
+    routes = {f"{method.upper()} {path}" for path, methods in described.items() for method in methods}
+    assert set(re.findall(r"^\| `([A-Z]+ /[^`]*)` \|", guide, re.MULTILINE)) == routes
+
+
+def test_an_explanation_is_kept_and_exported(shared: TestClient, done: dict) -> None:
+    path = f"/predictions/{done['id']}"
+    asked = next(each for each in done["result"]["segments"] if each["scores"])
+    found = shared.get(f"{path}/segments/{asked['number']}/explanation").json()
+    assert (found["person"], found["start_s"], found["end_s"]) == (asked["lane"], asked["start_s"], asked["end_s"])
+    assert found["streams"]
+    assert shared.get(f"{path}/exports/json").json()["explanations"] == [found]
+    assert shared.get(f"{path}/segments/999/explanation").status_code == 404
+
+
+def test_an_explanation_does_not_wait_for_a_recording(
+    client: TestClient, clip: Path, recogniser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cimeu.server.predictions.TURN_S", 0.05)
+    number = when_done(client, send(client, clip)["id"])["id"]
+    with recogniser._turn:
+        answer = client.get(f"/predictions/{number}/segments/0/explanation")
+    assert (answer.status_code, answer.json()["code"], answer.headers["Retry-After"]) == (503, "busy", "30")

@@ -462,7 +462,6 @@ function showSegment(number) {
       node("span", { textContent: emotion }), node("span", { className: "bar-of", ariaHidden: "true" }, bar),
       node("span", { className: "number", textContent: score.toFixed(2) }));
   }));
-  at("unlike").hidden = !segment.unlike_training;
   drawCorrection(result, segment);
   at("why").hidden = !sizeOf(segment.scores);
   at("why").onclick = () => explain(segment.number);
@@ -487,6 +486,7 @@ async function explain(number) {
   const { id } = state.open;
   const box = at("explained");
   box.replaceChildren(node("p", { className: "muted", textContent: "Parts of the recording are taken away, and the model is asked again…" }));
+  box.hidden = false;
   at("why").disabled = true;
   const found = await tried(() => ask(`/predictions/${id}/segments/${number}/explanation`));
   at("why").disabled = false;
@@ -497,10 +497,13 @@ async function explain(number) {
 
 function drawExplanation(number) {
   const found = state.explained[number];
+  at("explained").hidden = !found;
   at("explained").replaceChildren(...(found ? [
-    node("p", { textContent: `${found.label} ${found.score.toFixed(2)} over ${found.n_windows} windows. Without a part it would be:` }),
-    ...found.streams.flatMap((stream) => drawStream(found, stream)),
-    ...drawNeighbours(found.neighbours),
+    node("div", {},
+      node("h3", { textContent: `Why ${found.label}, ${clock(found.start_s)} to ${clock(found.end_s)}?` }),
+      node("p", { className: "muted", textContent: `Its probability is ${found.score.toFixed(2)}. Parts of the recording were taken away; what is lost spoke for it (blue), what is won against it (red).` }),
+      ...found.streams.flatMap((stream) => drawStream(found, stream))),
+    drawNeighbours(found.neighbours),
   ] : []));
 }
 
@@ -523,12 +526,12 @@ function drawStream(found, stream) {
 }
 
 function drawNeighbours(neighbours) {
-  if (!neighbours.length) return [];
+  if (!neighbours.length) return "";
   const rows = neighbours.map((each) =>
     node("tr", {}, ...[each.emotion, each.similarity.toFixed(2), each.clip_id, each.culture || each.corpus].map((text) => node("td", { textContent: text }))));
   const heads = ["emotion", "likeness", "clip", "group"].map((text) => node("th", { textContent: text, scope: "col" }));
-  return [node("h4", { textContent: "Nearest training clips" }),
-    node("table", {}, node("thead", {}, node("tr", {}, ...heads)), node("tbody", {}, ...rows))];
+  return node("div", {}, node("h3", { textContent: "Nearest training clips" }),
+    node("table", {}, node("thead", {}, node("tr", {}, ...heads)), node("tbody", {}, ...rows)));
 }
 
 function sizeOf(object) {
