@@ -1,7 +1,6 @@
 """`cimeu prepare` for published corpora, and `cimeu audit`."""
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,27 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cimeu.cli.main import main
 from cimeu.cli.terminal import pairs
 from cimeu.corpora.registry import PUBLISHED
 from cimeu.errors import RecipeError
 from cimeu.media.audio import RATE_HZ, write_sound
 
 Command = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def cimeu(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    """Run a command line in this process: status, stdout, stderr."""
-
-    def run(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["cimeu", *map(str, words)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        said = capsys.readouterr()
-        return int(ended.value.code or 0), said.out, said.err
-
-    return run
 
 
 @pytest.fixture

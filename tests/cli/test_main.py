@@ -10,26 +10,12 @@ import pandas as pd
 import pytest
 import typer.main
 
-from cimeu.cli.main import app, main, span
+from cimeu.cli.main import app, span
 from cimeu.cli.terminal import parse_shard
 from cimeu.errors import RecipeError
 
 HEAVY = ("torch", "numpy", "pandas", "av", "transformers", "sklearn", "lightning", "matplotlib", "pyarrow", "pydantic")
 Command = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def cimeu(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    """Run a command line in this process: status, stdout, stderr."""
-
-    def run(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["cimeu", *map(str, words)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        said = capsys.readouterr()
-        return int(ended.value.code or 0), said.out, said.err
-
-    return run
 
 
 def test_parsing_a_command_line_loads_nothing_heavy() -> None:
