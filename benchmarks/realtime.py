@@ -1,57 +1,81 @@
-"""How long recognition takes per minute of recording, and where the time goes.
+"""Time and memory of recognition against the length of the recording, and where the time goes.
 
-    python benchmarks/realtime.py RUN RECORDING
+    python benchmarks/realtime.py RUN CLIPS [--seconds 10 60 300]
 
-RUN is a run folder, RECORDING a video or sound file. Stages come from a profiled run, and none calls another; the
-real-time factor comes from a run of its own, without the profiler.
+RUN is a run folder, CLIPS a folder of videos of one encoding. Their packets are copied one after another until the
+recording is as long as asked for; nothing is encoded again. Each length runs in a process of its own. On a machine that
+is busy the clock says little: processor time, and what the stage of its own thread takes of it, bound the speed of an
+idle one.
 """
 
 import argparse
-import cProfile
-import pstats
+import json
 import resource
+import subprocess
+import sys
+import tempfile
 import time
+from itertools import cycle
 from pathlib import Path
 
 from cimeu.inference.recogniser import Recogniser
-from cimeu.media.video import probe
-
-STAGES = {
-    "decode and scale pictures": ("media/video.py", "frames"),
-    "detect faces": ("media/faces.py", "__call__"),
-    "cut out and steady faces": ("media/crops.py", "stretched"),
-    "prepare pictures": ("inference/tracks.py", "_prepare"),
-    "decode sound": ("media/audio.py", "stream_sound"),
-    "encode sound": ("inference/reader.py", "_voice"),
-    "models and fusion": ("inference/recogniser.py", "_answer"),
-}
+from long_file import chain, length_of
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
-    parser.add_argument("recording", type=Path)
+    parser.add_argument("clips", type=Path)
+    parser.add_argument("--seconds", type=float, nargs="+", default=[10.0, 60.0, 300.0])
+    parser.add_argument("--recording", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    recogniser = Recogniser.from_pretrained(arguments.run)
-    info = probe(arguments.recording)
-    started_s = time.perf_counter()
-    recogniser(arguments.recording)
-    wall_s = time.perf_counter() - started_s
-    profile = cProfile.Profile()
-    profile.runcall(recogniser, arguments.recording)
-    entries = pstats.Stats(profile).stats  # type: ignore[attr-defined]
-    total_s = sum(own_s for _, _, own_s, _, _ in entries.values())
-    print(f"{arguments.recording.name}: {info.duration_s:.1f} s, {info.width} x {info.height}, {info.rate_hz:.2f} Hz")
-    print(f"{60 * wall_s / info.duration_s:.1f} s per minute, real-time factor {wall_s / info.duration_s:.3f}")
-    print(f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB")
-    for stage, (file, function) in STAGES.items():
-        spent_s = sum(
-            entry[3]
-            for (path, _, name), entry in entries.items()
-            if path.endswith(f"cimeu/{file}") and name == function
-        )
-        print(f"{stage:<28}{spent_s:7.2f} s {100 * spent_s / total_s:5.1f} % (profiled)")
+    if arguments.recording:
+        measure(arguments.run, arguments.recording)
+        return
+    heads = ("length s", "clock s", "processor s", "faster than real time", "processor s a minute", "memory MB")
+    print("".join(f"{head:>22}" for head in heads))
+    for seconds in arguments.seconds:
+        with tempfile.TemporaryDirectory() as folder:
+            recording = Path(folder) / "recording.mp4"
+            length_s = repeat(sorted(arguments.clips.glob("*.mp4")), recording, seconds)
+            command = [
+                sys.executable,
+                __file__,
+                str(arguments.run),
+                str(arguments.clips),
+                "--recording",
+                str(recording),
+            ]
+            said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        found = json.loads(said.splitlines()[-1])
+        row = (length_s, found["wall_s"], found["cpu_s"], length_s / found["wall_s"], 60 * found["cpu_s"] / length_s)
+        print("".join(f"{value:22.2f}" for value in row) + f"{found['memory_mb']:22.0f}", flush=True)
+    for stage, stage_s in sorted(found["stages"].items(), key=lambda one: -one[1]):
+        print(f"{stage_s:9.2f} s on the clock  {stage}")
+
+
+def repeat(clips: list[Path], target: Path, seconds: float) -> float:
+    """Clips over and over until they are this long."""
+    parts: list[Path] = []
+    length_s = 0.0
+    for clip in cycle(clips):
+        parts.append(clip)
+        length_s += length_of(clip)
+        if length_s >= seconds:
+            break
+    return chain(parts, target)
+
+
+def measure(run: Path, recording: Path) -> None:
+    """Recognise one recording and print what it took."""
+    recogniser = Recogniser.from_pretrained(run)
+    wall_s, cpu_s = time.perf_counter(), time.process_time()
+    recogniser(recording)
+    wall_s, cpu_s = time.perf_counter() - wall_s, time.process_time() - cpu_s
+    memory_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    stages = dict(recogniser.stopwatch.seconds)
+    print(json.dumps({"wall_s": wall_s, "cpu_s": cpu_s, "memory_mb": memory_mb, "stages": stages}))
 
 
 if __name__ == "__main__":

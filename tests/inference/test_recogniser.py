@@ -1,7 +1,11 @@
+import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from cimeu.encoders import hog as hog_module
@@ -13,7 +17,7 @@ from cimeu.inference.timeline import Timeline, TimelineSettings
 from cimeu.media.audio import read_sound
 from cimeu.media.video import write_video
 
-from .conftest import EMOTIONS, RunMaker, pictures
+from .conftest import EMOTIONS, RunMaker, face_at, pictures, voice
 
 ROUGH = TimelineSettings(smoothing_s=0.0, minimum_s=0.0)
 
@@ -231,3 +235,84 @@ def test_a_face_is_found_in_every_real_clip_and_silence_is_told(recogniser: Reco
         silent = all("silent sound" in segment.reason for segment in timeline.segments)
         assert silent == clip.name.startswith("02-"), clip.name
         assert silent or any(segment.modality == "both" for segment in spoken), clip.name
+
+
+def shots(*lasting_s: float) -> Iterator[np.ndarray]:
+    """Shots of one person with a second of black between them."""
+    for number, duration_s in enumerate(lasting_s):
+        if number:
+            yield from [np.zeros((240, 320, 3), np.uint8)] * 25
+        yield from pictures(duration_s, {160: (0, 9)})
+
+
+def test_faces_and_voices_begin_and_end_within_a_hop(recogniser: Recogniser, tmp_path: Path) -> None:
+    write_video(tmp_path / "a.mp4", shots(2.0, 2.0), rate_hz=25, samples=voice(5.0, from_s=1.2, to_s=4.0))
+    segments = recogniser(tmp_path / "a.mp4").segments
+    wanted = [
+        ("person 1", "face", 0.0, 1.2),
+        ("person 1", "both", 1.2, 2.0),
+        ("off screen", "voice", 2.0, 3.0),
+        ("person 2", "both", 3.0, 4.0),
+        ("person 2", "face", 4.0, 5.0),
+    ]
+    found = [(one.person, one.modality) for one in sorted(segments, key=lambda one: one.start_s)]
+    assert found == [(person, modality) for person, modality, _, _ in wanted]
+    for segment, (_, _, start_s, end_s) in zip(sorted(segments, key=lambda one: one.start_s), wanted, strict=True):
+        assert segment.start_s == pytest.approx(start_s, abs=recogniser.hop_s)
+        assert segment.end_s == pytest.approx(end_s, abs=recogniser.hop_s)
+
+
+class Anybody:
+    """Everybody looks the same to it."""
+
+    name, same_above = "anybody", 0.5
+
+    def __call__(self, crop: np.ndarray) -> np.ndarray:
+        return np.ones(3)
+
+
+def test_with_an_identity_a_person_comes_back_after_a_cut(make_run: RunMaker, tmp_path: Path) -> None:
+    write_video(tmp_path / "a.mp4", shots(1.2, 1.2), rate_hz=25)
+    run = make_run("hog", None)
+    assert [*Recogniser.from_pretrained(run)(tmp_path / "a.mp4").persons] == ["person 1", "off screen", "person 2"]
+    timeline = Recogniser.from_pretrained(run, identity=Anybody())(tmp_path / "a.mp4")
+    assert [*timeline.persons] == ["person 1", "off screen"]
+    assert [round(one.start_s) for one in timeline.segments if one.person == "person 1"] == [0, 2]
+
+
+def test_the_one_whose_mouth_follows_the_voice_gets_it(recogniser: Recogniser, tmp_path: Path) -> None:
+    def talk() -> Iterator[np.ndarray]:
+        for index in range(75):
+            pixels = np.full((240, 320, 3), 90, np.uint8)
+            face_at(pixels, 90, 125, 48, mouth=2 * max(0.0, np.sin(2 * np.pi * 3 * index / 25)))
+            face_at(pixels, 230, 125, 48)
+            yield pixels
+
+    write_video(tmp_path / "a.mp4", talk(), rate_hz=25, samples=voice(3.0), crf="12")
+    timeline = recogniser(tmp_path / "a.mp4")
+    left = min(timeline.places, key=lambda person: timeline.places[person][0].left)
+    (right,) = set(timeline.persons) - {left}
+    assert {(one.person, one.modality, one.reason) for one in timeline.segments} == {
+        (left, "both", ""),
+        (right, "face", "another person speaks"),
+    }
+
+
+def test_a_run_of_an_earlier_version_marks_nothing_and_says_so_once(
+    make_run: RunMaker, recordings: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    recogniser = Recogniser.from_pretrained(make_run())
+    timelines = [recogniser(recordings / name) for name in ("mute.mp4", "small.mp4")]
+    assert caplog.text.count("has no familiarity.safetensors: nothing is marked as unlike") == 1
+    assert {one.unlike_training for timeline in timelines for one in timeline.segments} == {None}
+
+
+def test_people_are_unlike_a_synthetic_corpus_and_its_own_clips_are_not(toy: Any, trial_data: Path) -> None:
+    recogniser = Recogniser.from_pretrained(toy.run)
+    real = recogniser(next((trial_data / "video").glob("01-*.mp4"))).segments
+    assert all(one.unlike_training and "unlike training data" in one.reason for one in real if one.scores)
+    validation = json.loads((toy.run / "fold.json").read_text())["validation"]
+    table = pd.read_csv(toy.manifest, index_col="clip_id")
+    own = [recogniser(toy.manifest.parent / table.loc[clip_id, "path"]) for clip_id in validation[:5]]
+    marks = [one.unlike_training for timeline in own for one in timeline.segments if one.scores]
+    assert np.mean(marks) <= 0.2

@@ -27,3 +27,13 @@ def test_a_stage_that_fails_is_timed_too() -> None:
     with pytest.raises(ValueError, match="broken"), stopwatch("fail"):
         raise ValueError("broken")
     assert "fail" in stopwatch.seconds
+
+
+def test_the_longest_stage_is_told_first_and_the_whole_last() -> None:
+    stopwatch = Stopwatch()
+    stopwatch.seconds |= {"short": 1.0, "long": 2.0}
+    longest, shortest, whole = stopwatch.lines()
+    assert longest.split() == ["2.00", "s", "long"]
+    assert shortest.endswith("short")
+    assert "of the processor" in whole
+    assert "MB at most" in whole

@@ -14,6 +14,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, astuple, fields
+from glob import escape
 from importlib.resources import files
 from pathlib import Path
 from xml.etree import ElementTree
@@ -250,7 +251,12 @@ def save(timeline: Timeline, path: Path) -> Path:
 
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
-    """A name to write to; the file gets its own name when all went well, and nothing stays otherwise."""
+    """A name to write to; the file gets its own name when all went well, and nothing stays otherwise.
+
+    What an earlier attempt left behind when it was killed goes too.
+    """
+    for left_behind in path.parent.glob(f".{escape(path.name)}.*.tmp"):
+        left_behind.unlink(missing_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield temporary

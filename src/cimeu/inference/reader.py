@@ -171,7 +171,8 @@ class Reader:
             else:
                 yield from self._question(name, number, span, why, {}, ANOTHER_VOICE if speaker else WHOSE_VOICE)
         if not visible:
-            why = self._no_picture or (NO_FACE if self._of_faces else "")
+            over = self._frames_over and sum(there) / 2 >= self._n_frames > 0
+            why = self._no_picture or (NO_PICTURE if over else NO_FACE if self._of_faces else "")
             yield from self._question(self._lane_of_nobody(), number, span, why, voice, unheard)
 
     def _frames(self, start_s: float, end_s: float) -> tuple[int, int]:

@@ -40,8 +40,10 @@ class Stopwatch:
 
     def lines(self) -> list[str]:
         """A line for each stage, the longest first, then all since the stopwatch was made."""
-        lines = [f"{seconds:9.2f} s  {stage}" for stage, seconds in sorted(self.seconds.items(), key=lambda one: -one[1])]
+        ranked = sorted(self.seconds.items(), key=lambda one: -one[1])
         wall_s, cpu_s = time.perf_counter() - self._started_s, time.process_time() - self._started_cpu_s
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-        whole = f"{wall_s:9.2f} s  in all on the clock, {cpu_s:.2f} s of processor time, {memory / 2**20:.0f} MB at most"
-        return [*lines, whole]
+        return [
+            *(f"{seconds:9.2f} s  {stage}" for stage, seconds in ranked),
+            f"{wall_s:9.2f} s  in all on the clock, {cpu_s:.2f} s of the processor, {memory / 2**20:.0f} MB at most",
+        ]
