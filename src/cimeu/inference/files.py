@@ -50,7 +50,7 @@ def predict_files(
         model: run folder or bundle, or a recogniser.
         progress: counts recordings (`files`) and seconds of each.
         formats: suffixes among those of `Timeline.save`.
-        explained: whether each segment is explained, which takes about as long again.
+        explained: whether each segment is explained: the network is asked about ten times as often.
 
     Returns:
         Failures: `path` and `reason`.
