@@ -19,6 +19,7 @@ from .conftest import serving
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 TOKEN = "a-token-of-many-signs"
+PATIENCE_MS = 60_000
 HOSTILE = "<img src=x onerror=alert(1)>.mp4"
 CONTRASTS = (Path(__file__).parent / "contrast.js").read_text(encoding="utf-8")
 
@@ -29,6 +30,7 @@ def browser() -> Iterator[Browser]:
         pytest.skip("Chromium absent: install Debian's package `chromium`, or run `make test-browser`")
     with sync_playwright() as playwright:
         sandbox = ["--no-sandbox"] if os.getuid() == 0 else []
+        expect.set_options(timeout=PATIENCE_MS)
         opened = playwright.chromium.launch(executable_path=CHROMIUM, args=sandbox)
         yield opened
         opened.close()
@@ -63,7 +65,7 @@ def look(browser: Browser) -> Iterator[Callable[..., Seen]]:
     def make(address: str, **options: object) -> Seen:
         contexts.append(browser.new_context(**options))
         seen = Seen(contexts[-1].new_page())
-        seen.page.set_default_timeout(30_000)
+        seen.page.set_default_timeout(PATIENCE_MS)
         seen.page.goto(address)
         return seen
 
@@ -76,7 +78,7 @@ def look(browser: Browser) -> Iterator[Callable[..., Seen]]:
 def seen(look: Callable[..., Seen], served: str, number: str) -> Seen:
     """The page with the recording open."""
     found = look(f"{served}/#{number}")
-    expect(found.page.locator("#stage")).to_be_visible(timeout=30_000)
+    expect(found.page.locator("#stage")).to_be_visible()
     return found
 
 
@@ -94,8 +96,8 @@ def test_a_file_is_dropped_read_and_shown(look: Callable[..., Seen], served: str
     expect(seen.page.locator("#limits")).to_contain_text("AI Act")
     own = {"name": "to be deleted.mp4", "mimeType": "video/mp4", "buffer": clip.read_bytes()}
     seen.page.set_input_files("#file", own)
-    expect(seen.page.locator("#title")).to_have_text(own["name"], timeout=30_000)
-    expect(seen.page.locator(".segment").first).to_be_visible(timeout=30_000)
+    expect(seen.page.locator("#title")).to_have_text(own["name"])
+    expect(seen.page.locator(".segment").first).to_be_visible()
     expect(seen.page.locator("#announce")).to_contain_text("finished")
     assert seen.page.evaluate("document.getElementById('video').readyState") >= 1
     assert {url.startswith(f"{served}/") for url in seen.asked} == {True}
@@ -221,7 +223,7 @@ def test_why_shows_what_a_segment_rests_on(seen: Seen, served: str, number: str)
     asked = next(each for each in segments(served, number) if each["scores"])
     seen.page.locator(f".segment[data-number='{asked['number']}']").click()
     seen.page.get_by_role("button", name="Why?").click()
-    expect(seen.page.locator("#explained")).to_contain_text("without the face (hog)", timeout=30_000)
+    expect(seen.page.locator("#explained")).to_contain_text("without the face (hog)")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -258,7 +260,7 @@ def test_the_page_asks_for_the_token(
         page.keyboard.press("Enter")
         expect(page.locator("#ask-token")).to_be_hidden()
         page.set_input_files("#file", clip)
-        expect(page.locator(".segment").first).to_be_visible(timeout=30_000)
+        expect(page.locator(".segment").first).to_be_visible()
         page.wait_for_function("document.getElementById('video').readyState >= 1")
         with page.expect_download() as download:
             page.locator("#downloads summary").click()
