@@ -128,11 +128,11 @@ def load_videomae_v2(
     """
     path = Path(path)
     tensors = _encoder_tensors(_read(path))
-    found = _size_of(tensors, path, heads)
-    _check_shapes(tensors, size or found, path)
+    size = size or _size_of(tensors, path, heads)
+    _check_shapes(tensors, size, path)
     fc_norm, token_norm = "fc_norm.weight" in tensors, "norm.weight" in tensors
     with torch.device("meta"):
-        module = VideoMAEV2(size or found, image_size, fc_norm=fc_norm, token_norm=token_norm)
+        module = VideoMAEV2(size, image_size, fc_norm=fc_norm, token_norm=token_norm)
     module.load_state_dict(_renamed(tensors), strict=True, assign=True)
     return module.requires_grad_(False).eval()
 

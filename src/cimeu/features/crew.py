@@ -127,7 +127,7 @@ def _serve(connection: Connection, work: Work) -> None:
     threadpool_limits(1)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     connection.send(Event.DONE)
-    with contextlib.suppress(EOFError, BrokenPipeError):
+    with contextlib.suppress(EOFError, ConnectionError):  # the run is over
         while True:
             for message in work(connection.recv()):
                 connection.send(message)
