@@ -378,13 +378,13 @@ def _named(lanes: Mapping[str, Lane], identity: Identity | None) -> dict[str, tu
 
 
 def _joined(lanes: Sequence[Lane]) -> Lane:
-    """One person's lanes as one; where two speak for one stretch, the one that sees the person counts."""
+    """One person's lanes as one, each from first to last sight; they are never seen at once."""
     if len(lanes) == 1:
         return lanes[0]
     joined = Lane()
     for lane in lanes:
-        kept = {n: found for n, found in lane.grounds.items() if found[1] != NO_FACE or n not in joined.grounds}
-        joined.grounds |= kept
+        seen = [number for number, (_, reason) in lane.grounds.items() if reason != NO_FACE]
+        joined.grounds |= {n: found for n, found in lane.grounds.items() if min(seen) <= n <= max(seen)}
         joined.answers |= lane.answers
         joined.foreign |= lane.foreign
         joined.places += lane.places
