@@ -55,6 +55,7 @@ def test_a_run_leaves_everything_one_needs_to_read_it_again(toy) -> None:
     assert {path.name for path in toy.run.iterdir()} == {
         *("recipe.yaml", "environment.json", "fold.json", "forward", "backward", "ensemble.json"),
         *("predictions.csv", "projections.npz", "probes.json", "MODEL_CARD.md"),
+        *("familiarity.safetensors", "training_clips.npz"),
     }
 
 
@@ -175,8 +176,8 @@ def test_features_of_weights_that_are_elsewhere_are_taken_as_they_are(
     monkeypatch.setenv("CIMEU_WEIGHTS", str(tmp_path))
     settings = weightless(toy, tmp_path / "features", list(table["clip_id"]))
     assert len(prepare(changed(*settings)).first) == 72
-    with pytest.raises(FingerprintMismatch, match="was made with source `face`, the recipe says `frame`"):
-        prepare(changed(*settings, "streams.first.settings.source=frame"))
+    with pytest.raises(FingerprintMismatch, match="was made with rate_hz `25.0`, the recipe says `30`"):
+        prepare(changed(*settings, "streams.first.settings.rate_hz=30"))
 
 
 def test_without_weights_every_clip_needs_its_features(

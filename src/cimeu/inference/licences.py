@@ -16,8 +16,6 @@ CORPORA = {
     "urdu": "research only",
     "ased": "stated as freely available",
     "enterface": "research only",
-    "emovo": "no licence stated",
-    "nemo": "CC BY-NC-SA 4.0 (not for products)",
     "toy": "MIT, as CiMEU: drawn by a program",
 }
 """By the name under which `cimeu prepare` knows a corpus."""
