@@ -176,7 +176,7 @@ def test_features_of_weights_that_are_elsewhere_are_taken_as_they_are(
     monkeypatch.setenv("CIMEU_WEIGHTS", str(tmp_path))
     settings = weightless(toy, tmp_path / "features", list(table["clip_id"]))
     assert len(prepare(changed(*settings)).first) == 72
-    with pytest.raises(FingerprintMismatch, match="was made with rate_hz `25.0`, the recipe says `30`"):
+    with pytest.raises(FingerprintMismatch, match=r"was made with rate_hz `25\.0`, the recipe says `30`"):
         prepare(changed(*settings, "streams.first.settings.rate_hz=30"))
 
 

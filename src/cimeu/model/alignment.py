@@ -7,7 +7,7 @@ PTH-Net (IEEE TIP 2024) for hybrid attention, AST (Interspeech 2021) for the aud
 Axes: B clips, T time steps of all levels, N tokens, D input width, C channels.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -20,7 +20,8 @@ from cimeu.model.config import ModelConfig
 from cimeu.pyramid import STEPS, Stream
 
 DROPOUT = 0.1
-EPS = 1e-12
+METER: dict[str, Any] = {"activation": "gelu", "norm_first": False, "batch_first": True, "layer_norm_eps": 1e-12}
+"""What the layers that read another stream and those without one share."""
 POOLED = 4
 
 
@@ -90,16 +91,7 @@ class CrossLayer(nn.TransformerDecoderLayer):
     """
 
     def __init__(self, width: int, feed_forward: int) -> None:
-        super().__init__(
-            width,
-            HEADS,
-            feed_forward,
-            DROPOUT,
-            activation="gelu",
-            norm_first=False,
-            batch_first=True,
-            layer_norm_eps=EPS,
-        )
+        super().__init__(width, HEADS, feed_forward, DROPOUT, **METER)
 
     def look_at_oneself(self, x: Float[Tensor, "B T C"], layout: Layout) -> Float[Tensor, "B T C"]:
         """Self-attention within a level."""
@@ -117,16 +109,7 @@ class SelfLayer(nn.TransformerEncoderLayer):
     """The same layer where there is no other stream: torch's encoder layer of the same sizes."""
 
     def __init__(self, width: int, feed_forward: int) -> None:
-        super().__init__(
-            width,
-            HEADS,
-            feed_forward,
-            DROPOUT,
-            activation="gelu",
-            norm_first=False,
-            batch_first=True,
-            layer_norm_eps=EPS,
-        )
+        super().__init__(width, HEADS, feed_forward, DROPOUT, **METER)
 
     def think(self, x: Float[Tensor, "B T C"], layout: Layout) -> Float[Tensor, "B T C"]:
         """Self-attention within a level, then the MLP."""
