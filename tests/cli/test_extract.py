@@ -1,6 +1,5 @@
 """`cimeu extract` with a network, from the command line to the rows. Its weights are the parity fixture's: random."""
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,7 +7,6 @@ import numpy as np
 import pytest
 
 from cimeu.cli.extract import weights_of
-from cimeu.cli.main import main
 from cimeu.corpora.manifest import read_manifest
 from cimeu.encoders import videomae
 from cimeu.encoders.base import build_encoder, describe, encode
@@ -37,14 +35,12 @@ def manifest(trial_data: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def extract(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+def extract(cimeu: Callable[..., tuple[int, str, str]], tmp_path: Path) -> Command:
     """Run `cimeu extract`: status and stderr."""
 
     def run(*words: object) -> tuple[int, str]:
-        monkeypatch.setattr(sys, "argv", ["cimeu", "extract", *map(str, words), "-o", str(tmp_path / "features")])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        return int(ended.value.code or 0), capsys.readouterr().err
+        status, _, said = cimeu("extract", *words, "-o", tmp_path / "features")
+        return status, said
 
     return run
 

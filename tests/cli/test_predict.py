@@ -2,14 +2,12 @@
 
 import json
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import av
 import pytest
 
-from cimeu.cli.main import main
 from cimeu.inference.exports import EVERY_FORMAT
 from cimeu.inference.timeline import DEMONSTRATION
 
@@ -17,19 +15,11 @@ Command = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def cimeu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    """Run a command line in an empty folder with an empty home: status, stdout, stderr."""
+def cimeu(cimeu: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
+    """The command line in an empty folder with an empty home."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CIMEU_HOME", str(tmp_path / "home"))
-
-    def run(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["cimeu", *map(str, words)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        said = capsys.readouterr()
-        return int(ended.value.code or 0), said.out, said.err
-
-    return run
+    return cimeu
 
 
 @pytest.fixture

@@ -1,29 +1,19 @@
 """`cimeu weights` says what is needed, where it belongs, and whether it is whole."""
 
 import hashlib
-import sys
 from pathlib import Path
 
 import pytest
 
-from cimeu.cli.main import main
 from cimeu.encoders import weights as module
 from cimeu.encoders.weights import WEIGHTS, Weights
 
 
 @pytest.fixture
-def cimeu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    """Run `cimeu weights` with an empty weights folder: status, stdout, stderr."""
+def cimeu(cimeu, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """`cimeu weights` with an empty weights folder: status, stdout, stderr."""
     monkeypatch.setenv("CIMEU_WEIGHTS", str(tmp_path))
-
-    def run(*words: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["cimeu", "weights", *words])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        said = capsys.readouterr()
-        return int(ended.value.code or 0), said.out, said.err
-
-    return run
+    return lambda *words: cimeu("weights", *words)
 
 
 def test_every_file_is_listed_with_source_licence_size_checksum_and_place(cimeu, tmp_path: Path) -> None:

@@ -99,23 +99,26 @@ def test_json_holds_header_and_segments(timeline: Timeline, tmp_path: Path) -> N
     assert content["segments"][0]["scores"] == {"anger": 0.8, "happiness": 0.1, "sadness": 0.1}
 
 
-def test_json_gives_the_timeline_back(timeline: Timeline, tmp_path: Path) -> None:
-    places = {"person 1": (Place(0.0, 0.1, 0.2, 0.3, 0.4), Place(0.2, 0.1, 0.2, 0.3, 0.4))}
-    part = Contribution(stream="face (hog)", start_s=0.0, end_s=1.5, lost=0.25)
-    near = Neighbour(clip_id="c1", emotion="anger", corpus="toy", culture="east", similarity=0.9)
-    explanation = Explanation(
+def explained(nearest: str, moments: tuple[Contribution, ...]) -> Explanation:
+    """Why the first segment is anger: one stream, some moments, one training clip."""
+    return Explanation(
         person="person 1",
         start_s=0.0,
         end_s=1.5,
         label="anger",
         score=0.7,
-        n_windows=3,
-        streams=(part,),
-        moments=(part, part),
-        neighbours=(near,),
+        n_windows=1,
+        streams=(Contribution(stream="face (hog)", start_s=0.0, end_s=1.5, lost=0.25),),
+        moments=moments,
+        neighbours=(Neighbour(clip_id=nearest, emotion="anger", corpus="toy", culture="east", similarity=0.9),),
         neighbours_with_style=(),
     )
-    whole = replace(timeline, places=places, explanations=(explanation,))
+
+
+def test_json_gives_the_timeline_back(timeline: Timeline, tmp_path: Path) -> None:
+    places = {"person 1": (Place(0.0, 0.1, 0.2, 0.3, 0.4), Place(0.2, 0.1, 0.2, 0.3, 0.4))}
+    part = Contribution(stream="face (hog)", start_s=0.0, end_s=1.5, lost=0.25)
+    whole = replace(timeline, places=places, explanations=(explained("c1", (part, part)),))
     assert from_json(saved(whole, tmp_path, ".json").read_bytes(), timeline.media_path) == whole
     assert from_json(saved(timeline, tmp_path, ".json").read_bytes(), timeline.media_path) == timeline
 
@@ -257,19 +260,7 @@ def test_the_page_shows_what_a_segment_rests_on(timeline: Timeline, tmp_path: Pa
         Contribution(stream="face (hog)", start_s=float(n), end_s=n + 1.0, lost=lost)
         for n, lost in enumerate((0.2, -0.1))
     )
-    near = Neighbour(clip_id="c<1>", emotion="anger", corpus="toy", culture="east", similarity=0.9)
-    explanation = Explanation(
-        person="person 1",
-        start_s=0.0,
-        end_s=1.5,
-        label="anger",
-        score=0.7,
-        n_windows=1,
-        streams=(Contribution(stream="face (hog)", start_s=0.0, end_s=1.5, lost=0.25),),
-        moments=moments,
-        neighbours=(near,),
-        neighbours_with_style=(),
-    )
+    explanation = explained("c<1>", moments)
     page = text(replace(timeline, explanations=(explanation,)), tmp_path, ".html")
     assert "<strong>anger</strong> 0.70 <small>(mean of 1 answer, before smoothing)</small>" in page
     assert "<span>face (hog)</span><span>+0.25</span>" in page

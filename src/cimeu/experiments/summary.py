@@ -25,9 +25,9 @@ from cimeu.evaluation.metrics import UNUSED, Metric, called, confusion, recalls
 from cimeu.evaluation.uncertainty import Difference, Estimate, Estimates, bootstrap, difference, holm, paired
 from cimeu.experiments.fold_table import fold_table
 from cimeu.experiments.published import published_for
+from cimeu.pyramid import DIRECTIONS
 
 KINDS = ("forward", "backward", "fused")
-DIRECTIONS = ("forward", "backward")
 UNKNOWN = "unknown"
 SPEAKERS_APART = ("leave-one-group-out", "within-group", "speaker-independent")
 """Protocols whose folds never share a speaker (checked when they are made)."""
