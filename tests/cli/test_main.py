@@ -63,6 +63,7 @@ def test_the_installed_command_prints_one_message_and_no_traceback(tmp_path: Pat
         (("bench", "{recipe}", "--protocol", "few-shot", "--shots", "0,some"), "`0,some` is no list of counts"),
         (("score", "none.csv", "{toy}"), "no predictions at `none.csv`"),
         (("adapt", "none", "--target", "{toy}"), "none"),
+        (("extract", "{toy}", "--encoder", "hog", "--forward-only", "hogg"), "--forward-only `hogg` is not among"),
         (("predict", "none.mp4"), "no model is named"),
         (("predict", "none.mp4", "--model", "none"), "no model `none` is known here"),
     ],

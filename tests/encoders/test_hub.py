@@ -54,6 +54,11 @@ def clip(folder: Path) -> None:
     normalisation(folder)
 
 
+def siglip(folder: Path) -> None:
+    hub.SiglipVisionModel(hub.SiglipVisionConfig(**SMALL, image_size=32, patch_size=8)).save_pretrained(folder)
+    normalisation(folder)
+
+
 def normalisation(folder: Path) -> None:
     (folder / "preprocessor_config.json").write_text('{"image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5]}')
 
@@ -174,6 +179,13 @@ def test_settings_a_model_cannot_have_are_refused(tmp_path: Path) -> None:
         build_encoder("hub-picture", weights=tmp_path, pool="last")
     with pytest.raises(RecipeError, match=r"pool is 0\n\nhint: 1 keeps every hidden state"):
         HubSound(weights=tmp_path, pool=0)
+
+
+def test_a_class_token_is_asked_only_of_a_model_that_has_one(tmp_path: Path) -> None:
+    siglip(tmp_path)
+    with pytest.raises(RecipeError, match=r"pool `first` of SigLIP .*\n\nhint: it has no class token; use `mean`"):
+        HubPicture(weights=tmp_path)
+    assert HubPicture(weights=tmp_path, pool="mean").width == SMALL["hidden_size"]
 
 
 def test_pictures_without_their_normalisation_are_refused(tmp_path: Path) -> None:

@@ -34,6 +34,19 @@ def test_a_comparison_leaves_a_cell_for_each_row_and_keeps_it(recipe: Recipe, tm
     assert summarise(tmp_path / "bench").bench.synthetic
 
 
+def test_names_that_look_like_numbers_stay_names(toy, tmp_path: Path) -> None:
+    table = pd.read_csv(toy.manifest, dtype=str, keep_default_na=False)
+    table["path"] = [str(toy.manifest.parent / path) for path in table["path"]]
+    table["clip_id"] = [f"{number:03d}" for number in range(len(table))]
+    speakers = {name: f"{number:02d}" for number, name in enumerate(dict.fromkeys(table["speaker"]))}
+    table["speaker"] = table["speaker"].map(speakers)
+    table.to_csv(tmp_path / "numbers.csv", index=False)
+    recipe = load_recipe(toy.recipe, [*QUICK, f"data.manifest={tmp_path / 'numbers.csv'}", "training.epochs=1"])
+    cell = CellRunner(recipe, tmp_path / "bench")(Cell("full", "east", 0))
+    assert set(cell.predictions["clip_id"]) <= set(table["clip_id"])
+    assert set(cell.predictions["speaker"]) <= set(speakers.values())
+
+
 def test_the_row_full_is_the_recipe_itself(recipe: Recipe, tmp_path: Path) -> None:
     cell = CellRunner(recipe, tmp_path / "bench")(Cell("full", "east", 0))
     (run,) = run_recipe(recipe)

@@ -11,6 +11,7 @@ from cimeu.corpora.folds import Fold
 from cimeu.evaluation.predict import EnsembleSettings
 from cimeu.experiments.card import PROHIBITED, model_card
 from cimeu.experiments.recipe import load_recipe
+from cimeu.inference.licences import EMBEDDED, licences
 from cimeu.inference.timeline import USE_LIMITS
 from cimeu.model.config import ModelConfig, StreamConfig
 from cimeu.model.network import CiMEU, Specifications
@@ -146,3 +147,10 @@ def test_it_says_what_the_model_is_made_of(card) -> None:
 def test_unknown_speakers_are_said(card) -> None:
     assert "- Speakers: speakers unknown" in card(fold=replace(FOLD, speakers_known=False, note="speakers unknown"))
     assert "- Speakers: disjoint in training, validation and test" in card()
+
+
+def test_an_encoder_from_elsewhere_has_the_terms_of_its_publisher() -> None:
+    assert licences((), ("hub-sound",))[1].startswith(
+        "- Encoder `hub-sound`: not part of CiMEU: the terms of its weights"
+    )
+    assert licences((), tuple(EMBEDDED))[1:] == [f"- Encoder `{name}`: part of CiMEU, no weights" for name in EMBEDDED]

@@ -9,10 +9,11 @@ import pytest
 
 from cimeu.errors import RecipeError
 from cimeu.evaluation.metrics import uar
+from cimeu.evaluation.uncertainty import Difference
 from cimeu.generalisation.cells import CellResult
 from cimeu.generalisation.comparison import Bench, Cell
 from cimeu.generalisation.sharing import run_bench
-from cimeu.generalisation.summary import RowSummary, Summary, summarise
+from cimeu.generalisation.summary import Interval, RowSummary, Summary, interval_of, summarise
 from cimeu.generalisation.tables import comparison_table, figures_csv, to_html, to_latex, to_markdown, write_tables
 
 EMOTIONS = ("anger", "neutral")
@@ -177,3 +178,9 @@ def test_tables_selected_on_test_clips_say_so(summary: Summary) -> None:
 def test_a_folder_without_a_bench_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="no bench in"):
         summarise(tmp_path)
+
+
+def test_a_difference_without_ends_has_no_interval() -> None:
+    nan = float("nan")
+    unknown = Difference(value=0.1, low=nan, high=nan, p=nan, improved=1, n_cultures=1, cultures={})
+    assert interval_of(unknown) == Interval(0.1, None, None)

@@ -4,6 +4,9 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from cimeu.inference.people import LOOKS, Identity, Portrait, one_people
+from cimeu.inference.reader import NO_FACE, Lane
+from cimeu.inference.recogniser import _joined
+from cimeu.inference.timeline import Place
 
 
 class Colour:
@@ -52,3 +55,16 @@ def test_alike_faces_that_are_seen_at_once_are_two_people() -> None:
 def test_a_face_never_looked_at_is_like_nobody() -> None:
     portraits = {"a": portrait(250, 20, frames=0), "c": portrait(248, 24, frames=0)}
     assert one_people(portraits, {"a": {0}, "c": {1}}, 0.5) == {"a": ("a",), "c": ("c",)}
+
+
+def test_a_person_seen_in_one_lane_is_not_absent_because_of_another() -> None:
+    first, second = Lane(), Lane()
+    first.grounds = {1: ("face", ""), 2: ("", NO_FACE), 3: ("face", "")}
+    first.places = [Place(0.5, 0.0, 0.0, 1.0, 1.0), Place(1.5, 0.0, 0.0, 1.0, 1.0)]
+    second.grounds = {2: ("face", ""), 3: ("", NO_FACE), 4: ("face", "")}
+    second.places = [Place(1.0, 0.0, 0.0, 1.0, 1.0)]
+
+    for lanes in ((first, second), (second, first)):
+        joined = _joined(lanes)
+        assert joined.grounds == dict.fromkeys((1, 2, 3, 4), ("face", ""))
+        assert [place.time_s for place in joined.places] == [0.5, 1.0, 1.5]

@@ -8,6 +8,7 @@ import typer
 
 from cimeu.cli.terminal import Output, Workers, parse_shard, progress_bars, say
 from cimeu.errors import RecipeError
+from cimeu.labels import guess
 
 if TYPE_CHECKING:
     from cimeu.experiments.recipe import EncoderConfig
@@ -23,7 +24,9 @@ def extract(
     ] = None,
     weights: Annotated[
         list[str] | None,
-        typer.Option(help="Weights file of the encoder; ENCODER=FILE where there are several. See `cimeu weights`."),
+        typer.Option(
+            help="Weights file of the encoder; ENCODER=FILE where there are several. See `cimeu weights list`."
+        ),
     ] = None,
     region: Annotated[
         list[str] | None, typer.Option(help="What is seen: `face` or `frame`; repeat for both. [default: face]")
@@ -54,6 +57,11 @@ def extract(
     given: dict[str, object] = {"precision": precision, "batch_size": batch or None, "fuse": fuse or None}
     given["engine"] = engine if engine in ("torch", "openvino") else None
     settings = {name: value for name, value in given.items() if value is not None}
+    for name in forward_only or ():
+        if name not in (encoder or (name,)):
+            raise RecipeError(
+                f"--forward-only `{name}` is not among the encoders\n\nhint: {guess(name, encoder or ())}"
+            )
     if encoder:
         streams = [
             (each, name not in (forward_only or ()))

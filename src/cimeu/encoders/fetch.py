@@ -10,7 +10,7 @@ import urllib.request
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 
-from cimeu.encoders.weights import WEIGHTS, Weights, sha256_of, weights_folder
+from cimeu.encoders.weights import WEIGHTS, Weights, verify, weights_folder
 from cimeu.errors import CheckpointError, WeightsMissing
 from cimeu.labels import guess
 from cimeu.progress import Progress, silent
@@ -56,10 +56,14 @@ def fetch(name: str, *, url: str | None = None, progress: Progress = silent) -> 
                 f"`{url or weights.url}` could not be fetched: {reason} ({arrived} bytes have arrived and are kept)"
                 f"\n\nhint: run it again where there is a network, or copy the file to `{place}`"
             ) from error
-        _check(name, partial, weights)
+        try:
+            verify(name, partial)
+        except CheckpointError:
+            partial.unlink()  # nothing to go on from
+            raise
         os.replace(partial, place)
     else:
-        _check(name, place, weights)
+        verify(name, place)
     return place
 
 
@@ -85,16 +89,3 @@ def _receive(url: str, partial: Path, name: str, progress: Progress) -> None:
                 progress(f"fetch {name}", there, max(total, there))
     if there < total:
         raise ConnectionError(f"the connection ended after {there} of {total} bytes")
-
-
-def _check(name: str, path: Path, weights: Weights) -> None:
-    if weights.sha256 is None:
-        return
-    actual = sha256_of(path)
-    if actual != weights.sha256:
-        if path.name.endswith(".partial"):
-            path.unlink()
-        raise CheckpointError(
-            f"`{path}` is not the published file of `{name}`: sha256 {actual}, published {weights.sha256}"
-            f"\n\nhint: fetch it again from {weights.page}, or give your own file as an explicit path"
-        )

@@ -212,6 +212,10 @@ class HubPicture(_HubEncoder):
         ):
             if value not in known:
                 raise RecipeError(f"{setting} `{value}` of hub-picture is unknown\n\nhint: one of {', '.join(known)}")
+        if pool == "first" and self._settings.model_type.startswith("siglip"):
+            raise RecipeError(
+                "pool `first` of SigLIP would be a corner of the picture\n\nhint: it has no class token; use `mean`"
+            )
         self.source: Literal["face", "frame"] = source
         self.window, self.batch_size, self._pool = Window(1, stride), batch_size, pool
         found, said = DETECTORS[detector.split(" ")[0]](), self._preprocessor

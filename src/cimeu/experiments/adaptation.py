@@ -37,7 +37,7 @@ from cimeu.generalisation.adaptation import (
     labelled,
 )
 from cimeu.generalisation.curves import label_curve
-from cimeu.generalisation.summary import Interval
+from cimeu.generalisation.summary import Interval, interval_of
 from cimeu.generalisation.tables import Table, page, span, to_html, write_table
 from cimeu.model.checkpoint import save_checkpoint
 from cimeu.model.network import CiMEU
@@ -49,7 +49,7 @@ Models = Mapping[Direction, CiMEU]
 
 @dataclass(frozen=True)
 class Adapted:
-    """One way of answering the test clips of the new group, in percent with its gain over the run as it came."""
+    """One way of answering the test clips of the new group, 0 to 1, with its gain over the run as it came."""
 
     name: str
     labels: int
@@ -220,18 +220,12 @@ def _figures(rows: Mapping[str, tuple[int, Int[np.ndarray, " N"]]], judged: _Jud
             Adapted(
                 name,
                 labels,
-                _interval(uar.mean),
-                _interval(war.mean),
-                None if gain is None else _interval(gain),
+                interval_of(uar.mean),
+                interval_of(war.mean),
+                None if gain is None else interval_of(gain),
             )
         )
     return found
-
-
-def _interval(each: object) -> Interval:
-    value, *ends = (float(getattr(each, name)) for name in ("value", "low", "high"))
-    low, high = (end if np.isfinite(end) else None for end in ends)
-    return Interval(value, low, high)
 
 
 def _write(

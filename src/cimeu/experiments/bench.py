@@ -24,6 +24,7 @@ from cimeu.evaluation.predict import EnsembleSettings, evaluation_collator, fuse
 from cimeu.evaluation.selection import RULES, SelectionRule, rule_named
 from cimeu.experiments.recipe import EncoderConfig, Recipe, override, recipe_from, to_tree
 from cimeu.experiments.run import Prepared, cores, extract_streams, prepare, run_fold
+from cimeu.experiments.summary import read_run
 from cimeu.features.store import FeatureStore
 from cimeu.generalisation.cells import (
     STREAMS,
@@ -354,10 +355,7 @@ class CellRunner:
             recipe = replace(recipe, training=training)
             clips = replace(clips, recipe=recipe, style_sizes=sizes)
         run = run_fold(clips, fold, seed, folder / name)
-        predictions = pd.read_csv(run / "predictions.csv", keep_default_na=False, na_values={"fused.": [""]})
-        shares = [column for column in predictions if column.partition(".")[0] in ("forward", "backward", "fused")]
-        predictions[shares] = predictions[shares].apply(pd.to_numeric)
-        predictions = self._with_known(predictions, clips, fold)
+        predictions = self._with_known(read_run(run).predictions, clips, fold)
         if conditions:
             suffering = suffering_clips(run, clips, fold, conditions, self.recipe.folds.group)
             predictions = with_condition(pd.concat([predictions, *suffering], ignore_index=True))

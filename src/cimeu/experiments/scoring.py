@@ -143,7 +143,7 @@ def score_predictions(
         **{
             **vars(score),
             "against": str(against),
-            "difference": {name: _interval(each) for name, each in differences.items()},
+            "difference": {name: interval_of(each) for name, each in differences.items()},
             "p": {name: each.p for name, each in differences.items()},
             "improved": {name: each.improved for name, each in differences.items()},
         }
@@ -280,8 +280,3 @@ def _calibration(said: Said, truth: Int[np.ndarray, " N"]) -> float | None:
     if not len(sums) or not np.allclose(sums, 1, atol=0.01):
         return None
     return expected_calibration_error(said.probabilities, truth)
-
-
-def _interval(each: Difference) -> Interval:
-    low, high = (float(end) if np.isfinite(end) else None for end in (each.low, each.high))
-    return Interval(each.value, low, high)

@@ -35,8 +35,10 @@ def on_ray(
     if not workers:
         nodes = sum(node["Alive"] for node in ray.nodes())
         workers = (cards or nodes) if heavy else cores
+    workers = min(workers, cores)  # one that no node has room for would be waited for without end
+    smallest = min(int(node["Resources"].get("CPU", 1)) for node in ray.nodes() if node["Alive"])
     worker = ray.remote(
-        num_cpus=max(1, cores // workers),
+        num_cpus=max(1, min(cores // workers, smallest)),
         num_gpus=min(1, cards / workers) if heavy else 0,
         max_restarts=-1,
         max_task_retries=1,

@@ -66,9 +66,9 @@ def within_table(summary: Summary, taught: Taught, resamples: int) -> Table:
             lines.append((row, *[dash] * (4 + len(PARTS))))
             continue
         parts = [ABSENT if part is None else _told(part, signed=True) for part in found.parts.values()]
-        gap = Interval(found.gap.value, found.gap.low, found.gap.high)
         groups = " ".join(f"{name} {100 * each.value:+.1f}" for name, each in found.gap.cultures.items())
-        lines.append((row, _told(found.within.mean), _told(found.across.mean), span(gap, signed=True), *parts, groups))
+        gap = span(interval_of(found.gap), signed=True)
+        lines.append((row, _told(found.within.mean), _told(found.across.mean), gap, *parts, groups))
     columns = ("row", "within [95 %]", "across [95 %]", "gap [95 %]", *PARTS, f"gap by {summary.word}")
     notes = (
         "Within: unseen speakers, taught by their own group. Across: the same clips, taught by the other groups with "
@@ -157,7 +157,7 @@ def robustness_table(summary: Summary, resamples: int) -> Table:
                 *title,
                 _told(fused.mean),
                 f"{stream} {_told(there[better].mean)}",
-                span(Interval(minus.value, minus.low, minus.high), signed=True),
+                span(interval_of(minus), signed=True),
                 "yes" if minus.value >= -ALLOWED_LOSS else "NO",
             )
         )

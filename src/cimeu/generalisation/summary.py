@@ -154,14 +154,14 @@ def _word(bench: Bench, cells: Mapping[str, Cells]) -> str:
 
 
 def _with_difference(line: RowSummary, difference: Difference, p_holm: float | None) -> RowSummary:
-    interval = Interval(difference.value, _finite(difference.low), _finite(difference.high))
-    changes = {"difference": interval, "p": _finite(difference.p), "p_holm": p_holm, "improved": difference.improved}
+    interval, p = interval_of(difference), _finite(difference.p)
+    changes = {"difference": interval, "p": p, "p_holm": p_holm, "improved": difference.improved}
     return RowSummary(**{**vars(line), **changes})
 
 
-def interval_of(estimate: Estimate) -> Interval:
-    """Value and ends of an estimate."""
-    return Interval(estimate.value, _finite(estimate.low), _finite(estimate.high))
+def interval_of(found: Estimate | Difference) -> Interval:
+    """Value and ends; no ends where a group has one speaker only."""
+    return Interval(found.value, _finite(found.low), _finite(found.high))
 
 
 def _finite(value: float) -> float | None:

@@ -27,6 +27,7 @@ from typing import Any
 from cimeu.encoders.weights import find_weights, sha256_of
 from cimeu.errors import CheckpointError
 from cimeu.evaluation.predict import EnsembleSettings
+from cimeu.inference.exports import whole
 from cimeu.inference.models import home, model_id
 
 INDEX = "bundle.json"
@@ -65,6 +66,11 @@ def write_bundle(run: Path | str, output: Path | str) -> Path:
         encoders |= {each["name"]: each for each in (said["first_encoder"], said["second_encoder"]) if each}
     files |= {name: run / name for name in OPTIONAL if (run / name).is_file()}
     for name, encoder in encoders.items():
+        if "content_sha256" in encoder["preprocessing"]:
+            raise CheckpointError(
+                f"`{run}` reads `{name}`, a model folder of your own that no bundle can hold\n\n"
+                "hint: hand over the run folder and that model folder"
+            )
         wanted = encoder["preprocessing"].get("weights_sha256")
         if wanted is not None:
             found = find_weights(name)
@@ -88,18 +94,13 @@ def write_bundle(run: Path | str, output: Path | str) -> Path:
         },
     }
     output.parent.mkdir(parents=True, exist_ok=True)
-    temporary = output.with_name(f".{output.name}.{os.getpid()}.tmp")
-    try:
-        with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
-            archive.writestr(_member(INDEX), json.dumps(index, indent=1) + "\n")
-            for name, text in texts.items():
-                archive.writestr(_member(name), text)
-            for name, path in files.items():
-                with path.open("rb") as source, archive.open(_member(name), "w", force_zip64=True) as sink:
-                    shutil.copyfileobj(source, sink, 2**20)
-        temporary.replace(output)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole(output) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
+        archive.writestr(_member(INDEX), json.dumps(index, indent=1) + "\n")
+        for name, text in texts.items():
+            archive.writestr(_member(name), text)
+        for name, path in files.items():
+            with path.open("rb") as source, archive.open(_member(name), "w", force_zip64=True) as sink:
+                shutil.copyfileobj(source, sink, 2**20)
     return output
 
 

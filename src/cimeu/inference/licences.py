@@ -21,6 +21,10 @@ CORPORA = {
 """By the name under which `cimeu prepare` knows a corpus."""
 UNKNOWN = "unknown to CiMEU: ask whoever collected it, and keep the consent terms of the people recorded"
 
+EMBEDDED = ("filterbank", "functionals", "functionals-windowed", "handmade", "hog", "prosody", "spectral")
+"""Encoders that need no weights."""
+FOREIGN = "not part of CiMEU: the terms of its weights are those of whoever published them"
+
 
 def licences(corpora: Iterable[str], encoders: Iterable[str]) -> list[str]:
     """One Markdown line for the code, for each corpus and for each frozen encoder of a model."""
@@ -28,6 +32,8 @@ def licences(corpora: Iterable[str], encoders: Iterable[str]) -> list[str]:
     lines += [f"- Corpus `{corpus}`: {CORPORA.get(corpus, UNKNOWN)}" for corpus in corpora]
     for encoder in encoders:
         weights = WEIGHTS.get(encoder)
-        terms = f"weights {weights.licence}, from {weights.page}" if weights else "part of CiMEU, no weights"
+        terms = f"weights {weights.licence}, from {weights.page}" if weights else FOREIGN
+        if encoder in EMBEDDED:
+            terms = "part of CiMEU, no weights"
         lines.append(f"- Encoder `{encoder}`: {terms}")
     return lines

@@ -378,16 +378,23 @@ def _named(lanes: Mapping[str, Lane], identity: Identity | None) -> dict[str, tu
 
 
 def _joined(lanes: Sequence[Lane]) -> Lane:
-    """One person's lanes as one, each from first to last sight; they are never seen at once."""
+    """One person's lanes as one, each from first to last sight; they are never seen at once.
+
+    A sight in one lane wins over its absence from another that goes on before and after.
+    """
     if len(lanes) == 1:
         return lanes[0]
     joined = Lane()
     for lane in lanes:
         seen = [number for number, (_, reason) in lane.grounds.items() if reason != NO_FACE]
-        joined.grounds |= {n: found for n, found in lane.grounds.items() if min(seen) <= n <= max(seen)}
+        first, last = min(seen), max(seen)
+        for number, found in lane.grounds.items():
+            if first <= number <= last and (found[1] != NO_FACE or number not in joined.grounds):
+                joined.grounds[number] = found
         joined.answers |= lane.answers
         joined.foreign |= lane.foreign
         joined.places += lane.places
+    joined.places.sort(key=lambda place: place.time_s)
     return joined
 
 
