@@ -139,7 +139,7 @@ def test_slots_without_a_time_lie_between_their_neighbours(human: Path) -> None:
 
 def saved_timeline(folder: Path, suffix: str) -> Path:
     header = Header(
-        "a.mp4", "0", 3.0, "cimeu-abc", ("anger", "happiness"), {"hog": "1"}, {"window_s": 2.0}, False, "0.1"
+        "a.mp4", "0", 3.0, "cimeu-abc", ("anger", "happiness"), {"hog": "1"}, {"window_s": 2.0}, False, "0.1", ""
     )
 
     def segment(start_s: float, end_s: float, label: str, reason: str = "") -> Segment:

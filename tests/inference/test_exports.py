@@ -34,7 +34,7 @@ def segment(person: str, start_s: float, end_s: float, label: str, reason: str =
 def timeline(tmp_path: Path) -> Timeline:
     (tmp_path / "videos").mkdir()
     header = Header(
-        "a <b> & c.mp4", "00ff", 3700.0, "cimeu-abc", EMOTIONS, {"hog": "12"}, {"window_s": 1.92}, True, "0.1.0"
+        "a <b> & c.mp4", "00ff", 3700.0, "cimeu-abc", EMOTIONS, {"hog": "12"}, {"window_s": 1.92}, True, "0.1.0", ""
     )
     segments = (
         segment("person 1", 0.0, 1.5, "anger"),

@@ -9,7 +9,7 @@ from cimeu.inference.files import FORMATS, predict_files
 from cimeu.inference.recogniser import Recogniser
 from cimeu.media.video import probe
 
-from .conftest import RunMaker
+from .conftest import Anybody, RunMaker
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +73,17 @@ def test_another_model_or_recording_is_not_taken_for_done(
     shutil.copy(recordings / "empty.mp4", folder / "mute.mp4")
     predict_files([folder / "mute.mp4"], tmp_path / "out", other)
     assert model_and_length() == (other.model_id, 2.4)
+
+
+def test_results_of_another_identity_are_made_again(make_run: RunMaker, folder: Path, tmp_path: Path) -> None:
+    def faces(**changes: object) -> str:
+        model = Recogniser.from_pretrained(make_run(), **changes)  # type: ignore[arg-type]
+        predict_files([folder / "mute.mp4"], tmp_path / "out", model)
+        return str(json.loads((tmp_path / "out" / "mute.json").read_text())["faces"])
+
+    alone = faces()
+    assert faces(identity=Anybody()) == f"{alone}, recognised by anybody above 0.5"
+    assert faces() == alone
 
 
 def test_another_format_is_added_without_recognising_again(

@@ -16,7 +16,9 @@ from .conftest import pictures
 
 COLOUR = (224, 122, 95)
 """Of the first emotion."""
-HEADER = Header("a.mp4", "00ff", 3.0, "cimeu-abc", ("anger", "sadness"), {"hog": "12"}, {"window_s": 2.0}, False, "0.1")
+HEADER = Header(
+    "a.mp4", "00ff", 3.0, "cimeu-abc", ("anger", "sadness"), {"hog": "12"}, {"window_s": 2.0}, False, "0.1", ""
+)
 SEGMENT = Segment("person 1", 0.0, 9.0, "anger", 0.75, {"anger": 0.75, "sadness": 0.25}, False, "face", "")
 
 

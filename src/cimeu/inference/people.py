@@ -24,7 +24,7 @@ class Identity(Protocol):
 
     @property
     def name(self) -> str:
-        """Which measure; stands in every export."""
+        """Which measure; stands in every export, and another one makes finished results anew."""
         ...
 
     @property

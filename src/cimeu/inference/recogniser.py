@@ -345,7 +345,14 @@ class Recogniser:
             settings=asdict(self.settings) | in_effect,
             demonstration=self.specifications.synthetic,
             version=version("cimeu"),
+            faces=self._faces(),
         )
+
+    def _faces(self) -> str:
+        if all(encoder.source != "face" for encoder in self.encoders.values()):
+            return ""
+        found, known = f"found by {self.detector.name} {self.detector.version}", self.identity
+        return found if known is None else f"{found}, recognised by {known.name} above {known.same_above:g}"
 
 
 def _detector_of(encoders: Iterable[Encoder]) -> FaceDetector:

@@ -142,6 +142,8 @@ class Header:
     """Thresholds in effect."""
     demonstration: bool
     version: str
+    faces: str
+    """What found the faces, and what recognised them after a cut; empty where no encoder looks at faces."""
 
     def lines(self) -> list[str]:
         """The header as sentences, use limits first."""
@@ -152,6 +154,7 @@ class Header:
             f"model: {self.model}, cimeu {self.version}",
             "preprocessing: " + ", ".join(f"{name} {print_}" for name, print_ in self.fingerprints.items()),
             "settings: " + ", ".join(f"{name} {value:g}" for name, value in self.settings.items()),
+            *([f"faces: {self.faces}"] if self.faces else []),
         ]
 
 

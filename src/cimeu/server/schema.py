@@ -63,6 +63,7 @@ class Result(BaseModel):
     emotions: list[str]
     fingerprints: dict[str, str]
     settings: dict[str, float]
+    faces: str = Field(description="What found faces and recognised them after a cut; empty where none are read.")
     persons: dict[str, str] = Field(description="Name by lane, in order of appearance.")
     segments: list[SegmentOut]
 
@@ -195,6 +196,7 @@ def result_of(timeline: Timeline, edits: Edits) -> Result:
         emotions=list(header.emotions),
         fingerprints=header.fingerprints,
         settings=header.settings,
+        faces=header.faces,
         persons={lane: edits.persons.get(lane, lane) for lane in timeline.persons},
         segments=segments,
     )
