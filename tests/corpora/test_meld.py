@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from cimeu.corpora.folds import FoldsConfig, make_folds
+from cimeu.corpora.layout import checked
 from cimeu.corpora.meld import from_meld
 from cimeu.errors import FoldLeak, ManifestError
 
@@ -60,3 +61,15 @@ def test_a_missing_folder_is_named(meld: Path) -> None:
         path.unlink()
     with pytest.raises(ManifestError, match=r"no `dev_splits_complete` below"):
         from_meld(meld, check_counts=False)
+
+
+def test_the_clip_that_was_never_released_says_so_in_its_part_only(meld: Path) -> None:
+    for part in ("train", "dev"):
+        with (meld / f"{part}_sent_emo.csv").open("a") as table:
+            table.write('3,Gone,Ross,sadness,negative,110,7,8,21,"x","y"\n')
+    manifest = from_meld(meld, check_counts=False)
+    assert list(manifest.table["problem"]) == ["", "", "missing file", "", "", "never released", "", ""]
+    with pytest.raises(
+        ManifestError, match=r"1 of 8 files of `meld` are missing, the first is .*train_splits/dia110_utt7"
+    ):
+        checked(manifest, {})

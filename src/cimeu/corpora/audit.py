@@ -20,7 +20,7 @@ import pandas as pd
 from cimeu.corpora.folds import DUPLICATES
 from cimeu.corpora.inspection import duplicate_groups, inspect
 from cimeu.corpora.looks import Look, LookCache
-from cimeu.corpora.manifest import Manifest
+from cimeu.corpora.manifest import NEVER_RELEASED, Manifest
 from cimeu.labels import LabelSpace, mapping
 from cimeu.media.faces import FaceDetector
 from cimeu.progress import Progress, silent
@@ -157,7 +157,12 @@ def write_html(audit: Audit, path: Path, *, title: str) -> None:
 def _unreadable(seen: _Seen) -> list[Finding]:
     broken = seen.table[seen.table["reason"] != ""]
     return [
-        Finding("error", "unreadable", f"{_of(rows, seen.table)} cannot be used: {reason}", _ids(rows))
+        Finding(
+            "note" if reason == NEVER_RELEASED else "error",
+            "unreadable",
+            f"{_of(rows, seen.table)} cannot be used: {reason}",
+            _ids(rows),
+        )
         for reason, rows in broken.groupby(broken["reason"].map(_general))
     ]
 

@@ -77,8 +77,8 @@ def manifest_of(rows: Iterable[Row], root: Path, *, corpus: str, **same: str) ->
     return build_manifest(pd.DataFrame(list(rows)).assign(corpus=corpus, **same), root)
 
 
-def checked(manifest: Manifest, expected: Mapping[str, int], *, known_missing: Collection[str] = ()) -> Manifest:
-    """The manifest, if it has the published counts and every file but `known_missing` (clip ids) is there.
+def checked(manifest: Manifest, expected: Mapping[str, int]) -> Manifest:
+    """The manifest, if it has the published counts and no file is missing.
 
     Counted are `clips`, `speakers`, `emotions`, each emotion by its name, `fold 1`, `split test`.
     Raises ManifestError that says what was expected and what was found.
@@ -100,7 +100,7 @@ def checked(manifest: Manifest, expected: Mapping[str, int], *, known_missing: C
     corpus = table["corpus"].iloc[0]
     if wrong:
         raise ManifestError(f"`{corpus}` below `{manifest.root}` is not whole: {'; '.join(wrong)}\n\nhint: {PARTIAL}")
-    missing = table["path"][(table["problem"] == MISSING_FILE) & ~table["clip_id"].isin(list(known_missing))]
+    missing = table["path"][table["problem"] == MISSING_FILE]
     if len(missing):
         raise ManifestError(
             f"{len(missing):,} of {len(table):,} files of `{corpus}` are missing, the first is "

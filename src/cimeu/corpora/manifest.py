@@ -20,6 +20,8 @@ COLUMNS = (
     *("start_s", "end_s", "fold", "split", "problem"),
 )
 MISSING_FILE = "missing file"
+NEVER_RELEASED = "never released"
+"""Reason of a clip that its corpus lists and nobody outside has."""
 _SEPARATORS = (",", ";", "\t")
 
 
@@ -118,7 +120,7 @@ def build_manifest(table: pd.DataFrame, root: Path) -> Manifest:
     missing = [not ((root / path).exists() and (root / sound).exists())
                for path, sound in zip(table["path"], table["audio_path"], strict=True)]  # fmt: skip
     table["problem"] = table["problem"].where(table["problem"] != MISSING_FILE, "")
-    table.loc[pd.Series(missing), "problem"] = MISSING_FILE
+    table.loc[pd.Series(missing) & (table["problem"] == ""), "problem"] = MISSING_FILE
     return Manifest(table, root)
 
 
