@@ -333,8 +333,9 @@ def test_a_list_that_lacks_published_clips_is_named(media: Path) -> None:
     rows = [{"path": "scene.mp4", "clip_id": str(n), "corpus": "mafw", "fold": str(n % 5 + 1)} for n in range(8)]
     (text,) = said(audit(corpus(media, rows)), "counts")
     assert text == (
-        "`mafw` is not what was published: 8 of 9,172 clips, 2 of 1,839 fold 1, 2 of 1,837 fold 2, 2 of 1,833 fold 3, "
-        "1 of 1,832 fold 4, 1 of 1,831 fold 5"
+        "`mafw` is not what was published: clips: 9,172 expected, 8 found; emotions: 11 expected, 1 found; "
+        "fold 1: 1,839 expected, 2 found; fold 2: 1,837 expected, 2 found; fold 3: 1,833 expected, 2 found; "
+        "fold 4: 1,832 expected, 1 found; fold 5: 1,831 expected, 1 found"
     )
 
 

@@ -68,8 +68,8 @@ def test_people_in_the_paths_show_that_published_lists_share_them(fill, tmp_path
 
 def test_missing_files_are_counted(tmp_path: Path) -> None:
     lists = {"train": written(tmp_path / "l", "/data/a.mp4 0\n")}
-    with pytest.raises(ManifestError, match=r"1 of 1 listed files are missing, the first is `/data/a.mp4`"):
-        from_lists(tmp_path, lists=lists, labels=LABELS)
+    with pytest.raises(ManifestError, match=r"1 of 1 files of `own` are missing, the first is `/data/a.mp4`"):
+        from_lists(tmp_path, lists=lists, labels=LABELS, corpus="own")
     assert len(from_lists(tmp_path, lists=lists, labels=LABELS, check_counts=False)) == 1
 
 

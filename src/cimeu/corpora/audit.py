@@ -19,8 +19,10 @@ import pandas as pd
 
 from cimeu.corpora.folds import DUPLICATES
 from cimeu.corpora.inspection import duplicate_groups, inspect
+from cimeu.corpora.layout import differing
 from cimeu.corpora.looks import Look, LookCache
 from cimeu.corpora.manifest import NEVER_RELEASED, Manifest
+from cimeu.corpora.registry import COUNTS
 from cimeu.labels import LabelSpace, mapping
 from cimeu.media.faces import FaceDetector
 from cimeu.progress import Progress, silent
@@ -270,18 +272,12 @@ def _leaks(seen: _Seen) -> list[Finding]:
 
 def _published_counts(seen: _Seen) -> list[Finding]:
     """Lists that circulate lack clips: those without sound, without a face, or hard ones."""
-    from cimeu.corpora.registry import COUNTS
-
     findings = []
     for corpus, rows in seen.table.groupby("corpus"):
         compound = rows["emotion"].str.contains("_").any()
-        published = COUNTS.get(f"{corpus}-compound" if compound else str(corpus), {})
-        sizes = {"clips": len(rows)}
-        for column in ("fold", "split"):
-            sizes |= {f"{column} {part}": n for part, n in rows[column][rows[column] != ""].value_counts().items()}
-        wrong = [f"{sizes[part]:,} of {n:,} {part}" for part, n in published.items() if sizes.get(part, n) != n]
+        wrong = differing(rows, COUNTS.get(f"{corpus}-compound" if compound else str(corpus), {}))
         if wrong:
-            text = f"{_name(corpus)} is not what was published: {', '.join(wrong)}"
+            text = f"{_name(corpus)} is not what was published: {'; '.join(wrong)}"
             findings.append(Finding("warning", "counts", text))
     return findings
 

@@ -78,26 +78,13 @@ def manifest_of(rows: Iterable[Row], root: Path, *, corpus: str, **same: str) ->
 
 
 def checked(manifest: Manifest, expected: Mapping[str, int]) -> Manifest:
-    """The manifest, if it has the published counts and no file is missing.
+    """The manifest, if it has the published counts (see `differing`) and no file is missing.
 
-    Counted are `clips`, `speakers`, `emotions`, each emotion by its name, `fold 1`, `split test`.
     Raises ManifestError that says what was expected and what was found.
     """
     table = manifest.table
-    found = {
-        "clips": len(table),
-        "speakers": len(set(table["speaker"]) - {""}),
-        "emotions": table["emotion"].nunique(),
-        **table["emotion"].value_counts(),
-        **{f"fold {fold}": count for fold, count in table["fold"].value_counts().items()},
-        **{f"split {split}": count for split, count in table["split"].value_counts().items()},
-    }
-    wrong = [
-        f"{what}: {count:,} expected, {found.get(what, 0):,} found"
-        for what, count in expected.items()
-        if found.get(what, 0) != count
-    ]
     corpus = table["corpus"].iloc[0]
+    wrong = differing(table, expected)
     if wrong:
         raise ManifestError(f"`{corpus}` below `{manifest.root}` is not whole: {'; '.join(wrong)}\n\nhint: {PARTIAL}")
     missing = table["path"][table["problem"] == MISSING_FILE]
@@ -107,6 +94,25 @@ def checked(manifest: Manifest, expected: Mapping[str, int]) -> Manifest:
             f"`{manifest.root / missing.iloc[0]}`\n\nhint: {PARTIAL}"
         )
     return manifest
+
+
+def differing(table: pd.DataFrame, expected: Mapping[str, int]) -> list[str]:
+    """Each count that is not as published, with what was expected and found.
+
+    Counted are `clips`, `speakers`, `emotions`, each emotion by its name, `fold 1`, `split test`.
+    """
+    found = {
+        "clips": len(table),
+        "speakers": len(set(table["speaker"]) - {""}),
+        "emotions": table["emotion"].nunique(),
+        **table["emotion"].value_counts(),
+        **{f"{part} {name}": count for part in ("fold", "split") for name, count in table[part].value_counts().items()},
+    }
+    return [
+        f"{what}: {count:,} expected, {found.get(what, 0):,} found"
+        for what, count in expected.items()
+        if found.get(what, 0) != count
+    ]
 
 
 def fold_of_each(

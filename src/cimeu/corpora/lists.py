@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from cimeu.corpora.folder import SOUND_SUFFIXES
-from cimeu.corpora.layout import Row, manifest_of
-from cimeu.corpora.manifest import MISSING_FILE, Manifest
+from cimeu.corpora.layout import Row, checked, manifest_of
+from cimeu.corpora.manifest import Manifest
 from cimeu.errors import FoldLeak, ManifestError, UnknownLabel
 from cimeu.labels import SPACES, canonical
 
@@ -61,13 +61,7 @@ def from_lists(
     if not rows:
         raise ManifestError("no clip in the lists\n\nhint: name at least one list, such as --list test=test.csv")
     manifest = manifest_of(rows.values(), root, corpus=corpus or root.absolute().name)
-    missing = manifest.table["path"][manifest.table["problem"] == MISSING_FILE]
-    if check_counts and len(missing):
-        raise ManifestError(
-            f"{len(missing):,} of {len(manifest):,} listed files are missing, the first is `{root / missing.iloc[0]}`"
-            "\n\nhint: paths start from the root given; correct them, or pass `--allow-partial` (check_counts=False)"
-        )
-    return manifest
+    return checked(manifest, {}) if check_counts else manifest
 
 
 def _rows(root: Path, list_file: Path, labels: Mapping[str, str], speaker: str) -> list[Row]:

@@ -51,4 +51,4 @@ COUNTS: dict[str, Mapping[str, int]] = {
     "mafw": mafw.COUNTS["single"],
     "mafw-compound": mafw.COUNTS["compound"],
 }
-"""Published counts by the name of the corpus, as `cimeu.corpora.layout.checked` compares them."""
+"""Published counts by the name of the corpus, as `cimeu.corpora.layout.differing` compares them."""
