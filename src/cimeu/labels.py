@@ -117,6 +117,7 @@ SPACES = {
         "nemo": ("anger", "fear", "happiness", "neutral", "sadness", "surprise"),
     }.items()
 }
+KNOWN_EMOTIONS = frozenset(emotion for space in SPACES.values() for emotion in space)
 
 
 def label_space(space: str | Sequence[str]) -> LabelSpace:

@@ -12,11 +12,10 @@ import pandas as pd
 
 from cimeu.corpora.manifest import Manifest, build_manifest
 from cimeu.errors import ManifestError
-from cimeu.labels import SPACES, canonical
+from cimeu.labels import KNOWN_EMOTIONS, canonical
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".avi", ".mkv", ".webm", ".flv", ".m4v", ".mpg", ".mpeg", ".wmv"})
 SOUND_SUFFIXES = frozenset({".wav", ".flac", ".mp3", ".m4a", ".ogg", ".opus", ".aac"})
-_KNOWN = frozenset(emotion for space in SPACES.values() for emotion in space)
 
 
 def from_folder(root: Path, *, corpus: str | None = None) -> Manifest:
@@ -30,7 +29,7 @@ def from_folder(root: Path, *, corpus: str | None = None) -> Manifest:
         raise ManifestError(f"no folder at `{root}`\n\nhint: give the folder that holds a folder per emotion")
     rows = []
     for first in _folders(root):
-        inner = [] if canonical(first.name) in _KNOWN else _folders(first)
+        inner = [] if canonical(first.name) in KNOWN_EMOTIONS else _folders(first)
         for emotion_folder, culture in [(folder, first.name) for folder in inner] or [(first, "")]:
             rows += [
                 {"path": str(path), "audio_path": str(sound or ""), "emotion": emotion_folder.name, "culture": culture}

@@ -14,12 +14,11 @@ import pandas as pd
 from cimeu.corpora.folder import SOUND_SUFFIXES
 from cimeu.corpora.manifest import MISSING_FILE, Manifest, build_manifest
 from cimeu.errors import FoldLeak, ManifestError
-from cimeu.labels import SPACES, canonical
+from cimeu.labels import KNOWN_EMOTIONS, canonical
 
 logger = logging.getLogger(__name__)
 
 PARTIAL = "copy or download again what is missing, or accept a part with `--allow-partial` (check_counts=False)"
-_KNOWN = frozenset(emotion for space in SPACES.values() for emotion in space)
 
 Row = dict[str, str]
 
@@ -181,7 +180,7 @@ def columns_needed(table: pd.DataFrame, columns: Iterable[str], path: Path) -> N
 
 
 def _check_folders(path: Path, emotion: str) -> None:
-    named = [name for name in map(canonical, path.parts[:-1]) if name in _KNOWN]
+    named = [name for name in map(canonical, path.parts[:-1]) if name in KNOWN_EMOTIONS]
     if named and named[-1] != canonical(emotion):
         raise ManifestError(
             f"`{path}` is named {canonical(emotion)} and lies in a folder of {named[-1]}\n\nhint: one of them is wrong"

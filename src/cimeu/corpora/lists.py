@@ -16,10 +16,9 @@ from cimeu.corpora.folder import SOUND_SUFFIXES
 from cimeu.corpora.layout import Row, checked, manifest_of
 from cimeu.corpora.manifest import Manifest
 from cimeu.errors import FoldLeak, ManifestError, UnknownLabel
-from cimeu.labels import SPACES, canonical
+from cimeu.labels import KNOWN_EMOTIONS, canonical
 
 SPLITS = ("train", "validation", "test")
-_KNOWN = frozenset(emotion for space in SPACES.values() for emotion in space)
 
 
 def from_lists(
@@ -78,7 +77,7 @@ def _rows(root: Path, list_file: Path, labels: Mapping[str, str], speaker: str) 
                 "hint: `path label`, `path n_steps label` or `video audio label`"
             )
         emotion = labels.get(label, label)
-        if label not in labels and canonical(label) not in _KNOWN:
+        if label not in labels and canonical(label) not in KNOWN_EMOTIONS:
             raise UnknownLabel(
                 f"label `{label}` in line {number} of `{list_file}` has no name\n\nhint: name it, such as "
                 f"--label-map {label}=happiness"
