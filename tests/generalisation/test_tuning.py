@@ -12,14 +12,34 @@ from cimeu.corpora.folds import FoldsConfig
 from cimeu.errors import RecipeError
 from cimeu.generalisation.cells import CellResult
 from cimeu.generalisation.comparison import Bench
-from cimeu.generalisation.protocols import divide
+from cimeu.generalisation.protocols import divide, folds_table
 from cimeu.generalisation.rows import ROWS, row_named
 from cimeu.generalisation.sharing import do_all
 from cimeu.generalisation.spaces import OWN, configuration, space_of
-from cimeu.generalisation.tuning import Trial, TuningWork, inner_folds, settings_chosen, trials_of, tuning_table
+from cimeu.generalisation.tuning import (
+    Trial,
+    TuningWork,
+    inner_folds,
+    inner_groups,
+    settings_chosen,
+    trials_of,
+    tuning_table,
+)
 
 CONFIG = FoldsConfig(protocol="leave-one-group-out", validation_share=0.3, n_folds=3)
 LINEAR = row_named("linear")
+INNER = ("c1", "c2")
+"""Held out in turn where c0 is tested."""
+BENCH = Bench(
+    name="b",
+    emotions=("anger", "neutral"),
+    rows=("linear",),
+    folds=("c0",),
+    seeds=(0,),
+    reference="linear",
+    tune=3,
+    fingerprint="abc",
+)
 
 
 def trial_result(trial: Trial) -> CellResult:
@@ -56,12 +76,9 @@ def test_the_best_mean_over_inner_groups_is_chosen_and_told_with_its_number(worl
     work = TuningWork(trial_result, tmp_path, "abc")
     assert do_all(work, trials, workers=1).done == len(trials)
     assert do_all(work, trials, workers=1).kept == len(trials)
-    assert settings_chosen(tmp_path, LINEAR, "c0", 3) == configuration(LINEAR, 2)
-    assert settings_chosen(tmp_path, row_named("majority"), "c0", 3) == {}
-    bench = Bench(
-        name="b", emotions=("anger", "neutral"), rows=("linear",), folds=("c0",), seeds=(0,), reference="linear", tune=3
-    )
-    table = tuning_table(bench, tmp_path)
+    assert settings_chosen(BENCH, tmp_path, LINEAR, "c0", INNER) == configuration(LINEAR, 2)
+    assert settings_chosen(BENCH, tmp_path, row_named("majority"), "c0", INNER) == {}
+    table = tuning_table(BENCH, tmp_path, {"c0": INNER})
     assert [(line[2], line[3], line[4]) for line in table.lines] == [
         ("1 of 3", "", "50.0"),
         ("2 of 3", "", "37.5"),
@@ -76,12 +93,39 @@ def test_the_first_of_equal_configurations_is_chosen(world: Any, tmp_path: Path)
     trials = trials_of([LINEAR], folds, world.manifest, CONFIG, 2)
     same = TuningWork(lambda trial: trial_result(replace(trial, number=0)), tmp_path, "abc")
     do_all(same, trials, workers=1)
-    assert settings_chosen(tmp_path, LINEAR, "c1", 2) == {}
+    assert settings_chosen(replace(BENCH, tune=2), tmp_path, LINEAR, "c1", ("c0", "c2")) == {}
 
 
-def test_a_configuration_that_was_not_tried_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match="row `linear`, fold c0: configuration 0 was not tried"):
-        settings_chosen(tmp_path, LINEAR, "c0", 1)
+def test_a_configuration_that_was_not_tried_on_every_inner_group_is_an_error(world: Any, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="row `linear`, fold c0: configuration 0 was not tried on `c1`\n\nhint: "):
+        settings_chosen(BENCH, tmp_path, LINEAR, "c0", INNER)
+    do_all(TuningWork(trial_result, tmp_path, "abc"), _trials_of_c0(world), workers=1)
+    (tmp_path / "tuning" / "linear" / "c0" / "2" / "c2.json").unlink()
+    with pytest.raises(RecipeError, match="configuration 2 was not tried on `c2`"):
+        settings_chosen(BENCH, tmp_path, LINEAR, "c0", INNER)
+    lines = tuning_table(BENCH, tmp_path, {"c0": INNER}).lines
+    assert [(line[3], line[4]) for line in lines] == [("", "50.0"), ("", "37.5"), ("", "–")]
+
+
+def test_trials_of_another_bench_do_not_count(world: Any, tmp_path: Path) -> None:
+    do_all(TuningWork(trial_result, tmp_path, "abc"), _trials_of_c0(world), workers=1)
+    other = replace(BENCH, fingerprint="other")
+    with pytest.raises(RecipeError, match="configuration 0 was not tried on `c1`"):
+        settings_chosen(other, tmp_path, LINEAR, "c0", INNER)
+    assert not tuning_table(other, tmp_path, {"c0": INNER}).lines
+
+
+def test_the_table_of_folds_knows_the_inner_groups(world: Any) -> None:
+    for protocol in ("leave-one-out", "few-shot", "within"):
+        folds = divide(world.manifest, CONFIG, protocol, shots=(2,))
+        found = inner_groups(folds_table(folds, world.manifest, "culture"))
+        for fold in folds:
+            if protocol != "within" or fold.name.endswith("across"):
+                assert found[fold.name] == [each.name for each in inner_folds(world.manifest, fold, CONFIG)]
+
+
+def _trials_of_c0(world: Any) -> list[Trial]:
+    return trials_of([LINEAR], divide(world.manifest, CONFIG, "")[:1], world.manifest, CONFIG, 3)
 
 
 def test_a_control_takes_the_settings_of_the_row_it_controls(world: Any, tmp_path: Path) -> None:
@@ -90,7 +134,7 @@ def test_a_control_takes_the_settings_of_the_row_it_controls(world: Any, tmp_pat
     trials = trials_of(rows, folds, world.manifest, CONFIG, 3)
     assert {trial.row for trial in trials} == {"full"}
     do_all(TuningWork(trial_result, tmp_path, "abc"), trials, workers=1)
-    assert settings_chosen(tmp_path, rows[1], "c0", 3) == configuration(rows[0], 2)
+    assert settings_chosen(BENCH, tmp_path, rows[1], "c0", INNER) == configuration(rows[0], 2)
 
 
 def test_configurations_are_the_same_in_every_fold_and_differ_from_each_other() -> None:

@@ -36,7 +36,7 @@ from cimeu.generalisation.cells import (
     part_table,
     with_condition,
 )
-from cimeu.generalisation.comparison import Bench, Cell, fingerprint_of, open_bench, write_whole
+from cimeu.generalisation.comparison import Bench, Cell, fingerprint_of, open_bench, read_bench, write_whole
 from cimeu.generalisation.fit import budget_of
 from cimeu.generalisation.gap import taught_across
 from cimeu.generalisation.probes import probes_in_percent
@@ -56,7 +56,15 @@ from cimeu.generalisation.sharing import BenchReport, do_all, run_bench
 from cimeu.generalisation.summary import Summary, summarise
 from cimeu.generalisation.tables import baselines_table, to_csv, write_tables
 from cimeu.generalisation.transductive import by_group, group_statistics
-from cimeu.generalisation.tuning import Trial, TuningWork, inner_folds, settings_chosen, trials_of, tuning_table
+from cimeu.generalisation.tuning import (
+    Trial,
+    TuningWork,
+    inner_folds,
+    inner_groups,
+    settings_chosen,
+    trials_of,
+    tuning_table,
+)
 from cimeu.model.checkpoint import read_checkpoint
 from cimeu.model.network import CiMEU
 from cimeu.progress import Progress, silent
@@ -72,6 +80,8 @@ ANYTHING = {
     "training": {},
 }
 """The shortest recipe: what it says of every other setting is the default."""
+FOLDS = "folds.csv"
+"""Clips and speakers of every part of every fold."""
 
 
 def bench_recipe(
@@ -133,7 +143,7 @@ def bench_recipe(
     )
     bench = open_bench(bench, folder, _defaults())
     table = folds_table(folds, clips.manifest, recipe.folds.group)
-    write_whole(folder / "folds.csv", table.to_csv(index=False, lineterminator="\n").encode())
+    write_whole(folder / FOLDS, table.to_csv(index=False, lineterminator="\n").encode())
     if tune:
         chosen = [cell.fold for cell in bench.cells(shard)]
         tuned = [row_named(row) for row in bench.rows if row not in bench.absent]
@@ -153,12 +163,10 @@ def write_bench(folder: Path) -> Summary:
     """
     summary = summarise(folder)
     bench = summary.bench
-    taught = None
-    if bench.protocol == WITHIN:
-        taught = taught_across(pd.read_csv(folder / "folds.csv", keep_default_na=False), bench.emotions)
+    taught = taught_across(_folds(folder), bench.emotions) if bench.protocol == WITHIN else None
     tables = protocol_tables(summary, taught)
     if bench.tune:
-        tables["tuning"] = tuning_table(bench, folder)
+        tables["tuning"] = tuning_table(bench, folder, inner_groups(_folds(folder)))
     probes = {row: _probes(folder / "runs" / row) for row in bench.rows}
     probes = {row: each for row, each in probes.items() if each}
     if probes:
@@ -168,6 +176,11 @@ def write_bench(folder: Path) -> Summary:
     if runs.is_dir():
         write_whole(runs / "baselines.csv", to_csv(baselines_table(summary)).encode())
     return summary
+
+
+def _folds(folder: Path) -> pd.DataFrame:
+    table = pd.read_csv(folder / FOLDS, dtype=str, keep_default_na=False)
+    return table.astype({"clips": int, "speakers": int})
 
 
 def _probes(runs: Path) -> list[list[dict[str, Any]]]:
@@ -222,7 +235,10 @@ class CellRunner:
 
     def __call__(self, cell: Cell) -> CellResult:
         row, fold = row_named(cell.row), self._folds[cell.fold]
-        settings = settings_chosen(self.folder, row, fold.name, self.tune) if self.tune else {}
+        settings: Mapping[str, Any] = {}
+        if self.tune:
+            groups = inner_groups(_folds(self.folder))[fold.name]
+            settings = settings_chosen(read_bench(self.folder), self.folder, row, fold.name, groups)
         return self.run(row, fold, cell.seed, settings=settings, conditions=self._conditions)
 
     def trial(self, trial: Trial) -> CellResult:

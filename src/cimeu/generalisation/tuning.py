@@ -1,8 +1,8 @@
 """Choose settings inside the training groups: nested leave-one-group-out, the outer test group takes no part.
 
 For each row and outer fold, N configurations are tried: the recipe's own and N - 1 drawn at random (`spaces`). Each is
-trained once for every training group, with that group held out, and scored by UAR on it. The mean over the groups
-decides, the earlier configuration at a tie. Trials are counted and timed apart from the cells they serve:
+trained once for every training group, with that group held out, and scored by UAR on it. The mean over all of these
+groups decides, the earlier configuration at a tie. Trials are counted and timed apart from the cells they serve:
 
     tuning/<row>/<fold>/<number>/<inner group>.json     settings, UAR, seconds
 
@@ -13,11 +13,13 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import numpy as np
+import pandas as pd
 
 from cimeu.corpora.folds import Fold, FoldsConfig, make_folds
 from cimeu.corpora.manifest import Manifest
@@ -27,7 +29,7 @@ from cimeu.generalisation.cells import PROBABILITY, CellResult
 from cimeu.generalisation.comparison import Bench, write_whole
 from cimeu.generalisation.rows import Row, row_named
 from cimeu.generalisation.spaces import configuration, space_of
-from cimeu.generalisation.tables import Table
+from cimeu.generalisation.tables import MISSING, Table
 
 
 @dataclass(frozen=True, order=True)
@@ -42,7 +44,8 @@ class Trial:
     @property
     def stem(self) -> Path:
         """Its files below the bench's folder, without suffix."""
-        return _folder(self.row, self.fold) / str(self.number) / quote(self.inner, safe="")
+        row, fold, inner = (quote(name, safe="") for name in (self.row, self.fold, self.inner))
+        return Path("tuning") / row / fold / str(self.number) / inner
 
     @property
     def after(self) -> None:
@@ -120,50 +123,61 @@ def inner_folds(manifest: Manifest, fold: Fold, config: FoldsConfig) -> list[Fol
     return make_folds(clips, replace(config, protocol="leave-one-group-out"))
 
 
-def settings_chosen(folder: Path, row: Row, fold: str, count: int) -> dict[str, Any]:
-    """Settings of the configuration with the best mean UAR.
+def inner_groups(folds: pd.DataFrame) -> dict[str, list[str]]:
+    """Groups that are held out inside the training groups, by fold, from the table of folds (`folds_table`)."""
+    found = {}
+    for fold, rows in folds.groupby("fold", sort=False):
+        tests = rows["part"] == "test"
+        found[str(fold)] = sorted(set(rows["group"][~tests]) - set(rows["group"][tests]) - {""})
+    return found
+
+
+def settings_chosen(bench: Bench, folder: Path, row: Row, fold: str, groups: Sequence[str]) -> dict[str, Any]:
+    """Settings of the configuration with the best mean UAR over the inner groups.
 
     Raises:
-        RecipeError: a trial is not there.
+        RecipeError: a trial is not there, or belongs to another bench.
     """
     row = row_named(row.after) if row.after else row
     if not space_of(row):
         return {}
     means: list[float] = []
-    for number in range(count):
-        mean = mean_uar(folder, row.name, fold, number)
-        if mean is None:
-            raise RecipeError(
-                f"row `{row.name}`, fold {fold}: configuration {number} was not tried\n\nhint: run the bench again"
-            )
-        means.append(mean)
+    for number in range(bench.tune):
+        trials = _trials(bench, folder, row.name, fold, number, groups)
+        for group in groups:
+            if group not in trials:
+                raise RecipeError(
+                    f"row `{row.name}`, fold {fold}: configuration {number} was not tried on `{group}`\n\n"
+                    "hint: run the bench again"
+                )
+        means.append(_mean_uar(trials))
     return configuration(row, int(np.argmax(means)))  # the first of equals
 
 
-def mean_uar(folder: Path, row: str, fold: str, number: int) -> float | None:
-    """Mean over inner groups of a configuration's UAR; None where none was tried."""
-    uars = [trial["uar"] for trial in _trials(folder, row, fold, number).values()]
-    return float(np.mean(uars)) if uars else None
+def tuning_table(bench: Bench, folder: Path, groups: Mapping[str, Sequence[str]]) -> Table:
+    """One line for each row, fold and configuration: what was tried, what it scored, what it cost, what was chosen.
 
-
-def tuning_table(bench: Bench, folder: Path) -> Table:
-    """One line for each row, fold and configuration: what was tried, what it scored, what it cost, what was chosen."""
+    A configuration that was not tried on all of the fold's inner `groups` has no mean, and nothing is chosen then.
+    """
     columns = ("row", "fold", "configuration", "chosen", "UAR, %", "by inner group", "trainings", "wall_s", "cpu_s")
     lines = []
     trainings, cpu_s = 0, 0.0
-    for row in bench.rows:
-        for fold in bench.folds:
-            means = {number: mean_uar(folder, row, fold, number) for number in range(bench.tune)}
-            tried = {number: mean for number, mean in means.items() if mean is not None}
-            best = max(tried, key=lambda number: (tried[number], -number), default=None)
-            for number, mean in tried.items():
-                trials = _trials(folder, row, fold, number)
-                costs = [sum(trial[cost] for trial in trials.values()) for cost in ("wall_s", "cpu_s")]
-                trainings, cpu_s = trainings + len(trials), cpu_s + costs[1]
-                groups = " ".join(f"{name} {100 * trial['uar']:.1f}" for name, trial in trials.items())
-                said = (f"{number + 1} of {bench.tune}", "yes" if number == best else "", f"{100 * mean:.1f}", groups)
-                settings = json.dumps(configuration(row_named(row), number))
-                lines.append((row, fold, *said, str(len(trials)), *(f"{cost:.1f}" for cost in costs), settings))
+    for row, fold in product(bench.rows, bench.folds):
+        tried = [_trials(bench, folder, row, fold, number, groups[fold]) for number in range(bench.tune)]
+        means = [_mean_uar(trials) if len(trials) == len(groups[fold]) else None for trials in tried]
+        known = [mean for mean in means if mean is not None]
+        best = int(np.argmax(known)) if len(known) == bench.tune else None
+        for number, trials in enumerate(tried):
+            if not trials:
+                continue
+            costs = [sum(trial[cost] for trial in trials.values()) for cost in ("wall_s", "cpu_s")]
+            trainings, cpu_s = trainings + len(trials), cpu_s + costs[1]
+            by_group = " ".join(f"{name} {100 * trial['uar']:.1f}" for name, trial in trials.items())
+            mean = means[number]
+            shown = MISSING if mean is None else f"{100 * mean:.1f}"
+            said = (f"{number + 1} of {bench.tune}", "yes" if number == best else "", shown, by_group)
+            settings = json.dumps(configuration(row_named(row), number))
+            lines.append((row, fold, *said, str(len(trials)), *(f"{cost:.1f}" for cost in costs), settings))
     notes = (
         f"N = {bench.tune} configurations for each row and fold, {trainings} trainings, {cpu_s:.0f} s of processor "
         "time, beside the time of the cells. The outer test group took no part.",
@@ -180,10 +194,6 @@ def uar_of_test_clips(result: CellResult) -> float:
     return uar(truth, called(test[columns].to_numpy(float)))
 
 
-def _folder(row: str, fold: str) -> Path:
-    return Path("tuning") / quote(row, safe="") / quote(fold, safe="")
-
-
 def _json(folder: Path, stem: Path) -> Path:
     return folder / stem.with_name(f"{stem.name}.json")
 
@@ -196,6 +206,13 @@ def _read(folder: Path, stem: Path, fingerprint: str) -> Mapping[str, Any] | Non
     return said if said.get("fingerprint") == fingerprint else None
 
 
-def _trials(folder: Path, row: str, fold: str, number: int) -> dict[str, Any]:
-    paths = sorted((folder / _folder(row, fold) / str(number)).glob("*.json"))
-    return {path.stem: json.loads(path.read_bytes()) for path in paths}
+def _trials(
+    bench: Bench, folder: Path, row: str, fold: str, number: int, groups: Sequence[str]
+) -> dict[str, Mapping[str, Any]]:
+    """Trials of a configuration that are there and of this bench, by inner group."""
+    found = {group: _read(folder, Trial(row, fold, number, group).stem, bench.fingerprint) for group in groups}
+    return {group: said for group, said in found.items() if said is not None}
+
+
+def _mean_uar(trials: Mapping[str, Mapping[str, Any]]) -> float:
+    return float(np.mean([trial["uar"] for trial in trials.values()]))
