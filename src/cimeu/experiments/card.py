@@ -6,9 +6,9 @@ import pandas as pd
 
 from cimeu.corpora.folds import Fold
 from cimeu.evaluation.calibration import expected_calibration_error, negative_log_likelihood
-from cimeu.evaluation.metrics import UNUSED, uar
 from cimeu.evaluation.predict import EnsembleSettings
 from cimeu.experiments.recipe import Recipe
+from cimeu.generalisation.cells import PROBABILITY, uar_of
 from cimeu.inference.licences import licences
 from cimeu.inference.timeline import USE_LIMITS
 from cimeu.model.network import CiMEU
@@ -79,11 +79,11 @@ def model_card(
         "",
         "| group | UAR, % | N | speakers |",
         "|---|---|---|---|",
-        *_figures(test, emotions, "all"),
+        *_figures(test, "all"),
     ]
     for column in GROUPS:
         for value in sorted(set(test[column]) - {""}):
-            lines += _figures(test[test[column] == value], emotions, f"{column} {value}")
+            lines += _figures(test[test[column] == value], f"{column} {value}")
     lines += ["", *_not_tested(trained_on, test), "", "## Calibration", "", *_calibration(table, settings, emotions)]
     lines += [
         "",
@@ -124,12 +124,8 @@ def _n_speakers(clips: pd.DataFrame) -> str:
     return str(len(known)) if len(known) else "unknown"
 
 
-def _figures(table: pd.DataFrame, emotions: list[str], name: str) -> list[str]:
-    truth = table["emotion"].map(emotions.index).to_numpy()
-    scores = table[[f"fused.{emotion}" for emotion in emotions]]
-    called = scores.to_numpy().argmax(axis=1)
-    called[scores.isna().any(axis=1).to_numpy()] = UNUSED
-    return [f"| {name} | {100 * uar(truth, called):.1f} | {len(table)} | {_n_speakers(table)} |"]
+def _figures(table: pd.DataFrame, name: str) -> list[str]:
+    return [f"| {name} | {100 * uar_of(table, 'test'):.1f} | {len(table)} | {_n_speakers(table)} |"]
 
 
 def _not_tested(trained_on: pd.DataFrame, test: pd.DataFrame) -> Iterator[str]:
@@ -152,7 +148,7 @@ def _calibration(table: pd.DataFrame, settings: EnsembleSettings, emotions: list
     yield "|---|---|---|---|---|---|"
     for part in ("validation", "test"):
         clips = table[table["part"] == part]
-        scores = clips[[f"fused.{emotion}" for emotion in emotions]].to_numpy(dtype=float)
+        scores = clips[[PROBABILITY + emotion for emotion in emotions]].to_numpy(dtype=float)
         truth = clips["emotion"].map(emotions.index).to_numpy(dtype=int)
         answered = scores.max(axis=1, initial=0.0) >= settings.abstain_below
         right = (scores.argmax(axis=1) == truth)[answered]

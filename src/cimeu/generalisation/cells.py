@@ -123,7 +123,7 @@ def baseline_cell(
         conditions=conditions,
         blank=True,
     )
-    figures = dict(baseline.settings) | {"validation_uar": validation_uar(predictions, parts.train.labels)}
+    figures = dict(baseline.settings) | {"validation_uar": uar_of(predictions, "validation")}
     return CellResult(predictions, wall_s=time.monotonic() - started, figures=figures)
 
 
@@ -139,13 +139,14 @@ def method_cell(
     """Train a domain method, ours or another package's. Raises RecipeError for an unknown name or setting."""
     started = time.monotonic()
     fitted = fit(method_named(name), parts.train, parts.validation, config, seed=seed, progress=progress)
+    predictions = predictions_table(parts, fitted.probabilities, group=config.group, conditions=conditions)
     return CellResult(
-        predictions_table(parts, fitted.probabilities, group=config.group, conditions=conditions),
+        predictions,
         parameters=fitted.parameters,
         updates=fitted.updates,
         wall_s=time.monotonic() - started,
         selection=config.selection,
-        figures={"epoch": float(fitted.epoch), "validation_uar": fitted.validation_uar},
+        figures={"epoch": float(fitted.epoch), "validation_uar": uar_of(predictions, "validation")},
     )
 
 
@@ -204,13 +205,13 @@ def with_condition(table: pd.DataFrame) -> pd.DataFrame:
     return table.fillna({"condition": ""}) if "condition" in table else table
 
 
-def validation_uar(table: pd.DataFrame, labels: LabelSpace) -> float:
-    """UAR of the validation clips that could be used."""
-    clips = table[table["part"] == "validation"]
-    probabilities = clips[[PROBABILITY + emotion for emotion in labels.emotions]].to_numpy(float)
-    known = np.isfinite(probabilities).all(axis=1)
-    truth = np.array([labels.index(emotion) for emotion in clips["emotion"]], np.int64)
-    return uar(truth[known], called(probabilities[known]))
+def uar_of(predictions: pd.DataFrame, part: str) -> float:
+    """UAR of the clips of a part; one that could not be used is wrong."""
+    clips = predictions[predictions["part"] == part]
+    columns = [column for column in clips.columns if column.startswith(PROBABILITY)]
+    emotions = [column.removeprefix(PROBABILITY) for column in columns]
+    truth = np.array([emotions.index(emotion) for emotion in clips["emotion"]], np.int64)
+    return uar(truth, called(clips[columns].to_numpy(float)))
 
 
 def mean_of(results: Sequence[CellResult]) -> CellResult:

@@ -24,8 +24,7 @@ import pandas as pd
 from cimeu.corpora.folds import Fold, FoldsConfig, make_folds
 from cimeu.corpora.manifest import Manifest
 from cimeu.errors import RecipeError
-from cimeu.evaluation.metrics import called, uar
-from cimeu.generalisation.cells import PROBABILITY, CellResult
+from cimeu.generalisation.cells import CellResult, uar_of
 from cimeu.generalisation.comparison import Bench, write_whole
 from cimeu.generalisation.rows import Row, row_named
 from cimeu.generalisation.spaces import configuration, space_of
@@ -78,7 +77,7 @@ class TuningWork:
         said = {
             "fingerprint": self.fingerprint,
             "settings": task.settings,
-            "uar": uar_of_test_clips(result),
+            "uar": uar_of(result.predictions, "test"),
             "wall_s": round(time.monotonic() - wall_s, 3),
             "cpu_s": round(time.process_time() - cpu_s, 3),
         }
@@ -183,15 +182,6 @@ def tuning_table(bench: Bench, folder: Path, groups: Mapping[str, Sequence[str]]
         "time, beside the time of the cells. The outer test group took no part.",
     )
     return Table(f"{bench.name}: tuning", (*columns, "settings"), tuple(lines), notes)
-
-
-def uar_of_test_clips(result: CellResult) -> float:
-    """UAR of all test clips of a cell; one that could not be used is wrong."""
-    test = result.predictions[result.predictions["part"] == "test"]
-    columns = [column for column in test.columns if column.startswith(PROBABILITY)]
-    emotions = [column.removeprefix(PROBABILITY) for column in columns]
-    truth = np.array([emotions.index(emotion) for emotion in test["emotion"]], np.int64)
-    return uar(truth, called(test[columns].to_numpy(float)))
 
 
 def _json(folder: Path, stem: Path) -> Path:
