@@ -147,3 +147,12 @@ def test_an_unknown_rule_is_an_error_with_a_guess():
 
 def test_every_rule_has_the_name_it_is_found_by():
     assert {name: rule.name for name, rule in RULES.items()} == {name: name for name in RULES}
+
+
+def test_a_run_is_told_by_each_rule_what_chooses():
+    assert {name: rule.training for name, rule in RULES.items()} == {
+        "validation": "validation",
+        "leave-one-group-out validation": "validation",
+        "last": "last",
+        "oracle": "oracle",
+    }

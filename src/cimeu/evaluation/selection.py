@@ -42,8 +42,19 @@ class SelectionRule:
 
     name: str
     meaning: str
-    training: Selection
-    """What a run is told."""
+    chooses: bool = True
+    """Whether anything is chosen; baselines choose their settings in any case."""
+    on_test: bool = False
+    """Whether test clips choose; a run takes them by itself."""
+    by_seed: bool = False
+    """Whether every seed has validation clips of its own."""
+
+    @property
+    def training(self) -> Selection:
+        """What a run is told."""
+        if not self.chooses:
+            return "last"
+        return "oracle" if self.on_test else "validation"
 
     def fold(self, fold: Fold, manifest: Manifest, group: str, seed: int) -> Fold:
         """The fold with the validation clips of this rule. Raises RecipeError where it cannot be used."""
@@ -79,10 +90,10 @@ class OnTestClips(SelectionRule):
 RULES: dict[str, SelectionRule] = {
     rule.name: rule
     for rule in (
-        SelectionRule("validation", "unseen speakers of the training groups", "validation"),
-        GroupValidation("leave-one-group-out validation", "one whole training group", "validation"),
-        SelectionRule("last", "nothing is chosen: last epoch, published defaults", "last"),
-        OnTestClips("oracle", "the test clips: an upper bound, no estimate", "oracle"),
+        SelectionRule("validation", "unseen speakers of the training groups"),
+        GroupValidation("leave-one-group-out validation", "one whole training group", by_seed=True),
+        SelectionRule("last", "nothing is chosen: last epoch, published defaults", chooses=False),
+        OnTestClips("oracle", "the test clips: an upper bound, no estimate", on_test=True),
     )
 }
 

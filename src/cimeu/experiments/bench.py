@@ -264,19 +264,14 @@ class CellRunner:
         """A row on a fold with a seed; `settings` replace the recipe's or the method's, run folders lie in `runs`."""
         rule, group = self._rule, self.recipe.folds.group
         if row.kind == "cimeu":
-            if rule.name != "oracle":  # a run chooses on its test clips by itself
+            if not rule.on_test:
                 fold = rule.fold(fold, self._clips.manifest, group, seed)
             folder = runs or self.folder / "runs" / row.name
             members = [self._cimeu(row, fold, each, settings, conditions, folder) for each in row.seeds(seed)]
             return replace(mean_of(members), selection=rule.name)
         parts = self._parts(row, fold, seed)
         if row.kind == "baseline":
-            key = (
-                row.name,
-                fold,
-                tuple(sorted(settings.items())),
-                rule.name == "leave-one-group-out validation" and seed,
-            )
+            key = (row.name, fold, tuple(sorted(settings.items())), rule.by_seed and seed)
             if key not in self._answered:  # its solvers draw nothing: every seed is the same
                 given = dict(settings) or None
                 self._answered[key] = baseline_cell(
@@ -285,10 +280,10 @@ class CellRunner:
                 found = self._answered[key]
             else:
                 found = replace(self._answered[key], wall_s=0.0)
-            return replace(found, selection="validation" if rule.name == "last" else rule.name)
+            return replace(found, selection=rule.name if rule.chooses else "validation")
         of_training = {name: value for name, value in settings.items() if name.startswith("training.")}
         training = self._with(of_training).training
-        if rule.name == "oracle":
+        if rule.on_test:
             training = replace(training, selection="validation")  # its validation clips are the test clips
         own = {name: float(value) for name, value in settings.items() if name not in of_training}
         budget = budget_of(training, group, own)
