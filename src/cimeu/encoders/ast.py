@@ -21,9 +21,9 @@ from jaxtyping import Float, Float32
 from torch import Tensor, nn
 
 from cimeu.encoders.base import SOUND_RATE_HZ, Window
+from cimeu.encoders.inputs import sound_input
 from cimeu.encoders.weights import find_weights, sha256_of
 from cimeu.errors import CheckpointError, WeightsMissing
-from cimeu.media.audio import LEVEL_DBFS
 from cimeu.media.fbank import fbank, middle_segments
 
 PATCH = 16
@@ -167,10 +167,7 @@ class AstTokens:
     ) -> None:
         self._path, self._heads = find_weights(self.name, weights), heads
         self.preprocessing: Mapping[str, object] = {
-            "rate_hz": SOUND_RATE_HZ,
-            "trim": trim,
-            "level": level,
-            "level_dbfs": LEVEL_DBFS if level else None,
+            **sound_input(trim=trim, level=level),
             "frames": FRAMES,
             "mean": MEAN,
             "deviation": DEVIATION,

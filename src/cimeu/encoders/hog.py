@@ -18,8 +18,7 @@ from jaxtyping import Float32, UInt8
 from skimage.feature import hog
 
 from cimeu.encoders.base import Window
-from cimeu.errors import FingerprintMismatch, RecipeError
-from cimeu.media.faces import DETECTORS
+from cimeu.encoders.inputs import picture_input
 
 SIDE = 64
 CELLS = 8
@@ -32,8 +31,7 @@ GREY = np.array([0.2125, 0.7154, 0.0721], np.float32)
 class Hog:
     """HOG of face crops.
 
-    `detector` is one of `cimeu.media.faces.DETECTORS`, alone or followed by the version that must be installed. With
-    `source="frame"` the whole picture is seen instead.
+    With `source="frame"` the whole picture is seen instead. `detector` and `rate_hz` as for `picture_input`.
 
     Raises:
         RecipeError: an unknown detector or source.
@@ -53,18 +51,9 @@ class Hog:
     heavy: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        name, _, version = self.detector.partition(" ")
-        for setting, value, known in (("detector", name, tuple(DETECTORS)), ("source", self.source, ("face", "frame"))):
-            if value not in known:
-                raise RecipeError(f"{setting} `{value}` of hog is unknown\n\nhint: one of {', '.join(known)}")
-        installed = DETECTORS[name]().version
-        if version not in ("", installed):
-            raise FingerprintMismatch(
-                f"face detector `{name}` is version {installed} here, wanted is {version}"
-                f"\n\nhint: install {name} {version}, or extract again"
-            )
-        object.__setattr__(self, "detector", f"{name} {installed}")
-        object.__setattr__(self, "rate_hz", float(self.rate_hz))
+        seen = picture_input(self.name, source=self.source, detector=self.detector, rate_hz=self.rate_hz)
+        for setting, value in seen.items():
+            object.__setattr__(self, setting, value)
 
     @property
     def preprocessing(self) -> Mapping[str, object]:

@@ -21,10 +21,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cimeu.encoders.base import SOUND_RATE_HZ, Window
+from cimeu.encoders.inputs import check_choices, picture_input, sound_input
 from cimeu.encoders.weights import sha256_of
 from cimeu.errors import CheckpointError, RecipeError, WeightsMissing
-from cimeu.media.audio import LEVEL_DBFS
-from cimeu.media.faces import DETECTORS
 
 LONGEST_S = 30
 """Sound is encoded in stretches of at most this length: what Whisper sees, and what attention can pay for."""
@@ -134,10 +133,7 @@ class HubSound(_HubEncoder):
             raise RecipeError(f"pool is {pool}\n\nhint: 1 keeps every hidden state, 8 averages 160 ms")
         self._pool = pool
         self.preprocessing: Mapping[str, object] = {
-            "rate_hz": SOUND_RATE_HZ,
-            "trim": trim,
-            "level": level,
-            "level_dbfs": LEVEL_DBFS if level else None,
+            **sound_input(trim=trim, level=level),
             "layer": layer,
             "pool": pool,
             "content_sha256": self._content,
@@ -188,6 +184,7 @@ class HubPicture(_HubEncoder):
         WeightsMissing: no such model on this machine.
         CheckpointError: it does not say which pictures it wants.
         RecipeError: an unknown region, pooling or detector, or a layer it does not have.
+        FingerprintMismatch: another version of the detector is installed.
     """
 
     name = "hub-picture"
@@ -205,20 +202,15 @@ class HubPicture(_HubEncoder):
         batch_size: int = 8,
     ) -> None:
         super().__init__(weights, layer)
-        for setting, value, known in (
-            ("pool", pool, ("first", "mean")),
-            ("source", source, ("face", "frame")),
-            ("detector", detector.split(" ")[0], tuple(DETECTORS)),
-        ):
-            if value not in known:
-                raise RecipeError(f"{setting} `{value}` of hub-picture is unknown\n\nhint: one of {', '.join(known)}")
+        check_choices(self.name, {"pool": (pool, ("first", "mean"))})
+        seen = picture_input(self.name, source=source, detector=detector, rate_hz=rate_hz)
         if pool == "first" and self._settings.model_type.startswith("siglip"):
             raise RecipeError(
                 "pool `first` of SigLIP would be a corner of the picture\n\nhint: it has no class token; use `mean`"
             )
         self.source: Literal["face", "frame"] = source
         self.window, self.batch_size, self._pool = Window(1, stride), batch_size, pool
-        found, said = DETECTORS[detector.split(" ")[0]](), self._preprocessor
+        said = self._preprocessor
         if "image_mean" not in said or "image_std" not in said:
             raise CheckpointError(
                 f"`{self._folder}` does not say how pictures are normalised for it"
@@ -227,8 +219,7 @@ class HubPicture(_HubEncoder):
         self.preprocessing: Mapping[str, object] = {
             "side": _setting(self._settings, "image_size"),
             "resampling": "bilinear",
-            "rate_hz": float(rate_hz),
-            **({"detector": f"{found.name} {found.version}"} if source == "face" else {}),
+            **seen,
             "stride": stride,
             "layer": layer,
             "pool": pool,

@@ -19,8 +19,8 @@ import numpy as np
 from jaxtyping import Float, Float32
 
 from cimeu.encoders.base import SHIFT_SAMPLES, SOUND_RATE_HZ, Window
+from cimeu.encoders.inputs import sound_input
 from cimeu.encoders.pitch import track_pitch
-from cimeu.media.audio import LEVEL_DBFS
 from cimeu.media.fbank import fbank
 
 BINS = 128
@@ -45,12 +45,7 @@ class SpeechWindows:
     @property
     def preprocessing(self) -> Mapping[str, object]:
         """Rate, trimming and level of the sound."""
-        return {
-            "rate_hz": SOUND_RATE_HZ,
-            "trim": self.trim,
-            "level": self.level,
-            "level_dbfs": LEVEL_DBFS if self.level else None,
-        }
+        return sound_input(trim=self.trim, level=self.level)
 
 
 @dataclass(frozen=True)

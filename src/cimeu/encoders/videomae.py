@@ -26,9 +26,9 @@ from torch.nn import functional as F
 from cimeu.encoders.base import Window
 from cimeu.encoders.engines import ENGINES, PRECISIONS, Computation, Engine, Precision, chosen, compiled
 from cimeu.encoders.engines import batch_size as best_batch_size
+from cimeu.encoders.inputs import check_choices, picture_input
 from cimeu.encoders.weights import find_weights, sha256_of, verify
-from cimeu.errors import CheckpointError, RecipeError
-from cimeu.media.faces import DETECTORS
+from cimeu.errors import CheckpointError
 
 SIDE = 224
 FRAMES = 16
@@ -283,6 +283,7 @@ class VideoMAEEncoder:
         WeightsMissing: no file where one is looked for.
         CheckpointError: the file is not the published one (where its checksum is known), or has another size.
         RecipeError: an unknown size, source, normalisation, detector, precision or engine.
+        FingerprintMismatch: another version of the detector is installed.
     """
 
     version = "1"
@@ -305,17 +306,17 @@ class VideoMAEEncoder:
         batch_size: int | None = None,
         fuse: bool = False,
     ) -> None:
-        for setting, value, known in (
-            ("size", size, tuple(SIZES)),
-            ("source", source, ("face", "frame")),
-            ("normalise", normalise, ("none", "imagenet")),
-            ("detector", detector.split(" ")[0], tuple(DETECTORS)),
-            ("precision", precision, PRECISIONS),
-            ("engine", engine, ENGINES),
-        ):
-            if value not in known:
-                raise RecipeError(f"{setting} `{value}` of VideoMAE V2 is unknown\n\nhint: one of {', '.join(known)}")
         self.name = f"videomae-v2-{size}"
+        check_choices(
+            self.name,
+            {
+                "size": (size, tuple(SIZES)),
+                "normalise": (normalise, ("none", "imagenet")),
+                "precision": (precision, PRECISIONS),
+                "engine": (engine, ENGINES),
+            },
+        )
+        seen = picture_input(self.name, source=source, detector=detector, rate_hz=rate_hz)
         self.width = SIZES[size].width
         self.source: Literal["face", "frame"] = source
         self.batch_size = batch_size or best_batch_size()
@@ -324,12 +325,10 @@ class VideoMAEEncoder:
             verify(self.name, path)
         checksum = sha256_of(path)
         self._network = (path, checksum, SIZES[size], normalise, self.batch_size, engine, precision, fuse)
-        found = DETECTORS[detector.split(" ")[0]]()
         self.preprocessing: Mapping[str, object] = {
             "side": SIDE,
             "resampling": "bilinear",
-            "rate_hz": float(rate_hz),
-            **({"detector": f"{found.name} {found.version}"} if source == "face" else {}),
+            **seen,
             "pixels": f"RGB / 255, bilinear stretch to {SIDE} x {SIDE}",
             "normalise": normalise,
             "precision": precision,
