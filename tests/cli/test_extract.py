@@ -75,7 +75,22 @@ def test_a_network_sees_both_regions_in_both_directions(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--region", "nose"), "unknown region `nose`\n\nhint: face or frame"),
+        (("--encoder", "hog", "--region", "nose"), "unknown region `nose`\n\nhint: face or frame"),
+        (("--encoder", "hogg", "--fuse"), "unknown encoder `hogg`\n\nhint: did you mean `hog`?"),
+        (
+            ("--encoder", "hog", "--precision", "fp32"),
+            "--precision means nothing to hog\n\nhint: it is for videomae-v2-s",
+        ),
+        (
+            ("--encoder", "hog", "--encoder", "ast", "--engine", "torch"),
+            "--engine means nothing to hog, ast\n\nhint: it",
+        ),
+        (("--encoder", "hub-sound", "--batch", "4"), "--batch means nothing to hub-sound\n\nhint: it is for hub-pict"),
+        (("--encoder", "spectral", "--fuse"), "--fuse means nothing to spectral\n\nhint: it is for videomae-v2-small"),
+        (
+            ("--encoder", "spectral", "--region", "face"),
+            "--region means nothing to spectral\n\nhint: it is for hog, hub",
+        ),
         (("--precision", "fp32"), "no encoder is named for these settings\n\nhint: add --encoder NAME"),
         (
             ("--encoder", "hog", "--weights", "a.pth"),
@@ -90,6 +105,15 @@ def test_settings_that_fit_nothing_are_refused(
 ) -> None:
     status, said = extract(manifest, *words)
     assert (status, message in said) == (1, True), said
+
+
+def test_a_setting_is_for_those_of_several_encoders_that_take_it(
+    extract: Command, manifest: Path, tmp_path: Path
+) -> None:
+    words = ("--encoder", "hog", "--encoder", "spectral", "--region", "frame", "--workers", 1)
+    status, said = extract(manifest, *words)
+    assert status == 0, said
+    assert {path.name for path in (tmp_path / "features").iterdir()} == {"hog-frame", "spectral"}
 
 
 def test_weights_of_another_size_stop_the_run_before_a_clip_is_blamed(

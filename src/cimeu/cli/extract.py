@@ -14,6 +14,14 @@ if TYPE_CHECKING:
     from cimeu.experiments.recipe import EncoderConfig
 
 REGIONS = ("face", "frame")
+OPTIONS = {
+    "source": "--region",
+    "precision": "--precision",
+    "engine": "--engine",
+    "batch_size": "--batch",
+    "fuse": "--fuse",
+}
+"""Options by the setting of an encoder that they give."""
 
 
 def extract(
@@ -57,12 +65,11 @@ def extract(
     given: dict[str, object] = {"precision": precision, "batch_size": batch or None, "fuse": fuse or None}
     given["engine"] = engine if engine in ("torch", "openvino") else None
     settings = {name: value for name, value in given.items() if value is not None}
-    for name in forward_only or ():
-        if name not in (encoder or (name,)):
-            raise RecipeError(
-                f"--forward-only `{name}` is not among the encoders\n\nhint: {guess(name, encoder or ())}"
-            )
     if encoder:
+        check_taken(encoder, [*settings, *(["source"] if region else [])])
+        for name in forward_only or ():
+            if name not in encoder:
+                raise RecipeError(f"--forward-only `{name}` is not among the encoders\n\nhint: {guess(name, encoder)}")
         streams = [
             (each, name not in (forward_only or ()))
             for name in encoder
@@ -91,16 +98,29 @@ def extract(
         say(f"{len(extraction.failures)} streams could not be computed; reasons in {table}")
 
 
+def check_taken(names: Sequence[str], settings: Sequence[str]) -> None:
+    """Refuse a setting that none of the encoders takes; one of several encoders is enough.
+
+    Raises:
+        RecipeError: such a setting, by the name of its option, or an unknown encoder.
+    """
+    from cimeu.encoders.base import ENCODERS, settings_of
+
+    taken = {setting for name in names for setting in settings_of(name)}
+    for setting in settings:
+        if setting not in taken:
+            able = ", ".join(name for name in ENCODERS if setting in settings_of(name))
+            raise RecipeError(f"{OPTIONS[setting]} means nothing to {', '.join(names)}\n\nhint: it is for {able}")
+
+
 def configured(
     name: str, weights: Mapping[str, Path], regions: Sequence[str], settings: Mapping[str, object]
 ) -> "list[EncoderConfig]":
     """One encoder with what it takes of the settings, once for each region it is asked to see."""
-    import inspect
-
-    from cimeu.encoders.base import ENCODERS
+    from cimeu.encoders.base import settings_of
     from cimeu.experiments.recipe import EncoderConfig
 
-    known = inspect.signature(ENCODERS[name]).parameters if name in ENCODERS else {}
+    known = settings_of(name)
     taken = {key: value for key, value in settings.items() if key in known}
     if name in weights:
         taken["weights"] = str(weights[name])
@@ -115,11 +135,9 @@ def weights_of(names: Sequence[str], weights: Sequence[str]) -> dict[str, Path]:
     Raises:
         RecipeError: a file that goes with no encoder, or with more than one.
     """
-    import inspect
+    from cimeu.encoders.base import settings_of
 
-    from cimeu.encoders.base import ENCODERS
-
-    taking = [name for name in names if name in ENCODERS and "weights" in inspect.signature(ENCODERS[name]).parameters]
+    taking = [name for name in names if "weights" in settings_of(name)]
     found: dict[str, Path] = {}
     for text in weights:
         name, separator, file = text.partition("=")

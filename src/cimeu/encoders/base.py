@@ -7,11 +7,10 @@ a clip in memory; `cimeu.features.windows` cuts the same windows, backward ones 
 Axes: F frames of a clip, N windows, L frames of a window, D width of the vectors, T' steps of a clip.
 """
 
-import difflib
 import hashlib
 import inspect
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
@@ -20,6 +19,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from cimeu.errors import FeatureError, FingerprintMismatch, RecipeError
+from cimeu.labels import guess
 from cimeu.pyramid import Direction
 
 SOUND_RATE_HZ = 16_000
@@ -353,14 +353,22 @@ def build_encoder(name: str, **settings: object) -> Encoder:
         RecipeError: an unknown name or setting, with a guess.
         WeightsMissing: the encoder needs weights that are not there.
     """
-    builder = ENCODERS.get(name)
-    if builder is None:
-        raise RecipeError(f"unknown encoder `{name}`\n\nhint: {_guess(name, ENCODERS)}")
-    known = inspect.signature(builder).parameters
+    known = settings_of(name)
     for setting in settings:
         if setting not in known:
-            raise RecipeError(f"encoder `{name}` has no setting `{setting}`\n\nhint: {_guess(setting, known)}")
-    return builder(**settings)
+            raise RecipeError(f"encoder `{name}` has no setting `{setting}`\n\nhint: {guess(setting, tuple(known))}")
+    return ENCODERS[name](**settings)
+
+
+def settings_of(name: str) -> Collection[str]:
+    """Names of the settings that an encoder takes.
+
+    Raises:
+        RecipeError: an unknown name, with a guess.
+    """
+    if name not in ENCODERS:
+        raise RecipeError(f"unknown encoder `{name}`\n\nhint: {guess(name, tuple(ENCODERS))}")
+    return inspect.signature(ENCODERS[name]).parameters
 
 
 def encoder_from(description: Mapping[str, object], **overrides: object) -> Encoder:
@@ -376,25 +384,15 @@ def encoder_from(description: Mapping[str, object], **overrides: object) -> Enco
     """
     name = str(description["name"])
     where = f"the described encoder `{name}`"
-    if name in ENCODERS and description.get("version") != IMPORTED:
-        known = inspect.signature(ENCODERS[name]).parameters
-        preprocessing = description["preprocessing"]
-        assert isinstance(preprocessing, Mapping), "describe() always writes preprocessing"
-        described = {"source": description["source"], **preprocessing}
-        settings = {key: value for key, value in described.items() if key in known}
-        encoder = build_encoder(name, **(settings | overrides))
-        check_same(
-            description, describe(encoder), where, "install the version of cimeu and the weights it was made with"
-        )
-        return encoder
     if description.get("version") == IMPORTED:
         raise RecipeError(
             f"{where} is not part of cimeu: its vectors were imported\n\nhint: import the vectors of the new clips too"
         )
-    raise RecipeError(f"unknown encoder `{name}`\n\nhint: {_guess(name, ENCODERS)}")
-
-
-def _guess(word: str, known: Iterable[str]) -> str:
-    known = sorted(known)
-    close = difflib.get_close_matches(word, known, n=1)
-    return f"did you mean `{close[0]}`?" if close else f"one of {', '.join(known)}"
+    known = settings_of(name)
+    preprocessing = description["preprocessing"]
+    assert isinstance(preprocessing, Mapping), "describe() always writes preprocessing"
+    described = {"source": description["source"], **preprocessing}
+    settings = {key: value for key, value in described.items() if key in known}
+    encoder = build_encoder(name, **(settings | overrides))
+    check_same(description, describe(encoder), where, "install the version of cimeu and the weights it was made with")
+    return encoder
