@@ -86,6 +86,16 @@ def test_primitives_are_kept_for_every_validation_and_test_clip(toy) -> None:
         assert kept["emotion_primitives"].shape == kept["style_primitives"].shape == (len(rows), 32)
 
 
+def test_a_run_that_is_evaluated_again_says_the_same(toy, tmp_path: Path) -> None:
+    again = tmp_path / "again"
+    shutil.copytree(toy.run, again)
+    for name in ("probes.json", "predictions.csv", "familiarity.safetensors"):
+        (again / name).unlink()
+    evaluate_run(again)
+    for name in ("probes.json", "predictions.csv", "familiarity.safetensors"):
+        assert (again / name).read_bytes() == (toy.run / name).read_bytes(), name
+
+
 def test_the_environment_says_where_numbers_come_from(toy) -> None:
     environment = json.loads((toy.run / "environment.json").read_text())
     assert environment["synthetic"] is True

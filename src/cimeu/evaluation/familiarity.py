@@ -23,8 +23,7 @@ from safetensors.numpy import load_file, save_file
 
 from cimeu.batching.dataset import ClipDataset
 from cimeu.errors import CheckpointError
-from cimeu.evaluation.predict import project
-from cimeu.model.network import CiMEU
+from cimeu.model.config import ModelConfig
 
 FILE = "familiarity.safetensors"
 QUANTILE = 0.99
@@ -133,17 +132,13 @@ class Familiarity:
             raise CheckpointError(f"`{path}` is damaged ({error})\n\nhint: `cimeu evaluate` writes it anew") from error
 
 
-def write_familiarity(model: CiMEU, train: ClipDataset, held_out: ClipDataset, folder: Path) -> Path:
-    """Describe the training clips of a run; the limits are those of held-out clips of the same corpora."""
-    return Familiarity.of(views_of(model, train), views_of(model, held_out)).save(folder)
-
-
-def views_of(model: CiMEU, dataset: ClipDataset) -> dict[str, Float32[np.ndarray, "N _"]]:
-    """Every view of the clips of a dataset; NaN where a clip lacks it."""
+def views_of(
+    config: ModelConfig, dataset: ClipDataset, primitives: Float32[np.ndarray, "N C"]
+) -> dict[str, Float32[np.ndarray, "N _"]]:
+    """Every view of the clips of a dataset, their emotion primitives among them; NaN where a clip lacks it."""
     streams = {"first": dataset.first_features, "second": dataset.second_features}
-    widths = {"first": model.config.first.width, "second": model.config.second.width if model.config.second else 0}
-    views = {PRIMITIVES: project(model, dataset)[0]}
-    return views | {
+    widths = {"first": config.first.width, "second": config.second.width if config.second else 0}
+    return {PRIMITIVES: primitives} | {
         name: np.stack([mean_step(row, widths[name]) for row in rows]) for name, rows in streams.items() if widths[name]
     }
 

@@ -24,13 +24,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
+from jaxtyping import Float32
 
 from cimeu.batching.dataset import ClipDataset
 from cimeu.corpora.folds import Fold, make_folds
 from cimeu.corpora.manifest import MISSING_FILE, Manifest, check_labels, read_manifest
 from cimeu.encoders.base import Encoder, build_encoder
 from cimeu.errors import FeatureError, FingerprintMismatch, MediaError, RecipeError, WeightsMissing
-from cimeu.evaluation.familiarity import MOST_CLIPS, write_familiarity
+from cimeu.evaluation.familiarity import MOST_CLIPS, Familiarity, views_of
 from cimeu.evaluation.predict import EnsembleSettings, Scores, fused_probabilities, project, score_clips
 from cimeu.evaluation.selection import choose
 from cimeu.experiments.card import model_card
@@ -270,8 +272,6 @@ def score_run(prepared: Prepared, fold: Fold, folder: Path, *, settings: Ensembl
     settings.save(folder)
     model = models[prepared.directions[0]]
     _write_primitives(prepared, fold, model, folder)
-    _write_familiarity(prepared, fold, model, folder)
-    TrainingClips.of(model, prepared.dataset(fold.train, model.config.direction)).save(folder)
     table = pd.concat(
         [
             _predictions(prepared, part, clip_ids, scores[part]["forward"], scores[part]["backward"], settings)
@@ -397,46 +397,45 @@ def _predictions(
 
 
 def _write_primitives(prepared: Prepared, fold: Fold, model: CiMEU, folder: Path) -> None:
-    """`projections.npz` of validation and test clips, and the probes of what primitives hold."""
-    direction = model.config.direction
-    clips = prepared.dataset((*fold.validation, *fold.test), direction)
+    """What the clips of the fold look like to the network: for drawings, neighbours, familiarity and probes."""
+    clips = prepared.dataset((*fold.train, *fold.validation, *fold.test), model.config.direction)
     emotion, style = project(model, clips)
-    arrays: dict[str, Any] = {"clip_id": np.array(clips.clip_ids), "emotion_primitives": emotion}
+    views = views_of(model.config, clips, emotion)
+    first, places = len(fold.train), np.arange(len(emotion))
+    train, test = places < first, places >= first + len(fold.validation)
+    validation = ~train & ~test
+    arrays: dict[str, Any] = {"clip_id": np.array(clips.clip_ids[first:]), "emotion_primitives": emotion[first:]}
     if style is not None:
-        arrays["style_primitives"] = style
+        arrays["style_primitives"] = style[first:]
     np.savez_compressed(folder / "projections.npz", **arrays)
+    known = clips.manifest.table[train]
+    TrainingClips.of(known, emotion[train], None if style is None else style[train]).save(folder)
+    if all(clips.present[part].any() for part in (train, validation)):
+        spread = [np.flatnonzero(part)[:: max(1, part.sum() // MOST_CLIPS)] for part in (train, validation)]
+        Familiarity.of(*({name: rows[part] for name, rows in views.items()} for part in spread)).save(folder)
     if not prepared.recipe.evaluation.probes or not fold.validation:
         return
-    untrained = CiMEU(model.config, model.specifications)
-    parts = [_probe_clips(prepared, ids, model, untrained) for ids in (fold.train, fold.validation, fold.test)]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(prepared.recipe.training.seed)
+        untrained = project(CiMEU(model.config, model.specifications), clips)[0]
+    representations = {RAW: views["first"], "emotion": emotion, "untrained": untrained}
+    if style is not None:
+        representations["style"] = style
+    probed = _probe_clips(prepared, clips, representations)
+    parts = [probed.take(part & clips.present[:, 0]) for part in (train, validation, test)]
     held_out = parts[2] if prepared.recipe.folds.protocol == "leave-one-group-out" else None
     _write_json(folder / "probes.json", probe_table(parts[0], parts[1], held_out))
 
 
-def _write_familiarity(prepared: Prepared, fold: Fold, model: CiMEU, folder: Path) -> None:
-    """What the training clips look like, with limits from the validation clips, where there are any."""
-    train, held_out = (
-        prepared.dataset(ids[:: max(1, len(ids) // MOST_CLIPS)], model.config.direction)
-        for ids in (fold.train, fold.validation)
-    )
-    if len(held_out.usable) and len(train.usable):
-        write_familiarity(model, train, held_out, folder)
-
-
-def _probe_clips(prepared: Prepared, clip_ids: Sequence[str], model: CiMEU, untrained: CiMEU) -> ProbeClips:
-    dataset = prepared.dataset(clip_ids, model.config.direction)
-    emotion, style = project(model, dataset)
-    blank = np.full(model.config.first.width, np.nan, np.float32)
-    raw = np.stack([blank if rows is None else np.nan_to_num(rows).mean(0) for rows in dataset.first_features])
-    representations = {RAW: raw, "emotion": emotion, "untrained": project(untrained, dataset)[0]}
-    if style is not None:
-        representations["style"] = style
-    groups = sorted(set(prepared.manifest.table[prepared.recipe.folds.group]))
-    group = np.array([groups.index(name) for name in dataset.groups(prepared.recipe.folds.group)])
-    pairs = zip(dataset.groups("corpus"), dataset.groups("speaker"), dataset.clip_ids, strict=True)
+def _probe_clips(
+    prepared: Prepared, clips: ClipDataset, representations: dict[str, Float32[np.ndarray, "N _"]]
+) -> ProbeClips:
+    column = prepared.recipe.folds.group
+    groups = sorted(set(prepared.manifest.table[column]))
+    group = np.array([groups.index(name) for name in clips.groups(column)])
+    pairs = zip(clips.groups("corpus"), clips.groups("speaker"), clips.clip_ids, strict=True)
     speakers = [f"{corpus}/{speaker or clip_id}" for corpus, speaker, clip_id in pairs]
-    present = dataset.present[:, 0]
-    return ProbeClips(representations, dataset.emotions, group, speakers).take(present)
+    return ProbeClips(representations, clips.emotions, group, speakers)
 
 
 def _write_json(path: Path, content: object) -> None:

@@ -14,13 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Float32
 
-from cimeu.batching.dataset import ClipDataset
 from cimeu.errors import CheckpointError
-from cimeu.evaluation.predict import project
 from cimeu.inference.explanation import Neighbour
-from cimeu.model.network import CiMEU
 
 FILE = "training_clips.npz"
 MOST_CLIPS = 4000
@@ -40,12 +38,13 @@ class TrainingClips:
     """None where the network has no style encoder."""
 
     @classmethod
-    def of(cls, model: CiMEU, clips: ClipDataset) -> "TrainingClips":
-        """Primitives of the clips that have a first stream."""
-        emotion, style = project(model, clips)
+    def of(
+        cls, clips: pd.DataFrame, emotion: Float32[np.ndarray, "N C"], style: Float32[np.ndarray, "N C"] | None
+    ) -> "TrainingClips":
+        """Those rows of a manifest whose primitives are known; NaN are those of clips without a first stream."""
         rows = np.flatnonzero(np.isfinite(emotion).all(axis=1))
         rows = rows[:: max(1, -(-len(rows) // MOST_CLIPS))]
-        table = clips.manifest.table.iloc[rows]
+        table = clips.iloc[rows]
         return cls(
             names={name: tuple(str(value) for value in table[name]) for name in NAMES},
             emotion=emotion[rows],
