@@ -18,7 +18,7 @@ Counts add up over clips, so each speaker is one row of counts and a resample is
 Axes: S seeds, N clips, P speakers of a culture, R resamples, K emotions.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -97,6 +97,15 @@ def bootstrap(
         metric: estimates_over({culture: estimates[metric] for culture, estimates in by_culture.items()}, seed)
         for metric in METRICS
     }
+
+
+def speaker_names(corpora: Iterable[str], speakers: Iterable[str]) -> list[str]:
+    """Names that tell speakers of several corpora apart; empty where the speaker is unknown.
+
+    >>> speaker_names(["emodb", "emodb"], ["03", ""])
+    ['emodb/03', '']
+    """
+    return [f"{corpus}/{speaker}" if speaker else "" for corpus, speaker in zip(corpora, speakers, strict=True)]
 
 
 def estimates_over(cultures: dict[str, Estimate], seed: int = 0) -> Estimates:

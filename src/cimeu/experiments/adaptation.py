@@ -22,7 +22,7 @@ from cimeu.errors import RecipeError
 from cimeu.evaluation.familiarity import FILE as FAMILIARITY
 from cimeu.evaluation.metrics import called
 from cimeu.evaluation.predict import EnsembleSettings, fused_probabilities, score_clips
-from cimeu.evaluation.uncertainty import Estimates, bootstrap, compared
+from cimeu.evaluation.uncertainty import Estimates, bootstrap, compared, speaker_names
 from cimeu.experiments.recipe import load_recipe, to_yaml
 from cimeu.experiments.run import Prepared, environment, prepare, score_run
 from cimeu.experiments.summary import read_run
@@ -206,8 +206,7 @@ def _correct(models: Models, judged: _Judged, training: Float[np.ndarray, " K"])
 
 def _figures(rows: Mapping[str, tuple[int, Int[np.ndarray, " N"]]], judged: _Judged) -> list[Adapted]:
     clips = judged.dataset()
-    pairs = zip(clips.groups("corpus"), clips.groups("speaker"), strict=True)
-    speakers = [f"{corpus}/{speaker}" if speaker else "" for corpus, speaker in pairs]
+    speakers = speaker_names(clips.groups("corpus"), clips.groups("speaker"))
     everyone = ["everyone"] * len(clips)
     found: list[Adapted] = []
     first: Estimates | None = None

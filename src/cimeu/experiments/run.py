@@ -35,10 +35,12 @@ from cimeu.errors import FeatureError, FingerprintMismatch, MediaError, RecipeEr
 from cimeu.evaluation.familiarity import MOST_CLIPS, Familiarity, views_of
 from cimeu.evaluation.predict import EnsembleSettings, Scores, fused_probabilities, project, score_clips
 from cimeu.evaluation.selection import choose
+from cimeu.evaluation.uncertainty import speaker_names
 from cimeu.experiments.card import model_card
 from cimeu.experiments.recipe import EncoderConfig, Recipe, load_recipe, to_tree, to_yaml
 from cimeu.features.extract import Extraction, extract
 from cimeu.features.store import FeatureStore, key_of
+from cimeu.generalisation.cells import DESCRIBED
 from cimeu.generalisation.probes import RAW, ProbeClips, probe_table
 from cimeu.inference.neighbours import TrainingClips
 from cimeu.labels import LabelSpace, label_space
@@ -54,7 +56,6 @@ from cimeu.training.loop import train
 logger = logging.getLogger(__name__)
 
 PREDICTIONS = "predictions.csv"
-KNOWN_OF_A_CLIP = ("clip_id", "emotion", "corpus", "speaker", "culture", "gender", "problem")
 
 
 @dataclass(frozen=True)
@@ -384,8 +385,7 @@ def _predictions(
 ) -> pd.DataFrame:
     """Rows of `predictions.csv` of one part; the column that was held out is among them."""
     clips = prepared.manifest.select(clip_ids).table
-    columns = [*KNOWN_OF_A_CLIP, *(name for name in (prepared.recipe.folds.group,) if name not in KNOWN_OF_A_CLIP)]
-    table = clips[columns].copy()
+    table = clips[list(dict.fromkeys([*DESCRIBED, prepared.recipe.folds.group]))].copy()
     table.insert(1, "part", part)
     probabilities = fused_probabilities(forward, backward, settings)
     for name, values in probabilities.items():
@@ -433,8 +433,8 @@ def _probe_clips(
     column = prepared.recipe.folds.group
     groups = sorted(set(prepared.manifest.table[column]))
     group = np.array([groups.index(name) for name in clips.groups(column)])
-    pairs = zip(clips.groups("corpus"), clips.groups("speaker"), clips.clip_ids, strict=True)
-    speakers = [f"{corpus}/{speaker or clip_id}" for corpus, speaker, clip_id in pairs]
+    names = speaker_names(clips.groups("corpus"), clips.groups("speaker"))
+    speakers = [name or clip_id for name, clip_id in zip(names, clips.clip_ids, strict=True)]
     return ProbeClips(representations, clips.emotions, group, speakers)
 
 

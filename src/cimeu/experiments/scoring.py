@@ -20,14 +20,14 @@ from cimeu.corpora.manifest import Manifest, read_manifest
 from cimeu.errors import ManifestError, RecipeError
 from cimeu.evaluation.calibration import expected_calibration_error
 from cimeu.evaluation.metrics import METRICS, UNUSED, Metric, called, recalls
-from cimeu.evaluation.uncertainty import Difference, bootstrap, paired
+from cimeu.evaluation.uncertainty import Difference, bootstrap, paired, speaker_names
+from cimeu.generalisation.cells import PROBABILITY
 from cimeu.generalisation.summary import Interval, interval_of
 from cimeu.generalisation.tables import MISSING, Table, page, span, to_csv, to_html
 from cimeu.labels import LabelSpace, canonical, label_space
 
 NAMES: dict[Metric, str] = {"uar": "UAR", "war": "WAR", "macro_f1": "macro F1", "weighted_f1": "weighted F1"}
 LABEL = "label"
-FUSED = "fused."
 
 
 @dataclass(frozen=True)
@@ -99,8 +99,7 @@ def score_predictions(
     if group not in clips.table.columns:
         raise ManifestError(f"manifest without a column `{group}`\n\nhint: one of {', '.join(clips.table.columns)}")
     truth = np.array([space.index(emotion) for emotion in clips.table["emotion"]], np.int64)
-    pairs = zip(clips.table["corpus"], clips.table["speaker"], strict=True)
-    speakers = [f"{corpus}/{speaker}" if speaker else "" for corpus, speaker in pairs]
+    speakers = speaker_names(clips.table["corpus"], clips.table["speaker"])
     groups = [name or "unknown" for name in clips.table[group]]
     said = answers(table, clips, space, predictions)
     estimates = bootstrap(truth, said.predicted[None], speakers, groups, n_classes=len(space))
@@ -245,15 +244,15 @@ def write_score(score: Score, folder: Path) -> list[Path]:
 
 def _columns_of(table: pd.DataFrame) -> dict[str, str]:
     """Column of each emotion's probability by its canonical name; a run's fused ones come first."""
-    fused = [column for column in table.columns if column.startswith(FUSED)]
+    fused = [column for column in table.columns if column.startswith(PROBABILITY)]
     plain = [column for column in table.columns if "." not in column and column != "emotion"]
-    return {canonical(column.removeprefix(FUSED)): str(column) for column in fused or plain}
+    return {canonical(column.removeprefix(PROBABILITY)): str(column) for column in fused or plain}
 
 
 def _emotions_of(table: pd.DataFrame) -> list[str]:
-    if LABEL in table and not any(column.startswith(FUSED) for column in table):
+    if LABEL in table and not any(column.startswith(PROBABILITY) for column in table):
         return []
-    found = [column.removeprefix(FUSED) for column in table.columns if column.startswith(FUSED)]
+    found = [column.removeprefix(PROBABILITY) for column in table.columns if column.startswith(PROBABILITY)]
     if found:
         return found
     numeric = [column for column in table.columns if column != "clip_id" and _is_numeric(table[column])]

@@ -22,9 +22,19 @@ from cimeu.corpora.folds import SPEAKERS_SHARED
 from cimeu.errors import RecipeError
 from cimeu.evaluation.calibration import expected_calibration_error, negative_log_likelihood, reliability
 from cimeu.evaluation.metrics import UNUSED, Metric, called, confusion, recalls
-from cimeu.evaluation.uncertainty import Difference, Estimate, Estimates, bootstrap, difference, holm, paired
+from cimeu.evaluation.uncertainty import (
+    Difference,
+    Estimate,
+    Estimates,
+    bootstrap,
+    difference,
+    holm,
+    paired,
+    speaker_names,
+)
 from cimeu.experiments.fold_table import fold_table
 from cimeu.experiments.published import published_for
+from cimeu.generalisation.cells import PROBABILITY
 from cimeu.pyramid import DIRECTIONS
 
 KINDS = ("forward", "backward", "fused")
@@ -87,7 +97,7 @@ def read_run(folder: Path) -> Run:
     if not path.is_file():
         raise RecipeError(f"`{path}` does not exist\n\nhint: name folders of finished runs (`cimeu train RECIPE`)")
     table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    emotions = tuple(column.removeprefix("fused.") for column in table.columns if column.startswith("fused."))
+    emotions = tuple(column.removeprefix(PROBABILITY) for column in table.columns if column.startswith(PROBABILITY))
     lacking = [column for column in ("clip_id", "part", "emotion") if column not in table]
     if lacking or not emotions:
         raise RecipeError(
@@ -233,7 +243,7 @@ def pool(runs: Sequence[Run]) -> Pooled:
         truth=clips["emotion"].map({emotion: index for index, emotion in enumerate(emotions)}).to_numpy(dtype=int),
         groups=[name or UNKNOWN for name in clips[group]] if group else ["all clips"] * len(clips),
         folds=[fold_of[clip_id] for clip_id in clips.index],
-        speakers=[f"{corpus}/{speaker}" if speaker else "" for corpus, speaker in clips[["corpus", "speaker"]].values],
+        speakers=speaker_names(clips["corpus"], clips["speaker"]),
         probabilities={kind: np.stack(values) for kind, values in probabilities.items()},
         seeds=seeds,
         runs=kept,
@@ -504,7 +514,7 @@ def _abstention(tested: Pooled) -> Json | None:
     for run in tested.runs:
         threshold = float(run.settings.get("abstain_below") or 0.0)
         clips = _test_clips(run)
-        probabilities = clips[[f"fused.{emotion}" for emotion in run.emotions]].to_numpy(dtype=float)
+        probabilities = clips[[PROBABILITY + emotion for emotion in run.emotions]].to_numpy(dtype=float)
         truth = clips["emotion"].map({emotion: index for index, emotion in enumerate(run.emotions)}).to_numpy()
         known = np.isfinite(probabilities).all(axis=1)
         sure = known & (np.where(known[:, None], probabilities, 0).max(axis=1) >= threshold)

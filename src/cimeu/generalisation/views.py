@@ -14,7 +14,7 @@ import pandas as pd
 from jaxtyping import Bool, Float, Int
 
 from cimeu.evaluation.metrics import Metric, called
-from cimeu.evaluation.uncertainty import N_RESAMPLES, Estimates, averaged, bootstrap, estimates_over
+from cimeu.evaluation.uncertainty import N_RESAMPLES, Estimates, averaged, bootstrap, estimates_over, speaker_names
 from cimeu.generalisation.cells import PROBABILITY, STREAMS, CellResult
 from cimeu.generalisation.comparison import Bench
 from cimeu.generalisation.protocols import FEW_SHOT, MATRIX, SIDES, WITHIN, shots_of, side_of, teacher_of
@@ -43,12 +43,10 @@ class Calls:
     probabilities: Float[np.ndarray, "A N K"]
     speakers: tuple[str, ...]
     groups: tuple[str, ...]
-    corpora: tuple[str, ...]
     complete: Bool[np.ndarray, " N"] | None
     """Which clips have every stream that some clip has; None where cells do not say."""
     acted: tuple[str, ...]
     """Whether a clip was acted; empty where unknown."""
-    seeds: int
 
     def estimates(
         self, *, resamples: int = N_RESAMPLES, seed: int = 0, kept: Bool[np.ndarray, " N"] | None = None
@@ -81,18 +79,15 @@ def calls_of(bench: Bench, there: Cells, view: View) -> Calls | None:
     index = {emotion: number for number, emotion in enumerate(bench.emotions)}
     columns = [PROBABILITY + emotion for emotion in bench.emotions]
     probabilities = np.stack([table[columns].to_numpy(float) for table in answers])
-    corpora, speakers = first["corpus"], first["speaker"]
     return Calls(
         clip_ids=tuple(first["clip_id"]),
         truth=np.array([index[emotion] for emotion in first["emotion"]], np.int64),
         predicted=called(probabilities),
         probabilities=probabilities,
-        speakers=tuple(f"{corpus}/{name}" if name else "" for corpus, name in zip(corpora, speakers, strict=True)),
+        speakers=tuple(speaker_names(first["corpus"], first["speaker"])),
         groups=tuple(str(name) or "unknown" for name in first[bench.group]),
-        corpora=tuple(corpora),
         complete=_complete(first),
         acted=tuple(first["acted"]) if "acted" in first else ("",) * len(first),
-        seeds=len(complete),
     )
 
 
