@@ -132,3 +132,15 @@ def test_each_encoder_gets_its_own_weights() -> None:
     assert found == {"videomae-v2-base": Path("b.pth"), "hub-sound": Path("folder/of=model")}
     with pytest.raises(RecipeError, match=r"weights `b\.pth` belong to one of videomae-v2-base, hub-sound"):
         weights_of(names, ["b.pth"])
+
+
+def test_one_root_serves_both_directions(cimeu: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
+    for direction in DIRECTIONS:
+        (tmp_path / "arrays" / direction).mkdir(parents=True)
+        np.save(tmp_path / "arrays" / direction / "1.npy", np.full((2, 4), direction == "forward", np.float32))
+    (tmp_path / "list.txt").write_text("1 2 anger\n")
+    words = ("--root", tmp_path / "arrays", "--encoder", "mine", "--direction", "both", "-o", tmp_path / "features")
+    status, _, said = cimeu("features", "import", tmp_path / "list.txt", *words)
+    assert status == 0, said
+    rows = [row for _, row in FeatureStore.open(tmp_path / "features" / "mine").rows()]
+    assert {row.direction: float(row.features.mean()) for row in rows} == {"forward": 1.0, "backward": 0.0}

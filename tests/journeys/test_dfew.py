@@ -169,7 +169,7 @@ def test_the_published_job_from_arrays_without_recordings(run: Run, tmp_path: Pa
             path.parent.mkdir(parents=True, exist_ok=True)
             np.save(path, generator.normal(size=(2 + n % 3, 12)).astype(np.float32))
             lines.append(f"Clip/clip_224x224/{n + 1:05d}.npy {2 + n % 3} {n % 7}")
-        (tmp_path / f"{direction}.txt").write_text("\n".join(lines) + "\n")
+        (tmp_path / "list.txt").write_text("\n".join(lines) + "\n")
     for line in commands("Features made elsewhere"):
         said = run(line)
     assert "ORACLE" in said

@@ -158,11 +158,17 @@ def import_(
     root: Annotated[Path, typer.Option(help="Folder that the paths start from.")],
     encoder: Annotated[str, typer.Option(help="Encoder that made the features.")],
     stride: Annotated[int, typer.Option(help="Frames between two steps.")] = 4,
-    direction: Annotated[Literal["forward", "backward"], typer.Option(help="How the clips were played.")] = "forward",
+    direction: Annotated[
+        Literal["forward", "backward", "both"],
+        typer.Option(help="How the clips were played; `both` takes ROOT/forward and ROOT/backward."),
+    ] = "forward",
     output: Output = Path("features"),
 ) -> None:
     """Bring ready `.npy` features `[T', D]` into the store."""
     from cimeu.features.imports import import_features
+    from cimeu.pyramid import DIRECTIONS
 
-    count = import_features(list_file, root=root, encoder=encoder, stride=stride, direction=direction, folder=output)
-    say(f"{output}: {count} clips imported")
+    roots = {each: root / each for each in DIRECTIONS} if direction == "both" else {direction: root}
+    for each, folder in roots.items():
+        count = import_features(list_file, root=folder, encoder=encoder, stride=stride, direction=each, folder=output)
+        say(f"{output}: {count} clips imported, {each}")
