@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from cimeu.encoders import hog as hog_module
 from cimeu.encoders.base import build_encoder, encode, fingerprint
+from cimeu.encoders.hog import Hog
 from cimeu.errors import CheckpointError, MediaError
 from cimeu.inference import recogniser as module
 from cimeu.inference.recogniser import Recogniser
@@ -168,6 +170,33 @@ def test_a_model_of_real_people_is_no_demonstration(make_run: RunMaker, recordin
 def test_the_model_id_changes_with_the_ensemble(make_run: RunMaker) -> None:
     ids = [Recogniser.from_pretrained(make_run(mu=mu)).model_id for mu in (0.5, 0.5, 0.6)]
     assert ids[0] == ids[1] != ids[2]
+
+
+@pytest.mark.parametrize("heavy", [False, True])
+def test_only_encoders_that_are_networks_use_every_thread(
+    make_run: RunMaker, recordings: Path, monkeypatch: pytest.MonkeyPatch, heavy: bool
+) -> None:
+    recogniser, encode_windows, threads = (
+        Recogniser.from_pretrained(make_run("hog", None)),
+        Hog.__call__,
+        torch.get_num_threads(),
+    )
+    of_encoder, of_model = set(), set()
+
+    def noted(self: Hog, windows: np.ndarray) -> np.ndarray:
+        of_encoder.add(torch.get_num_threads())
+        return encode_windows(self, windows)
+
+    monkeypatch.setattr(Hog, "__call__", noted)
+    monkeypatch.setattr(Hog, "heavy", heavy)
+    for model in recogniser.models.values():
+        model.register_forward_pre_hook(lambda *_: of_model.add(torch.get_num_threads()))
+    torch.set_num_threads(3)
+    try:
+        recogniser(recordings / "mute.mp4")
+    finally:
+        torch.set_num_threads(threads)
+    assert (of_encoder, of_model) == ({3 if heavy else 1}, {1})
 
 
 def test_progress_ends_complete(recogniser: Recogniser, recordings: Path) -> None:

@@ -9,6 +9,7 @@ Axes: S side of a crop, K emotions, T steps, D width.
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from itertools import count, pairwise
 from math import ceil, inf
@@ -31,6 +32,7 @@ from cimeu.media.audio import RATE_HZ, at_level, stream_sound, trim_silence
 from cimeu.media.clips import PICTURE_SIDES
 from cimeu.media.crops import TrackedFrame, stretched, track_faces
 from cimeu.media.faces import Box, FaceDetector, for_one_recording
+from cimeu.media.threads import one_thread
 from cimeu.media.video import MediaInfo, frames
 from cimeu.pyramid import Direction
 
@@ -198,7 +200,8 @@ class Reader:
         with self._stopwatch("prepare and encode pictures"):
             for stream, track in tracks.items():
                 if track.holds(*span):
-                    vectors[stream] = {each: track.vectors(*span, each) for each in self._directions[stream]}
+                    with threads_for(track.encoder):
+                        vectors[stream] = {each: track.vectors(*span, each) for each in self._directions[stream]}
         seen = {stream for stream in vectors if stream not in self._of_sound}
         modality: Modality = "face" if seen & self._of_faces.keys() else "picture" if seen else ""
         if voice:
@@ -219,14 +222,12 @@ class Reader:
             return {}, why
         window = look.start_s, look.end_s
         if self._heard is None or self._heard[0] != window:
-            with self._stopwatch("encode sound"):
-                vectors = {
-                    stream: {
-                        each: encode(encoder, made_ready(samples, encoder), each) for each in self._directions[stream]
-                    }
-                    for stream, encoder in self._of_sound.items()
-                }
-            self._heard = window, dict(vectors)
+            vectors: dict[str, Vectors] = {}
+            for stream, encoder in self._of_sound.items():
+                with self._stopwatch("encode sound"), threads_for(encoder):
+                    ready = made_ready(samples, encoder)
+                    vectors[stream] = {each: encode(encoder, ready, each) for each in self._directions[stream]}
+            self._heard = window, vectors
         return self._heard[1], ""
 
     def _why_unseen(self, lane: Lane, start: int, stop: int) -> str:
@@ -350,6 +351,11 @@ class _Timed:
     def __call__(self, pixels: UInt8[np.ndarray, "H W 3"]) -> list[Box]:
         with self.stopwatch("detect faces"):
             return self.detector(pixels)
+
+
+def threads_for(encoder: Encoder) -> AbstractContextManager[object]:
+    """One thread for small work, all of torch's for a network."""
+    return nullcontext() if encoder.heavy else one_thread()
 
 
 def place_of(box: Box, pixels: UInt8[np.ndarray, "H W 3"], time_s: float) -> Place:

@@ -38,6 +38,7 @@ from cimeu.inference.reader import NO_FACE, NOBODY, Lane, Question, Reader, rate
 from cimeu.inference.stopwatch import Stopwatch
 from cimeu.inference.timeline import Cell, Header, Segment, Timeline, TimelineSettings, segments_of
 from cimeu.media.faces import DETECTORS, FaceDetector
+from cimeu.media.threads import one_thread
 from cimeu.media.video import probe
 from cimeu.model.network import CiMEU, Output
 from cimeu.progress import Progress, silent
@@ -298,7 +299,7 @@ class Recogniser:
         ]
         batch = evaluation_collator(model)(samples)
         assert batch.first is not None, "every model has a first stream"
-        with torch.inference_mode():
+        with torch.inference_mode(), one_thread():
             return model(batch.first, batch.second)
 
     def _present(self, questions: Sequence[Question], direction: Direction) -> Bool[np.ndarray, "N 2"]:

@@ -24,7 +24,7 @@ class PictureTrack:
     """
 
     def __init__(self, encoder: Encoder) -> None:
-        self._encoder = encoder
+        self.encoder = encoder
         self._first = 0  # number of the first frame kept
         self._prepared: list[np.ndarray] = []
         self._waiting: list[UInt8[np.ndarray, "S S 3"] | None] = []  # None: repeat the frame before
@@ -51,10 +51,10 @@ class PictureTrack:
         assert self.holds(start, stop), "no frame to encode"
         self._prepare()
         start, stop = max(start, self._first), min(stop, self.stop)
-        window = self._encoder.window
+        window = self.encoder.window
         if window is None or stop - start < window.length:
             frames = np.stack(self._prepared[start - self._first : stop - self._first])
-            return self._encoder(cut_windows(frames if direction == "forward" else frames[::-1], window))
+            return self.encoder(cut_windows(frames if direction == "forward" else frames[::-1], window))
         if direction == "forward":
             firsts = range(start, stop - window.length + 1, window.stride)
         else:
@@ -73,7 +73,7 @@ class PictureTrack:
 
     def _prepare(self) -> None:
         crops = [crop for crop in self._waiting if crop is not None]
-        fresh = iter(self._encoder.prepare(np.stack(crops))) if crops else iter(())
+        fresh = iter(self.encoder.prepare(np.stack(crops))) if crops else iter(())
         for crop in self._waiting:
             self._prepared.append(next(fresh) if crop is not None else self._prepared[-1])
         self._waiting.clear()
@@ -81,11 +81,11 @@ class PictureTrack:
     def _encode(self, firsts: list[int], direction: Direction) -> None:
         if not firsts:
             return
-        window = self._encoder.window
+        window = self.encoder.window
         assert window is not None
         frames = [np.stack(self._prepared[f - self._first : f - self._first + window.length]) for f in firsts]
         windows = np.stack(frames)
-        encoded = self._encoder(windows if direction == "forward" else np.ascontiguousarray(windows[:, ::-1]))
+        encoded = self.encoder(windows if direction == "forward" else np.ascontiguousarray(windows[:, ::-1]))
         self._vectors.update({(first, direction): row for first, row in zip(firsts, encoded, strict=True)})
 
 
