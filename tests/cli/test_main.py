@@ -1,10 +1,12 @@
 """The command line: data on stdout, everything else on stderr, a deliberate error is one message."""
 
+import ast
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -12,10 +14,25 @@ import typer.main
 
 from cimeu.cli.main import app, span
 from cimeu.cli.terminal import parse_shard
-from cimeu.errors import RecipeError
+from cimeu.errors import CimeuError, RecipeError
+from cimeu.experiments.recipe import load_recipe
 
 HEAVY = ("torch", "numpy", "pandas", "av", "transformers", "sklearn", "lightning", "matplotlib", "pyarrow", "pydantic")
 Command = Callable[..., tuple[int, str, str]]
+ROOT = Path(__file__).parents[2]
+OPTION = r"(?<![\w-])--[a-z][a-z-]*"
+
+
+def _texts(path: Path) -> Iterator[str]:
+    """Every text of a source file, without what is filled in."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.JoinedStr):
+            yield "".join(str(part.value) if isinstance(part, ast.Constant) else "X" for part in node.values)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value
+
+
+MESSAGES = [(path.name, text) for path in sorted((ROOT / "src").rglob("*.py")) for text in _texts(path)]
 
 
 def test_parsing_a_command_line_loads_nothing_heavy() -> None:
@@ -143,15 +160,45 @@ def test_a_figure_without_interval_has_no_span() -> None:
     assert span({"value": 0.5, "low": None, "high": 0.6}) == ""
 
 
-def test_every_command_that_a_hint_names_exists() -> None:
-    commands = set(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
-    source = Path(__file__).parents[2] / "src"
-    hints = [
-        (path.name, command)
-        for path in source.rglob("*.py")
-        for line in path.read_text(encoding="utf-8").splitlines()
-        if "hint:" in line
-        for command in re.findall(r"`cimeu ([a-z]+)", line)
+def test_every_command_and_option_that_a_message_names_exists() -> None:
+    commands = dict(_commands(typer.main.get_command(app)))
+    known = set().union(*commands.values(), {"--help"})
+    named = [
+        (command, set(re.findall(OPTION, command)))
+        for _, text in MESSAGES
+        for command in re.findall(r"`cimeu ([a-z][^`]*)`", text)
     ]
-    assert len(hints) > 5
-    assert [(name, command) for name, command in hints if command not in commands] == []
+    assert len(named) > 20
+    for command, options in named:
+        fitting = [found for words, found in commands.items() if f"{command} ".startswith(f"{words} ")]
+        assert fitting or command in ("weights", "features"), command
+        assert options <= set().union(*fitting), command
+    for name, text in MESSAGES:
+        ours = re.sub(r"`(?:ray|benchmarks/)[^`]*`", "", text)
+        assert set(re.findall(OPTION, ours)) <= known, f"{name}: {text}"
+
+
+def test_every_setting_that_a_hint_names_exists() -> None:
+    hints = [text.split("hint: ", 1)[1] for _, text in MESSAGES if "hint: " in text]
+    settings = {setting for hint in hints for setting in re.findall(r"\b([a-z]+(?:\.[a-z_]+)+)=", hint)}
+    assert len(settings) > 5
+    assert [setting for setting in sorted(settings) if "unknown setting" in _refusal(f"{setting}=null")] == []
+    assert "unknown setting" in _refusal("training.epoch=null")
+
+
+def _refusal(setting: str) -> str:
+    """What a recipe says to a setting, if it refuses it."""
+    try:
+        load_recipe(ROOT / "recipes" / "toy" / "demo.yaml", [setting])
+    except CimeuError as error:
+        return str(error)
+    return ""
+
+
+def _commands(command: Any, words: str = "") -> Iterator[tuple[str, set[str]]]:
+    """Words of each command, with its options."""
+    if hasattr(command, "commands"):
+        for name, inner in command.commands.items():
+            yield from _commands(inner, f"{words} {name}".strip())
+    else:
+        yield words, {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
