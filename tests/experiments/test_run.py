@@ -9,11 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from cimeu.corpora.folds import Fold
 from cimeu.corpora.manifest import read_manifest
 from cimeu.errors import CheckpointError, FingerprintMismatch, RecipeError, WeightsMissing
 from cimeu.evaluation.predict import EnsembleSettings
 from cimeu.experiments.recipe import Recipe, load_recipe
-from cimeu.experiments.run import chosen_folds, cores, default_streams, evaluate_run, prepare, run_recipe
+from cimeu.experiments.run import cores, default_streams, evaluate_run, folds_named, prepare, run_recipe
 from cimeu.features.store import FeatureStore, Row, key_of
 
 EMOTIONS = ("anger", "happiness", "neutral", "sadness")
@@ -124,8 +125,16 @@ def test_an_unknown_fold_is_answered_with_those_there_are(toy, changed: Change) 
         run_recipe(changed("fold=west"))
 
 
-def test_all_folds_are_run_unless_one_is_named(toy, changed: Change) -> None:
-    assert [fold.name for fold in chosen_folds(prepare(changed("fold=all")))] == ["east", "north", "south"]
+def test_all_folds_are_run_unless_one_or_its_group_is_named() -> None:
+    folds = [Fold(name, (), (), (), speakers_known=True, note="") for name in ("de", "de-1", "de-2", "dutch-1", "en+8")]
+    for name, wanted in {
+        "all": [fold.name for fold in folds],
+        "de": ["de"],
+        "dutch": ["dutch-1"],
+        "en": ["en+8"],
+    }.items():
+        assert [fold.name for fold in folds_named(name, folds)] == wanted
+    assert [fold.name for fold in folds_named("de", folds[1:])] == ["de-1", "de-2"]
 
 
 def test_every_seed_has_its_own_run_and_its_own_weights(quick: Path, changed: Change) -> None:

@@ -23,9 +23,10 @@ from cimeu.errors import RecipeError
 from cimeu.evaluation.predict import EnsembleSettings, evaluation_collator, fused_probabilities, score_clips
 from cimeu.evaluation.selection import RULES, SelectionRule, rule_named
 from cimeu.experiments.recipe import EncoderConfig, Recipe, override, recipe_from, to_tree
-from cimeu.experiments.run import Prepared, cores, extract_streams, prepare, run_fold
+from cimeu.experiments.run import Prepared, cores, extract_streams, folds_named, prepare, run_fold
 from cimeu.experiments.summary import read_run
 from cimeu.features.store import FeatureStore
+from cimeu.files import write_whole
 from cimeu.generalisation.cells import (
     STREAMS,
     CellResult,
@@ -36,7 +37,7 @@ from cimeu.generalisation.cells import (
     part_table,
     with_condition,
 )
-from cimeu.generalisation.comparison import Bench, Cell, fingerprint_of, open_bench, read_bench, write_whole
+from cimeu.generalisation.comparison import Bench, Cell, fingerprint_of, open_bench, read_bench
 from cimeu.generalisation.fit import budget_of
 from cimeu.generalisation.gap import taught_across
 from cimeu.generalisation.probes import probes_in_percent
@@ -143,7 +144,7 @@ def bench_recipe(
     )
     bench = open_bench(bench, folder, _defaults())
     table = folds_table(folds, clips.manifest, recipe.folds.group)
-    write_whole(folder / FOLDS, table.to_csv(index=False, lineterminator="\n").encode())
+    write_whole(folder / FOLDS, table.to_csv(index=False, lineterminator="\n").encode(), shared=True)
     if tune:
         chosen = [cell.fold for cell in bench.cells(shard)]
         tuned = [row_named(row) for row in bench.rows if row not in bench.absent]
@@ -174,7 +175,7 @@ def write_bench(folder: Path) -> Summary:
     write_tables(summary, folder, tables, drawing=shots_curve(summary))
     runs = folder / "runs" / bench.reference
     if runs.is_dir():
-        write_whole(runs / "baselines.csv", to_csv(baselines_table(summary)).encode())
+        write_whole(runs / "baselines.csv", to_csv(baselines_table(summary)).encode(), shared=True)
     return summary
 
 
@@ -321,13 +322,7 @@ class CellRunner:
     def _folds_of(self, prepared: Prepared) -> dict[str, Fold]:
         """Folds of the protocol by name: all of them, or those that the recipe names."""
         folds = divide(prepared.manifest, self.recipe.folds, self.protocol, shots=self.shots)
-        wanted = str(self.recipe.fold)
-        named = [fold for fold in folds if wanted == "all" or fold.name == wanted]
-        named = named or [fold for fold in folds if fold.name.startswith((f"{wanted}-", f"{wanted}+"))]
-        if not named:
-            known = ", ".join(fold.name for fold in folds)
-            raise RecipeError(f"no fold `{wanted}`\n\nhint: all, or one of {known}")
-        return {fold.name: fold for fold in named}
+        return {fold.name: fold for fold in folds_named(self.recipe.fold, folds)}
 
     def _parts(self, row: Row, fold: Fold, seed: int) -> Parts:
         divided = self._rule.fold(fold, self._clips.manifest, self.recipe.folds.group, seed)

@@ -101,7 +101,7 @@ class Recipe:
     """Switches of the network (`cimeu.model.config.ModelConfig`) that differ from its defaults."""
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     fold: str | int = "all"
-    """`all`, or the name of one fold."""
+    """`all`, or the name of one fold, or of a group that has several (`german`: german-1, german-2)."""
     seeds: tuple[int, ...] = (0,)
     direction: Literal["both", "forward", "backward"] = "both"
     output: Path = Path("runs")

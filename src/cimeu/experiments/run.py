@@ -40,6 +40,7 @@ from cimeu.experiments.card import model_card
 from cimeu.experiments.recipe import EncoderConfig, Recipe, load_recipe, to_tree, to_yaml
 from cimeu.features.extract import Extraction, extract
 from cimeu.features.store import FeatureStore, key_of
+from cimeu.files import write_whole
 from cimeu.generalisation.cells import DESCRIBED
 from cimeu.generalisation.probes import RAW, ProbeClips, probe_table
 from cimeu.inference.neighbours import TrainingClips
@@ -101,7 +102,7 @@ def run_recipe(recipe: Recipe, *, progress: Progress = silent) -> list[Path]:
     training = recipe.training
     progress = progress if is_first(training) else silent
     prepared = one_after_the_other(training, lambda: prepare(recipe, progress=progress))
-    folds = chosen_folds(prepared)
+    folds = folds_named(recipe.fold, make_folds(prepared.manifest, recipe.folds))
     runs = [(fold, seed) for fold in folds for seed in recipe.seeds]
     paths = []
     for done, (fold, seed) in enumerate(runs):
@@ -173,15 +174,18 @@ def default_streams(manifest: Manifest) -> list[tuple[EncoderConfig, bool]]:
     raise RecipeError(f"none of the {len(usable)} files can be opened\n\nhint: play one, such as `{usable[0].path}`")
 
 
-def chosen_folds(prepared: Prepared) -> list[Fold]:
-    """The folds a recipe runs: all of them, or the one it names."""
-    folds = make_folds(prepared.manifest, prepared.recipe.folds)
-    if prepared.recipe.fold == "all":
-        return folds
-    named = [fold for fold in folds if fold.name == str(prepared.recipe.fold)]
+def folds_named(name: str | int, folds: Sequence[Fold]) -> list[Fold]:
+    """All of the folds, the one of that name, or those of a group (`german-1`, `german+8`).
+
+    Raises:
+        RecipeError: there is no such fold.
+    """
+    if name == "all":
+        return list(folds)
+    named = [fold for fold in folds if fold.name == str(name)]
+    named = named or [fold for fold in folds if fold.name.startswith((f"{name}-", f"{name}+"))]
     if not named:
-        known = ", ".join(fold.name for fold in folds)
-        raise RecipeError(f"no fold `{prepared.recipe.fold}`\n\nhint: all, or one of {known}")
+        raise RecipeError(f"no fold `{name}`\n\nhint: all, or one of {', '.join(fold.name for fold in folds)}")
     return named
 
 
@@ -282,9 +286,7 @@ def score_run(prepared: Prepared, fold: Fold, folder: Path, *, settings: Ensembl
     trained_on = prepared.manifest.select(fold.train).table
     card = model_card(prepared.recipe, fold, settings, table, model, trained_on)
     (folder / "MODEL_CARD.md").write_text(card, encoding="utf-8")
-    partial = folder / f".{PREDICTIONS}.partial"
-    table.to_csv(partial, index=False, float_format="%.6f")
-    os.replace(partial, folder / PREDICTIONS)
+    write_whole(folder / PREDICTIONS, table.to_csv(index=False, float_format="%.6f").encode())
 
 
 def environment(prepared: Prepared, seed: int) -> dict[str, Any]:

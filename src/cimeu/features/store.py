@@ -31,6 +31,7 @@ from jaxtyping import Float32
 from cimeu.corpora.content import content_of
 from cimeu.encoders.base import IMPORTED, check_same, fingerprint_of
 from cimeu.errors import FeatureError
+from cimeu.files import write_whole
 from cimeu.pyramid import Direction
 
 if TYPE_CHECKING:
@@ -444,12 +445,9 @@ def _checksum(key: str, row: Row) -> int:
 
 
 def _write_whole(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
     try:
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
+        write_whole(path, content, shared=True)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise _cannot_write(path.parent, error) from error
 
 

@@ -12,7 +12,6 @@ table has the checksum; anything else is run again.
 import hashlib
 import json
 import math
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -22,6 +21,7 @@ from urllib.parse import quote
 import pandas as pd
 
 from cimeu.errors import RecipeError
+from cimeu.files import write_whole
 from cimeu.generalisation.cells import PROBABILITY, CellResult
 from cimeu.generalisation.rows import REFERENCE, row_named
 
@@ -129,7 +129,7 @@ def open_bench(bench: Bench, folder: Path, defaults: Mapping[str, Any] | None = 
     """
     path = folder / "bench.json"
     if not path.is_file():
-        write_whole(path, json.dumps(asdict(bench), indent=2).encode())
+        write_whole(path, json.dumps(asdict(bench), indent=2).encode(), shared=True)
         return bench
     found = read_bench(folder)
     wanted: Bench = replace(bench, settings=json.loads(json.dumps(bench.settings)))
@@ -207,14 +207,6 @@ def finished(bench: Bench, folder: Path, row: str, seeds: Sequence[int]) -> dict
 def fingerprint_of(*parts: object) -> str:
     """Sixteen hexadecimal digits of JSON-ready parts (recipe tree, clip ids, encoder fingerprints)."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write under a temporary name, then rename: a reader never sees half a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    partial.write_bytes(content)
-    os.replace(partial, path)
 
 
 def _differs(folder: Path, what: str, there: object, here: object) -> RecipeError:

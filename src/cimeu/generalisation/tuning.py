@@ -24,8 +24,9 @@ import pandas as pd
 from cimeu.corpora.folds import Fold, FoldsConfig, make_folds
 from cimeu.corpora.manifest import Manifest
 from cimeu.errors import RecipeError
+from cimeu.files import write_whole
 from cimeu.generalisation.cells import CellResult, uar_of
-from cimeu.generalisation.comparison import Bench, write_whole
+from cimeu.generalisation.comparison import Bench
 from cimeu.generalisation.rows import Row, row_named
 from cimeu.generalisation.spaces import configuration, space_of
 from cimeu.generalisation.tables import MISSING, Table

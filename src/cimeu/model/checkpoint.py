@@ -20,6 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from cimeu.errors import CheckpointError, RecipeError
+from cimeu.files import write_whole
 from cimeu.model.config import ModelConfig, model_config, to_dict
 from cimeu.pyramid import Direction
 
@@ -75,9 +76,7 @@ def save_checkpoint(model: nn.Module, folder: Path) -> None:
     except SafetensorError as error:
         raise CheckpointError(f"`{unfinished}` cannot be written ({error})\n\nhint: is the disk full?") from error
     os.replace(unfinished, folder / WEIGHTS_FILE)
-    unfinished = folder / f".{CONFIG_FILE}.unfinished"
-    unfinished.write_text(json.dumps(values, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(unfinished, folder / CONFIG_FILE)
+    write_whole(folder / CONFIG_FILE, (json.dumps(values, indent=1, ensure_ascii=False) + "\n").encode())
 
 
 @dataclass(frozen=True)

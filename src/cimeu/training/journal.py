@@ -6,11 +6,11 @@ A number that could not be had (no style label yet, no second stream) is null or
 import csv
 import io
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from cimeu.errors import RecipeError
+from cimeu.files import write_whole
 
 Entry = dict[str, float | int | None]
 
@@ -33,13 +33,6 @@ def read_journal(folder: Path) -> list[Entry]:
     if not path.is_file():
         raise RecipeError(f"no journal at `{path}`\n\nhint: train into this folder first")
     return [json.loads(line) for line in path.read_text().splitlines()]
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file under a temporary name and rename it, so that nobody ever sees half of it."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_bytes(data)
-    os.replace(partial, path)
 
 
 def write_tensorboard(folder: Path, entries: Sequence[Mapping[str, float | int | None]]) -> None:

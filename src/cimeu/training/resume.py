@@ -12,11 +12,12 @@ from torch import Tensor
 
 from cimeu.batching.dataset import ClipDataset
 from cimeu.errors import RecipeError
+from cimeu.files import write_whole
 from cimeu.model.checkpoint import WEIGHTS_FILE, save_checkpoint
 from cimeu.model.config import ModelConfig, to_dict
 from cimeu.model.network import CiMEU
 from cimeu.training.config import TrainingConfig
-from cimeu.training.journal import Entry, write_journal, write_tensorboard, write_whole
+from cimeu.training.journal import Entry, write_journal, write_tensorboard
 
 
 @dataclass
