@@ -143,13 +143,20 @@ def test_our_own_bugs_stop_a_bench(tmp_path: Path) -> None:
 
 def test_what_is_compared_is_fixed_before_the_first_cell(tmp_path: Path) -> None:
     run_bench(BENCH, result, tmp_path)
-    with pytest.raises(RecipeError, match=r"holds a bench with other comparisons: \(\), not \('without-er',\)"):
-        run_bench(replace(BENCH, comparisons=("without-er",)), result, tmp_path)
+    with pytest.raises(RecipeError, match="holds a bench with other reference: 'full', not 'without-er'"):
+        run_bench(replace(BENCH, reference="without-er"), result, tmp_path)
 
 
-def test_a_row_that_is_compared_but_not_run_is_an_error() -> None:
-    with pytest.raises(RecipeError, match="row `coral` is compared but not run"):
-        replace(BENCH, comparisons=("coral",))
+def test_a_bench_of_an_earlier_version_is_read(tmp_path: Path) -> None:
+    open_bench(BENCH, tmp_path)
+    path = tmp_path / "bench.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "comparisons": []}))
+    assert open_bench(BENCH, tmp_path) == BENCH
+
+
+def test_a_reference_that_is_not_run_is_an_error() -> None:
+    with pytest.raises(RecipeError, match="reference `coral` is not run\n\nhint: rows are full, without-er"):
+        replace(BENCH, reference="coral")
 
 
 def test_a_row_that_reads_a_journal_needs_the_row_that_writes_it() -> None:

@@ -1,6 +1,6 @@
 """What is compared, and where its cells lie: every row on every fold with every seed.
 
-    bench.json                             what is compared, the comparisons listed beforehand, what is n/a
+    bench.json                             what is compared, what is n/a; fixed before the first cell is run
     bench.lock                             one byte for each cell that a process is working on (`sharing`)
     cells/<row>/<fold>/<seed>.parquet      what the cell said of each validation and test clip
     cells/<row>/<fold>/<seed>.json         figures, costs, and the checksum of the table; written last
@@ -70,8 +70,6 @@ class Bench:
     """Column whose groups are averaged without weights."""
     reference: str = REFERENCE
     """Row that the others are compared with."""
-    comparisons: tuple[str, ...] = ()
-    """Rows whose difference from the reference is tested, listed beforehand; empty: all others."""
     absent: dict[str, str] = field(default_factory=dict)
     """Rows that cannot differ in this setting, with the reason; printed as n/a."""
     fingerprint: str = ""
@@ -88,9 +86,8 @@ class Bench:
     """Settings of the recipe by dotted key, and digests of the clips and encoders."""
 
     def __post_init__(self) -> None:
-        for name in (*self.comparisons, self.reference):
-            if name not in self.rows:
-                raise RecipeError(f"row `{name}` is compared but not run\n\nhint: rows are {', '.join(self.rows)}")
+        if self.reference not in self.rows:
+            raise RecipeError(f"reference `{self.reference}` is not run\n\nhint: rows are {', '.join(self.rows)}")
         for row in map(row_named, self.rows):
             if row.after and row.name not in self.absent and row.after not in self.rows:
                 raise RecipeError(f"row `{row.name}` needs row `{row.after}`\n\nhint: add it to the rows")
@@ -113,9 +110,8 @@ class Bench:
         return [Cell(row.name, fold, seed) for now in seeds for row in running for fold, seed in pairs if seed == now]
 
     def compared(self) -> list[str]:
-        """Rows tested against the reference."""
-        chosen = self.comparisons or self.rows
-        return [row for row in chosen if row != self.reference and row not in self.absent]
+        """Rows tested against the reference: all others that can be run. Holm's p-values are over all of them."""
+        return [row for row in self.rows if row != self.reference and row not in self.absent]
 
 
 def open_bench(bench: Bench, folder: Path, defaults: Mapping[str, Any] | None = None) -> Bench:
@@ -152,8 +148,10 @@ def read_bench(folder: Path) -> Bench:
     if not path.is_file():
         raise RecipeError(f"no bench in `{folder}`\n\nhint: run one first")
     stored: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    plain: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in stored.items()}
-    return Bench(**plain)
+    known = {each.name for each in fields(Bench)}  # earlier versions wrote more
+    return Bench(
+        **{key: tuple(value) if isinstance(value, list) else value for key, value in stored.items() if key in known}
+    )
 
 
 def write_cell(bench: Bench, cell: Cell, result: CellResult, folder: Path) -> None:

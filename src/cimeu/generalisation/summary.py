@@ -2,8 +2,8 @@
 
 Predictions of all folds are pooled. UAR is computed in each group and averaged without weights over groups; the worst
 group stands beside it. Intervals draw whole speakers within each group; a difference is paired with the reference on
-the same clips and draws; p-values are Holm's over the comparisons listed beforehand. A clip that could not be used is
-wrong. Seeds are averaged, never counted as samples.
+the same clips and draws; p-values are Holm's over all rows of the bench, which are fixed before its first cell. A clip
+that could not be used is wrong. Seeds are averaged, never counted as samples.
 
 Which clips and answers belong to a figure depends on the protocol: `views`.
 """
@@ -96,9 +96,12 @@ def summarise(folder: Path, *, resamples: int = N_RESAMPLES, seed: int = 0) -> S
         for row in bench.compared()
         if reference is not None and (other := figures[row]) is not None
     }
-    adjusted = holm({row: each.p for row, each in differences.items() if np.isfinite(each.p)})
+    known = {row: each.p for row, each in differences.items() if np.isfinite(each.p)}
+    adjusted = holm(dict.fromkeys(bench.compared(), 1.0) | known)  # rows that are not there yet count
     lines = [
-        line if line.row not in differences else _with_difference(line, differences[line.row], adjusted.get(line.row))
+        line
+        if line.row not in differences
+        else _with_difference(line, differences[line.row], adjusted[line.row] if line.row in known else None)
         for line in lines
     ]
     return Summary(bench, tuple(lines), cells, _word(bench, cells))

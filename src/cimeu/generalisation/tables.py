@@ -223,7 +223,8 @@ def _notes(summary: Summary) -> tuple[str, ...]:
         f"{size}{len(bench.folds)} folds, chance {_percent(summary.chance)} %. "
         f"Intervals: bootstrap over speakers within each {summary.word}; clips that could not be used are wrong. "
         "Parameters, updates and seconds are those of a cell.",
-        f"Compared with `{bench.reference}`, listed beforehand: {', '.join(bench.compared()) or 'nothing'}.",
+        f"Compared with `{bench.reference}`, named before the first cell was run: "
+        f"{', '.join(bench.compared()) or 'nothing'}. p (Holm) is over all of them.",
         *(f"`{row}` is {ABSENT}: {reason}." for row, reason in bench.absent.items()),
     ]
     if any("oracle" in line.selection for line in summary.lines):
