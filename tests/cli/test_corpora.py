@@ -59,6 +59,25 @@ def test_lists_get_their_labels_from_the_command_line(cimeu: Command, emodb: Pat
     ]
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("emodb", "--task", "compound"), "--task means nothing to `emodb`\n\nhint: it is for mafw"),
+        (("mafw", "--takes", "4"), "--takes means nothing to `mafw`\n\nhint: it is for toy"),
+        (("dfew", "--list", "test=a.csv"), "--list means nothing to `dfew`\n\nhint: it is for lists"),
+        (("dfew", "--csv", "a.csv"), "--csv means nothing to `dfew`\n\nhint: it is for folder, csv"),
+        (("toy", "--name", "own"), "--name means nothing to `toy`\n\nhint: it is for folder, csv, lists"),
+        (("csv",), "no table is named for `csv`\n\nhint: add --csv FILE"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_options_of_another_corpus_are_refused(
+    cimeu: Command, tmp_path: Path, words: tuple[str, ...], message: str
+) -> None:
+    status, _, err = cimeu("prepare", words[0], tmp_path, *words[1:])
+    assert (status, message in err) == (1, True), err
+
+
 def test_pairs_need_an_equals_sign() -> None:
     with pytest.raises(RecipeError, match="`happy` is not name=value"):
         pairs(["0=anger", "happy"])

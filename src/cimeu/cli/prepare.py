@@ -1,7 +1,8 @@
 """`cimeu prepare`: a corpus as it was packed to a manifest."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -16,12 +17,18 @@ def prepare(
     csv: Annotated[
         Path | None, typer.Option(help="Table with the manifest's columns, instead of folder names.")
     ] = None,
-    takes: Annotated[int, typer.Option(help="Toy corpus: clips of each speaker and emotion.")] = 4,
-    speakers: Annotated[int, typer.Option(help="Toy corpus: speakers of each culture.")] = 8,
-    strength: Annotated[float, typer.Option(help="Toy corpus: strength of culture's effect, 0 to 1.")] = 1.0,
-    seed: Annotated[int, typer.Option(help="Toy corpus: seed of the generator.")] = 0,
+    takes: Annotated[
+        int | None, typer.Option(help="Toy corpus: clips of each speaker and emotion. [default: 4]")
+    ] = None,
+    speakers: Annotated[int | None, typer.Option(help="Toy corpus: speakers of each culture. [default: 8]")] = None,
+    strength: Annotated[
+        float | None, typer.Option(help="Toy corpus: strength of culture's effect, 0 to 1. [default: 1]")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Toy corpus: seed of the generator. [default: 0]")] = None,
     allow_partial: Annotated[bool, typer.Option("--allow-partial", help="Do not check the published counts.")] = False,
-    task: Annotated[Literal["single", "compound"], typer.Option(help="MAFW: which labels.")] = "single",
+    task: Annotated[
+        Literal["single", "compound"] | None, typer.Option(help="MAFW: which labels. [default: single]")
+    ] = None,
     modality: Annotated[
         Literal["01", "02", "03"] | None, typer.Option(help="RAVDESS: 01 with sound, 02 silent, 03 sound only.")
     ] = None,
@@ -33,7 +40,9 @@ def prepare(
     label_map: Annotated[
         list[str] | None, typer.Option(help="Lists: label=emotion, such as 0=happiness; repeat for each.")
     ] = None,
-    speaker: Annotated[str, typer.Option(help="Lists: expression whose group finds the speaker in a path.")] = "",
+    speaker: Annotated[
+        str | None, typer.Option(help="Lists: expression whose group finds the speaker in a path.")
+    ] = None,
 ) -> None:
     """Turn a folder of recordings into a manifest: one row a clip; published counts and folds are checked first."""
     from cimeu.corpora.manifest import write_manifest
@@ -43,20 +52,29 @@ def prepare(
 
     if corpus not in CORPORA:
         raise RecipeError(f"unknown corpus `{corpus}`\n\nhint: {guess(corpus, tuple(CORPORA))}")
-    published = corpus in PUBLISHED and not csv
+    toy: dict[str, Any] = {"takes": takes, "speakers": speakers, "strength": strength, "seed": seed}
+    check_meant(corpus, ("toy",), toy)
+    check_meant(corpus, ("mafw",), {"task": task})
+    check_meant(corpus, ("ravdess",), {"modality": modality})
+    check_meant(corpus, ("lists",), {"list": lists or None, "label-map": label_map or None, "speaker": speaker})
+    check_meant(corpus, ("folder", "csv", "lists"), {"name": name})
+    check_meant(corpus, ("folder", "csv"), {"csv": csv})
+    if corpus == "csv" and not csv:
+        raise RecipeError("no table is named for `csv`\n\nhint: add --csv FILE, with columns path and emotion")
     with progress_bars() as progress:
         if corpus == "toy":
-            config = ToyConfig(seed=seed, takes=takes, speakers_per_culture=speakers, culture_strength=strength)
+            fields = {"speakers": "speakers_per_culture", "strength": "culture_strength"}
+            config = ToyConfig(**{fields.get(key, key): value for key, value in toy.items() if value is not None})
             manifest = CORPORA["toy"](config, root, progress=progress)
-        elif published:
+        elif corpus in PUBLISHED:
             options: dict[str, object] = {"check_counts": not allow_partial}
-            if corpus == "mafw":
+            if task:
                 options["task"] = task
-            if corpus == "ravdess":
+            if modality:
                 options["modality"] = modality
             if corpus == "lists":
                 files = {part: Path(file) for part, file in pairs(lists or ()).items()}
-                options |= {"lists": files, "labels": pairs(label_map or ()), "speaker": speaker, "corpus": name}
+                options |= {"lists": files, "labels": pairs(label_map or ()), "speaker": speaker or "", "corpus": name}
             manifest = PUBLISHED[corpus](root, **options)
         elif csv:
             manifest = CORPORA["csv"](csv, root=root, corpus=name)
@@ -70,5 +88,16 @@ def prepare(
         if len(sizes):
             parts = sorted(sizes.index, key=lambda part: (len(part), part))
             say(f"published `{column}`: " + ", ".join(f"{part} {sizes[part]:,}" for part in parts))
-    if published and corpus != "lists":
+    if corpus in PUBLISHED and corpus != "lists":
         say("counts were not compared with the published ones" if allow_partial else "counts are the published ones")
+
+
+def check_meant(corpus: str, able: Sequence[str], options: Mapping[str, object]) -> None:
+    """Refuse an option that was given (its value is not None) for a corpus that has no use for it.
+
+    Raises:
+        RecipeError: such an option.
+    """
+    for option, value in options.items():
+        if value is not None and corpus not in able:
+            raise RecipeError(f"--{option} means nothing to `{corpus}`\n\nhint: it is for {', '.join(able)}")
