@@ -5,7 +5,8 @@ from collections.abc import Callable
 import pytest
 from fastapi.testclient import TestClient
 
-from cimeu.server.guard import COOKIE, OPEN_PATHS, SECURITY_HEADERS
+from cimeu.server.app import OPEN_PATHS
+from cimeu.server.guard import COOKIE, SECURITY_HEADERS
 
 TOKEN = "a-token-of-many-signs"
 WORDS = {"Authorization": f"Bearer {TOKEN}"}

@@ -21,7 +21,7 @@ def child_of(isolated: Isolated) -> int:
 
 
 def test_what_the_child_raises_on_purpose_is_raised_here(checker: Isolated) -> None:
-    with pytest.raises(MediaError, match=r"`none\.mp4` is not a video or sound file"):
+    with pytest.raises(MediaError, match=r"`none\.mp4` does not exist"):
         checker("check", Path("none.mp4"), 60.0, silence_s=60)
 
 

@@ -14,7 +14,7 @@ Axes: H rows, W columns, 3 colours (RGB), N sound samples.
 import logging
 import math
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from errno import EINVAL
@@ -25,7 +25,7 @@ from typing import Any
 import av
 import numpy as np
 from av.container import InputContainer
-from av.stream import Disposition
+from av.stream import Disposition, Stream
 from av.video.reformatter import Interpolation, VideoReformatter
 from jaxtyping import Float32, UInt8
 
@@ -48,6 +48,8 @@ LONGEST_STILL_S = 600.0
 once. Slides and screen recordings hold a picture for minutes; two pictures a year apart must not become a year."""
 MOST_PIXELS = 2**26
 """Larger pictures (67 million; 8K has 33) are not decoded: a few bytes may claim any size."""
+STILLS = "image2,jpeg_pipe,jpegls_pipe,jpegxl_pipe,j2k_pipe,png_pipe,bmp_pipe,gif_pipe,webp_pipe,tiff_pipe"
+"""Formats of one image, as FFmpeg names them."""
 FORMATS = (
     # containers
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,mpegvideo,flv,live_flv,asf,asf_o,rm,ogg,nut,mxf,gxf,wtv,dv,"
@@ -55,9 +57,7 @@ FORMATS = (
     "h261,h263,h264,hevc,vvc,av1,obu,ivf,m4v,vc1,mjpeg,mjpeg_2000,gif,apng,yuv4mpegpipe,cavsvideo,dirac,"
     # one track of sound
     "wav,w64,aiff,caf,au,flac,mp3,aac,ac3,eac3,dts,dtshd,truehd,amr,amrnb,amrwb,ape,wv,tta,mpc,mpc8,tak,oma,gsm,voc,"
-    "sox,ircam,nistsphere,dsf,iff,loas,"
-    # still images
-    "image2,jpeg_pipe,jpegls_pipe,jpegxl_pipe,j2k_pipe,png_pipe,bmp_pipe,gif_pipe,webp_pipe,tiff_pipe"
+    "sox,ircam,nistsphere,dsf,iff,loas," + STILLS
 )
 """Formats that are opened, as FFmpeg names them. Playlists (HLS, DASH, concat, SDP, IMF) are not among them: a
 file that somebody uploads must not say which other files of this machine are read. `img%d.jpg` is one file, no list."""
@@ -137,6 +137,19 @@ def origin_s(container: InputContainer) -> float:
     if not starts:
         return 0.0
     return starts[0] if starts[0] - min(starts) < CODEC_DELAY_S else min(starts)
+
+
+def packet_times(container: InputContainer, streams: Sequence[Stream] = ()) -> Iterator[tuple[float, float]]:
+    """Start and end of each packet that has a time, of all streams or these, up to where the file is damaged."""
+    try:
+        for packet in container.demux(*streams):
+            if packet.pts is not None and packet.time_base:
+                yield (
+                    float(packet.pts * packet.time_base),
+                    float((packet.pts + (packet.duration or 0)) * packet.time_base),
+                )
+    except (av.FFmpegError, OSError):
+        logger.debug("packets end early")
 
 
 def decoded(container: InputContainer, stream: av.VideoStream | av.AudioStream, path: Path) -> Iterator[Any]:
@@ -453,14 +466,7 @@ def _declared_s(container: InputContainer, stream: av.VideoStream) -> float:
 def _measured_s(container: InputContainer) -> float:
     """Duration by walking through all packets: for files whose header has none (browser and live recordings)."""
     container.seek(0)
-    end = 0.0
-    try:
-        for packet in container.demux():
-            if packet.pts is not None and packet.time_base:
-                end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
-    except (av.FFmpegError, OSError):
-        logger.debug("packets end early")
-    return end - origin_s(container)
+    return max((end_s for _, end_s in packet_times(container)), default=0.0) - origin_s(container)
 
 
 def video_encoder() -> str:

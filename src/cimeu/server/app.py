@@ -33,6 +33,8 @@ PAGE = {
     "/viewer.js": ("viewer.js", "text/javascript; charset=utf-8"),
     "/icon.svg": ("icon.svg", "image/svg+xml"),
 }
+OPEN_PATHS = frozenset({*PAGE, "/health"})
+"""The page, which asks for the token, and whether the server is up."""
 EXPORT_TYPES = {
     ".csv": "text/csv; charset=utf-8",
     ".json": "application/json",
@@ -86,7 +88,7 @@ def create_app(predictions: Predictions) -> FastAPI:
         lifespan=lifespan,
         dependencies=[Depends(HTTPBearer(auto_error=False, description="Where the server has a token."))],
     )
-    app.add_middleware(Guard, settings=settings)
+    app.add_middleware(Guard, settings=settings, open_paths=OPEN_PATHS)
 
     @app.get("/health")
     def health() -> Health:

@@ -9,6 +9,7 @@
 
 import hashlib
 import hmac
+from collections.abc import Collection
 from urllib.parse import urlsplit
 
 from starlette.datastructures import MutableHeaders
@@ -19,8 +20,6 @@ from cimeu.server.refusals import Refused
 from cimeu.server.settings import LOOPBACK_NAMES, ServerSettings
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-OPEN_PATHS = frozenset({"/", "/viewer.css", "/viewer.js", "/icon.svg", "/health"})
-"""The page, which asks for the token, and whether the server is up."""
 COOKIE = "cimeu_reader"
 SECURITY_HEADERS = {
     "Content-Security-Policy": (
@@ -43,8 +42,9 @@ def cookie_value(token: str) -> str:
 class Guard:
     """Middleware that refuses requests and adds headers that keep the page to itself."""
 
-    def __init__(self, app: ASGIApp, settings: ServerSettings) -> None:
-        self._app, self._settings = app, settings
+    def __init__(self, app: ASGIApp, settings: ServerSettings, open_paths: Collection[str]) -> None:
+        """`open_paths` may be read without a token."""
+        self._app, self._settings, self._open_paths = app, settings, open_paths
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on what may pass."""
@@ -74,7 +74,7 @@ class Guard:
             )
         if request.method not in SAFE_METHODS and not _is_same_origin(request, host):
             raise Refused(403, "foreign_origin", "the request comes from another site's page", "use the server's own")
-        if self._settings.token and request.url.path not in OPEN_PATHS and not self._knows_token(request):
+        if self._settings.token and request.url.path not in self._open_paths and not self._knows_token(request):
             raise Refused(
                 401,
                 "no_token",

@@ -1,18 +1,18 @@
 """What runs in the children: is this file a recording, and what does the model say about it.
 
-A file is judged by what can be decoded from it, never by its name. Only formats of recordings are opened at all: lists
-of files and streams (playlists, image sequences) could name other files of this machine.
+A file is judged by what can be decoded from it, never by its name, and opened as `cimeu predict` opens it: no playlist,
+no picture of any size it claims. What is damaged in part is read as far as it goes.
 """
 
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import av
+from av.container import InputContainer
 
 from cimeu.errors import MediaError
 from cimeu.media.audio import stream_sound
-from cimeu.media.video import picture_stream, probe, sound_stream
+from cimeu.media.video import STILLS, open_media, packet_times, picture_stream, probe, sound_stream
 from cimeu.progress import Progress, silent
 from cimeu.server.isolated import Functions
 
@@ -33,9 +33,9 @@ MEDIA_TYPES = {
     "caf": ("", "audio/x-caf"),
     "amr": ("", "audio/amr"),
 }
-"""Formats that are opened (FFmpeg's first name for each), and how browsers call them with and without pictures."""
-MAX_PIXELS = 8192 * 4320
-"""Larger pictures are refused: one decoded 8K picture is 100 MB."""
+"""How browsers call a format (FFmpeg's first name for it) with and without pictures."""
+UNKNOWN = "application/octet-stream"
+"""Any other format: read like the rest, but no browser plays it."""
 
 
 @dataclass(frozen=True)
@@ -58,37 +58,25 @@ def check(path: Path, max_duration_s: float | int, *, progress: Progress = silen
         MediaError: it is no recording.
         TooLong: it is longer than `max_duration_s`.
     """
-    options = {"protocol_whitelist": "file", "format_whitelist": ",".join(MEDIA_TYPES)}
-    try:
-        with av.open(str(path.absolute()), metadata_errors="ignore", options=options) as container:
-            name = container.format.name.split(",")[0]
-            duration_s = _duration_s(container, path, max_duration_s)
-    except (av.FFmpegError, OSError) as error:
-        raise MediaError(
-            f"`{path}` is not a video or sound file ({getattr(error, 'strerror', error)})\n\n"
-            "hint: give a recording such as mp4, mov, mkv, webm, avi, wav, mp3, flac or ogg"
-        ) from None
+    with open_media(path) as container:
+        name = container.format.name.split(",")[0]
+        if name in STILLS.split(","):
+            raise MediaError(f"`{path}` is a picture\n\nhint: give a recording such as mp4, webm, wav or mp3")
+        duration_s = _duration_s(container, path, max_duration_s)
     info = probe(path)
     if not info.has_video:
         next(stream_sound(path, block_s=1.0))
-    return Recording(MEDIA_TYPES[name][0 if info.has_video else 1], duration_s, info.has_video)
+    seen, heard = MEDIA_TYPES.get(name, (UNKNOWN, UNKNOWN))
+    return Recording(seen if info.has_video else heard, duration_s, info.has_video)
 
 
-def _duration_s(container: av.container.InputContainer, path: Path, max_duration_s: float | int) -> float:
+def _duration_s(container: InputContainer, path: Path, max_duration_s: float | int) -> float:
     """From the first packet to the end of the last; stops as soon as it is too long."""
-    picture, sound = picture_stream(container), sound_stream(container)
-    streams = [stream for stream in (picture, sound) if stream is not None]
+    streams = [stream for stream in (picture_stream(container), sound_stream(container)) if stream is not None]
     if not streams:
         raise MediaError(f"`{path}` holds neither picture nor sound\n\nhint: give a video or sound file")
-    if picture is not None and picture.width * picture.height > MAX_PIXELS:
-        raise MediaError(
-            f"`{path}` has pictures of {picture.width} x {picture.height}\n\nhint: scale it to 8192 x 4320 or less"
-        )
     first_s = last_s = None
-    for packet in container.demux(streams):
-        if packet.pts is None or packet.time_base is None:
-            continue
-        start_s, end_s = (float(pts * packet.time_base) for pts in (packet.pts, packet.pts + (packet.duration or 0)))
+    for start_s, end_s in packet_times(container, streams):
         first_s = start_s if first_s is None else min(first_s, start_s)
         last_s = end_s if last_s is None else max(last_s, end_s)
         if last_s - first_s > max_duration_s:
