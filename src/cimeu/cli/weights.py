@@ -32,8 +32,7 @@ def fetch(
 ) -> None:
     """Fetch weights into the weights folder; goes on where it stopped."""
     from cimeu.encoders.fetch import fetch as receive
-    from cimeu.encoders.fetch import known_weights
-    from cimeu.encoders.weights import sha256_of
+    from cimeu.encoders.weights import known_weights, sha256_of
 
     for name in names:
         weights = known_weights(name)
@@ -52,8 +51,7 @@ def verify(
     file: Annotated[Path | None, typer.Option(help="A file elsewhere, for one encoder.")] = None,
 ) -> None:
     """Compare files with their published checksums, and print what was computed."""
-    from cimeu.encoders.fetch import known_weights
-    from cimeu.encoders.weights import WEIGHTS, find_weights, sha256_of, weights_folder
+    from cimeu.encoders.weights import WEIGHTS, find_weights, known_weights, sha256_of, weights_folder
     from cimeu.encoders.weights import verify as compare
     from cimeu.errors import RecipeError
 

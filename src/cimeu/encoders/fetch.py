@@ -10,24 +10,12 @@ import urllib.request
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 
-from cimeu.encoders.weights import WEIGHTS, Weights, verify, weights_folder
+from cimeu.encoders.weights import known_weights, verify, weights_folder
 from cimeu.errors import CheckpointError, WeightsMissing
-from cimeu.labels import guess
 from cimeu.progress import Progress, silent
 
 BLOCK_BYTES = 2**20
 TIMEOUT_S = 30.0
-
-
-def known_weights(name: str) -> Weights:
-    """What is known of the weights of an encoder.
-
-    Raises:
-        WeightsMissing: nothing.
-    """
-    if name not in WEIGHTS:
-        raise WeightsMissing(f"no weights are known for `{name}`\n\nhint: {guess(name, tuple(WEIGHTS))}")
-    return WEIGHTS[name]
 
 
 def fetch(name: str, *, url: str | None = None, progress: Progress = silent) -> Path:
@@ -44,26 +32,26 @@ def fetch(name: str, *, url: str | None = None, progress: Progress = silent) -> 
     """
     weights = known_weights(name)
     place = weights_folder() / weights.file
-    if not place.is_file():
-        place.parent.mkdir(parents=True, exist_ok=True)
-        partial = place.with_name(f".{place.name}.partial")
-        try:
-            _receive(url or weights.url, partial, name, progress)
-        except (urllib.error.URLError, HTTPException, OSError) as error:
-            arrived = partial.stat().st_size if partial.is_file() else 0
-            reason = getattr(error, "reason", None) or error
-            raise WeightsMissing(
-                f"`{url or weights.url}` could not be fetched: {reason} ({arrived} bytes have arrived and are kept)"
-                f"\n\nhint: run it again where there is a network, or copy the file to `{place}`"
-            ) from error
-        try:
-            verify(name, partial)
-        except CheckpointError:
-            partial.unlink()  # nothing to go on from
-            raise
-        os.replace(partial, place)
-    else:
+    if place.is_file():
         verify(name, place)
+        return place
+    place.parent.mkdir(parents=True, exist_ok=True)
+    partial = place.with_name(f".{place.name}.partial")
+    try:
+        _receive(url or weights.url, partial, name, progress)
+    except (urllib.error.URLError, HTTPException, OSError) as error:
+        arrived = partial.stat().st_size if partial.is_file() else 0
+        reason = getattr(error, "reason", None) or error
+        raise WeightsMissing(
+            f"`{url or weights.url}` could not be fetched: {reason} ({arrived} bytes have arrived and are kept)"
+            f"\n\nhint: run it again where there is a network, or copy the file to `{place}`"
+        ) from error
+    try:
+        verify(name, partial)
+    except CheckpointError:
+        partial.unlink()  # nothing to go on from
+        raise
+    os.replace(partial, place)
     return place
 
 

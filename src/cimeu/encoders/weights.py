@@ -15,6 +15,7 @@ from functools import cache
 from pathlib import Path
 
 from cimeu.errors import CheckpointError, WeightsMissing
+from cimeu.labels import guess
 
 _NON_COMMERCIAL = "CC BY-NC 4.0 (not for products)"
 _FILES = "https://huggingface.co/OpenGVLab/VideoMAE2"
@@ -91,6 +92,17 @@ def weights_folder() -> Path:
     return Path(os.environ.get("CIMEU_WEIGHTS") or Path.home() / ".cache" / "cimeu" / "weights").expanduser()
 
 
+def known_weights(name: str) -> Weights:
+    """What is known of the weights of an encoder.
+
+    Raises:
+        WeightsMissing: nothing.
+    """
+    if name not in WEIGHTS:
+        raise WeightsMissing(f"no weights are known for `{name}`\n\nhint: {guess(name, tuple(WEIGHTS))}")
+    return WEIGHTS[name]
+
+
 def find_weights(name: str, path: Path | str | None = None) -> Path:
     """Path of the weights of an encoder.
 
@@ -106,11 +118,7 @@ def find_weights(name: str, path: Path | str | None = None) -> Path:
         if not explicit.is_file():
             raise WeightsMissing(f"no file `{explicit}` with weights of `{name}`\n\nhint: {_how_to_get(name)}")
         return explicit
-    if name not in WEIGHTS:
-        raise WeightsMissing(
-            f"no weights are known for `{name}`\n\nhint: known are {', '.join(WEIGHTS)}; or give a path"
-        )
-    found = weights_folder() / WEIGHTS[name].file
+    found = weights_folder() / known_weights(name).file
     if not found.is_file():
         raise WeightsMissing(f"weights of `{name}` are not at `{found}`\n\nhint: {_how_to_get(name)}")
     return found
