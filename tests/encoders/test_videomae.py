@@ -132,7 +132,7 @@ def test_another_network_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"has no tensor `patch_embed\.proj\.weight`"):
         load_videomae_v2(tmp_path / "other.pth")
     torch.save({"epoch": 3}, tmp_path / "numbers.pth")
-    with pytest.raises(CheckpointError, match=r"numbers\.pth` is not a set of named tensors"):
+    with pytest.raises(CheckpointError, match=r"numbers\.pth` is no set of named tensors"):
         load_videomae_v2(tmp_path / "numbers.pth")
 
 

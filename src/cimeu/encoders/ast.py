@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from cimeu.encoders.base import SOUND_RATE_HZ, Window
 from cimeu.encoders.inputs import sound_input
+from cimeu.encoders.tensors import read_tensors
 from cimeu.encoders.weights import find_weights, sha256_of
 from cimeu.errors import CheckpointError, WeightsMissing
 from cimeu.media.fbank import fbank, middle_segments
@@ -119,7 +120,7 @@ def load_ast(path: Path, *, heads: int | None = None, n_frames: int = FRAMES) ->
         CheckpointError: the file cannot be read as tensors, or the first differing tensor.
     """
     path = Path(path)
-    tensors = {name: tensor for name, tensor in _named(_read(path), path).items() if not name.startswith(_UNUSED)}
+    tensors = {name: tensor for name, tensor in _named(_read(path)).items() if not name.startswith(_UNUSED)}
     kernel, positions = (
         _tensor(tensors, f"embeddings.{name}", path)
         for name in ("patch_embeddings.projection.weight", "position_embeddings")
@@ -227,7 +228,7 @@ def _fitted(image: Tensor, axis: int, length: int) -> Tensor:
     return F.interpolate(image, size=size, mode="bilinear")
 
 
-def _read(path: Path) -> Mapping[str, Any]:
+def _read(path: Path) -> dict[str, Tensor]:
     if path.is_dir():
         inside = [path / name for name in ("model.safetensors", "pytorch_model.bin") if (path / name).is_file()]
         path = inside[0] if inside else path / "model.safetensors"
@@ -237,27 +238,11 @@ def _read(path: Path) -> Mapping[str, Any]:
             "hint: fetch audioset_10_10_0.4593.pth (github.com/YuanGongND/ast) or model.safetensors of "
             "MIT/ast-finetuned-audioset-10-10-0.4593 (huggingface.co) and give its path"
         )
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            return load_file(path)
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise CheckpointError(
-            f"`{path}` cannot be read as a plain set of tensors ({type(error).__name__})\n\n"
-            "hint: the file is damaged, or holds code, which is never run; fetch it again from its source"
-        ) from error
+    return read_tensors(path)
 
 
-def _named(content: Mapping[str, Any], path: Path) -> dict[str, Tensor]:
+def _named(content: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Tensors under the names of the module, from any of the three layouts."""
-    if isinstance(content, Mapping) and isinstance(content.get("model"), Mapping):
-        content = content["model"]
-    if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
-        raise CheckpointError(
-            f"`{path}` is no set of named tensors\n\nhint: give the state dict of an AST or DeiT model"
-        )
     named: dict[str, Tensor] = {}
     for key, value in content.items():
         name = key.removeprefix("module.").removeprefix("v.").removeprefix(_HUB_PREFIX)

@@ -27,6 +27,7 @@ from cimeu.encoders.base import Window
 from cimeu.encoders.engines import ENGINES, PRECISIONS, Computation, Engine, Precision, chosen, compiled
 from cimeu.encoders.engines import batch_size as best_batch_size
 from cimeu.encoders.inputs import check_choices, picture_input
+from cimeu.encoders.tensors import read_tensors
 from cimeu.encoders.weights import find_weights, sha256_of, verify
 from cimeu.errors import CheckpointError
 
@@ -58,7 +59,6 @@ SIZES: dict[str, VideoMAESize] = {
 }
 """The published sizes (docs/MODEL_ZOO.md and modeling_finetune of the official repository)."""
 
-_WRAPPERS = ("module", "model")
 _PREFIXES = ("module.", "model.", "backbone.", "encoder.")
 _BESIDE_THE_ENCODER = ("head.", "decoder.", "encoder_to_decoder.", "mask_token")
 _RENAMED = {
@@ -127,7 +127,9 @@ def load_videomae_v2(
             size; the message names the first tensor that differs.
     """
     path = Path(path)
-    tensors = _encoder_tensors(_read(path))
+    if not path.is_file():
+        raise CheckpointError(f"no file `{path}`\n\nhint: give the path of a VideoMAE V2 `.pth` or `.safetensors` file")
+    tensors = _encoder_tensors(read_tensors(path))
     size = size or _size_of(tensors, path, heads)
     _check_shapes(tensors, size, path)
     fc_norm, token_norm = "fc_norm.weight" in tensors, "norm.weight" in tensors
@@ -135,29 +137,6 @@ def load_videomae_v2(
         module = VideoMAEV2(size, image_size, fc_norm=fc_norm, token_norm=token_norm)
     module.load_state_dict(_renamed(tensors), strict=True, assign=True)
     return module.requires_grad_(False).eval()
-
-
-def _read(path: Path) -> dict[str, Tensor]:
-    if not path.is_file():
-        raise CheckpointError(f"no file `{path}`\n\nhint: give the path of a VideoMAE V2 `.pth` or `.safetensors` file")
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            content = load_file(path)
-        else:
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise CheckpointError(
-            f"`{path}` cannot be read as a plain set of tensors: {str(error).splitlines()[0]}"
-            f"\n\nhint: fetch the file again; files that need code to be read are refused on purpose"
-        ) from error
-    for wrapper in _WRAPPERS:
-        if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
-            content = content[wrapper]
-    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
-        raise CheckpointError(f"`{path}` is not a set of named tensors\n\nhint: give an official VideoMAE V2 file")
-    return content
 
 
 def _encoder_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
