@@ -17,9 +17,10 @@ from cimeu.inference.exports import to_json
 from cimeu.inference.neighbours import TrainingClips
 from cimeu.inference.reader import Question
 from cimeu.inference.recogniser import Recogniser
-from cimeu.inference.timeline import Timeline
+from cimeu.inference.timeline import Timeline, TimelineSettings
+from cimeu.media.video import write_video
 
-from .conftest import RunMaker
+from .conftest import RunMaker, pictures, voice
 
 
 @pytest.fixture(scope="module")
@@ -45,8 +46,34 @@ def test_explaining_changes_no_segment(recogniser: Recogniser, recordings: Path,
 
 def test_one_segment_is_explained_as_in_the_whole(recogniser: Recogniser, recordings: Path, timeline: Timeline) -> None:
     assert timeline.explanations is not None
-    one = explain(recogniser, recordings / "one.mp4", timeline.segments[0])
+    one = explain(recogniser, timeline, timeline.segments[0])
     assert one == timeline.explanations[0]
+
+
+def test_explaining_a_segment_reads_only_around_it(make_run: RunMaker, tmp_path: Path) -> None:
+    settings = TimelineSettings(window_s=1.0, smoothing_s=0.0, minimum_s=0.0)
+    recogniser = Recogniser.from_pretrained(make_run(), settings=settings)
+    media = tmp_path / "long.mp4"
+    write_video(media, pictures(10.0, {90: (0, 9), 230: (2, 20)}, radius=48), rate_hz=25, samples=voice(10.0))
+    timeline = explained_timeline(recogniser, media)
+    read: list[int] = []
+    for person in ("person 1", "person 2"):
+        wanted = [each for each in timeline.explanations or () if each.person == person][-1]
+        segment = next(each for each in timeline.segments if (each.person, each.start_s) == (person, wanted.start_s))
+        found = explain(recogniser, timeline, segment, progress=lambda *step: read.append(step[2]))
+        assert (found.n_windows, found.label) == (wanted.n_windows, wanted.label)
+        assert found.score == pytest.approx(wanted.score, abs=0.02)
+        assert [each.stream for each in found.streams] == [each.stream for each in wanted.streams]
+    assert max(read) < 8
+
+
+def test_nobody_in_sight_is_explained_too(recogniser: Recogniser, recordings: Path) -> None:
+    timeline = explained_timeline(recogniser, recordings / "leaves.mp4")
+    wanted = [each for each in timeline.explanations or () if each.person == "off screen"][-1]
+    segment = next(each for each in timeline.segments if (each.person, each.end_s) == ("off screen", wanted.end_s))
+    found = explain(recogniser, timeline, segment)
+    assert (found.person, found.n_windows) == ("off screen", wanted.n_windows)
+    assert found.score == pytest.approx(wanted.score, abs=0.01)
 
 
 def test_each_stream_is_taken_away_as_a_whole_and_in_stretches(timeline: Timeline) -> None:
@@ -62,7 +89,8 @@ def test_each_stream_is_taken_away_as_a_whole_and_in_stretches(timeline: Timelin
 def test_a_contribution_is_the_probability_lost(recogniser: Recogniser, recordings: Path) -> None:
     asked: list[Question] = []
     reading = recogniser.read(recordings / "mute.mp4", watch=asked.extend)
-    segment = recogniser.timeline(reading).segments[0]
+    timeline = recogniser.timeline(reading)
+    segment = timeline.segments[0]
     emotion = recogniser.emotions.index(segment.label)
     answer = recogniser.probabilities(asked)[:, emotion].mean()
     unknown = [
@@ -70,7 +98,7 @@ def test_a_contribution_is_the_probability_lost(recogniser: Recogniser, recordin
         for question in asked
     ]
     without = recogniser.probabilities(unknown)[:, emotion].mean()
-    explanation = explain(recogniser, recordings / "mute.mp4", segment)
+    explanation = explain(recogniser, timeline, segment)
     assert explanation.score == pytest.approx(answer, abs=1e-4)
     assert explanation.streams[0].lost == pytest.approx(answer - without, abs=2e-4)
 
@@ -124,13 +152,13 @@ def test_an_explanation_is_plain_json(timeline: Timeline) -> None:
 
 
 def test_a_segment_without_scores_cannot_be_explained(recogniser: Recogniser, recordings: Path) -> None:
-    segment = recogniser(recordings / "empty.mp4").segments[0]
+    timeline = recogniser(recordings / "empty.mp4")
     with pytest.raises(RecipeError, match=r"`off screen` from 0\.0 to 2\.4 s got no label: no face; silent sound\n\n"):
-        explain(recogniser, recordings / "empty.mp4", segment)
+        explain(recogniser, timeline, timeline.segments[0])
 
 
 def test_a_segment_of_another_recording_is_refused(
     recogniser: Recogniser, recordings: Path, timeline: Timeline
 ) -> None:
     with pytest.raises(RecipeError, match=r"speech\.wav` has no segment of `person 1` from 0\.0"):
-        explain(recogniser, recordings / "speech.wav", timeline.segments[0])
+        explain(recogniser, replace(timeline, media_path=recordings / "speech.wav"), timeline.segments[0])

@@ -22,9 +22,11 @@ from jaxtyping import Bool, Float, Float32
 
 from cimeu.errors import RecipeError
 from cimeu.inference.explanation import Contribution, Explanation, Neighbour
-from cimeu.inference.reader import Question
+from cimeu.inference.reader import NOBODY, PLACES_HZ, Question
 from cimeu.inference.recogniser import Reading, Recogniser
-from cimeu.inference.timeline import Segment, Timeline
+from cimeu.inference.timeline import Place, Segment, Timeline
+from cimeu.media.crops import overlap
+from cimeu.media.faces import Box
 from cimeu.progress import Progress, silent
 
 MOMENTS = 24
@@ -102,18 +104,25 @@ def explained_timeline(recogniser: Recogniser, path: Path | str, *, progress: Pr
     occluder = Occluder(recogniser)
     reading = recogniser.read(path, progress=progress, watch=occluder)
     timeline = recogniser.timeline(reading)
-    explained = [_explained(recogniser, reading, occluder, segment) for segment in timeline.segments if segment.scores]
+    explained = [
+        _explained(recogniser, reading, occluder, segment, segment.person)
+        for segment in timeline.segments
+        if segment.scores
+    ]
     return replace(timeline, explanations=tuple(explained))
 
 
-def explain(recogniser: Recogniser, path: Path | str, segment: Segment, *, progress: Progress = silent) -> Explanation:
-    """What one segment rests on. The recording is read again from its beginning to the end of the segment.
+def explain(
+    recogniser: Recogniser, timeline: Timeline, segment: Segment, *, progress: Progress = silent
+) -> Explanation:
+    """What one segment rests on. The recording is read again around the segment only; faces are followed anew there, so
+    probabilities may differ in their last digits.
 
     Args:
-        recogniser: the one that made the segment, with the same settings.
-        path: the recording.
-        segment: of its timeline.
-        progress: counts seconds of the recording.
+        recogniser: the one that made the timeline, with the same settings.
+        timeline: its recording is read, and its places tell which face is meant.
+        segment: one of the timeline's.
+        progress: counts the seconds that are read.
 
     Raises:
         RecipeError: the model was not asked about the segment, or the recording has no such segment.
@@ -125,12 +134,43 @@ def explain(recogniser: Recogniser, path: Path | str, segment: Segment, *, progr
             "\n\nhint: explain a segment that has scores"
         )
     occluder = Occluder(recogniser, from_s=segment.start_s, until_s=segment.end_s)
-    reading = recogniser.read(path, progress=progress, watch=occluder, until_s=segment.end_s)
-    return _explained(recogniser, reading, occluder, segment)
+    reading = recogniser.read(
+        timeline.media_path, progress=progress, watch=occluder, from_s=segment.start_s, until_s=segment.end_s
+    )
+    return _explained(recogniser, reading, occluder, segment, _same_lane(reading, timeline, segment))
 
 
-def _explained(recogniser: Recogniser, reading: Reading, occluder: Occluder, segment: Segment) -> Explanation:
-    lane = reading.lanes.get(segment.person)
+def _same_lane(reading: Reading, timeline: Timeline, segment: Segment) -> str:
+    """What a lane of the timeline is called in a reading of the segment alone; empty if it is not there."""
+    if segment.person in NOBODY:
+        return next((name for name in reading.lanes if name in NOBODY), "")
+    there = [
+        place for place in timeline.places.get(segment.person, ()) if segment.start_s <= place.time_s <= segment.end_s
+    ]
+    shared = {name: _shared(lane.places, there) for name, lane in reading.lanes.items()}
+    best = max(shared, key=shared.__getitem__, default="")
+    return best if shared.get(best) else ""
+
+
+def _shared(places: Sequence[Place], others: Sequence[Place]) -> float:
+    """How well one face's boxes fit another's: their overlaps, summed over the moments of the second."""
+    fits = 0.0
+    for other in others if places else ():
+        nearest = min(places, key=lambda place: abs(place.time_s - other.time_s))
+        if abs(nearest.time_s - other.time_s) <= 1 / PLACES_HZ:
+            fits += overlap(_box(nearest), _box(other))
+    return fits
+
+
+def _box(place: Place) -> Box:
+    return Box(place.left, place.top, place.width, place.height, 1.0)
+
+
+def _explained(
+    recogniser: Recogniser, reading: Reading, occluder: Occluder, segment: Segment, name: str
+) -> Explanation:
+    """`name` is what the reading calls the segment's lane."""
+    lane = reading.lanes.get(name)
     windows = [
         number
         for number, (start_s, end_s) in enumerate(pairwise(reading.edges))
@@ -145,7 +185,7 @@ def _explained(recogniser: Recogniser, reading: Reading, occluder: Occluder, seg
         )
     label = segment.label or max(segment.scores, key=segment.scores.__getitem__)
     emotion = recogniser.emotions.index(label)
-    known = reading.called[segment.person]
+    known = reading.called[name]
     asked = [
         next(((name, number) for name in known if (name, number) in occluder.evidence), None) for number in windows
     ]

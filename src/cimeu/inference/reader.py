@@ -93,7 +93,10 @@ class Lane:
 
 
 class Reader:
-    """Reads one recording and asks about each window of each lane."""
+    """Reads one recording, or what of it comes after `from_s`, and asks about each window of each lane.
+
+    Frames and looks are counted from there; times of questions and places are those of the recording.
+    """
 
     def __init__(
         self,
@@ -105,10 +108,11 @@ class Reader:
         detector: FaceDetector,
         rate_hz: float,
         *,
+        from_s: float = 0.0,
         identity: Identity | None = None,
         stopwatch: Stopwatch | None = None,
     ) -> None:
-        self._path, self._info, self._settings, self._rate_hz = path, info, settings, rate_hz
+        self._path, self._info, self._settings, self._rate_hz, self._from_s = path, info, settings, rate_hz, from_s
         self._identity, self._stopwatch = identity, stopwatch or Stopwatch()
         self._directions = {"first": tuple(directions), "second": ("forward",)}
         self._of_faces, self._of_frames, self._of_sound = (
@@ -124,7 +128,8 @@ class Reader:
             else iter(())
         )
         self._n_frames, self._frames_over = 0, False
-        blocks = stream_sound(path, block_s=SOUND_BLOCK_S) if listens and info.has_sound else iter(())
+        listens = listens and info.has_sound
+        blocks = stream_sound(path, block_s=SOUND_BLOCK_S, start_s=from_s) if listens else iter(())
         self._sound = SoundTrack(self._until_broken(self._stopwatch.each("decode sound", blocks), "sound"))
         self._heard: tuple[tuple[float, float], dict[str, Vectors]] | None = None
         self._scene = {stream: PictureTrack(encoder) for stream, encoder in self._of_frames.items()}
@@ -208,7 +213,7 @@ class Reader:
             modality = "both" if seen else "voice"
         lane.grounds[number] = (modality, "; ".join(reason for reason in (unseen, unheard) if reason))
         if vectors:
-            start_s, end_s = (frame / self._rate_hz for frame in span)
+            start_s, end_s = (self._from_s + frame / self._rate_hz for frame in span)
             second = vectors.get("second", {}).get("forward")
             yield Question(name, number, start_s, end_s, vectors.get("first", {}), second)
 
@@ -245,7 +250,7 @@ class Reader:
         encoders = [*self._of_faces.values(), *self._of_frames.values()]
         whole = any(resampling_of(encoder) == "bilinear" for encoder in encoders)
         max_side = None if whole else PICTURE_SIDES * max(side_of(encoder) for encoder in encoders)
-        decoded = frames(self._path, rate_hz=self._rate_hz, max_side=max_side)
+        decoded = frames(self._path, rate_hz=self._rate_hz, start_s=self._from_s, max_side=max_side)
         ahead = read_ahead(self._stopwatch.each("decode and scale pictures (beside the rest)", decoded), PICTURES_AHEAD)
         pictures = self._stopwatch.each("wait for pictures", ahead)
         if self._of_faces:
@@ -298,7 +303,7 @@ class Reader:
                 self.lanes[name] = self._live[name] = Lane(paths, portrait=portrait)
             lane = self.lanes[name]
             lane.sightings.add(self._n_frames, box.width * self._info.width / pixels.shape[1])
-            time_s = self._n_frames / self._rate_hz
+            time_s = self._from_s + self._n_frames / self._rate_hz
             if not lane.places or time_s >= lane.places[-1].time_s + 1 / PLACES_HZ - 1e-6:
                 lane.places.append(place_of(box, pixels, time_s))
             for path in lane.faces.values():
@@ -310,7 +315,7 @@ class Reader:
         pictures_s, sound_s = self._n_frames / self._rate_hz, self._sound.end_s
         if pictures_s and sound_s - pictures_s < PADDING_S:
             return pictures_s
-        return max(pictures_s, sound_s) or self._info.duration_s
+        return max(pictures_s, sound_s) or max(0.0, self._info.duration_s - self._from_s)
 
     def _forget(self, before: int) -> None:
         """Drop what came before this frame, and the pictures of faces that are gone."""

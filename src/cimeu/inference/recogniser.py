@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from itertools import count, pairwise
-from math import ceil, inf, nan
+from math import ceil, inf, lcm, nan
 from pathlib import Path
 
 import numpy as np
@@ -33,8 +33,9 @@ from cimeu.evaluation.predict import EnsembleSettings, Scores, evaluation_collat
 from cimeu.inference.bundle import bundled_weights, open_bundle
 from cimeu.inference.models import model_id
 from cimeu.inference.neighbours import TrainingClips
+from cimeu.inference.paths import REACH_S
 from cimeu.inference.people import Identity, one_people
-from cimeu.inference.reader import NO_FACE, NOBODY, Lane, Question, Reader, rate_of
+from cimeu.inference.reader import NO_FACE, NOBODY, PLACES_HZ, Lane, Question, Reader, rate_of
 from cimeu.inference.stopwatch import Stopwatch
 from cimeu.inference.timeline import Cell, Header, Segment, Timeline, TimelineSettings, segments_of
 from cimeu.media.faces import DETECTORS, FaceDetector
@@ -151,14 +152,16 @@ class Recogniser:
         *,
         progress: Progress = silent,
         watch: Callable[[Sequence[Question]], None] | None = None,
+        from_s: float = 0.0,
         until_s: float = inf,
     ) -> "Reading":
-        """Ask about every window of a recording, or of its beginning.
+        """Ask about every window of a recording, or of a part of it.
 
         Args:
             path: the recording.
             progress: counts seconds of it.
             watch: sees every question that is asked, in batches.
+            from_s: earlier windows are not read, but for a few seconds in which faces come to be followed.
             until_s: windows that start later are not read.
 
         Raises:
@@ -166,6 +169,7 @@ class Recogniser:
         """
         path = Path(path)
         info = probe(path)
+        from_s = self._reading_starts_s(from_s)
         reader = Reader(
             path,
             info,
@@ -174,12 +178,13 @@ class Recogniser:
             self.settings,
             self.detector,
             self._rate_hz,
+            from_s=from_s,
             identity=self.identity,
             stopwatch=self.stopwatch,
         )
-        edges = [0.0]
+        edges = [from_s]
         waiting: list[Question] = []
-        total_s = ceil(min(info.duration_s, until_s))
+        total_s = max(0, ceil(min(info.duration_s, until_s) - from_s))
 
         def answer() -> None:
             self._answer(waiting, reader.lanes)
@@ -188,10 +193,10 @@ class Recogniser:
             waiting.clear()
 
         for look in reader.looks(self._length, self._hop):
-            if look.start_s > until_s:
+            if from_s + look.start_s > until_s:
                 break
             waiting += reader.ask(len(edges) - 1, look)
-            edges.append(look.until_s)
+            edges.append(from_s + look.until_s)
             if len(waiting) >= BATCH_WINDOWS:
                 answer()
             progress(path.name, min(total_s, int(look.end_s)), total_s)
@@ -234,6 +239,12 @@ class Recogniser:
                 length = window.length + window.stride * max(0, round((length - window.length) / window.stride))
                 hop = window.stride * max(1, round(hop / window.stride))
         return rate_hz, length, hop
+
+    def _reading_starts_s(self, wanted_s: float) -> float:
+        """Where to begin for all to be settled then, with windows and looks for faces as when read from the front."""
+        settled = round((wanted_s - REACH_S) * self._rate_hz) - self._length
+        grid = lcm(self._hop, ceil(self._rate_hz / PLACES_HZ))
+        return max(0, settled // grid * grid) / self._rate_hz
 
     def _answer(self, questions: Sequence[Question], lanes: Mapping[str, Lane]) -> None:
         if not questions:

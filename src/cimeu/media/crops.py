@@ -67,6 +67,14 @@ def track_faces(
     yield from _released(waiting, live, {}, np.inf)
 
 
+def overlap(one: Box, other: Box) -> float:
+    """Intersection over union."""
+    across = min(one.left + one.width, other.left + other.width) - max(one.left, other.left)
+    down = min(one.top + one.height, other.top + other.height) - max(one.top, other.top)
+    shared = max(0.0, across) * max(0.0, down)
+    return shared / (one.width * one.height + other.width * other.height - shared)
+
+
 def crop(
     pixels: UInt8[np.ndarray, "H W 3"], box: Box, side: int, *, resampling: Resampling = "area"
 ) -> UInt8[np.ndarray, "S S 3"]:
@@ -131,23 +139,15 @@ def _mosaic(pixels: UInt8[np.ndarray, "H W 3"]) -> Float32[np.ndarray, "16 16 3"
 def _matched(live: dict[int, Box], found: list[Box]) -> tuple[dict[int, Box], list[Box]]:
     """Faces found again, by id, and the boxes that are new: the best overlaps first."""
     pairs = sorted(
-        ((_overlap(box, other), face, index) for face, box in live.items() for index, other in enumerate(found)),
+        ((overlap(box, other), face, index) for face, box in live.items() for index, other in enumerate(found)),
         reverse=True,
     )
     again: dict[int, int] = {}
-    for overlap, face, index in pairs:
-        if overlap >= SAME_FACE_IOU and face not in again and index not in again.values():
+    for fit, face, index in pairs:
+        if fit >= SAME_FACE_IOU and face not in again and index not in again.values():
             again[face] = index
     new = [box for index, box in enumerate(found) if index not in again.values()]
     return {face: found[index] for face, index in again.items()}, new
-
-
-def _overlap(one: Box, other: Box) -> float:
-    """Intersection over union."""
-    across = min(one.left + one.width, other.left + other.width) - max(one.left, other.left)
-    down = min(one.top + one.height, other.top + other.height) - max(one.top, other.top)
-    shared = max(0.0, across) * max(0.0, down)
-    return shared / (one.width * one.height + other.width * other.height - shared)
 
 
 def _released(

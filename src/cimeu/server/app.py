@@ -146,7 +146,7 @@ def create_app(predictions: Predictions) -> FastAPI:
     def explanation(id: Id, number: Annotated[int, InPath(ge=0, le=999_999)]) -> Explanation:
         """What one segment rests on: parts of its input taken away, and the nearest training clips.
 
-        The recording is read again up to the segment; the answer is kept and stands in later exports.
+        The recording is read again around the segment; the answer is kept and stands in later exports.
         """
         return predictions.explanation(id, number)
 

@@ -211,14 +211,15 @@ class Predictions:
         """
         with self._change:
             prediction, _ = self.finished(number)
-            assert prediction.timeline is not None
-            if not 0 <= segment < len(prediction.timeline.segments):
+            timeline = prediction.timeline
+            assert timeline is not None
+            if not 0 <= segment < len(timeline.segments):
                 raise Refused(404, "unknown", f"no segment {segment}", "their numbers are in the result")
             if segment in prediction.explanations:
                 return prediction.explanations[segment]
-            wanted = prediction.timeline.segments[segment]
+            wanted = timeline.segments[segment]
         try:
-            found = self._recogniser("explain", prediction.path, wanted, silence_s=STILL_S, turn_s=TURN_S)
+            found = self._recogniser("explain", prediction.path, timeline, wanted, silence_s=STILL_S, turn_s=TURN_S)
         except TimeoutError:
             raise Refused(
                 503, "busy", "a recording is being read", "ask again when it is finished", headers={"Retry-After": "30"}

@@ -4,9 +4,10 @@ A file is judged by what can be decoded from it, never by its name, and opened a
 no picture of any size it claims. What is damaged in part is read as far as it goes.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from av.container import InputContainer
 
@@ -15,6 +16,11 @@ from cimeu.media.audio import stream_sound
 from cimeu.media.video import STILLS, open_media, packet_times, picture_stream, probe, sound_stream
 from cimeu.progress import Progress, silent
 from cimeu.server.isolated import Functions
+
+if TYPE_CHECKING:
+    from cimeu.inference.explanation import Explanation
+    from cimeu.inference.recogniser import Recogniser
+    from cimeu.inference.timeline import Segment, Timeline
 
 MEDIA_TYPES = {
     "mov": ("video/mp4", "audio/mp4"),
@@ -100,15 +106,22 @@ def recognising(run_folder: Path) -> Functions:
     Raises:
         CheckpointError, FingerprintMismatch, WeightsMissing: the model cannot be used here.
     """
-    from cimeu.inference.explain import explain
     from cimeu.inference.recogniser import Recogniser
 
     recogniser = Recogniser.from_pretrained(run_folder)
     return {
         "recognise": recogniser.__call__,
-        "explain": partial(explain, recogniser),
+        "explain": partial(_explain, recogniser),
         "describe": partial(_describe, recogniser.model_id, recogniser.emotions, recogniser.specifications.synthetic),
     }
+
+
+def _explain(
+    recogniser: "Recogniser", path: Path, timeline: "Timeline", segment: "Segment", *, progress: Progress = silent
+) -> "Explanation":
+    from cimeu.inference.explain import explain
+
+    return explain(recogniser, replace(timeline, media_path=path), segment, progress=progress)
 
 
 @dataclass(frozen=True)
