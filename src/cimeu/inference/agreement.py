@@ -247,8 +247,8 @@ def to_page(agreement: Agreement) -> str:
     """One page without scripts or links."""
     import jinja2
 
+    from cimeu.inference.display import clock
     from cimeu.inference.figure import agreement_svg
-    from cimeu.inference.looks import clock
 
     environment = jinja2.Environment(autoescape=True)
     template = environment.from_string(files("cimeu.inference").joinpath("agreement.html").read_text(encoding="utf-8"))

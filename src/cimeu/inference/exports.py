@@ -20,9 +20,9 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from cimeu.errors import RecipeError
+from cimeu.inference.display import clock, colours_of, told
 from cimeu.inference.explanation import Explanation, explanation_from
 from cimeu.inference.figure import to_png, to_svg
-from cimeu.inference.looks import clock, colours_of, told
 from cimeu.inference.overlay import OVERLAY, write_overlay
 from cimeu.inference.timeline import DEMONSTRATION, UNSURE, USE_LIMITS, Header, Place, Segment, Timeline
 

@@ -9,7 +9,7 @@ import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cimeu.inference.looks import NOTHING, clock, colours_of, named
+from cimeu.inference.display import NOTHING, clock, colours_of, named
 from cimeu.inference.timeline import UNSURE, Segment, Timeline
 
 if TYPE_CHECKING:

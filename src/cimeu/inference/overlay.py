@@ -19,7 +19,7 @@ from jaxtyping import Float32, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
 from cimeu.errors import MediaError
-from cimeu.inference.looks import NOTHING, colours_of
+from cimeu.inference.display import NOTHING, colours_of
 from cimeu.inference.timeline import UNSURE, Place, Segment, Timeline
 from cimeu.media.audio import stream_sound
 from cimeu.media.video import Frame, frames, probe, video_encoder
