@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 import pandas as pd
 
 from cimeu.errors import DuplicateClip, EmptyClass, ManifestError, UnknownLabel
+from cimeu.files import write_whole
 from cimeu.labels import LabelSpace, canonical, guess
 
 COLUMNS = (
@@ -186,10 +187,7 @@ def write_manifest(manifest: Manifest, path: Path | str) -> None:
         table[column] = [
             _inside(manifest.root / cell, path.parent.absolute()) if cell else "" for cell in table[column]
         ]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    table.to_csv(partial, index=False)
-    os.replace(partial, path)
+    write_whole(path, table.to_csv(index=False).encode())
 
 
 def check_labels(manifest: Manifest, labels: LabelSpace) -> None:

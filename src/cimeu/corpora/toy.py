@@ -28,6 +28,7 @@ from cimeu.corpora.toy_factors import (
 )
 from cimeu.corpora.toy_voice import RATE_HZ, speak
 from cimeu.errors import ManifestError
+from cimeu.files import write_whole
 from cimeu.media.video import write_video
 from cimeu.progress import Progress, silent
 
@@ -158,6 +159,4 @@ def _claim(folder: Path, config: ToyConfig) -> None:
                 f"`{folder}` holds a toy corpus of {found}, asked for is {causes}\n\nhint: choose another folder"
             )
         return
-    partial = folder / ".toy.json.partial"
-    partial.write_text(json.dumps({"corpus": "toy (synthetic)", **causes}, indent=2) + "\n")
-    os.replace(partial, note)
+    write_whole(note, (json.dumps({"corpus": "toy (synthetic)", **causes}, indent=2) + "\n").encode())
