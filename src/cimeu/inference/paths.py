@@ -6,16 +6,16 @@ smoothed over the neighbouring `REACH_S` on both sides.
 Axes: S side of a crop, P side of the surroundings that are kept.
 """
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 from jaxtyping import UInt8
 
 from cimeu.encoders.base import Encoder
-from cimeu.inference.people import Identity, Portrait
 from cimeu.inference.stopwatch import Stopwatch
 from cimeu.inference.tracks import PictureTrack
-from cimeu.inference.voice import MouthMotion
-from cimeu.media.crops import Resampling, TrackedFrame, square, stretched
-from cimeu.media.regions import ROOM, STEADY_S
+from cimeu.media.crops import Resampling, TrackedFrame, square
+from cimeu.media.regions import STEADY_S, crop_of, patch_around
 
 REACH_S = 3 * STEADY_S
 
@@ -24,11 +24,15 @@ class FacePath:
     """Steady crops of one face: they leave `REACH_S` after they came in, when the path around them is known."""
 
     def __init__(
-        self, encoder: Encoder, rate_hz: float, *, identity: Identity | None = None, stopwatch: Stopwatch | None = None
+        self,
+        encoder: Encoder,
+        rate_hz: float,
+        *,
+        watch: Sequence[Callable[[int, np.ndarray], None]] = (),
+        stopwatch: Stopwatch | None = None,
     ) -> None:
-        self.track = PictureTrack(encoder)
-        self.mouth = MouthMotion()
-        self.portrait = None if identity is None else Portrait(identity, rate_hz)
+        """Each of `watch` is told every crop and the number of its frame."""
+        self.track, self._watch = PictureTrack(encoder), watch
         self._side, self._resampling = side_of(encoder), resampling_of(encoder)
         self._deviation, self._reach = STEADY_S * rate_hz, REACH_S * rate_hz
         self._stopwatch = stopwatch or Stopwatch()
@@ -38,9 +42,8 @@ class FacePath:
     def add(self, index: int, picture: TrackedFrame, face: int) -> None:
         """Keep the surroundings of the face in frame `index`."""
         left, top, extent = square(picture.boxes[face])
-        spare, room = extent * (ROOM - 1) / 2, extent * ROOM
         with self._stopwatch("cut out and steady faces"):
-            pixels = stretched(picture.frame.pixels, left - spare, top - spare, room, room, round(self._side * ROOM))
+            pixels = patch_around(picture.frame.pixels, left, top, extent, self._side)
         self._near.append((index, np.array([left + extent / 2, top + extent / 2, extent]), pixels))
 
     def release(self, before: float) -> None:
@@ -52,11 +55,6 @@ class FacePath:
                 self._near.pop(0)
                 self._released -= 1
 
-    def forget(self, before: int) -> None:
-        """Drop frames before this one."""
-        self.track.forget(before)
-        self.mouth.forget(before)
-
     def _pass_on(self, number: int) -> None:
         index, (x, y, extent), patch = self._near[number]
         away = np.array([other - index for other, _, _ in self._near], float)
@@ -65,16 +63,12 @@ class FacePath:
         places = np.stack([place for _, place, _ in self._near])
         smooth_x, smooth_y = weights @ places[:, :2] / weights.sum()
         size = float(np.median(places[close, 2]))
-        scale = len(patch) / (extent * ROOM)
-        left = (smooth_x - size / 2 - x) * scale + len(patch) / 2
-        top = (smooth_y - size / 2 - y) * scale + len(patch) / 2
-        size *= scale
+        moved = (smooth_x - size / 2 - x, smooth_y - size / 2 - y)
         with self._stopwatch("cut out and steady faces"):
-            crop = stretched(patch, left, top, size, size, self._side, resampling=self._resampling)
+            crop = crop_of(patch, extent, moved, size, self._side, self._resampling)
         self.track.add(index, crop)
-        self.mouth.add(index, crop)
-        if self.portrait is not None:
-            self.portrait.add(index, crop)
+        for watch in self._watch:
+            watch(index, crop)
 
 
 def side_of(encoder: Encoder) -> int:

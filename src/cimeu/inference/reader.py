@@ -26,12 +26,13 @@ from cimeu.inference.people import Identity, Portrait
 from cimeu.inference.stopwatch import Stopwatch
 from cimeu.inference.timeline import Modality, Place, TimelineSettings
 from cimeu.inference.tracks import PictureTrack, Sightings, SoundTrack
-from cimeu.inference.voice import who_speaks, why_not_heard
+from cimeu.inference.voice import MouthMotion, who_speaks, why_not_heard
 from cimeu.media.ahead import read_ahead
 from cimeu.media.audio import RATE_HZ, at_level, stream_sound, trim_silence
-from cimeu.media.clips import PICTURE_SIDES
-from cimeu.media.crops import TrackedFrame, stretched, track_faces
+from cimeu.media.clips import scaled_down_to
+from cimeu.media.crops import TrackedFrame, track_faces
 from cimeu.media.faces import Box, FaceDetector, for_one_recording
+from cimeu.media.regions import whole_picture
 from cimeu.media.threads import one_thread
 from cimeu.media.video import MediaInfo, frames
 from cimeu.pyramid import Direction
@@ -87,6 +88,7 @@ class Lane:
     """Per stretch: distance from the training clips, 1 where it becomes unlike them."""
     grounds: dict[int, tuple[Modality, str]] = field(default_factory=dict)
     """Per stretch: what an answer rests on, and what is missing why."""
+    mouth: MouthMotion = field(default_factory=MouthMotion)
     portrait: Portrait | None = None
     places: list[Place] = field(default_factory=list)
     """Where the face was, `PLACES_HZ` times a second."""
@@ -187,8 +189,7 @@ class Reader:
 
     def _speaker(self, visible: Sequence[str], span: tuple[int, int], look: Look) -> str | None:
         """Who of those visible speaks, as far as it can be told."""
-        mouths = {name: next(iter(self._live[name].faces.values())).mouth for name in visible}
-        motions = {name: mouth.between(*span) for name, mouth in mouths.items()}
+        motions = {name: self._live[name].mouth.between(*span) for name in visible}
         samples = self._sound.samples(look.start_s, look.end_s)
         with self._stopwatch("who speaks"):
             return who_speaks(motions, samples, self._rate_hz, self._settings)
@@ -248,8 +249,8 @@ class Reader:
     def _tracked(self, detector: FaceDetector) -> Iterator[TrackedFrame]:
         """Pictures as in training, with their faces where an encoder looks at faces."""
         encoders = [*self._of_faces.values(), *self._of_frames.values()]
-        whole = any(resampling_of(encoder) == "bilinear" for encoder in encoders)
-        max_side = None if whole else PICTURE_SIDES * max(side_of(encoder) for encoder in encoders)
+        sides = [scaled_down_to(side_of(encoder), resampling_of(encoder)) for encoder in encoders]
+        max_side = max((side for side in sides if side is not None), default=None) if None not in sides else None
         decoded = frames(self._path, rate_hz=self._rate_hz, start_s=self._from_s, max_side=max_side)
         ahead = read_ahead(self._stopwatch.each("decode and scale pictures (beside the rest)", decoded), PICTURES_AHEAD)
         pictures = self._stopwatch.each("wait for pictures", ahead)
@@ -289,18 +290,11 @@ class Reader:
         pixels = picture.frame.pixels
         for stream, track in self._scene.items():
             encoder = self._of_frames[stream]
-            height, width = pixels.shape[:2]
-            whole = stretched(pixels, 0, 0, width, height, side_of(encoder), resampling=resampling_of(encoder))
-            track.add(self._n_frames, whole)
+            track.add(self._n_frames, whole_picture(pixels, side_of(encoder), resampling_of(encoder)))
         for face, box in picture.boxes.items():
             name = f"face {face}"
             if name not in self.lanes:
-                paths = {
-                    stream: FacePath(encoder, self._rate_hz, identity=self._identity, stopwatch=self._stopwatch)
-                    for stream, encoder in self._of_faces.items()
-                }
-                portrait = next(iter(paths.values())).portrait
-                self.lanes[name] = self._live[name] = Lane(paths, portrait=portrait)
+                self.lanes[name] = self._live[name] = self._lane_of_a_face()
             lane = self.lanes[name]
             lane.sightings.add(self._n_frames, box.width * self._info.width / pixels.shape[1])
             time_s = self._from_s + self._n_frames / self._rate_hz
@@ -308,6 +302,15 @@ class Reader:
                 lane.places.append(place_of(box, pixels, time_s))
             for path in lane.faces.values():
                 path.add(self._n_frames, picture, face)
+
+    def _lane_of_a_face(self) -> Lane:
+        """A new lane; mouth and likeness are seen in the crops of its first encoder."""
+        lane = Lane(portrait=None if self._identity is None else Portrait(self._identity, self._rate_hz))
+        watch = [seen.add for seen in (lane.mouth, lane.portrait) if seen is not None]
+        for stream, encoder in self._of_faces.items():
+            lane.faces[stream] = FacePath(encoder, self._rate_hz, watch=watch, stopwatch=self._stopwatch)
+            watch = []
+        return lane
 
     @property
     def end_s(self) -> float:
@@ -324,8 +327,9 @@ class Reader:
             track.forget(before)
         for name, lane in list(self._live.items()):
             lane.sightings.forget(before)
+            lane.mouth.forget(before)
             for path in lane.faces.values():
-                path.forget(before)
+                path.track.forget(before)
             if not lane.sightings.any(before, self._n_frames):
                 lane.faces.clear()
                 del self._live[name]

@@ -91,8 +91,7 @@ class WholePicture:
         yield self._crop(picture), 1
 
     def _crop(self, picture: TrackedFrame) -> UInt8[np.ndarray, "S S 3"]:
-        pixels = picture.frame.pixels
-        return stretched(pixels, 0, 0, pixels.shape[1], pixels.shape[0], self._side, resampling=self._resampling)
+        return whole_picture(picture.frame.pixels, self._side, self._resampling)
 
 
 @dataclass(frozen=True)
@@ -184,9 +183,7 @@ class MainFace:
             yield _Sighting(self.n_frames, face, *square(box), patch=None)
 
     def _patch(self, sighting: _Sighting, picture: TrackedFrame) -> UInt8[np.ndarray, "P P 3"]:
-        spare, extent = sighting.extent * (ROOM - 1) / 2, sighting.extent * ROOM
-        corner = sighting.left - spare, sighting.top - spare
-        return stretched(picture.frame.pixels, *corner, extent, extent, round(self._side * ROOM))
+        return patch_around(picture.frame.pixels, sighting.left, sighting.top, sighting.extent, self._side)
 
     def _steady(self, sightings: list[_Sighting]) -> dict[int, _Shown]:
         """One face by picture: one size, on a smoothed path."""
@@ -200,10 +197,35 @@ class MainFace:
     def _crop(self, shown: _Shown, sighting: _Sighting) -> UInt8[np.ndarray, "S S 3"]:
         patch = sighting.patch
         assert patch is not None, "pixels were forgotten"
-        scale = patch.shape[0] / (sighting.extent * ROOM)
         left, top = (
-            (place - shown.extent / 2 - (corner + sighting.extent / 2)) * scale + patch.shape[0] / 2
+            place - shown.extent / 2 - (corner + sighting.extent / 2)
             for place, corner in ((shown.x, sighting.left), (shown.y, sighting.top))
         )
-        width = shown.extent * scale
-        return stretched(patch, left, top, width, width, self._side, resampling=self._resampling)
+        return crop_of(patch, sighting.extent, (left, top), shown.extent, self._side, self._resampling)
+
+
+def whole_picture(pixels: UInt8[np.ndarray, "H W 3"], side: int, resampling: Resampling) -> UInt8[np.ndarray, "S S 3"]:
+    """A picture stretched to a square."""
+    return stretched(pixels, 0, 0, pixels.shape[1], pixels.shape[0], side, resampling=resampling)
+
+
+def patch_around(
+    pixels: UInt8[np.ndarray, "H W 3"], left: float, top: float, extent: float, side: int
+) -> UInt8[np.ndarray, "P P 3"]:
+    """A square with its surroundings, `ROOM` times as wide; `side` is that of the crop to be cut from it."""
+    spare, room = extent * (ROOM - 1) / 2, extent * ROOM
+    return stretched(pixels, left - spare, top - spare, room, room, round(side * ROOM))
+
+
+def crop_of(
+    patch: UInt8[np.ndarray, "P P 3"],
+    extent: float,
+    corner: tuple[float, float],
+    width: float,
+    side: int,
+    resampling: Resampling,
+) -> UInt8[np.ndarray, "S S 3"]:
+    """A square cut from the surroundings of one `extent` wide; `corner` is where it begins, from the other's centre."""
+    scale = patch.shape[0] / (extent * ROOM)
+    left, top = (place * scale + patch.shape[0] / 2 for place in corner)
+    return stretched(patch, left, top, width * scale, width * scale, side, resampling=resampling)
