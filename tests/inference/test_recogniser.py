@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from cimeu.encoders import hog as hog_module
-from cimeu.encoders.base import build_encoder, encode, fingerprint
+from cimeu.encoders.base import Window, build_encoder, encode, fingerprint
 from cimeu.encoders.hog import Hog
 from cimeu.errors import CheckpointError, MediaError
 from cimeu.inference import recogniser as module
@@ -300,6 +300,25 @@ def test_with_an_identity_a_person_comes_back_after_a_cut(make_run: RunMaker, tm
     timeline = Recogniser.from_pretrained(run, identity=Anybody())(tmp_path / "a.mp4")
     assert [*timeline.persons] == ["person 1", "off screen"]
     assert [round(one.start_s) for one in timeline.segments if one.person == "person 1"] == [0, 2]
+
+
+def test_a_face_is_looked_at_once_whatever_reads_it(make_run: RunMaker, recordings: Path) -> None:
+    looks: list[int] = []
+    for second in (None, "hog"):
+        identity = Anybody()
+        Recogniser.from_pretrained(make_run("hog", second), identity=identity)(recordings / "mute.mp4")
+        looks.append(identity.looks)
+    assert looks == [3, 3]
+
+
+def test_a_hop_is_whole_strides_of_every_encoder(make_run: RunMaker) -> None:
+    class Slower(Hog):
+        window = Window(32, 6)
+
+    recogniser = Recogniser.from_pretrained(make_run("hog", "hog"))
+    for encoders in ((Hog(), Slower()), (Slower(), Hog())):
+        recogniser.encoders = dict(zip(("first", "second"), encoders, strict=True))
+        assert recogniser._grid() == (25.0, 50, 12)
 
 
 def test_the_one_whose_mouth_follows_the_voice_gets_it(recogniser: Recogniser, tmp_path: Path) -> None:

@@ -18,18 +18,19 @@ def content_of(clip: Clip) -> str:
     """
     digest = blake2b(digest_size=16)
     for path in (clip.path, clip.audio_path):
-        digest.update(_content_of_file(path).encode() if path else b"-")
+        digest.update(content_of_file(path).encode() if path else b"-")
     digest.update(f"{clip.start_s!r} {clip.end_s!r}".encode())
     return digest.hexdigest()
 
 
-def _content_of_file(path: Path) -> str:
+def content_of_file(path: Path) -> str:
+    """32 hexadecimal digits that change with any byte of a file, or of the images of a folder."""
     try:
         status = path.stat()
     except OSError:
         return f"missing {path}"
     if path.is_dir():  # a clip of images
-        return blake2b("".join(map(_content_of_file, images(path))).encode(), digest_size=16).hexdigest()
+        return blake2b("".join(map(content_of_file, images(path))).encode(), digest_size=16).hexdigest()
     return _hash_of_file(path, status.st_size, status.st_mtime_ns)
 
 

@@ -12,13 +12,13 @@ long the recording.
 Axes: N windows, K emotions, C width of the primitives.
 """
 
-import hashlib
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from itertools import count, pairwise
 from math import ceil, inf, lcm, nan
+from operator import attrgetter
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +26,7 @@ import torch
 from jaxtyping import Bool, Float, Float32
 
 from cimeu.batching.dataset import Sample
+from cimeu.corpora.content import content_of_file
 from cimeu.encoders.base import Encoder, encoder_from, fingerprint
 from cimeu.errors import CheckpointError
 from cimeu.evaluation.familiarity import FILE, PRIMITIVES, Familiarity, mean_step
@@ -227,18 +228,18 @@ class Recogniser:
         return encoders
 
     def _grid(self) -> tuple[float, int, int]:
-        """Rate of pictures, window and hop in frames: whole strides of the encoder, so that its windows are shared."""
+        """Rate of pictures, window and hop in frames: a hop is whole strides of each encoder, to share windows."""
         rates = {rate_of(encoder) for encoder in self.encoders.values() if encoder.source != "sound"}
         if len(rates) > 1:
             raise CheckpointError(f"the encoders want pictures at {sorted(rates)} Hz\n\nhint: one rate for both")
         rate_hz = rates.pop() if rates else FRAME_RATE_HZ
         length, hop = (max(1, round(time_s * rate_hz)) for time_s in (self.settings.window_s, self.settings.hop_s))
-        for encoder in self.encoders.values():
-            if encoder.source != "sound" and encoder.window is not None:
-                window = encoder.window
-                length = window.length + window.stride * max(0, round((length - window.length) / window.stride))
-                hop = window.stride * max(1, round(hop / window.stride))
-        return rate_hz, length, hop
+        windows = [encoder.window for encoder in self.encoders.values() if encoder.source != "sound" and encoder.window]
+        if windows:
+            longest, stride = max(windows, key=attrgetter("length")), lcm(*(window.stride for window in windows))
+            hop = stride * max(1, round(hop / stride))
+            length = longest.length + longest.stride * max(0, round((length - longest.length) / longest.stride))
+        return rate_hz, max(length, hop), hop
 
     def _reading_starts_s(self, wanted_s: float) -> float:
         """Where to begin for all to be settled then, with windows and looks for faces as when read from the front."""
@@ -349,7 +350,7 @@ class Recogniser:
             in_effect["abstain_below"] = self.settings.abstain_below
         return Header(
             media=path.name,
-            content=content_of(path),
+            content=content_of_file(path),
             duration_s=round(duration_s, 3),
             model=self.model_id,
             emotions=self.emotions,
@@ -371,12 +372,6 @@ def _detector_of(encoders: Iterable[Encoder]) -> FaceDetector:
     """The detector that the encoders' crops came from; its version is part of their fingerprint."""
     named = [str(encoder.preprocessing["detector"]) for encoder in encoders if "detector" in encoder.preprocessing]
     return DETECTORS[named[0].split(" ")[0] if named else next(iter(DETECTORS))]()
-
-
-def content_of(path: Path) -> str:
-    """Thirty-two hexadecimal digits that change with any byte of a file."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 
 def _named(lanes: Mapping[str, Lane], identity: Identity | None) -> dict[str, tuple[str, ...]]:
