@@ -75,6 +75,12 @@ def test_an_unknown_format_is_refused(toy, clip: Path, cimeu: Command) -> None:
     assert "error: unknown format `.doc`\n\nhint: one of .csv, " in err
 
 
+def test_weights_name_their_encoder(toy, clip: Path, cimeu: Command) -> None:
+    status, _, err = cimeu("predict", clip, "--model", toy.run, "--weights", "models/wav2vec2")
+    assert status == 1
+    assert "error: weights `models/wav2vec2`\n\nhint: --weights ENCODER=PATH" in err
+
+
 def test_a_bundle_is_a_model(toy, clip: Path, cimeu: Command) -> None:
     status, out, err = cimeu("bundle", toy.run, "-o", "given/model.zip")
     assert (status, out) == (0, "given/model.zip\n")

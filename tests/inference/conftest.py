@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from cimeu.encoders.base import build_encoder, describe
+from cimeu.encoders.base import Encoder, build_encoder, describe
 from cimeu.evaluation.predict import EnsembleSettings
 from cimeu.media.audio import write_sound
 from cimeu.media.video import write_video
@@ -39,35 +39,43 @@ def make_run(tmp_path_factory: pytest.TempPathFactory) -> RunMaker:
     made: dict[tuple, Path] = {}
 
     def make(
-        first: str = "hog", second: str | None = "spectral", *, synthetic: bool = True, **ensemble: object
+        first: str = "hog",
+        second: str | None = "spectral",
+        *,
+        synthetic: bool = True,
+        weights: Path | None = None,
+        **ensemble: object,
     ) -> Path:
-        key = (first, second, synthetic, *sorted(ensemble.items()))
+        key = (first, second, synthetic, weights, *sorted(ensemble.items()))
         if key not in made:
-            made[key] = _write_run(tmp_path_factory.mktemp("run"), first, second, synthetic, ensemble)
+            encoders = [build_encoder(first, **({"weights": weights} if weights else {}))]
+            encoders += [build_encoder(second)] if second else []
+            made[key] = _write_run(tmp_path_factory.mktemp("run"), encoders, synthetic, ensemble)
         return made[key]
 
     return make
 
 
-def _write_run(folder: Path, first: str, second: str | None, synthetic: bool, ensemble: dict) -> Path:
-    encoders = [build_encoder(name) if name else None for name in (first, second)]
-    widths = [encoder.width if encoder else 0 for encoder in encoders]
+def _write_run(folder: Path, encoders: list[Encoder], synthetic: bool, ensemble: dict) -> Path:
+    first, second = encoders[0], encoders[1] if len(encoders) > 1 else None
+    statistics = [
+        {"mean": [0.0] * each.width, "deviation": [1.0] * each.width} if each else {} for each in (first, second)
+    ]
     settings = EnsembleSettings(**ensemble)
     settings.save(folder)
     for number, direction in enumerate(settings.directions):
         torch.manual_seed(number)
         config = ModelConfig(
             emotions=EMOTIONS,
-            first=StreamConfig(width=widths[0], encoder=first),
-            second=StreamConfig(width=widths[1], encoder=str(second)) if second else None,
+            first=StreamConfig(width=first.width, encoder=first.name),
+            second=StreamConfig(width=second.width, encoder=second.name) if second else None,
             direction=direction,
             size="tiny",
         )
-        statistics = [{"mean": [0.0] * width, "deviation": [1.0] * width} if width else {} for width in widths]
         specifications = Specifications(
             emotions=EMOTIONS,
-            first_encoder=describe(encoders[0]),
-            second_encoder=describe(encoders[1]) if encoders[1] else {},
+            first_encoder=describe(first),
+            second_encoder=describe(second) if second else {},
             first_statistics=statistics[0],
             second_statistics=statistics[1],
             direction=direction,

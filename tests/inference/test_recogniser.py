@@ -8,11 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import transformers as hub
 
 from cimeu.encoders import hog as hog_module
 from cimeu.encoders.base import Window, build_encoder, encode, fingerprint
 from cimeu.encoders.hog import Hog
-from cimeu.errors import CheckpointError, MediaError
+from cimeu.errors import CheckpointError, FingerprintMismatch, MediaError, RecipeError, WeightsMissing
 from cimeu.inference import recogniser as module
 from cimeu.inference.recogniser import Recogniser
 from cimeu.inference.timeline import Timeline, TimelineSettings
@@ -197,6 +198,29 @@ def test_only_encoders_that_are_networks_use_every_thread(
     finally:
         torch.set_num_threads(threads)
     assert (of_encoder, of_model) == ({3 if heavy else 1}, {1})
+
+
+def test_an_encoder_of_the_hub_is_used_where_it_is_said_to_lie(
+    make_run: RunMaker, recordings: Path, tmp_path: Path
+) -> None:
+    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24}
+    convolutions = {"conv_dim": (8,) * 7, "num_conv_pos_embeddings": 4, "num_conv_pos_embedding_groups": 2}
+    for folder in ("used", "other"):
+        hub.Wav2Vec2Model(hub.Wav2Vec2Config(**sizes, **convolutions)).save_pretrained(tmp_path / folder)
+        hub.Wav2Vec2FeatureExtractor().save_pretrained(tmp_path / folder)
+    run = make_run("hub-sound", None, weights=tmp_path / "used")
+    (tmp_path / "used").rename(tmp_path / "moved")
+    recogniser = Recogniser.from_pretrained(run, weights={"hub-sound": tmp_path / "moved"})
+    assert recogniser(recordings / "speech.wav").segments[0].modality == "voice"
+    with pytest.raises(WeightsMissing, match="no model is named"):
+        Recogniser.from_pretrained(run)
+    with pytest.raises(FingerprintMismatch, match="content_sha256"):
+        Recogniser.from_pretrained(run, weights={"hub-sound": tmp_path / "other"})
+
+
+def test_weights_of_what_is_not_read_are_refused(make_run: RunMaker) -> None:
+    with pytest.raises(RecipeError, match=r"reads no encoder `ast`\n\nhint: it reads hog and spectral"):
+        Recogniser.from_pretrained(make_run(), weights={"ast": "a.safetensors"})
 
 
 def test_progress_ends_complete(recogniser: Recogniser, recordings: Path) -> None:

@@ -1,11 +1,18 @@
 """`cimeu predict`: recordings to timelines."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from cimeu.cli.terminal import Output, progress_bars, say
+from cimeu.errors import RecipeError
+
+Weights = Annotated[
+    list[str] | None,
+    typer.Option("--weights", help="ENCODER=PATH of weights that lie elsewhere, as hub-sound=FOLDER; may be repeated."),
+]
 
 
 def predict(
@@ -18,6 +25,7 @@ def predict(
     formats: Annotated[
         str, typer.Option("--format", help="Separated by commas; `all`. [default: csv,vtt,eaf,html,json]")
     ] = "",
+    weights: Weights = None,
     explain: Annotated[
         bool, typer.Option("--explain", help="Say what each segment rests on, in .json and .html; takes longer.")
     ] = False,
@@ -35,7 +43,7 @@ def predict(
         say(f"model: {chosen} (the only real one here)")
     named = [f".{each.strip().lower().removeprefix('.')}" for each in formats.split(",") if each.strip()]
     wanted = EVERY_FORMAT if named == [".all"] else named or FORMATS
-    recogniser = Recogniser.from_pretrained(chosen)
+    recogniser = Recogniser.from_pretrained(chosen, weights=by_encoder(weights or ()))
     with progress_bars() as progress:
         failures = predict_files(paths, output, recogniser, progress, formats=wanted, explained=explain)
     say(f"{output}: timelines written")
@@ -44,3 +52,19 @@ def predict(
             say(line)
     if len(failures):
         say(f"{len(failures)} files could not be read; reasons in {output / 'failures.csv'}")
+
+
+def by_encoder(weights: Iterable[str]) -> dict[str, str]:
+    """Paths of weights by encoder, from `ENCODER=PATH`.
+
+    Raises:
+        RecipeError: something else.
+
+    >>> by_encoder(["hub-sound=models/wav2vec2"])
+    {'hub-sound': 'models/wav2vec2'}
+    """
+    pairs = [text.partition("=") for text in weights]
+    for name, sign, path in pairs:
+        if not (name and sign and path):
+            raise RecipeError(f"weights `{name}{sign}{path}`\n\nhint: --weights ENCODER=PATH, as hub-sound=FOLDER")
+    return {name: path for name, _, path in pairs}

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from cimeu.cli.predict import Weights, by_encoder
 from cimeu.cli.terminal import say
 from cimeu.errors import RecipeError
 
@@ -13,6 +14,7 @@ def serve(
         str | None,
         typer.Option(help="Run folder, bundle (.zip), or name of a model found here. [default: the one real model]"),
     ] = None,
+    weights: Weights = None,
     host: Annotated[str, typer.Option(help="Address to listen on; any but this machine's own needs a token.")] = (
         "127.0.0.1"
     ),
@@ -42,4 +44,5 @@ def serve(
     )
     from cimeu.inference.models import model_named
 
-    answer(model_named(model), settings, open_browser=not no_browser, say=say)
+    found = by_encoder(weights or ())
+    answer(model_named(model), settings, weights=found, open_browser=not no_browser, say=say)

@@ -20,6 +20,7 @@ from itertools import count, pairwise
 from math import ceil, inf, lcm, nan
 from operator import attrgetter
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -28,7 +29,7 @@ from jaxtyping import Bool, Float, Float32
 from cimeu.batching.dataset import Sample
 from cimeu.corpora.content import content_of_file
 from cimeu.encoders.base import Encoder, encoder_from, fingerprint
-from cimeu.errors import CheckpointError
+from cimeu.errors import CheckpointError, RecipeError
 from cimeu.evaluation.familiarity import FILE, PRIMITIVES, Familiarity, mean_step
 from cimeu.evaluation.predict import EnsembleSettings, Scores, evaluation_collator, fused_probabilities
 from cimeu.inference.bundle import bundled_weights, open_bundle
@@ -79,6 +80,7 @@ class Recogniser:
         settings: TimelineSettings | None = None,
         detector: FaceDetector | None = None,
         identity: Identity | None = None,
+        weights: Mapping[str, Path | str] = MappingProxyType({}),
     ) -> None:
         """Build from models; `from_pretrained` is the usual way.
 
@@ -90,9 +92,11 @@ class Recogniser:
             settings: thresholds of the timeline.
             detector: of faces; default the one the encoders were trained with.
             identity: tells who comes back after a cut; without one, a cut ends every person.
+            weights: where the weights of an encoder lie, by its name, if not in the weights folder.
 
         Raises:
             CheckpointError: no model, or models of different encoders.
+            RecipeError: weights of an encoder that the models do not read.
             FingerprintMismatch, WeightsMissing: the encoders cannot be rebuilt here.
         """
         if not models:
@@ -101,7 +105,7 @@ class Recogniser:
         self.ensemble, self.model_id, self.folder = ensemble, model_id, folder
         self.specifications = next(iter(self.models.values())).specifications
         self.emotions = tuple(self.specifications.emotions)
-        self.encoders = self._rebuilt()
+        self.encoders = self._rebuilt(weights)
         self.settings = settings or TimelineSettings()
         self.detector, self.identity = detector or _detector_of(self.encoders.values()), identity
         self.familiarity = Familiarity.load(folder) if folder is not None else None
@@ -118,11 +122,15 @@ class Recogniser:
         settings: TimelineSettings | None = None,
         detector: FaceDetector | None = None,
         identity: Identity | None = None,
+        weights: Mapping[str, Path | str] = MappingProxyType({}),
     ) -> "Recogniser":
         """Read a run folder (`forward/`, `backward/`, one or both, and `ensemble.json`), or a bundle (`.zip`) of one.
 
+        Encoders of the hub remember what their model folder held and not where it lay: `weights` says where.
+
         Raises:
             CheckpointError: a part is missing or damaged.
+            RecipeError: weights of an encoder that the run does not read.
             FingerprintMismatch, WeightsMissing: its encoders cannot be rebuilt here.
         """
         folder = Path(run_folder)
@@ -136,7 +144,14 @@ class Recogniser:
         if not (folder / FILE).is_file():
             logger.warning("`%s` has no %s: nothing is marked as unlike its training clips", folder, FILE)
         return cls(
-            models, ensemble, model_id=name, folder=folder, settings=settings, detector=detector, identity=identity
+            models,
+            ensemble,
+            model_id=name,
+            folder=folder,
+            settings=settings,
+            detector=detector,
+            identity=identity,
+            weights=weights,
         )
 
     def __call__(self, path: Path | str, *, progress: Progress = silent) -> Timeline:
@@ -212,7 +227,7 @@ class Recogniser:
         places = {name: tuple(lane.places) for name, lane in reading.lanes.items() if lane.places}
         return Timeline(self.header(reading.path, reading.edges[-1]), self._segments(reading), reading.path, places)
 
-    def _rebuilt(self) -> dict[str, Encoder]:
+    def _rebuilt(self, weights: Mapping[str, Path | str]) -> dict[str, Encoder]:
         encoders = {}
         for stream in STREAMS:
             descriptions = [getattr(model.specifications, f"{stream}_encoder") for model in self.models.values()]
@@ -221,10 +236,16 @@ class Recogniser:
                     f"forward and backward model have different {stream} encoders\n\nhint: train both in one run"
                 )
             if descriptions[0]:
-                inside = None if self.folder is None else bundled_weights(self.folder, descriptions[0])
-                encoders[stream] = encoder_from(descriptions[0], **({} if inside is None else {"weights": inside}))
+                found = weights.get(descriptions[0]["name"])
+                if found is None and self.folder is not None:
+                    found = bundled_weights(self.folder, descriptions[0])
+                encoders[stream] = encoder_from(descriptions[0], **({} if found is None else {"weights": found}))
         if not encoders:
             raise CheckpointError("the model does not say which encoders it reads\n\nhint: train it with `cimeu train`")
+        names = [encoder.name for encoder in encoders.values()]
+        for name in weights:
+            if name not in names:
+                raise RecipeError(f"the model reads no encoder `{name}`\n\nhint: it reads {' and '.join(names)}")
         return encoders
 
     def _grid(self) -> tuple[float, int, int]:

@@ -4,9 +4,11 @@ A file is judged by what can be decoded from it, never by its name, and opened a
 no picture of any size it claims. What is damaged in part is read as far as it goes.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from av.container import InputContainer
@@ -100,7 +102,7 @@ def checking() -> Functions:
     return {"check": check}
 
 
-def recognising(run_folder: Path) -> Functions:
+def recognising(run_folder: Path, weights: Mapping[str, str] = MappingProxyType({})) -> Functions:
     """The functions of the child that holds the model, read from a run folder or a bundle.
 
     Raises:
@@ -108,7 +110,7 @@ def recognising(run_folder: Path) -> Functions:
     """
     from cimeu.inference.recogniser import Recogniser
 
-    recogniser = Recogniser.from_pretrained(run_folder)
+    recogniser = Recogniser.from_pretrained(run_folder, weights=weights)
     return {
         "recognise": recogniser.__call__,
         "explain": partial(_explain, recogniser),

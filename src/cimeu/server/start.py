@@ -6,7 +6,7 @@ import shutil
 import socket
 import tempfile
 import webbrowser
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -23,12 +23,20 @@ from cimeu.server.settings import ServerSettings
 STOP_S = 3
 
 
-def serve(model: Path, settings: ServerSettings, *, open_browser: bool, say: Callable[[str], None]) -> None:
+def serve(
+    model: Path,
+    settings: ServerSettings,
+    *,
+    weights: Mapping[str, str],
+    open_browser: bool,
+    say: Callable[[str], None],
+) -> None:
     """Answer until interrupted.
 
     Args:
         model: run folder or bundle of a trained ensemble.
         settings: of the server.
+        weights: where the weights of an encoder lie, by its name, if not in the weights folder.
         open_browser: open the page once it can be reached.
         say: told the address.
 
@@ -40,7 +48,7 @@ def serve(model: Path, settings: ServerSettings, *, open_browser: bool, say: Cal
         listening(settings) as listener,
         own_folder(Path(tempfile.gettempdir())) as folder,
         closing(Isolated(checking)) as checker,
-        closing(Isolated(partial(recognising, model))) as recogniser,
+        closing(Isolated(partial(recognising, model, weights))) as recogniser,
     ):
         say(f"reading the model {model}")
         checker.start()
