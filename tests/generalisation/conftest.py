@@ -10,10 +10,12 @@ import pandas as pd
 import pytest
 import torch
 
+from cimeu.batching.dataset import ClipDataset
 from cimeu.corpora.folds import Fold, FoldsConfig, make_folds
 from cimeu.corpora.manifest import COLUMNS, Manifest
 from cimeu.encoders.base import IMPORTED
 from cimeu.features.store import FeatureStore, Row, row_key
+from cimeu.generalisation.cells import Parts
 from cimeu.labels import LabelSpace
 
 torch.set_num_threads(1)  # before fixtures of a wider scope, too
@@ -31,6 +33,12 @@ class World:
     first: FeatureStore
     second: FeatureStore
     folds: list[Fold]
+
+    def parts(self, fold: Fold, manifest: Manifest | None = None) -> Parts:
+        """The clips of a fold with their streams, played forward."""
+        stores = {"first": self.first, "second": self.second}
+        chosen = [(manifest or self.manifest).select(ids) for ids in (fold.train, fold.validation, fold.test)]
+        return Parts(*(ClipDataset(clips, self.labels, **stores, direction="forward") for clips in chosen))
 
 
 def description(name: str, width: int) -> dict[str, object]:

@@ -10,7 +10,7 @@ from cimeu.batching.augment import AugmentationConfig
 from cimeu.batching.dataset import ClipDataset
 from cimeu.errors import FeatureError, RecipeError
 from cimeu.evaluation.metrics import called, uar
-from cimeu.generalisation.cells import Parts, baseline_cell, mean_of, method_cell, parts_of, pooled
+from cimeu.generalisation.cells import Parts, baseline_cell, mean_of, method_cell, pooled
 from cimeu.generalisation.fit import FitConfig, FittedMethod, budget_of, fit
 from cimeu.generalisation.methods import METHODS
 from cimeu.training.config import TrainingConfig
@@ -23,7 +23,7 @@ CONFIG = FitConfig(
 
 @pytest.fixture(scope="module")
 def parts(world: Any) -> Parts:
-    return parts_of(world.folds[0], world.manifest, world.labels, first=world.first, second=world.second)
+    return world.parts(world.folds[0])
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +64,7 @@ def test_what_the_held_out_group_says_never_reaches_the_weights(
     spoiled = spoil(world.folds[0].name)
     weights = []
     for each in (world, spoiled):
-        parts = parts_of(each.folds[0], each.manifest, each.labels, first=each.first, second=each.second)
+        parts = each.parts(each.folds[0])
         weights.append(fit(METHODS[name], parts.train, parts.validation, CONFIG).method.state_dict())
     test = [each.first.get(f"{world.folds[0].test[0]}-imported-forward").features for each in (world, spoiled)]
     assert not np.array_equal(*test)
@@ -76,7 +76,7 @@ def test_spoiled_training_clips_do_change_the_weights(world: Any, spoil: Callabl
     spoiled = spoil(world.folds[1].name)
     weights = []
     for each in (world, spoiled):
-        parts = parts_of(each.folds[0], each.manifest, each.labels, first=each.first, second=each.second)
+        parts = each.parts(each.folds[0])
         weights.append(fit(METHODS["erm"], parts.train, parts.validation, CONFIG).method.state_dict())
     assert any(not torch.equal(tensor, weights[1][key]) for key, tensor in weights[0].items())
 

@@ -17,7 +17,7 @@ from cimeu.generalisation.robustness import Condition, conditions
 from cimeu.generalisation.sharing import run_bench
 from cimeu.generalisation.summary import Summary, summarise
 from cimeu.generalisation.tables import to_html
-from cimeu.generalisation.views import View, calls_of, pair_estimates
+from cimeu.generalisation.views import View, calls_of
 
 EMOTIONS = ("anger", "neutral")
 GROUPS = ("de", "en")
@@ -72,7 +72,7 @@ def matrix(tmp_path_factory: pytest.TempPathFactory) -> Summary:
 
 
 def test_a_matrix_has_a_figure_for_every_teaching_and_tested_group(matrix: Summary) -> None:
-    pairs = pair_estimates(MATRIX, matrix.cells["full"], resamples=20)
+    pairs = matrix.figures.pairs("full")
     assert set(pairs) == {(a, b) for a in GROUPS for b in GROUPS}
     for (teacher, tested), figures in pairs.items():
         assert figures["uar"].mean.n_clips == N
@@ -90,7 +90,7 @@ def test_rows_of_a_matrix_are_compared_off_the_diagonal(matrix: Summary) -> None
 
 
 def test_the_heat_of_a_matrix_is_its_figures(matrix: Summary) -> None:
-    table = protocol_tables(matrix, resamples=20)["matrix"]
+    table = protocol_tables(matrix)["matrix"]
     assert table.columns == ("row", "taught by", "on de", "on en")
     assert [line[:2] for line in table.lines] == [(row, group) for row in ("full", "erm") for group in GROUPS]
     assert "rgba(" in to_html(table)
@@ -112,7 +112,7 @@ def taught(cell: Cell) -> CellResult:
 
 def test_the_parts_of_a_gap_add_up_to_it(tmp_path: Path) -> None:
     found = summary(WITHIN, taught, tmp_path)
-    gap = gap_of(WITHIN, found.cells["full"], taught_across(FOLDS, EMOTIONS), resamples=50)
+    gap = gap_of(found.figures, "full", taught_across(FOLDS, EMOTIONS))
     assert gap is not None
     assert gap.gap.value == pytest.approx(0.3, abs=0.03)
     assert gap.within.mean.value - gap.across.mean.value == pytest.approx(gap.gap.value)
@@ -127,10 +127,10 @@ def test_what_cannot_be_told_from_the_rest_is_not_a_part(tmp_path: Path) -> None
         return CellResult(table.assign(has_second=True, acted="yes"))
 
     found = summary(WITHIN, everything, tmp_path)
-    gap = gap_of(WITHIN, found.cells["full"], taught_across(FOLDS, EMOTIONS), resamples=20)
+    gap = gap_of(found.figures, "full", taught_across(FOLDS, EMOTIONS))
     assert gap is not None
     assert (gap.parts["modality"], gap.parts["acted"]) == (None, None)
-    (line,) = protocol_tables(found, taught_across(FOLDS, EMOTIONS), resamples=20)["within"].lines
+    (line,) = protocol_tables(found, taught_across(FOLDS, EMOTIONS))["within"].lines
     assert line[4:6] == ("n/a", "n/a")
 
 
@@ -157,10 +157,10 @@ def test_labels_of_the_tested_group_are_told_with_their_gain(tmp_path: Path) -> 
     found = summary(FEW, run, tmp_path)
     assert found.lines[0].uar is not None
     assert found.lines[0].uar.value == pytest.approx(0.6, abs=0.02)  # rows are compared without any label
-    table = protocol_tables(found, resamples=100)["shots"]
+    table = protocol_tables(found)["shots"]
     assert table.columns[1:] == ("0 labels [95 %]", "8 labels [95 %]", "8 minus 0 [95 %]")
     assert float(table.lines[0][3].split(" ")[0]) == pytest.approx(24, abs=3)
-    drawing = ElementTree.fromstring(shots_curve(found, resamples=20))
+    drawing = ElementTree.fromstring(shots_curve(found))
     assert len(drawing.findall("circle")) == 2 + 1  # points, and the legend
     assert "full" in [text.text for text in drawing.findall("text")]
 
@@ -179,7 +179,7 @@ def test_the_fused_answer_is_held_against_the_better_single_stream(tmp_path: Pat
         return CellResult(pd.concat(each, ignore_index=True))
 
     found = summary(ROBUST, run, tmp_path)
-    lines = {line[1]: line[2:] for line in protocol_tables(found, resamples=100)["robustness"].lines}
+    lines = {line[1]: line[2:] for line in protocol_tables(found)["robustness"].lines}
     assert found.lines[0].uar is not None
     assert found.lines[0].uar.value == pytest.approx(0.8, abs=0.02)  # rows are compared on untouched clips
     fused, better, minus, kept = lines["first noise"]

@@ -13,7 +13,7 @@ import torch
 from cimeu.corpora.folds import Fold, FoldsConfig
 from cimeu.corpora.manifest import Manifest
 from cimeu.errors import EmptyClass, RecipeError
-from cimeu.generalisation.cells import Parts, baseline_cell, parts_of
+from cimeu.generalisation.cells import Parts, baseline_cell
 from cimeu.generalisation.fit import FitConfig, fit
 from cimeu.generalisation.methods import METHODS
 from cimeu.generalisation.protocols import PROTOCOLS, divide, folds_table, shots_from, shots_of, side_of, teacher_of
@@ -147,7 +147,7 @@ def test_everything_of_the_held_out_group_may_be_nonsense_and_the_weights_stay(
     config = FitConfig(epochs=1, batch_size=24, optimiser=OptimiserConfig())
     weights = []
     for fold, clips, stores in ((plain, world.manifest, world), (other, manifest, spoiled)):
-        parts = parts_of(fold, clips, world.labels, first=stores.first, second=stores.second)
+        parts = stores.parts(fold, clips)
         weights.append(fit(METHODS["dann"], parts.train, parts.validation, config).method.state_dict())
     assert other == plain
     assert not np.array_equal(*(facts(clips, plain.test)["emotion"] for clips in (world.manifest, manifest)))
@@ -161,7 +161,7 @@ def test_everything_of_the_held_out_group_may_be_nonsense_and_the_weights_stay(
 @pytest.fixture
 def parts(world: Any) -> Parts:
     (fold, *_) = divide(world.manifest, CONFIG, "transductive")
-    return parts_of(fold, world.manifest, world.labels, first=world.first, second=world.second)
+    return world.parts(fold)
 
 
 def test_every_group_standardised_by_itself_has_mean_0_and_deviation_1(world: Any, parts: Parts) -> None:
@@ -178,13 +178,7 @@ def test_every_group_standardised_by_itself_has_mean_0_and_deviation_1(world: An
 def test_standardising_never_looks_at_labels(world: Any, parts: Parts) -> None:
     table = parts.test.manifest.table
     manifest = Manifest(table.assign(emotion=table["emotion"].to_numpy()[::-1]), world.manifest.root)
-    swapped = parts_of(
-        Fold("", (), (), tuple(table["clip_id"]), True, ""),
-        manifest,
-        world.labels,
-        first=world.first,
-        second=world.second,
-    ).test
+    swapped = world.parts(Fold("", (), (), tuple(table["clip_id"]), True, ""), manifest).test
     for name, statistics in group_statistics(parts.test, "culture").items():
         other = group_statistics(swapped, "culture")[name][0]
         assert statistics[0] is not None

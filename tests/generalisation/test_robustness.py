@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 from cimeu.batching.dataset import ClipDataset
-from cimeu.generalisation.cells import Parts, baseline_cell, parts_of
+from cimeu.generalisation.cells import Parts, baseline_cell
 from cimeu.generalisation.robustness import Condition, compared, conditions, damaged
 
 
 @pytest.fixture(scope="module")
 def parts(world: Any) -> Parts:
-    return parts_of(world.folds[0], world.manifest, world.labels, first=world.first, second=world.second)
+    return world.parts(world.folds[0])
 
 
 def suffering(parts: Parts, condition: Condition, **options: Any) -> ClipDataset:

@@ -14,7 +14,15 @@ from cimeu.generalisation.cells import CellResult
 from cimeu.generalisation.comparison import Bench, Cell
 from cimeu.generalisation.sharing import run_bench
 from cimeu.generalisation.summary import Interval, RowSummary, Summary, interval_of, summarise
-from cimeu.generalisation.tables import comparison_table, figures_csv, to_html, to_latex, to_markdown, write_tables
+from cimeu.generalisation.tables import (
+    comparison_table,
+    directions_table,
+    figures_csv,
+    to_html,
+    to_latex,
+    to_markdown,
+    write_tables,
+)
 
 EMOTIONS = ("anger", "neutral")
 ACCURACY = {"full": 0.7, "plain": 0.5, "without-er": 0.7}
@@ -155,6 +163,44 @@ def test_text_is_escaped_where_its_form_asks(summary: Summary) -> None:
     assert "x_1|&lt;i&gt;" in to_html(table)
     assert r"x_1\|<i>" in to_markdown(table)
     assert r"x\_1|<i>" in to_latex(table)
+
+
+def with_directions(cell: Cell) -> CellResult:
+    """Both directions of `full` say what it says, but forward is wrong on `en`; other rows keep what is fused only."""
+    result = run(cell)
+    if cell.row != "full":
+        return result
+    table = result.predictions
+    for name, other in zip(EMOTIONS, EMOTIONS[::-1], strict=True):
+        table[f"forward.{name}"] = table[f"fused.{other if cell.fold == 'en' else name}"]
+        table[f"backward.{name}"] = table[f"fused.{name}"]
+    return result
+
+
+def test_a_bench_says_what_each_direction_does_alone(tmp_path: Path) -> None:
+    run_bench(BENCH, with_directions, tmp_path)
+    found = summarise(tmp_path, resamples=100)
+    assert [line.row for line in found.lines if line.alone] == ["full"]
+    line = line_of(found, "full")
+    forward, backward = line.alone["forward"], line.alone["backward"]
+    assert backward.uar == line.uar
+    assert (backward.gain, backward.improved) == (Interval(0.0, 0.0, 0.0), 0)
+    of_en = line.groups["en"].value
+    assert forward.gain.value == pytest.approx((of_en - (1 - of_en)) / 3)
+    assert forward.gain.value == pytest.approx(line.uar.value - forward.uar.value)
+    assert forward.gain.low < forward.gain.value < forward.gain.high
+    assert forward.improved == 1
+    table = directions_table(found)
+    assert [each[0] for each in table.lines] == ["full"]
+    assert table.lines[0][-3:] == ("1 of 3", "+0.0 [+0.0, +0.0]", "0 of 3")
+    written = [path.name for path in write_tables(found, tmp_path / "tables")]
+    assert "directions.csv" in written
+    (figures,) = [each for each in csv.DictReader(io.StringIO(figures_csv(found))) if each["row"] == "full"]
+    assert float(figures["forward.gain"]) == forward.gain.value
+
+
+def test_cells_that_keep_the_fused_answers_only_have_no_table_of_directions(summary: Summary) -> None:
+    assert directions_table(summary) is None
 
 
 def test_all_tables_are_written(summary: Summary, tmp_path: Path) -> None:

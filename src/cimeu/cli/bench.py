@@ -43,7 +43,7 @@ def bench(
     from cimeu.generalisation.looks import log_look
     from cimeu.generalisation.rows import rows_named
     from cimeu.generalisation.sharing import failures_text
-    from cimeu.generalisation.tables import comparison_table, to_markdown
+    from cimeu.generalisation.tables import comparison_table, directions_table, to_markdown
 
     with progress_bars() as progress:
         found = bench_recipe(
@@ -73,6 +73,9 @@ def bench(
         note="" if summary.complete else "incomplete",
     )
     print(to_markdown(comparison_table(summary)))
+    directions = directions_table(summary)
+    if directions is not None:
+        print(to_markdown(directions))
 
 
 def parse_counts(text: str) -> tuple[int, ...]:

@@ -16,11 +16,8 @@ import pandas as pd
 from jaxtyping import Float
 
 from cimeu.batching.dataset import ClipDataset
-from cimeu.corpora.folds import Fold
-from cimeu.corpora.manifest import Manifest
 from cimeu.errors import FeatureError
 from cimeu.evaluation.metrics import called, uar
-from cimeu.features.store import FeatureStore
 from cimeu.generalisation.fit import FitConfig, fit
 from cimeu.generalisation.linear import Linear
 from cimeu.generalisation.majority import Majority
@@ -28,8 +25,8 @@ from cimeu.generalisation.methods import method_named
 from cimeu.generalisation.rbf import RadialSupportVectors
 from cimeu.generalisation.robustness import Condition, damaged
 from cimeu.generalisation.simple import Baseline, Settings, pool_steps
-from cimeu.labels import LabelSpace
 from cimeu.progress import Progress, silent
+from cimeu.pyramid import DIRECTIONS
 
 BASELINES = {baseline.name: baseline for baseline in (Majority, Linear, RadialSupportVectors)}
 DESCRIBED = ("clip_id", "emotion", "corpus", "speaker", "culture", "gender", "problem")
@@ -66,23 +63,6 @@ class Parts:
     train: ClipDataset
     validation: ClipDataset
     test: ClipDataset
-
-
-def parts_of(
-    fold: Fold,
-    manifest: Manifest,
-    labels: LabelSpace,
-    *,
-    first: FeatureStore,
-    second: FeatureStore | None = None,
-) -> Parts:
-    """Look the clips of a fold up in the stores, played forward."""
-    return Parts(
-        *(
-            ClipDataset(manifest.select(clip_ids), labels, first=first, second=second, direction="forward")
-            for clip_ids in (fold.train, fold.validation, fold.test)
-        )
-    )
 
 
 def baseline_cell(
@@ -217,7 +197,8 @@ def uar_of(predictions: pd.DataFrame, part: str) -> float:
 def mean_of(results: Sequence[CellResult]) -> CellResult:
     """An ensemble of equal members on the same clips: mean probabilities, summed costs."""
     first = results[0].predictions
-    columns = [column for column in first.columns if column.startswith(PROBABILITY)]
+    answers = (PROBABILITY, *(f"{direction}." for direction in DIRECTIONS))
+    columns = [column for column in first.columns if column.startswith(answers)]
     for other in results[1:]:
         assert list(other.predictions["clip_id"]) == list(first["clip_id"]), "members saw other clips"
     mean = first.copy()

@@ -149,9 +149,8 @@ def read_bench(folder: Path) -> Bench:
         raise RecipeError(f"no bench in `{folder}`\n\nhint: run one first")
     stored: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     known = {each.name for each in fields(Bench)}  # earlier versions wrote more
-    return Bench(
-        **{key: tuple(value) if isinstance(value, list) else value for key, value in stored.items() if key in known}
-    )
+    plain: dict[str, Any] = {key: tuple(each) if isinstance(each, list) else each for key, each in stored.items()}
+    return Bench(**{key: each for key, each in plain.items() if key in known})
 
 
 def write_cell(bench: Bench, cell: Cell, result: CellResult, folder: Path) -> None:

@@ -23,10 +23,9 @@ import pandas as pd
 from jaxtyping import Bool, Float
 
 from cimeu.evaluation.metrics import called
-from cimeu.evaluation.uncertainty import N_RESAMPLES, Difference, Estimate, Estimates, compared, difference
-from cimeu.generalisation.comparison import Bench
+from cimeu.evaluation.uncertainty import Difference, Estimate, Estimates, compared, difference
 from cimeu.generalisation.protocols import SIDES, side_of, teacher_of
-from cimeu.generalisation.views import Calls, Cells, View, calls_of
+from cimeu.generalisation.views import Calls, Figures, View, calls_of
 
 PARTS = ("modality", "acted", "label prior", "rest")
 
@@ -55,15 +54,14 @@ def taught_across(folds: pd.DataFrame, emotions: Sequence[str]) -> dict[str, tup
     return found
 
 
-def gap_of(bench: Bench, there: Cells, taught: Taught, *, resamples: int = N_RESAMPLES, seed: int = 0) -> Gap | None:
+def gap_of(figures: Figures, row: str, taught: Taught) -> Gap | None:
     """The gap of a row in a bench of the protocol `within`; None until a seed is complete on both sides."""
-    sides = []
-    for side in SIDES:
-        calls = calls_of(bench, there, View(tuple(fold for fold in bench.folds if side_of(fold) == side)))
-        if calls is None:
-            return None
-        sides.append(calls)
-    within, across = sides
+    bench = figures.bench
+    sides = [View(tuple(fold for fold in bench.folds if side_of(fold) == side)) for side in SIDES]
+    within, across = (calls_of(bench, figures.cells[row], side) for side in sides)
+    found, lost = (figures.view(row, side) for side in sides)
+    if within is None or across is None or found is None or lost is None:
+        return None
     assert within.clip_ids == across.clip_ids, "both sides test the same clips"
     everywhere = np.ones(len(across.truth), bool)
     alike = [not kind or kind in taught[group][1] for kind, group in zip(across.acted, across.groups, strict=True)]
@@ -73,16 +71,15 @@ def gap_of(bench: Bench, there: Cells, taught: Taught, *, resamples: int = N_RES
     }
     parts: dict[str, Estimate | None] = dict.fromkeys(PARTS)
     kept = everywhere
-    left = _gap(within, across, kept, resamples, seed)
+    left = difference(lost["uar"].mean, found["uar"].mean)
     for name, choice in choices.items():
         fewer = kept & choice
         if fewer.any() and not fewer[kept].all():
-            step = _gap(within, across, fewer, resamples, seed)
+            step = _gap(within, across, fewer, figures)
             parts[name], left, kept = difference(step, left), step, fewer
-    step = _gap(within, with_prior(across, taught), kept, resamples, seed)
+    step = _gap(within, with_prior(across, taught), kept, figures)
     parts["label prior"], parts["rest"] = difference(step, left), step
-    figures = [calls.estimates(resamples=resamples, seed=seed)["uar"] for calls in (within, across)]
-    return Gap(figures[0], figures[1], compared(figures[1], figures[0]), parts)
+    return Gap(found["uar"], lost["uar"], compared(lost["uar"], found["uar"]), parts)
 
 
 def with_prior(calls: Calls, taught: Taught) -> Calls:
@@ -98,6 +95,6 @@ def with_prior(calls: Calls, taught: Taught) -> Calls:
     return replace(calls, probabilities=corrected, predicted=called(corrected))
 
 
-def _gap(within: Calls, across: Calls, kept: Bool[np.ndarray, " N"], resamples: int, seed: int) -> Estimate:
-    sides = [calls.estimates(resamples=resamples, seed=seed, kept=kept)["uar"].mean for calls in (across, within)]
-    return difference(*sides)
+def _gap(within: Calls, across: Calls, kept: Bool[np.ndarray, " N"], figures: Figures) -> Estimate:
+    drawn = {"resamples": figures.resamples, "seed": figures.seed}
+    return difference(*(calls.estimates(**drawn, kept=kept)["uar"].mean for calls in (across, within)))

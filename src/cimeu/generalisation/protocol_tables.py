@@ -2,7 +2,7 @@
 
 from itertools import product
 
-from cimeu.evaluation.uncertainty import N_RESAMPLES, Estimate, Estimates, compared, difference
+from cimeu.evaluation.uncertainty import Estimate, Estimates, compared, difference
 from cimeu.generalisation.curves import label_curve
 from cimeu.generalisation.gap import PARTS, Taught, gap_of
 from cimeu.generalisation.protocols import FEW_SHOT, MATRIX, ROBUSTNESS, WITHIN, shots_of
@@ -10,35 +10,33 @@ from cimeu.generalisation.robustness import Condition
 from cimeu.generalisation.robustness import compared as compared_conditions
 from cimeu.generalisation.summary import Interval, Summary, interval_of
 from cimeu.generalisation.tables import ABSENT, MISSING, Table, span
-from cimeu.generalisation.views import View, calls_of, pair_estimates, pairs
+from cimeu.generalisation.views import View, pairs
 
 ALLOWED_LOSS = 0.01
 """The fused answer may be this much below the better single stream."""
 
 
-def protocol_tables(
-    summary: Summary, taught: Taught | None = None, *, resamples: int = N_RESAMPLES
-) -> dict[str, Table]:
+def protocol_tables(summary: Summary, taught: Taught | None = None) -> dict[str, Table]:
     """Tables of the bench's protocol by file name; none for protocols that the comparison says everything about."""
     bench = summary.bench
     if bench.protocol == MATRIX:
-        return {"matrix": matrix_table(summary, resamples)}
+        return {"matrix": matrix_table(summary)}
     if bench.protocol == WITHIN:
-        return {"within": within_table(summary, taught or {}, resamples)} if taught is not None else {}
+        return {"within": within_table(summary, taught)} if taught is not None else {}
     if bench.protocol == FEW_SHOT:
-        return {"shots": shots_table(summary, resamples)}
+        return {"shots": shots_table(summary)}
     if bench.protocol == ROBUSTNESS:
-        return {"robustness": robustness_table(summary, resamples)}
+        return {"robustness": robustness_table(summary)}
     return {}
 
 
-def matrix_table(summary: Summary, resamples: int) -> Table:
+def matrix_table(summary: Summary) -> Table:
     """UAR of every teaching group (lines) on every tested group (columns); the diagonal is on unseen speakers."""
     bench = summary.bench
     names = list(dict.fromkeys(teacher for teacher, _ in pairs(bench)))
     lines, heat = [], []
     for row in bench.rows:
-        found = pair_estimates(bench, summary.cells[row], resamples=resamples)
+        found = summary.figures.pairs(row)
         for teacher in names:
             estimates = [found.get((teacher, tested)) for tested in names]
             means = [each["uar"].mean if each else None for each in estimates]
@@ -55,12 +53,12 @@ def matrix_table(summary: Summary, resamples: int) -> Table:
     )
 
 
-def within_table(summary: Summary, taught: Taught, resamples: int) -> Table:
+def within_table(summary: Summary, taught: Taught) -> Table:
     """Both sides at equally many training clips, the gap between them, and its parts."""
     bench = summary.bench
     lines = []
     for row in bench.rows:
-        found = None if row in bench.absent else gap_of(bench, summary.cells[row], taught, resamples=resamples)
+        found = None if row in bench.absent else gap_of(summary.figures, row, taught)
         if found is None:
             dash = ABSENT if row in bench.absent else MISSING
             lines.append((row, *[dash] * (4 + len(PARTS))))
@@ -78,14 +76,14 @@ def within_table(summary: Summary, taught: Taught, resamples: int) -> Table:
     return Table(f"{bench.name}: within and across {summary.word}s", columns, tuple(lines), notes)
 
 
-def shots_table(summary: Summary, resamples: int) -> Table:
+def shots_table(summary: Summary) -> Table:
     """UAR with 0, 8, 32... labels of each emotion from other speakers of the tested group."""
     bench = summary.bench
     counts = sorted(set(map(shots_of, bench.folds)))
     views = {count: View(tuple(fold for fold in bench.folds if shots_of(fold) == count)) for count in counts}
     lines = []
     for row in bench.rows:
-        means = [_mean(summary, row, view, resamples) for view in views.values()]
+        means = [_mean(summary, row, view) for view in views.values()]
         told = [ABSENT if row in bench.absent else _told(mean) for mean in means]
         none, *some = means
         gains = [
@@ -106,7 +104,7 @@ def shots_table(summary: Summary, resamples: int) -> Table:
     return Table(f"{bench.name}: labels of the tested {summary.word}", columns, tuple(lines), (note,))
 
 
-def shots_curve(summary: Summary, *, resamples: int = N_RESAMPLES) -> str:
+def shots_curve(summary: Summary) -> str:
     """The same as a drawing; nothing under other protocols."""
     bench = summary.bench
     if bench.protocol != FEW_SHOT:
@@ -115,13 +113,13 @@ def shots_curve(summary: Summary, *, resamples: int = N_RESAMPLES) -> str:
     for count in sorted(set(map(shots_of, bench.folds))):
         view = View(tuple(fold for fold in bench.folds if shots_of(fold) == count))
         for row in bench.rows:
-            mean = _mean(summary, row, view, resamples)
+            mean = _mean(summary, row, view)
             if mean is not None:
                 lines.setdefault(row, []).append((count, interval_of(mean)))
     return label_curve(lines)
 
 
-def robustness_table(summary: Summary, resamples: int) -> Table:
+def robustness_table(summary: Summary) -> Table:
     """UAR under every condition, and where both streams are there, against the better one alone."""
     bench = summary.bench
     known = {
@@ -139,7 +137,7 @@ def robustness_table(summary: Summary, resamples: int) -> Table:
         if "absent" in (condition.first, condition.second) and (condition.first and condition.second):
             continue  # one stream alone: shown beside both
         title = (row, str(condition) or "untouched")
-        fused = _estimates(summary, row, View(bench.folds, str(condition)), resamples)
+        fused = _estimates(summary, row, View(bench.folds, str(condition)))
         if fused is None:
             lines.append((*title, *[ABSENT if row in bench.absent else MISSING] * 4))
             continue
@@ -147,7 +145,7 @@ def robustness_table(summary: Summary, resamples: int) -> Table:
             lines.append((*title, _told(fused.mean), ABSENT, ABSENT, ABSENT))
             continue
         singles = {str(each): View(bench.folds, str(each)) for each in condition.alone()}
-        alone = {name: _estimates(summary, row, view, resamples) for name, view in singles.items()}
+        alone = {name: _estimates(summary, row, view) for name, view in singles.items()}
         there = {name: each for name, each in alone.items() if each is not None}
         better = max(there, key=lambda name: there[name].mean.value)
         minus = compared(there[better], fused)
@@ -170,13 +168,13 @@ def robustness_table(summary: Summary, resamples: int) -> Table:
     return Table(f"{bench.name}: test clips that suffer", columns, tuple(lines), notes)
 
 
-def _estimates(summary: Summary, row: str, view: View, resamples: int) -> Estimates | None:
-    calls = None if row in summary.bench.absent else calls_of(summary.bench, summary.cells[row], view)
-    return None if calls is None else calls.estimates(resamples=resamples)["uar"]
+def _estimates(summary: Summary, row: str, view: View) -> Estimates | None:
+    figures = summary.figures.view(row, view)
+    return None if figures is None else figures["uar"]
 
 
-def _mean(summary: Summary, row: str, view: View, resamples: int) -> Estimate | None:
-    estimates = _estimates(summary, row, view, resamples)
+def _mean(summary: Summary, row: str, view: View) -> Estimate | None:
+    estimates = _estimates(summary, row, view)
     return None if estimates is None else estimates.mean
 
 

@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from cimeu.evaluation.metrics import Metric
 from cimeu.evaluation.uncertainty import N_RESAMPLES, Difference, Estimate, Estimates, compared, holm
 from cimeu.generalisation.comparison import Bench, finished, read_bench
-from cimeu.generalisation.views import Cells, estimates_of
+from cimeu.generalisation.views import Cells, Figures
+from cimeu.pyramid import DIRECTIONS
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,16 @@ class Interval:
     value: float
     low: float | None
     high: float | None
+
+
+@dataclass(frozen=True)
+class Alone:
+    """One direction of an ensemble alone, and what the ensemble gains over it on the same clips and draws."""
+
+    uar: Interval
+    gain: Interval
+    improved: int
+    """Groups in which the gain is above zero."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +67,8 @@ class RowSummary:
     updates: int = 0
     wall_s: float = 0.0
     selection: str = ""
+    alone: dict[str, Alone] = field(default_factory=dict)
+    """By direction; empty where a row is no ensemble of both, or its cells keep the fused answers only."""
 
 
 @dataclass(frozen=True)
@@ -65,10 +77,15 @@ class Summary:
 
     bench: Bench
     lines: tuple[RowSummary, ...]
-    cells: Mapping[str, Cells] = field(repr=False)
-    """Finished cells of every row by fold and seed."""
+    figures: Figures = field(repr=False)
+    """What the lines are made of."""
     word: str = "culture"
     """What a group is called."""
+
+    @property
+    def cells(self) -> Mapping[str, Cells]:
+        """Finished cells of every row by fold and seed."""
+        return self.figures.cells
 
     @property
     def chance(self) -> float:
@@ -88,13 +105,13 @@ def summarise(folder: Path, *, resamples: int = N_RESAMPLES, seed: int = 0) -> S
     """
     bench = read_bench(folder)
     cells = {row: {} if row in bench.absent else finished(bench, folder, row, bench.seeds) for row in bench.rows}
-    figures = {row: estimates_of(bench, there, resamples=resamples, seed=seed) for row, there in cells.items()}
-    lines = [_line(bench, row, cells[row], figures[row]) for row in bench.rows]
-    reference = figures[bench.reference]
+    figures = Figures(bench, cells, resamples, seed)
+    lines = [_line(figures, row) for row in bench.rows]
+    reference = figures.of(bench.reference)
     differences = {
         row: compared(reference["uar"], other["uar"])
         for row in bench.compared()
-        if reference is not None and (other := figures[row]) is not None
+        if reference is not None and (other := figures.of(row)) is not None
     }
     known = {row: each.p for row, each in differences.items() if np.isfinite(each.p)}
     adjusted = holm(dict.fromkeys(bench.compared(), 1.0) | known)  # rows that are not there yet count
@@ -104,12 +121,14 @@ def summarise(folder: Path, *, resamples: int = N_RESAMPLES, seed: int = 0) -> S
         else _with_difference(line, differences[line.row], adjusted[line.row] if line.row in known else None)
         for line in lines
     ]
-    return Summary(bench, tuple(lines), cells, _word(bench, cells))
+    return Summary(bench, tuple(lines), figures, _word(bench, cells))
 
 
-def _line(bench: Bench, row: str, there: Cells, figures: dict[Metric, Estimates] | None) -> RowSummary:
+def _line(drawn: Figures, row: str) -> RowSummary:
+    bench, there = drawn.bench, drawn.cells[row]
     if row in bench.absent:
         return RowSummary(row=row, absent=bench.absent[row])
+    figures = drawn.of(row)
     costs = list(there.values())
     wanted = len(bench.folds) * len(bench.seeds)
     if figures is None:
@@ -136,12 +155,25 @@ def _line(bench: Bench, row: str, there: Cells, figures: dict[Metric, Estimates]
         updates=round(float(np.mean([cell.updates for cell in costs]))),
         wall_s=float(np.mean([cell.wall_s for cell in costs])),
         selection=" ".join(sorted({cell.selection for cell in costs})),
+        alone=_alone(drawn, row, figures["uar"]),
     )
+
+
+def _alone(drawn: Figures, row: str, fused: Estimates) -> dict[str, Alone]:
+    found = {direction: drawn.of(row, direction) for direction in DIRECTIONS}
+    known = {direction: figures["uar"] for direction, figures in found.items() if figures is not None}
+    if len(known) < len(DIRECTIONS):
+        return {}
+    gains = {direction: compared(uar, fused) for direction, uar in known.items()}
+    return {
+        direction: Alone(interval_of(known[direction].mean), interval_of(gain), gain.improved)
+        for direction, gain in gains.items()
+    }
 
 
 def _of_one_seed(bench: Bench, there: Cells, seed: int) -> float | None:
     """Mean UAR of the groups with one seed; None where its cells are not all there."""
-    figures = estimates_of(replace(bench, seeds=(seed,)), there, resamples=1, seed=0)
+    figures = Figures(replace(bench, seeds=(seed,)), {"": there}, resamples=1).of("")
     return None if figures is None else figures["uar"].mean.value
 
 

@@ -16,6 +16,7 @@ from jaxtyping import Float
 
 from cimeu.generalisation.rows import row_named
 from cimeu.generalisation.summary import Interval, RowSummary, Summary
+from cimeu.pyramid import DIRECTIONS
 
 ABSENT = "n/a"
 MISSING = "–"
@@ -46,6 +47,39 @@ def comparison_table(summary: Summary) -> Table:
     return Table(bench.name, columns, lines, _notes(summary))
 
 
+def directions_table(summary: Summary) -> Table | None:
+    """Forward alone, backward alone, and both fused; None where no row keeps answers of both."""
+    lines = tuple(
+        (
+            line.row,
+            *(span(alone.uar) for alone in line.alone.values()),
+            span(line.uar),
+            *(
+                cell
+                for alone in line.alone.values()
+                for cell in (span(alone.gain, signed=True), f"{alone.improved} of {len(line.groups or {})}")
+            ),
+        )
+        for line in summary.lines
+        if line.alone
+    )
+    if not lines:
+        return None
+    gains = (text for name in DIRECTIONS for text in (f"fused minus {name} [95 %]", "better in"))
+    notes = (
+        f"UAR in percent, mean over {summary.word}s; differences are paired. A clip that a direction cannot use is "
+        "wrong for it. Settings of the ensemble (levels, weights) are used for each direction too.",
+        "Two networks are better than one in any case: what the backward one is worth is `full` against "
+        "`two-forward-seeds`.",
+    )
+    return Table(
+        f"{summary.bench.name}: by direction",
+        ("row", *(f"{name} [95 %]" for name in DIRECTIONS), "fused [95 %]", *gains),
+        lines,
+        notes,
+    )
+
+
 def baselines_table(summary: Summary) -> Table:
     """Rows that are not CiMEU, for a report of its runs (`baselines.csv` beside the run folders)."""
     lines = tuple(
@@ -60,6 +94,7 @@ def figures_csv(summary: Summary) -> str:
     """Every figure with full digits, one line per row; empty where there is none."""
     groups = sorted({name for line in summary.lines for name in line.groups or {}})
     spans = ("uar", "war", "macro_f1", "difference")
+    alone = ("uar", "gain")
     plain = (
         *("p", "p_holm", "improved", "validation_uar", "seed_deviation", "seeds", "cells", "cells_wanted"),
         *("n_clips", "n_speakers", "parameters", "updates", "wall_s", "selection"),
@@ -69,15 +104,19 @@ def figures_csv(summary: Summary) -> str:
         *(f"{name}{end}" for name in spans for end in ("", "_low", "_high")),
         *(f"uar.{name}{end}" for name in groups for end in ("", "_low", "_high")),
         *plain,
+        *(f"{name}.{figure}{end}" for name in DIRECTIONS for figure in alone for end in ("", "_low", "_high")),
     ]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(heading)
     for line in summary.lines:
         cells: list[object] = [line.row, line.absent, line.worst]
-        for span in (*(getattr(line, name) for name in spans), *((line.groups or {}).get(name) for name in groups)):
-            cells += [None, None, None] if span is None else [span.value, span.low, span.high]
+        for found in (*(getattr(line, name) for name in spans), *((line.groups or {}).get(name) for name in groups)):
+            cells += _with_ends(found)
         cells += [getattr(line, name) for name in plain]
+        for direction in DIRECTIONS:
+            for figure in alone:
+                cells += _with_ends(getattr(line.alone.get(direction), figure, None))
         writer.writerow(["" if cell is None else cell for cell in cells])
     return text.getvalue()
 
@@ -150,20 +189,28 @@ def page(title: str, parts: Sequence[str]) -> str:
     )
 
 
-def write_table(table: Table, folder: Path, name: str) -> list[Path]:
-    """Write NAME.csv, .md, .tex and .html of one table; returns their paths."""
-    forms = {"csv": to_csv, "md": to_markdown, "tex": to_latex, "html": to_html}
+def write_table(table: Table, folder: Path, name: str, *, drawing: str = "") -> list[Path]:
+    """Write NAME.csv, .md, .tex and .html of one table, with a drawing the last one as a page; returns their paths."""
+    shown = page(table.heading, [to_html(table), drawing]) if drawing else to_html(table)
+    texts = {"csv": to_csv(table), "md": to_markdown(table), "tex": to_latex(table), "html": shown}
     folder.mkdir(parents=True, exist_ok=True)
-    for suffix, form in forms.items():
-        (folder / f"{name}.{suffix}").write_text(form(table), encoding="utf-8")
-    return [folder / f"{name}.{suffix}" for suffix in forms]
+    for suffix, text in texts.items():
+        (folder / f"{name}.{suffix}").write_text(text, encoding="utf-8")
+    return [folder / f"{name}.{suffix}" for suffix in texts]
 
 
 def write_tables(
     summary: Summary, folder: Path, others: Mapping[str, Table] | None = None, *, drawing: str = ""
 ) -> list[Path]:
-    """Write figures.csv, comparison.*, timing.csv, every other table by its name, and bench.html with all of them."""
-    tables = {"comparison": comparison_table(summary), **(others or {})}
+    """Write figures.csv, comparison.*, timing.csv, every other table by its name, and bench.html with all of them.
+
+    `directions.*` is there where a row keeps answers of both directions.
+    """
+    tables = {"comparison": comparison_table(summary)}
+    directions = directions_table(summary)
+    if directions is not None:
+        tables["directions"] = directions
+    tables |= others or {}
     timing = timing_table(summary)
     folder.mkdir(parents=True, exist_ok=True)
     whole = page(summary.bench.name, [*map(to_html, tables.values()), drawing, to_html(timing)])
@@ -262,6 +309,10 @@ def span(interval: Interval | None, *, signed: bool = False) -> str:
     if interval.low is None or interval.high is None:
         return value
     return f"{value} [{100 * interval.low:{style}}, {100 * interval.high:{style}}]"
+
+
+def _with_ends(found: Interval | None) -> list[float | None]:
+    return [None, None, None] if found is None else [found.value, found.low, found.high]
 
 
 def _seconds(spent: Float[np.ndarray, "3"]) -> tuple[str, ...]:

@@ -7,7 +7,8 @@ Axes: A answers (seeds, or seeds and folds), N test clips, K emotions.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -15,10 +16,13 @@ from jaxtyping import Bool, Float, Int
 
 from cimeu.evaluation.metrics import Metric, called
 from cimeu.evaluation.uncertainty import N_RESAMPLES, Estimates, averaged, bootstrap, estimates_over, speaker_names
-from cimeu.generalisation.cells import PROBABILITY, STREAMS, CellResult
+from cimeu.generalisation.cells import STREAMS, CellResult
 from cimeu.generalisation.comparison import Bench
 from cimeu.generalisation.protocols import FEW_SHOT, MATRIX, SIDES, WITHIN, shots_of, side_of, teacher_of
+from cimeu.pyramid import Direction
 
+Kind = Direction | Literal["fused"]
+"""Whose answers: those of one direction, or of the ensemble."""
 Cells = Mapping[tuple[str, int], CellResult]
 """Finished cells of a row by fold and seed."""
 
@@ -64,8 +68,8 @@ class Calls:
         )
 
 
-def calls_of(bench: Bench, there: Cells, view: View) -> Calls | None:
-    """Answers of the seeds whose folds of the view are all there; None without such a seed."""
+def calls_of(bench: Bench, there: Cells, view: View, kind: Kind = "fused") -> Calls | None:
+    """Answers of the seeds whose folds of the view are all there; None without such a seed, or without such answers."""
     complete = [seed for seed in bench.seeds if all((fold, seed) in there for fold in view.folds)]
     if not complete or not view.folds:
         return None
@@ -77,7 +81,9 @@ def calls_of(bench: Bench, there: Cells, view: View) -> Calls | None:
     first = answers[0]
     assert all(list(table["clip_id"]) == list(first["clip_id"]) for table in answers), "answers are on other clips"
     index = {emotion: number for number, emotion in enumerate(bench.emotions)}
-    columns = [PROBABILITY + emotion for emotion in bench.emotions]
+    columns = [f"{kind}.{emotion}" for emotion in bench.emotions]
+    if not all(set(columns) <= set(table.columns) for table in answers):
+        return None
     probabilities = np.stack([table[columns].to_numpy(float) for table in answers])
     return Calls(
         clip_ids=tuple(first["clip_id"]),
@@ -112,19 +118,6 @@ def pairs(bench: Bench) -> dict[tuple[str, str], View]:
     }
 
 
-def pair_estimates(
-    bench: Bench, there: Cells, *, resamples: int = N_RESAMPLES, seed: int = 0
-) -> dict[tuple[str, str], dict[Metric, Estimates]]:
-    """Every teaching and tested group that is there; a tested group has the same draws with every teacher."""
-    found = {}
-    names = list(dict.fromkeys(tested for _, tested in pairs(bench)))
-    for (teacher, tested), view in pairs(bench).items():
-        calls = calls_of(bench, there, view)
-        if calls is not None:
-            found[teacher, tested] = calls.estimates(resamples=resamples, seed=1000 * seed + names.index(tested))
-    return found
-
-
 def across_teachers(found: Mapping[tuple[str, str], dict[Metric, Estimates]]) -> dict[Metric, Estimates] | None:
     """Each tested group as the mean over the other groups that teach it, and the mean over tested groups."""
     tested = sorted({pair[1] for pair in found})
@@ -138,12 +131,41 @@ def across_teachers(found: Mapping[tuple[str, str], dict[Metric, Estimates]]) ->
     }
 
 
-def estimates_of(bench: Bench, there: Cells, *, resamples: int, seed: int) -> dict[Metric, Estimates] | None:
-    """The figures that rows of a bench are compared by; None where no seed is complete."""
-    if bench.protocol == MATRIX:
-        return across_teachers(pair_estimates(bench, there, resamples=resamples, seed=seed))
-    calls = calls_of(bench, there, main_view(bench))
-    return None if calls is None else calls.estimates(resamples=resamples, seed=seed)
+@dataclass(frozen=True)
+class Figures:
+    """The figures of a bench's rows, each drawn once however often it is asked for."""
+
+    bench: Bench
+    cells: Mapping[str, Cells]
+    """Finished cells of every row by fold and seed."""
+    resamples: int = N_RESAMPLES
+    seed: int = 0
+    _drawn: dict[Any, dict[Metric, Estimates] | None] = field(default_factory=dict, repr=False)
+
+    def of(self, row: str, kind: Kind = "fused") -> dict[Metric, Estimates] | None:
+        """What rows are compared by; None where no seed is complete."""
+        if self.bench.protocol == MATRIX:
+            return across_teachers(self.pairs(row, kind))
+        return self.view(row, main_view(self.bench), kind)
+
+    def view(
+        self, row: str, view: View, kind: Kind = "fused", seed: int | None = None
+    ) -> dict[Metric, Estimates] | None:
+        """Figures of one view; None where no seed is complete or its cells keep no such answers."""
+        key = (row, view, kind, self.seed if seed is None else seed)
+        if key not in self._drawn:
+            calls = calls_of(self.bench, self.cells[row], view, kind)
+            self._drawn[key] = None if calls is None else calls.estimates(resamples=self.resamples, seed=key[-1])
+        return self._drawn[key]
+
+    def pairs(self, row: str, kind: Kind = "fused") -> dict[tuple[str, str], dict[Metric, Estimates]]:
+        """Every teaching and tested group that is there; a tested group has the same draws with every teacher."""
+        views = pairs(self.bench)
+        names = list(dict.fromkeys(tested for _, tested in views))
+        found = {
+            pair: self.view(row, view, kind, 1000 * self.seed + names.index(pair[1])) for pair, view in views.items()
+        }
+        return {pair: each for pair, each in found.items() if each is not None}
 
 
 def _tested(bench: Bench, cell: CellResult, view: View) -> pd.DataFrame:
