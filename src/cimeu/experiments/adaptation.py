@@ -25,7 +25,7 @@ from cimeu.evaluation.predict import EnsembleSettings, fused_probabilities, scor
 from cimeu.evaluation.uncertainty import Estimates, bootstrap, compared, speaker_names
 from cimeu.experiments.recipe import load_recipe, to_yaml
 from cimeu.experiments.run import Prepared, environment, prepare, score_run
-from cimeu.experiments.summary import read_run
+from cimeu.experiments.run_folder import read_run
 from cimeu.generalisation.adaptation import (
     FineTuning,
     Part,
@@ -38,7 +38,7 @@ from cimeu.generalisation.adaptation import (
 )
 from cimeu.generalisation.curves import label_curve
 from cimeu.generalisation.summary import Interval, interval_of
-from cimeu.generalisation.tables import Table, page, span, to_html, write_table
+from cimeu.generalisation.tables import Table, span, write_table
 from cimeu.model.checkpoint import save_checkpoint
 from cimeu.model.network import CiMEU
 from cimeu.progress import Progress, silent
@@ -56,6 +56,7 @@ class Adapted:
     uar: Interval
     war: Interval
     gain: Interval | None
+    prior_corrected: bool
 
 
 def adapt_run(
@@ -106,7 +107,7 @@ def adapt_run(
     training = (shares + 0.5) / (shares + 0.5).sum()
 
     judged = _Judged(prepared, divided, ensemble)
-    rows: dict[str, tuple[int, Int[np.ndarray, " N"]]] = {"as it came": (0, judged.calls(_models(run, ensemble)))}
+    rows = {"as it came": _Answers(0, judged.calls(_models(run, ensemble)))}
     counts = [*(2**power for power in range(12) if 2**power < shots), shots]
     for done, count in enumerate(counts):
         progress("adapting", done, len(counts))
@@ -114,13 +115,13 @@ def adapt_run(
         learned = labelled(pool, count, seed=seed)
         for direction, model in models.items():
             fine_tune(model, prepared.dataset(learned, direction), part, config)
-        rows[f"{part}, {count} labels"] = (count, judged.calls(models))
+        rows[f"{part}, {count} labels"] = _Answers(count, judged.calls(models))
     progress("adapting", len(counts), len(counts))
     came = _models(run, ensemble)
     for name, each in (("as it came", came), (f"{part}, {shots} labels", models)):
         shifted = {direction: copy.deepcopy(model) for direction, model in each.items()}
         _correct(shifted, judged, training)
-        rows[f"{name}, prior corrected"] = (rows[name][0], judged.calls(shifted))
+        rows[f"{name}, prior corrected"] = _Answers(rows[name].labels, judged.calls(shifted), prior_corrected=True)
     if prior:
         _correct(models, judged, training)
     found = _figures(rows, judged)
@@ -156,6 +157,15 @@ def adaptation_table(found: Sequence[Adapted], title: str) -> Table:
     return Table(
         title, ("model", "labels of each emotion", "UAR [95 %]", "WAR [95 %]", "gain in UAR [95 %]"), lines, notes
     )
+
+
+@dataclass(frozen=True)
+class _Answers:
+    """What one way said of the test clips, and how many labels of each emotion it saw."""
+
+    labels: int
+    calls: Int[np.ndarray, " N"]
+    prior_corrected: bool = False
 
 
 @dataclass(frozen=True)
@@ -204,24 +214,25 @@ def _correct(models: Models, judged: _Judged, training: Float[np.ndarray, " K"])
         correct_prior(model, shares, training)
 
 
-def _figures(rows: Mapping[str, tuple[int, Int[np.ndarray, " N"]]], judged: _Judged) -> list[Adapted]:
+def _figures(rows: Mapping[str, _Answers], judged: _Judged) -> list[Adapted]:
     clips = judged.dataset()
     speakers = speaker_names(clips.groups("corpus"), clips.groups("speaker"))
     everyone = ["everyone"] * len(clips)
     found: list[Adapted] = []
     first: Estimates | None = None
-    for name, (labels, calls) in rows.items():
-        figures = bootstrap(clips.emotions, calls[None], speakers, everyone, n_classes=len(clips.labels))
+    for name, said in rows.items():
+        figures = bootstrap(clips.emotions, said.calls[None], speakers, everyone, n_classes=len(clips.labels))
         uar, war = figures["uar"], figures["war"]
         gain = None if first is None else compared(first, uar)
         first = first or uar
         found.append(
             Adapted(
                 name,
-                labels,
+                said.labels,
                 interval_of(uar.mean),
                 interval_of(war.mean),
                 None if gain is None else interval_of(gain),
+                said.prior_corrected,
             )
         )
     return found
@@ -282,9 +293,8 @@ def _write(
     if part == "heads" and (run / FAMILIARITY).is_file():  # E answers as before
         shutil.copy(run / FAMILIARITY, output / FAMILIARITY)
     table = adaptation_table(found, f"{run.name} on {prepared.recipe.data.table.name}")
-    write_table(table, output, "adaptation")
-    curve = label_curve({part: [(each.labels, each.uar) for each in found if "prior" not in each.name]})
-    (output / "adaptation.html").write_text(page(table.heading, [to_html(table), curve]), encoding="utf-8")
+    curve = label_curve({part: [(each.labels, each.uar) for each in found if not each.prior_corrected]})
+    write_table(table, output, "adaptation", drawing=curve)
     score_run(prepared, fold, output, settings=ensemble)
 
 

@@ -24,7 +24,7 @@ from cimeu.evaluation.predict import EnsembleSettings, evaluation_collator, fuse
 from cimeu.evaluation.selection import RULES, SelectionRule, rule_named
 from cimeu.experiments.recipe import EncoderConfig, Recipe, override, recipe_from, to_tree
 from cimeu.experiments.run import Prepared, cores, extract_streams, folds_named, prepare, run_fold
-from cimeu.experiments.summary import read_run
+from cimeu.experiments.run_folder import read_run
 from cimeu.features.store import FeatureStore
 from cimeu.files import write_whole
 from cimeu.generalisation.cells import (

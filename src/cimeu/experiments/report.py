@@ -29,7 +29,8 @@ from markupsafe import Markup
 
 from cimeu.evaluation.metrics import METRICS
 from cimeu.experiments import plots
-from cimeu.experiments.summary import Json, summarise
+from cimeu.experiments.run_folder import Json
+from cimeu.experiments.summary import summarise
 
 _METRIC_NAMES = {"uar": "UAR", "war": "WAR", "macro_f1": "Macro F1", "weighted_f1": "Weighted F1"}
 _ABSENT = "–"

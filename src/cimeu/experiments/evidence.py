@@ -1,0 +1,85 @@
+"""What runs keep beside their predictions: journals, primitives, probes, and the baselines of their bench.
+
+Axes: N clips, C width of the primitives.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Shaped
+
+from cimeu.experiments.run_folder import Json, Run, read_rows
+from cimeu.pyramid import DIRECTIONS
+
+
+def journals(runs: Sequence[Run]) -> list[Json]:
+    """One curve per number and training run, over epochs; text and constant bookkeeping are left out."""
+    curves: dict[str, list[Json]] = {}
+    for run in runs:
+        for direction in DIRECTIONS:
+            path = run.folder / direction / "journal.csv"
+            if not path.is_file():
+                continue
+            table = pd.read_csv(path)
+            if "epoch" not in table:
+                continue
+            for column in table.select_dtypes("number").columns.drop("epoch"):
+                known = table[["epoch", column]].dropna()
+                if len(known):
+                    curve = {"run": run.name, "direction": direction, "epochs": known["epoch"], "values": known[column]}
+                    curves.setdefault(str(column), []).append(
+                        {**curve, "epochs": known["epoch"].tolist(), "values": known[column].astype(float).tolist()}
+                    )
+    return [{"name": name, "curves": each} for name, each in curves.items()]
+
+
+def projections(runs: Sequence[Run], group: str) -> Json | None:
+    """Pooled E and S of the first run that keeps them, on their two main axes (principal components)."""
+    for run in runs:
+        path = run.folder / "projections.npz"
+        if not path.is_file():
+            continue
+        with np.load(path) as arrays:
+            clip_ids = [str(clip) for clip in arrays["clip_id"]]
+            vectors = {
+                name: arrays[f"{name}_primitives"] for name in ("emotion", "style") if f"{name}_primitives" in arrays
+            }
+        facts = run.predictions.drop_duplicates("clip_id").set_index("clip_id")
+        facts = facts[["emotion", *([group] if group else [])]].reindex(clip_ids).fillna("")
+        return {
+            "run": run.name,
+            "emotions": facts["emotion"].tolist(),
+            "groups": facts[group].tolist() if group else [""] * len(facts),
+            "points": {name: _two_axes(values) for name, values in vectors.items()},
+        }
+    return None
+
+
+def probes(runs: Sequence[Run]) -> Json | None:
+    """What probes read from E and S, in percent; mean over runs of each cell."""
+    tables = [pd.DataFrame(rows) for run in runs if (rows := read_rows(run.folder / "probes.json"))]
+    if not tables:
+        return None
+    together = pd.concat(tables)
+    keys = [key for key in ("version", "target", "representation", "probe") if key in together]
+    figures = [name for name in ("accuracy", "low", "high", "chance", "score") if name in together]
+    together[figures] = 100 * together[figures].apply(pd.to_numeric)
+    rows = together.groupby(keys, sort=False)[figures].mean().reset_index()
+    return {"n_runs": len(tables), "rows": rows.to_dict("records")}
+
+
+def baselines(runs: Sequence[Run]) -> list[Json] | None:
+    """Other rows of the bench that the runs belong to, in percent, as it wrote them."""
+    path = runs[0].folder.parent / "baselines.csv"
+    return pd.read_csv(path).to_dict("records") if path.is_file() else None
+
+
+def _two_axes(vectors: Shaped[np.ndarray, "N C"]) -> list[list[float]]:
+    known = np.isfinite(vectors).all(axis=1)
+    points = np.full((len(vectors), 2), np.nan)
+    if known.any():
+        centred = vectors[known].astype(float) - vectors[known].mean(axis=0, dtype=float)
+        left, sizes, _ = np.linalg.svd(centred, full_matrices=False)
+        points[known, : min(2, left.shape[1])] = (left * sizes)[:, :2]
+    return np.round(points, 4).tolist()
