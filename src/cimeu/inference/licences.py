@@ -16,6 +16,7 @@ CORPORA = {
     "urdu": "research only",
     "ased": "stated as freely available",
     "enterface": "research only",
+    "nemo": "CC BY-NC-SA 4.0 (not for products)",
     "toy": "MIT, as CiMEU: drawn by a program",
 }
 """By the name under which `cimeu prepare` knows a corpus."""
