@@ -92,6 +92,16 @@ def test_a_manifest_written_elsewhere_finds_the_same_clips(small: Manifest, tmp_
     assert read_manifest(tmp_path / "deep" / "er" / "m.csv").clips() == small.clips()
 
 
+def test_clips_have_the_same_names_from_wherever_the_manifest_is_read(
+    small: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path / "a")
+    again = read_manifest("../manifest.csv")
+    assert list(again.table["clip_id"]) == list(small.table["clip_id"])
+    write_manifest(again, "../again.csv")
+    assert list(read_manifest(tmp_path / "again.csv").table["path"]) == list(small.table["path"])
+
+
 def test_a_folder_moves_together_with_its_manifest(small: Manifest, tmp_path: Path) -> None:
     write_manifest(small, tmp_path / "m.csv")
     assert pd.read_csv(tmp_path / "m.csv")["path"][0] == "a/1.mp4"

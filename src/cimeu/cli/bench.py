@@ -70,7 +70,7 @@ def bench(
         rows=summary.bench.rows,
         folds=summary.bench.folds,
         seeds=summary.bench.seeds,
-        note="" if summary.complete else "incomplete",
+        note="; ".join(filter(None, (summary.bench.protocol, "" if summary.complete else "incomplete"))),
     )
     print(to_markdown(comparison_table(summary)))
     directions = directions_table(summary)

@@ -95,7 +95,7 @@ def build_manifest(table: pd.DataFrame, root: Path) -> Manifest:
             )
     if table.empty:
         raise ManifestError("manifest without a single clip\n\nhint: add a row per clip below `path,emotion`")
-    root = root.absolute()
+    root = Path(os.path.abspath(root))  # a root such as `../speech` must not show in the names of clips
     extra = [column for column in table.columns if column not in COLUMNS]
     table = table.reindex(columns=[*COLUMNS, *extra]).reset_index(drop=True)
     times = {column: _seconds(table[column], column) for column in ("start_s", "end_s")}
@@ -185,7 +185,7 @@ def write_manifest(manifest: Manifest, path: Path | str) -> None:
     table = manifest.table.copy()
     for column in ("path", "audio_path"):
         table[column] = [
-            _inside(manifest.root / cell, path.parent.absolute()) if cell else "" for cell in table[column]
+            _inside(manifest.root / cell, Path(os.path.abspath(path.parent))) if cell else "" for cell in table[column]
         ]
     write_whole(path, table.to_csv(index=False).encode())
 
