@@ -16,12 +16,12 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from cimeu.corpora.toy import TOY_VERSION, ToyConfig, make_toy
-from cimeu.evaluation.uncertainty import N_RESAMPLES, compared
+from cimeu.evaluation.uncertainty import compared
 from cimeu.experiments.bench import bench_recipe
 from cimeu.experiments.recipe import load_recipe
 from cimeu.generalisation.comparison import finished, read_bench
 from cimeu.generalisation.rows import rows_named
-from cimeu.generalisation.views import estimates_of
+from cimeu.generalisation.views import Figures
 
 RECIPE = Path(__file__).parents[1] / "recipes" / "toy" / "leave_one_culture_out.yaml"
 WITHOUT = "without-er"
@@ -42,13 +42,10 @@ def gains(folder: Path, strength: float, seeds: int, workers: int) -> list[dict[
     place = folder / f"bench_{strength:g}"
     bench_recipe(recipe, rows_named(",".join(ROWS)), place, seeds=range(seeds), workers=workers)
     bench = read_bench(place)
-    figures = {}
-    for row in ROWS:
-        there = finished(bench, place, row, bench.seeds)
-        figures[row] = (there, estimates_of(bench, there, resamples=N_RESAMPLES, seed=0))
-    found = []
-    for row, (there, estimates) in figures.items():
-        before = figures[WITHOUT][1]
+    cells = {row: finished(bench, place, row, bench.seeds) for row in ROWS}
+    figures, found = Figures(bench, cells), []
+    for row, there in cells.items():
+        before, estimates = figures.of(WITHOUT), figures.of(row)
         assert estimates is not None and before is not None, f"no complete seed of `{row}`"  # noqa: PT018
         gain = compared(before["uar"], estimates["uar"])
         mean = estimates["uar"].mean
