@@ -78,7 +78,7 @@ def test_an_unknown_format_is_refused(toy, clip: Path, cimeu: Command) -> None:
 def test_weights_name_their_encoder(toy, clip: Path, cimeu: Command) -> None:
     status, _, err = cimeu("predict", clip, "--model", toy.run, "--weights", "models/wav2vec2")
     assert status == 1
-    assert "error: weights `models/wav2vec2`\n\nhint: --weights ENCODER=PATH" in err
+    assert "error: `models/wav2vec2` is not name=value\n\nhint: such as --weights hub-sound=FOLDER" in err
 
 
 def test_a_bundle_is_a_model(toy, clip: Path, cimeu: Command) -> None:

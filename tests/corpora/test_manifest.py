@@ -206,6 +206,14 @@ def test_sound_beside_a_video_is_its_sound(tmp_path: Path) -> None:
     assert list(from_folder(tmp_path).table["audio_path"]) == ["sad/1.wav", ""]
 
 
+def test_a_corpus_is_named_after_its_folder_from_within_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    touch(tmp_path / "interviews", "anger/1.mp4", "sadness/2.mp4")
+    monkeypatch.chdir(tmp_path / "interviews" / "anger")
+    table = from_folder(Path("..")).table
+    assert set(table["corpus"]) == {"interviews"}
+    assert list(table["clip_id"]) == ["anger/1", "sadness/2"]
+
+
 def test_a_folder_without_media_says_what_was_expected(tmp_path: Path) -> None:
     touch(tmp_path, "anger/1.txt")
     with pytest.raises(ManifestError, match=r"no video or sound file in .*\n\nhint: expected `<emotion>/<clip>.mp4`"):

@@ -1,18 +1,17 @@
 """`cimeu predict`: recordings to timelines."""
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from cimeu.cli.terminal import Output, progress_bars, say
-from cimeu.errors import RecipeError
+from cimeu.cli.terminal import Output, pairs, progress_bars, say
 
 Weights = Annotated[
     list[str] | None,
     typer.Option("--weights", help="ENCODER=PATH of weights that lie elsewhere, as hub-sound=FOLDER; may be repeated."),
 ]
+WEIGHTS_SUCH_AS = "--weights hub-sound=FOLDER"
 
 
 def predict(
@@ -43,7 +42,7 @@ def predict(
         say(f"model: {chosen} (the only real one here)")
     named = [f".{each.strip().lower().removeprefix('.')}" for each in formats.split(",") if each.strip()]
     wanted = EVERY_FORMAT if named == [".all"] else named or FORMATS
-    recogniser = Recogniser.from_pretrained(chosen, weights=by_encoder(weights or ()))
+    recogniser = Recogniser.from_pretrained(chosen, weights=pairs(weights or (), WEIGHTS_SUCH_AS))
     with progress_bars() as progress:
         failures = predict_files(paths, output, recogniser, progress, formats=wanted, explained=explain)
     say(f"{output}: timelines written")
@@ -52,19 +51,3 @@ def predict(
             say(line)
     if len(failures):
         say(f"{len(failures)} files could not be read; reasons in {output / 'failures.csv'}")
-
-
-def by_encoder(weights: Iterable[str]) -> dict[str, str]:
-    """Paths of weights by encoder, from `ENCODER=PATH`.
-
-    Raises:
-        RecipeError: something else.
-
-    >>> by_encoder(["hub-sound=models/wav2vec2"])
-    {'hub-sound': 'models/wav2vec2'}
-    """
-    pairs = [text.partition("=") for text in weights]
-    for name, sign, path in pairs:
-        if not (name and sign and path):
-            raise RecipeError(f"weights `{name}{sign}{path}`\n\nhint: --weights ENCODER=PATH, as hub-sound=FOLDER")
-    return {name: path for name, _, path in pairs}

@@ -4,8 +4,8 @@ from typing import Annotated
 
 import typer
 
-from cimeu.cli.predict import Weights, by_encoder
-from cimeu.cli.terminal import say
+from cimeu.cli.predict import WEIGHTS_SUCH_AS, Weights
+from cimeu.cli.terminal import pairs, say
 from cimeu.errors import RecipeError
 
 
@@ -44,5 +44,5 @@ def serve(
     )
     from cimeu.inference.models import model_named
 
-    found = by_encoder(weights or ())
+    found = pairs(weights or (), WEIGHTS_SUCH_AS)
     answer(model_named(model), settings, weights=found, open_browser=not no_browser, say=say)

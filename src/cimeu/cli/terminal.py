@@ -32,16 +32,17 @@ def parse_shard(text: str) -> tuple[int, int]:
     return int(part), int(whole)
 
 
-def pairs(texts: Iterable[str]) -> dict[str, str]:
+def pairs(texts: Iterable[str], such_as: str = "0=happiness or test=test.csv") -> dict[str, str]:
     """`["0=happiness"]` -> {"0": "happiness"}.
 
     Raises:
-        RecipeError: one without an equals sign.
+        RecipeError: one that lacks the equals sign or a side of it; the hint shows `such_as`.
     """
-    for text in texts:
-        if "=" not in text:
-            raise RecipeError(f"`{text}` is not name=value\n\nhint: such as 0=happiness or test=test.csv")
-    return dict(text.split("=", 1) for text in texts)
+    found = [text.partition("=") for text in texts]
+    for name, sign, value in found:
+        if not (name and sign and value):
+            raise RecipeError(f"`{name}{sign}{value}` is not name=value\n\nhint: such as {such_as}")
+    return {name: value for name, _, value in found}
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from cimeu.corpora.manifest import Manifest, build_manifest
+from cimeu.corpora.manifest import Manifest, absolute, build_manifest
 from cimeu.errors import ManifestError
 from cimeu.labels import KNOWN_EMOTIONS, canonical
 
@@ -40,7 +40,7 @@ def from_folder(root: Path, *, corpus: str | None = None) -> Manifest:
             f"no video or sound file in the folders of `{root}`\n\n"
             "hint: expected `<emotion>/<clip>.mp4` or `<group>/<emotion>/<clip>.mp4`"
         )
-    return build_manifest(pd.DataFrame(rows).assign(corpus=corpus or root.absolute().name), root.absolute())
+    return build_manifest(pd.DataFrame(rows).assign(corpus=corpus or absolute(root).name), root)
 
 
 def _folders(root: Path) -> list[Path]:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from cimeu.corpora.folder import SOUND_SUFFIXES
 from cimeu.corpora.layout import Row, checked, manifest_of
-from cimeu.corpora.manifest import Manifest
+from cimeu.corpora.manifest import Manifest, absolute
 from cimeu.errors import FoldLeak, ManifestError, UnknownLabel
 from cimeu.labels import KNOWN_EMOTIONS, canonical
 
@@ -59,7 +59,7 @@ def from_lists(
             rows[row["path"]] = row
     if not rows:
         raise ManifestError("no clip in the lists\n\nhint: name at least one list, such as --list test=test.csv")
-    manifest = manifest_of(rows.values(), root, corpus=corpus or root.absolute().name)
+    manifest = manifest_of(rows.values(), root, corpus=corpus or absolute(root).name)
     return checked(manifest, {}) if check_counts else manifest
 
 

@@ -95,7 +95,7 @@ def build_manifest(table: pd.DataFrame, root: Path) -> Manifest:
             )
     if table.empty:
         raise ManifestError("manifest without a single clip\n\nhint: add a row per clip below `path,emotion`")
-    root = Path(os.path.abspath(root))  # a root such as `../speech` must not show in the names of clips
+    root = absolute(root)
     extra = [column for column in table.columns if column not in COLUMNS]
     table = table.reindex(columns=[*COLUMNS, *extra]).reset_index(drop=True)
     times = {column: _seconds(table[column], column) for column in ("start_s", "end_s")}
@@ -184,9 +184,7 @@ def write_manifest(manifest: Manifest, path: Path | str) -> None:
     path = Path(path)
     table = manifest.table.copy()
     for column in ("path", "audio_path"):
-        table[column] = [
-            _inside(manifest.root / cell, Path(os.path.abspath(path.parent))) if cell else "" for cell in table[column]
-        ]
+        table[column] = [_inside(manifest.root / cell, absolute(path.parent)) if cell else "" for cell in table[column]]
     write_whole(path, table.to_csv(index=False).encode())
 
 
@@ -226,6 +224,11 @@ def _check_cells(table: pd.DataFrame) -> None:
             raise UnknownLabel(f"clip `{path}` has no emotion\n\nhint: fill the column `emotion`, or drop the row")
         if start_s < 0 or end_s <= start_s:
             raise ManifestError(f"clip `{path}` runs from {start_s} s to {end_s} s\n\nhint: 0 <= start_s < end_s")
+
+
+def absolute(path: Path) -> Path:
+    """Absolute and without `..`, so that what clips are called does not depend on where one stands."""
+    return Path(os.path.abspath(path))
 
 
 def _inside(path: str | Path, root: Path) -> str:

@@ -270,15 +270,13 @@ def _notes(summary: Summary) -> tuple[str, ...]:
         f"{size}{len(bench.folds)} folds, chance {_percent(summary.chance)} %. "
         f"Intervals: bootstrap over speakers within each {summary.word}; clips that could not be used are wrong. "
         "Parameters, updates and seconds are those of a cell.",
-        *(f"`{row}` is {ABSENT}: {reason}." for row, reason in bench.absent.items()),
     ]
     if bench.compared():
-        others = ", ".join(bench.compared())
-        notes.insert(
-            1,
-            f"Compared with `{bench.reference}`, named before the first cell was run: {others}. "
-            "p (Holm) is over all of them.",
+        notes.append(
+            f"Compared with `{bench.reference}`, named before the first cell was run: {', '.join(bench.compared())}. "
+            "p (Holm) is over all of them."
         )
+    notes += [f"`{row}` is {ABSENT}: {reason}." for row, reason in bench.absent.items()]
     if any("oracle" in line.selection for line in summary.lines):
         notes.append("Selection `oracle` chose on test clips: a figure to compare with published ones, no estimate.")
     if bench.settings.get("folds.allow_shared_speakers"):
