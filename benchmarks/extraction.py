@@ -238,7 +238,7 @@ def small_copies(clips: list[Path], folder: Path) -> list[Path]:
 
 def stretched(pixels: np.ndarray) -> np.ndarray:
     """A picture at 224 x 224."""
-    from cimeu.media.crops import stretched as stretch
+    from cimeu.media.face_crops import stretched as stretch
 
     return stretch(pixels, 0, 0, pixels.shape[1], pixels.shape[0], SIDE)
 

@@ -26,7 +26,7 @@ import pandas as pd
 import psutil
 
 from cimeu.corpora.manifest import build_manifest, read_manifest, write_manifest
-from cimeu.corpora.toy import ToyConfig, make_toy
+from cimeu.corpora.toy.corpus import ToyConfig, make_toy
 from cimeu.encoders.base import Window
 from cimeu.encoders.hog import Hog
 from cimeu.features.extract import extract

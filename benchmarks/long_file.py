@@ -21,9 +21,9 @@ import av
 import numpy as np
 
 from cimeu.inference.recogniser import Recogniser
-from cimeu.inference.timeline import Segment, Timeline
 from cimeu.media.audio import RATE_HZ, is_silent, read_sound, trim_silence
 from cimeu.media.video import frames, write_video
+from cimeu.timeline.timeline import Segment, Timeline
 
 BLACK_S = 3.0
 RATE_OF_PICTURES_HZ = 25.0

@@ -124,7 +124,7 @@ def work_of(folder: Path, n_clips: int) -> Path:
 def draw(folder: Path, n_clips: int) -> None:
     """Drawn clips and their copies, in an order that keeps every number of them balanced."""
     from cimeu.corpora.manifest import build_manifest, write_manifest
-    from cimeu.corpora.toy import ToyConfig, make_toy
+    from cimeu.corpora.toy.corpus import ToyConfig, make_toy
 
     drawn = make_toy(ToyConfig(speakers_per_culture=SPEAKERS, takes=1), folder / "drawn")
     copies = folder / "copies"

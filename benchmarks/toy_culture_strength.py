@@ -25,7 +25,7 @@ from sklearn.preprocessing import StandardScaler
 
 from cimeu.corpora.folds import FoldsConfig, Protocol, make_folds
 from cimeu.corpora.manifest import Clip, Manifest
-from cimeu.corpora.toy import TOY_VERSION, ToyConfig, make_toy
+from cimeu.corpora.toy.corpus import TOY_VERSION, ToyConfig, make_toy
 from cimeu.encoders.base import build_encoder, encode
 from cimeu.media.clips import read_clip
 

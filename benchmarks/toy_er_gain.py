@@ -15,7 +15,7 @@ import matplotlib
 import pandas as pd
 from matplotlib.figure import Figure
 
-from cimeu.corpora.toy import TOY_VERSION, ToyConfig, make_toy
+from cimeu.corpora.toy.corpus import TOY_VERSION, ToyConfig, make_toy
 from cimeu.evaluation.uncertainty import compared
 from cimeu.experiments.bench import bench_recipe
 from cimeu.experiments.recipe import load_recipe

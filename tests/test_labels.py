@@ -76,7 +76,7 @@ def test_a_merge_of_an_unknown_emotion_is_refused() -> None:
 
 
 def test_every_corpus_with_emotions_of_its_own_has_a_label_space() -> None:
-    from cimeu.corpora.registry import PUBLISHED
+    from cimeu.corpora.adapters.registry import PUBLISHED
 
     assert set(PUBLISHED) - {"lists"} <= set(SPACES)
 

@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from cimeu.experiments.run import run_recipe
     from cimeu.features.extract import extract
     from cimeu.features.store import FeatureStore
-    from cimeu.inference.agreement import agree
     from cimeu.inference.explain import explain
     from cimeu.inference.recogniser import Recogniser
-    from cimeu.inference.timeline import Timeline
     from cimeu.model.config import ModelConfig
     from cimeu.model.network import CiMEU
+    from cimeu.timeline.agreement import agree
+    from cimeu.timeline.timeline import Timeline
 
 _HOMES = {
     "CiMEU": "cimeu.model.network",
@@ -35,8 +35,8 @@ _HOMES = {
     "ModelConfig": "cimeu.model.config",
     "Recipe": "cimeu.experiments.recipe",
     "Recogniser": "cimeu.inference.recogniser",
-    "Timeline": "cimeu.inference.timeline",
-    "agree": "cimeu.inference.agreement",
+    "Timeline": "cimeu.timeline.timeline",
+    "agree": "cimeu.timeline.agreement",
     "explain": "cimeu.inference.explain",
     "extract": "cimeu.features.extract",
     "load_recipe": "cimeu.experiments.recipe",

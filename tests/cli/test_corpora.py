@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from cimeu.cli.terminal import pairs
-from cimeu.corpora.registry import PUBLISHED
+from cimeu.corpora.adapters.registry import PUBLISHED
 from cimeu.errors import RecipeError
 from cimeu.media.audio import RATE_HZ, write_sound
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import av
 import pytest
 
-from cimeu.inference.exports import EVERY_FORMAT
-from cimeu.inference.timeline import DEMONSTRATION
+from cimeu.timeline.formats import EVERY_FORMAT
+from cimeu.timeline.timeline import DEMONSTRATION
 
 Command = Callable[..., tuple[int, str, str]]
 

@@ -3,8 +3,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from cimeu.corpora.csv import from_csv
-from cimeu.corpora.folder import from_folder
+from cimeu.corpora.adapters.csv import from_csv
+from cimeu.corpora.adapters.folder import from_folder
+from cimeu.corpora.adapters.registry import CORPORA
 from cimeu.corpora.manifest import (
     COLUMNS,
     Manifest,
@@ -14,7 +15,6 @@ from cimeu.corpora.manifest import (
     read_manifest,
     write_manifest,
 )
-from cimeu.corpora.registry import CORPORA
 from cimeu.errors import DuplicateClip, EmptyClass, ManifestError, UnknownLabel
 from cimeu.labels import SPACES
 

@@ -7,14 +7,14 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from cimeu.corpora.ased import from_ased
-from cimeu.corpora.emodb import from_emodb
-from cimeu.corpora.emovo import from_emovo
+from cimeu.corpora.adapters.ased import from_ased
+from cimeu.corpora.adapters.emodb import from_emodb
+from cimeu.corpora.adapters.emovo import from_emovo
+from cimeu.corpora.adapters.nemo import from_nemo
+from cimeu.corpora.adapters.ravdess import from_ravdess
+from cimeu.corpora.adapters.urdu import from_urdu
 from cimeu.corpora.folds import FoldsConfig, make_folds
 from cimeu.corpora.manifest import Manifest
-from cimeu.corpora.nemo import from_nemo
-from cimeu.corpora.ravdess import from_ravdess
-from cimeu.corpora.urdu import from_urdu
 from cimeu.errors import ManifestError
 
 Adapter = Callable[..., Manifest]

@@ -8,13 +8,13 @@ import pytest
 from sklearn.metrics import balanced_accuracy_score
 
 from cimeu.corpora.folds import Fold
+from cimeu.corpora.licences import EMBEDDED, licences
 from cimeu.evaluation.predict import EnsembleSettings
 from cimeu.experiments.card import PROHIBITED, model_card
 from cimeu.experiments.recipe import load_recipe
-from cimeu.inference.licences import EMBEDDED, licences
-from cimeu.inference.timeline import USE_LIMITS
 from cimeu.model.config import ModelConfig, StreamConfig
 from cimeu.model.network import CiMEU, Specifications
+from cimeu.timeline.timeline import USE_LIMITS
 
 EMOTIONS = ("anger", "sadness")
 SAID = Specifications(

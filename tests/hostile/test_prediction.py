@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 from skimage.data import astronaut
 
-from cimeu.inference.files import predict_files
+from cimeu.inference.batch import predict_files
 from cimeu.inference.recogniser import Recogniser
 from cimeu.media.audio import RATE_HZ
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from cimeu.corpora.licences import licences
 from cimeu.encoders import weights
 from cimeu.errors import CheckpointError
 from cimeu.inference import bundle as module
 from cimeu.inference.bundle import bundled_weights, open_bundle, requirements, write_bundle
-from cimeu.inference.licences import licences
 from cimeu.inference.recogniser import Recogniser
 
 from .conftest import RunMaker

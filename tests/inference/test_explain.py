@@ -13,12 +13,12 @@ import torch
 
 from cimeu.errors import RecipeError
 from cimeu.inference.explain import MOMENTS, Occluder, explain, explained_timeline
-from cimeu.inference.exports import to_json
 from cimeu.inference.neighbours import TrainingClips
 from cimeu.inference.reader import Question
 from cimeu.inference.recogniser import Recogniser
-from cimeu.inference.timeline import Timeline, TimelineSettings
 from cimeu.media.video import write_video
+from cimeu.timeline.formats import to_json
+from cimeu.timeline.timeline import Timeline, TimelineSettings
 
 from .conftest import RunMaker, pictures, voice
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cimeu.inference.files import predict_files
+from cimeu.inference.batch import predict_files
 from cimeu.inference.recogniser import Recogniser
 
 from .conftest import RunMaker

@@ -16,9 +16,9 @@ from cimeu.encoders.hog import Hog
 from cimeu.errors import CheckpointError, FingerprintMismatch, MediaError, RecipeError, WeightsMissing
 from cimeu.inference import recogniser as module
 from cimeu.inference.recogniser import Recogniser
-from cimeu.inference.timeline import Timeline, TimelineSettings
 from cimeu.media.audio import read_sound
 from cimeu.media.video import write_video
+from cimeu.timeline.timeline import Timeline, TimelineSettings
 
 from .conftest import EMOTIONS, Anybody, RunMaker, face_at, pictures, voice
 

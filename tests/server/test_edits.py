@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from cimeu.errors import RecipeError
-from cimeu.inference.exports import WRITERS
-from cimeu.inference.timeline import Header, Place, Segment, Timeline
 from cimeu.server.edits import NO_EDITS, Edits, edited
+from cimeu.timeline.formats import WRITERS
+from cimeu.timeline.timeline import Header, Place, Segment, Timeline
 
 EMOTIONS = ("anger", "happiness", "sadness")
 SCORES = {"anger": 0.7, "happiness": 0.2, "sadness": 0.1}

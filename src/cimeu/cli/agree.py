@@ -18,8 +18,8 @@ def agree(
     iou: Annotated[float, typer.Option(help="Overlap from which on two segments are the same.")] = 0.5,
 ) -> None:
     """Compare two annotations: kappa, alpha, segment F1, confusion and every disagreement; .json and .csv beside."""
-    from cimeu.inference.agreement import agree as compare_files
-    from cimeu.inference.agreement import write_agreement
+    from cimeu.timeline.agreement import agree as compare_files
+    from cimeu.timeline.agreement import write_agreement
 
     found = compare_files(first, second, tier=tier, second_tier=second_tier, grid_s=grid, same_iou=iou)
     written = write_agreement(found, output)

@@ -30,9 +30,9 @@ def audit(
     workers: Annotated[int, typer.Option(help="Clips decoded at a time; 0 takes one for each core.")] = 0,
 ) -> None:
     """Check the recordings themselves, the folds and the labels; exit status 2 if figures would be wrong."""
-    from cimeu.corpora.audit import audit as look_at_all
-    from cimeu.corpora.audit import to_json, with_duplicates, write_html
-    from cimeu.corpora.looks import LookCache
+    from cimeu.corpora.audit.audit import audit as look_at_all
+    from cimeu.corpora.audit.audit import to_json, with_duplicates, write_html
+    from cimeu.corpora.audit.cache import LookCache
     from cimeu.corpora.manifest import join_manifests, read_manifest, write_manifest
     from cimeu.experiments.run import cores
     from cimeu.labels import label_space

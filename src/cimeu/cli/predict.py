@@ -31,12 +31,12 @@ def predict(
     profile: Annotated[bool, typer.Option("--profile", help="Say where the time went, stage by stage.")] = False,
 ) -> None:
     """Write a timeline for each file, with reasons where nothing can be said."""
-    from cimeu.inference.models import model_named
+    from cimeu.inference.model_store import model_named
 
     chosen = model_named(model)
-    from cimeu.inference.exports import EVERY_FORMAT
-    from cimeu.inference.files import FORMATS, predict_files
+    from cimeu.inference.batch import FORMATS, predict_files
     from cimeu.inference.recogniser import Recogniser
+    from cimeu.timeline.formats import EVERY_FORMAT
 
     if model is None:
         say(f"model: {chosen} (the only real one here)")

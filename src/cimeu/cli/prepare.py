@@ -45,9 +45,9 @@ def prepare(
     ] = None,
 ) -> None:
     """Turn a folder of recordings into a manifest: one row a clip; published counts and folds are checked first."""
+    from cimeu.corpora.adapters.registry import CORPORA, PUBLISHED
     from cimeu.corpora.manifest import write_manifest
-    from cimeu.corpora.registry import CORPORA, PUBLISHED
-    from cimeu.corpora.toy import ToyConfig
+    from cimeu.corpora.toy.corpus import ToyConfig
     from cimeu.labels import guess
 
     if corpus not in CORPORA:

@@ -42,7 +42,7 @@ def serve(
         max_duration_s=max_duration_s,
         keep_minutes=keep_minutes,
     )
-    from cimeu.inference.models import model_named
+    from cimeu.inference.model_store import model_named
 
     found = pairs(weights or (), WEIGHTS_SUCH_AS)
     answer(model_named(model), settings, weights=found, open_browser=not no_browser, say=say)

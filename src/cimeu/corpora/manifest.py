@@ -12,8 +12,8 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
+from cimeu.atomic import write_whole
 from cimeu.errors import DuplicateClip, EmptyClass, ManifestError, UnknownLabel
-from cimeu.files import write_whole
 from cimeu.labels import LabelSpace, canonical, guess
 
 COLUMNS = (

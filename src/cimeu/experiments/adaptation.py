@@ -19,8 +19,8 @@ from jaxtyping import Float, Int
 from cimeu.batching.dataset import ClipDataset
 from cimeu.corpora.folds import SPEAKERS_UNKNOWN, Fold
 from cimeu.errors import RecipeError
-from cimeu.evaluation.familiarity import FILE as FAMILIARITY
 from cimeu.evaluation.metrics import called
+from cimeu.evaluation.ood import FILE as FAMILIARITY
 from cimeu.evaluation.predict import EnsembleSettings, fused_probabilities, score_clips
 from cimeu.evaluation.uncertainty import Estimates, bootstrap, compared, speaker_names
 from cimeu.experiments.recipe import load_recipe, to_yaml

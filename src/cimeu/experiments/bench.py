@@ -17,6 +17,7 @@ from typing import Any
 
 import pandas as pd
 
+from cimeu.atomic import write_whole
 from cimeu.batching.dataset import ClipDataset, Statistics
 from cimeu.corpora.folds import Fold
 from cimeu.errors import RecipeError
@@ -26,7 +27,6 @@ from cimeu.experiments.recipe import EncoderConfig, Recipe, override, recipe_fro
 from cimeu.experiments.run import Prepared, cores, extract_streams, folds_named, prepare, run_fold
 from cimeu.experiments.run_folder import read_run
 from cimeu.features.store import FeatureStore
-from cimeu.files import write_whole
 from cimeu.generalisation.cells import (
     STREAMS,
     CellResult,

@@ -5,13 +5,13 @@ from collections.abc import Iterator
 import pandas as pd
 
 from cimeu.corpora.folds import Fold
+from cimeu.corpora.licences import licences
 from cimeu.evaluation.calibration import expected_calibration_error, negative_log_likelihood
 from cimeu.evaluation.predict import EnsembleSettings
 from cimeu.experiments.recipe import Recipe
 from cimeu.generalisation.cells import PROBABILITY, uar_of
-from cimeu.inference.licences import licences
-from cimeu.inference.timeline import USE_LIMITS
 from cimeu.model.network import CiMEU
+from cimeu.timeline.timeline import USE_LIMITS
 
 GROUPS = ("corpus", "culture", "gender")
 """Columns whose groups get figures of their own."""

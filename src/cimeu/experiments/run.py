@@ -27,12 +27,13 @@ import pandas as pd
 import torch
 from jaxtyping import Float32
 
+from cimeu.atomic import write_whole
 from cimeu.batching.dataset import ClipDataset
 from cimeu.corpora.folds import Fold, make_folds
 from cimeu.corpora.manifest import MISSING_FILE, Manifest, check_labels, read_manifest
 from cimeu.encoders.base import Encoder, build_encoder
 from cimeu.errors import FeatureError, FingerprintMismatch, MediaError, RecipeError, WeightsMissing
-from cimeu.evaluation.familiarity import MOST_CLIPS, Familiarity, views_of
+from cimeu.evaluation.ood import MOST_CLIPS, Familiarity, views_of
 from cimeu.evaluation.predict import EnsembleSettings, Scores, fused_probabilities, project, score_clips
 from cimeu.evaluation.selection import choose
 from cimeu.evaluation.uncertainty import speaker_names
@@ -40,7 +41,6 @@ from cimeu.experiments.card import model_card
 from cimeu.experiments.recipe import EncoderConfig, Recipe, load_recipe, to_tree, to_yaml
 from cimeu.features.extract import Extraction, extract
 from cimeu.features.store import FeatureStore, key_of
-from cimeu.files import write_whole
 from cimeu.generalisation.cells import DESCRIBED
 from cimeu.generalisation.probes import RAW, ProbeClips, probe_table
 from cimeu.inference.neighbours import TrainingClips

@@ -21,10 +21,10 @@ import pandas as pd
 from cimeu.corpora.manifest import Clip, Manifest
 from cimeu.encoders.base import Encoder, describe, fingerprint
 from cimeu.errors import FeatureError, RecipeError
-from cimeu.features.computing import Computing, Finished
-from cimeu.features.crew import Event, in_processes
+from cimeu.features.batched_encoding import Computing, Finished
 from cimeu.features.sources import Asked, Piece, read_pieces, reason_of, stream_of
 from cimeu.features.store import FeatureStore, Row, content_of, row_key
+from cimeu.features.worker_pool import Event, in_processes
 from cimeu.progress import Progress, silent
 from cimeu.pyramid import DIRECTIONS, Direction
 
@@ -197,7 +197,7 @@ def _work_through(
 ) -> Iterator[tuple[Task, Finished]]:
     """Every row of every task once, as they are finished."""
     if on == "ray":
-        from cimeu.features.cluster import on_ray
+        from cimeu.features.ray_pool import on_ray
 
         messages = on_ray(tasks, partial(rows_of_task, tuple(encoders)), workers, heavy=any(e.heavy for e in encoders))
     else:

@@ -20,7 +20,7 @@ import numpy as np
 from cimeu.encoders.base import SOUND_RATE_HZ, Encoder, at_least_one_window, refuse_empty
 from cimeu.errors import CimeuError, MediaError
 from cimeu.media.clips import read_clip, scaled_down_to
-from cimeu.media.crops import Resampling, TrackedFrame, track_faces
+from cimeu.media.face_crops import Resampling, TrackedFrame, track_faces
 from cimeu.media.faces import DETECTORS, FaceDetector
 from cimeu.media.regions import MainFace, Region, WholePicture
 from cimeu.media.video import frames, probe

@@ -28,10 +28,10 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Float32
 
-from cimeu.corpora.content import content_of
+from cimeu.atomic import write_whole
+from cimeu.corpora.content_hash import content_of
 from cimeu.encoders.base import IMPORTED, check_same, fingerprint_of
 from cimeu.errors import FeatureError
-from cimeu.files import write_whole
 from cimeu.pyramid import Direction
 
 if TYPE_CHECKING:

@@ -20,8 +20,8 @@ from urllib.parse import quote
 
 import pandas as pd
 
+from cimeu.atomic import write_whole
 from cimeu.errors import RecipeError
-from cimeu.files import write_whole
 from cimeu.generalisation.cells import PROBABILITY, CellResult
 from cimeu.generalisation.rows import REFERENCE, row_named
 

@@ -21,10 +21,10 @@ from urllib.parse import quote
 import numpy as np
 import pandas as pd
 
+from cimeu.atomic import write_whole
 from cimeu.corpora.folds import Fold, FoldsConfig, make_folds
 from cimeu.corpora.manifest import Manifest
 from cimeu.errors import RecipeError
-from cimeu.files import write_whole
 from cimeu.generalisation.cells import CellResult, uar_of
 from cimeu.generalisation.comparison import Bench
 from cimeu.generalisation.rows import Row, row_named

@@ -27,8 +27,8 @@ from typing import Any
 from cimeu.encoders.weights import find_weights, sha256_of
 from cimeu.errors import CheckpointError
 from cimeu.evaluation.predict import EnsembleSettings
-from cimeu.inference.exports import whole
-from cimeu.inference.models import home, model_id
+from cimeu.inference.model_store import home, model_id
+from cimeu.timeline.formats import whole
 
 INDEX = "bundle.json"
 FORMAT = 1
@@ -128,7 +128,7 @@ def bundled_weights(folder: Path, description: Mapping[str, Any]) -> Path | None
 
 def licences_text(corpora: list[str], encoders: list[str]) -> str:
     """Terms of everything that went into a model."""
-    from cimeu.inference.licences import licences
+    from cimeu.corpora.licences import licences
 
     return "# Licences\n\n" + "\n".join(licences(corpora, encoders)) + "\n"
 

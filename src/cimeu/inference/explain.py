@@ -21,13 +21,13 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32
 
 from cimeu.errors import RecipeError
-from cimeu.inference.explanation import Contribution, Explanation, Neighbour
 from cimeu.inference.reader import NOBODY, PLACES_HZ, Question
 from cimeu.inference.recogniser import Reading, Recogniser
-from cimeu.inference.timeline import Place, Segment, Timeline
-from cimeu.media.crops import overlap
+from cimeu.media.face_crops import overlap
 from cimeu.media.faces import Box
 from cimeu.progress import Progress, silent
+from cimeu.timeline.explanation import Contribution, Explanation, Neighbour
+from cimeu.timeline.timeline import Place, Segment, Timeline
 
 MOMENTS = 24
 """At most so many stretches are told of each stream of a segment."""

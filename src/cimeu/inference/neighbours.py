@@ -18,7 +18,7 @@ import pandas as pd
 from jaxtyping import Float32
 
 from cimeu.errors import CheckpointError
-from cimeu.inference.explanation import Neighbour
+from cimeu.timeline.explanation import Neighbour
 
 FILE = "training_clips.npz"
 MOST_CLIPS = 4000

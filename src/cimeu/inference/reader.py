@@ -21,21 +21,21 @@ from jaxtyping import Float, Float32, UInt8
 
 from cimeu.encoders.base import Encoder, encode
 from cimeu.errors import MediaError
-from cimeu.inference.paths import REACH_S, FacePath, resampling_of, side_of
-from cimeu.inference.people import Identity, Portrait
+from cimeu.inference.face_path import REACH_S, FacePath, resampling_of, side_of
+from cimeu.inference.reidentification import Identity, Portrait
 from cimeu.inference.stopwatch import Stopwatch
-from cimeu.inference.timeline import Modality, Place, TimelineSettings
 from cimeu.inference.tracks import PictureTrack, Sightings, SoundTrack
-from cimeu.inference.voice import MouthMotion, who_speaks, why_not_heard
-from cimeu.media.ahead import read_ahead
+from cimeu.inference.voice_activity import MouthMotion, who_speaks, why_not_heard
 from cimeu.media.audio import RATE_HZ, at_level, stream_sound, trim_silence
 from cimeu.media.clips import scaled_down_to
-from cimeu.media.crops import TrackedFrame, track_faces
+from cimeu.media.face_crops import TrackedFrame, track_faces
 from cimeu.media.faces import Box, FaceDetector, for_one_recording
+from cimeu.media.prefetch import read_ahead
 from cimeu.media.regions import whole_picture
 from cimeu.media.threads import one_thread
 from cimeu.media.video import MediaInfo, frames
 from cimeu.pyramid import Direction
+from cimeu.timeline.timeline import Modality, Place, TimelineSettings
 
 logger = logging.getLogger(__name__)
 

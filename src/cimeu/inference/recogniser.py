@@ -27,25 +27,25 @@ import torch
 from jaxtyping import Bool, Float, Float32
 
 from cimeu.batching.dataset import Sample
-from cimeu.corpora.content import content_of_file
+from cimeu.corpora.content_hash import content_of_file
 from cimeu.encoders.base import Encoder, encoder_from, fingerprint
 from cimeu.errors import CheckpointError, RecipeError
-from cimeu.evaluation.familiarity import FILE, PRIMITIVES, Familiarity, mean_step
+from cimeu.evaluation.ood import FILE, PRIMITIVES, Familiarity, mean_step
 from cimeu.evaluation.predict import EnsembleSettings, Scores, evaluation_collator, fused_probabilities
 from cimeu.inference.bundle import bundled_weights, open_bundle
-from cimeu.inference.models import model_id
+from cimeu.inference.face_path import REACH_S
+from cimeu.inference.model_store import model_id
 from cimeu.inference.neighbours import TrainingClips
-from cimeu.inference.paths import REACH_S
-from cimeu.inference.people import Identity, one_people
 from cimeu.inference.reader import NO_FACE, NOBODY, PLACES_HZ, Lane, Question, Reader, rate_of
+from cimeu.inference.reidentification import Identity, one_people
 from cimeu.inference.stopwatch import Stopwatch
-from cimeu.inference.timeline import Cell, Header, Segment, Timeline, TimelineSettings, segments_of
 from cimeu.media.faces import DETECTORS, FaceDetector
 from cimeu.media.threads import one_thread
 from cimeu.media.video import probe
 from cimeu.model.network import CiMEU, Output
 from cimeu.progress import Progress, silent
 from cimeu.pyramid import DIRECTIONS, Direction
+from cimeu.timeline.timeline import Cell, Header, Segment, Timeline, TimelineSettings, segments_of
 
 logger = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ from jaxtyping import Float32, UInt8
 
 from cimeu.errors import MediaError
 from cimeu.media.audio import RATE_HZ, at_level, is_silent, read_sound, trim_silence
-from cimeu.media.crops import Resampling, TrackedFrame, track_faces
+from cimeu.media.face_crops import Resampling, TrackedFrame, track_faces
 from cimeu.media.faces import DETECTORS, FaceDetector
 from cimeu.media.regions import MainFace, Region, WholePicture
 from cimeu.media.video import frames, probe

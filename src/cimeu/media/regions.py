@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import UInt8
 from scipy.ndimage import gaussian_filter1d
 
-from cimeu.media.crops import Resampling, TrackedFrame, square, stretched
+from cimeu.media.face_crops import Resampling, TrackedFrame, square, stretched
 
 CANDIDATES = 2
 """Crops of this many faces, the largest, are kept per picture until the main one is known."""

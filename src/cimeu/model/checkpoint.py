@@ -19,8 +19,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from cimeu.atomic import write_whole
 from cimeu.errors import CheckpointError, RecipeError
-from cimeu.files import write_whole
 from cimeu.model.config import ModelConfig, model_config, to_dict
 from cimeu.pyramid import Direction
 

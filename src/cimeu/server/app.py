@@ -18,14 +18,14 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from cimeu.errors import CimeuError
-from cimeu.inference.explanation import Explanation
-from cimeu.inference.exports import WRITERS
-from cimeu.inference.timeline import DEMONSTRATION, USE_LIMITS
 from cimeu.server.guard import COOKIE, Guard, cookie_value
 from cimeu.server.predictions import Predictions
 from cimeu.server.refusals import Refused, from_error
 from cimeu.server.schema import ID, Change, Full, Health, Listing, Problem, full_of, summary_of
 from cimeu.server.upload import FIELD, save_upload
+from cimeu.timeline.explanation import Explanation
+from cimeu.timeline.formats import WRITERS
+from cimeu.timeline.timeline import DEMONSTRATION, USE_LIMITS
 
 PAGE = {
     "/": ("index.html", "text/html; charset=utf-8"),

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from cimeu.errors import RecipeError
-from cimeu.inference.timeline import UNSURE, Place, Segment, Timeline
 from cimeu.labels import guess
+from cimeu.timeline.timeline import UNSURE, Place, Segment, Timeline
 
 
 @dataclass(frozen=True)

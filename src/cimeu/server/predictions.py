@@ -19,14 +19,14 @@ from pathlib import Path
 from typing import Literal
 
 from cimeu.errors import CimeuError, MediaError
-from cimeu.inference.explanation import Explanation
-from cimeu.inference.exports import WRITERS
-from cimeu.inference.timeline import Timeline
 from cimeu.server.edits import NO_EDITS, Edits, edited
 from cimeu.server.isolated import Isolated
 from cimeu.server.recording import Model, Recording
 from cimeu.server.refusals import Refused, from_error
 from cimeu.server.settings import ServerSettings
+from cimeu.timeline.explanation import Explanation
+from cimeu.timeline.formats import WRITERS
+from cimeu.timeline.timeline import Timeline
 
 logger = logging.getLogger(__name__)
 

@@ -20,9 +20,9 @@ from cimeu.progress import Progress, silent
 from cimeu.server.isolated import Functions
 
 if TYPE_CHECKING:
-    from cimeu.inference.explanation import Explanation
     from cimeu.inference.recogniser import Recogniser
-    from cimeu.inference.timeline import Segment, Timeline
+    from cimeu.timeline.explanation import Explanation
+    from cimeu.timeline.timeline import Segment, Timeline
 
 MEDIA_TYPES = {
     "mov": ("video/mp4", "audio/mp4"),

@@ -5,10 +5,10 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from cimeu.inference.timeline import DEMONSTRATION, USE_LIMITS, Timeline
 from cimeu.server.edits import Edits, edited
 from cimeu.server.predictions import Prediction, Predictions, Status
 from cimeu.server.upload import printable
+from cimeu.timeline.timeline import DEMONSTRATION, USE_LIMITS, Timeline
 
 ID = r"^[0-9a-f]{32}$"
 MOST_EDITS = 10_000

@@ -9,8 +9,8 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from cimeu.atomic import write_whole
 from cimeu.errors import RecipeError
-from cimeu.files import write_whole
 
 Entry = dict[str, float | int | None]
 

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from cimeu.atomic import write_whole
 from cimeu.batching.dataset import ClipDataset
 from cimeu.errors import RecipeError
-from cimeu.files import write_whole
 from cimeu.model.checkpoint import WEIGHTS_FILE, save_checkpoint
 from cimeu.model.config import ModelConfig, to_dict
 from cimeu.model.network import CiMEU

@@ -1,0 +1,153 @@
+"""Which trained models are on this machine, and which one is used when none is named.
+
+Looked for, in this order: run folders and bundles (`.zip`) in `runs`, `.demo/runs` and `.` of the working directory,
+then in `models` of CiMEU's home: `$CIMEU_HOME`, else the platform's folder for data of this user.
+
+Without a name, the one real model that is found is used. A model of synthetic clips is used only when it is named.
+"""
+
+import hashlib
+import json
+import os
+import zipfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from platformdirs import user_data_path
+
+from cimeu.errors import RecipeError
+
+if TYPE_CHECKING:
+    from cimeu.evaluation.predict import EnsembleSettings
+
+RUNS = (Path("runs"), Path(".demo") / "runs", Path())
+DIRECTIONS = ("forward", "backward")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoundModel:
+    """A run folder or bundle, and what it says about itself."""
+
+    path: Path
+    emotions: tuple[str, ...]
+    encoders: tuple[str, ...]
+    corpora: tuple[str, ...]
+    synthetic: bool
+    """Trained on clips that a program drew: for demonstrations only."""
+
+    def __str__(self) -> str:
+        """One line of a list."""
+        mark = "DEMONSTRATION (synthetic clips), " if self.synthetic else ""
+        trained = ", ".join(self.corpora) or "corpora not recorded"
+        return (
+            f"{self.path}: {mark}{', '.join(self.emotions)}; from {' and '.join(self.encoders)}; trained on {trained}"
+        )
+
+
+def home() -> Path:
+    """Where CiMEU keeps models: `$CIMEU_HOME`, else the platform's folder for data of this user."""
+    named = os.environ.get("CIMEU_HOME")
+    return Path(named).expanduser() if named else user_data_path("cimeu")
+
+
+def places() -> list[Path]:
+    """Folders that are searched for models, in order."""
+    return [*RUNS, home() / "models"]
+
+
+def found_models() -> list[FoundModel]:
+    """Models in `places`; what cannot be read is no model."""
+    return [model for place in places() for model in _inside(place)]
+
+
+def model_named(name: Path | str | None) -> Path:
+    """The run folder or bundle of this path, or of this name in one of `places`; without one, the one real model.
+
+    Raises:
+        RecipeError: there is no such model, or without a name, not exactly one.
+    """
+    found = found_models()
+    if name is None:
+        real = [model for model in found if not model.synthetic]
+        if len(real) == 1:
+            return real[0].path
+        raise RecipeError(_choice(found, len(real)))
+    path = Path(name)
+    if path.exists() or path.name != str(name):
+        return path
+    named = [model.path for model in found if str(name) in (model.path.name, model.path.stem)]
+    if not named:
+        raise RecipeError(f"no model `{name}` is known here{_listed(found)}\n\nhint: {_WAYS}")
+    return named[0]
+
+
+def model_id(folder: Path, ensemble: "EnsembleSettings") -> str:
+    """`cimeu-` and twelve hexadecimal digits that change with any weight or setting of the ensemble."""
+    from cimeu.evaluation.ood import FILE as FAMILIARITY
+
+    digest = hashlib.sha256()
+    for direction in ensemble.directions:
+        for name in ("config.json", "model.safetensors"):
+            digest.update((folder / direction / name).read_bytes())
+    digest.update(json.dumps(asdict(ensemble), sort_keys=True).encode())
+    if (folder / FAMILIARITY).is_file():
+        digest.update((folder / FAMILIARITY).read_bytes())
+    return f"cimeu-{digest.hexdigest()[:12]}"
+
+
+_WAYS = (
+    "name one with --model; train one with `cimeu train recipes/recordings.yaml data.manifest=manifest.csv`, "
+    "or put a bundle that you were given into `models` of $CIMEU_HOME"
+)
+
+
+def _choice(found: list[FoundModel], n_real: int) -> str:
+    many = (
+        f"no model is named, and {n_real} real ones are here"
+        if n_real
+        else "no model is named, and no real one is here"
+    )
+    looked = ", ".join(f"`{place}`" for place in places())
+    return f"{many} (looked in {looked}){_listed(found)}\n\nhint: {_WAYS}"
+
+
+def _listed(found: list[FoundModel]) -> str:
+    return "".join(f"\n  {model}" for model in found)
+
+
+def _inside(place: Path) -> Iterator[FoundModel]:
+    if not place.is_dir():
+        return
+    for path in sorted(place.iterdir()):
+        try:
+            said = _specifications(path)
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+            continue
+        encoders = (said["first_encoder"], said["second_encoder"])
+        yield FoundModel(
+            path=path,
+            emotions=tuple(said["emotions"]),
+            encoders=tuple(str(each["name"]) for each in encoders if each),
+            corpora=tuple(said["corpora"]),
+            synthetic=bool(said["synthetic"]),
+        )
+
+
+def _specifications(path: Path) -> dict[str, Any]:
+    """What one direction of a run folder or bundle says about itself; KeyError for anything else."""
+    if path.is_dir():
+        if not (path / "ensemble.json").is_file():
+            raise KeyError(path)
+        files = [path / direction / "config.json" for direction in DIRECTIONS]
+        content = next(file.read_bytes() for file in [*files, path / "ensemble.json"] if file.is_file())
+    elif path.suffix == ".zip":
+        with zipfile.ZipFile(path) as archive:
+            names = set(archive.namelist()) & {f"{direction}/config.json" for direction in DIRECTIONS}
+            content = archive.read(max(names, default="bundle.json"))
+    else:
+        raise KeyError(path)
+    said = json.loads(content)["specifications"]
+    assert isinstance(said, dict)
+    return said

@@ -1,0 +1,139 @@
+"""A timeline as a picture for a paper or a slide: a band per person, a colour per emotion.
+
+The use limits, the model and its preprocessing stand below the bands and in the metadata of the file. The same timeline
+gives the same bytes with the same version of matplotlib.
+"""
+
+import io
+import textwrap
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cimeu.timeline.style import NOTHING, clock, colours_of, named
+from cimeu.timeline.timeline import UNSURE, Segment, Timeline
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from cimeu.timeline.agreement import Agreement
+
+WIDTH_IN = 10.0
+LANE_IN = 0.55
+FOOTER_COLUMNS = 190
+"""Characters of a line below the bands."""
+
+
+def to_png(timeline: Timeline, path: Path) -> bytes:
+    """The figure in pixels, 150 to the inch."""
+    lines = timeline.header.lines()
+    metadata = {"Title": _title(timeline), "Description": " ".join(lines), "Software": None}
+    return _saved(figure(timeline), "png", metadata)
+
+
+def to_svg(timeline: Timeline, path: Path) -> bytes:
+    """The figure as a drawing whose text can be searched and edited."""
+    lines = timeline.header.lines()
+    metadata = {"Title": _title(timeline), "Description": " ".join(lines), "Date": None, "Creator": "cimeu"}
+    return _saved(figure(timeline), "svg", metadata)
+
+
+def figure(timeline: Timeline) -> "Figure":
+    """The drawing itself, to be changed further."""
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Patch
+    from matplotlib.ticker import FuncFormatter
+
+    header, persons = timeline.header, timeline.persons or ("",)
+    footer = [part for line in header.lines() for part in textwrap.wrap(line, FOOTER_COLUMNS)]
+    bands_in, footer_in = LANE_IN * len(persons), 0.14 * len(footer)
+    height_in = 0.65 + bands_in + 0.45 + footer_in + 0.1
+    drawn = Figure(figsize=(WIDTH_IN, height_in))
+    axes = drawn.add_axes((0.1, (footer_in + 0.5) / height_in, 0.88, bands_in / height_in))
+    colours = colours_of(header.emotions)
+    end_s = max(header.duration_s, *(segment.end_s for segment in timeline.segments), 1e-3)
+    for segment in timeline.segments:
+        row = persons.index(segment.person)
+        _band(axes, segment, row, colours, end_s)
+    axes.set(xlim=(0, end_s), ylim=(len(persons) - 0.5, -0.5), yticks=range(len(persons)), yticklabels=persons)
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda time_s, _: clock(time_s)))
+    axes.tick_params(labelsize=8, length=2)
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
+    kinds = [Patch(facecolor=colour, label=emotion) for emotion, colour in colours.items()]
+    kinds.append(Patch(facecolor=NOTHING, hatch="///", edgecolor="white", label="nothing said"))
+    drawn.legend(
+        handles=kinds,
+        loc="upper left",
+        bbox_to_anchor=(0.09, 1 - 0.28 / height_in),
+        fontsize=8,
+        frameon=False,
+        ncols=8,
+        borderaxespad=0,
+        handlelength=1.2,
+        columnspacing=1.2,
+    )
+    drawn.text(0.1, 1 - 0.1 / height_in, _title(timeline), fontsize=10, weight="bold", va="top")
+    drawn.text(0.02, 0.1 / height_in, "\n".join(footer), fontsize=6.5, color="#4a5560", linespacing=1.35)
+    return drawn
+
+
+def _band(axes: object, segment: Segment, row: int, colours: dict[str, str], end_s: float) -> None:
+    from matplotlib.axes import Axes
+
+    assert isinstance(axes, Axes)
+    length_s = segment.end_s - segment.start_s
+    span = [(segment.start_s, length_s)]
+    if segment.label:
+        strength = 0.4 + 0.6 * (segment.confidence or 0)
+        axes.broken_barh(
+            span, (row - 0.4, 0.8), facecolor=colours.get(segment.label, NOTHING), alpha=strength, edgecolor="white"
+        )
+    else:
+        axes.broken_barh(span, (row - 0.4, 0.8), facecolor=NOTHING, hatch="///", edgecolor="white", linewidth=0.5)
+    text = named(segment) if segment.label else segment.reason or UNSURE
+    room = int(length_s / end_s * 8.8 * 17)  # characters of 7 points on the width of the bands
+    if room >= 4:
+        short = text if len(text) <= room else text[: room - 1] + "…"
+        plate = None if segment.label else {"facecolor": NOTHING, "edgecolor": "none", "pad": 1}
+        axes.text(segment.start_s + length_s / 2, row, short, fontsize=7, ha="center", va="center", bbox=plate)
+
+
+def _title(timeline: Timeline) -> str:
+    return f"{timeline.header.media}: emotions over time"
+
+
+def _saved(drawn: "Figure", kind: str, metadata: dict[str, str | None]) -> bytes:
+    import matplotlib
+
+    sink = io.BytesIO()
+    with matplotlib.rc_context({"svg.hashsalt": "cimeu", "svg.fonttype": "none"}):
+        drawn.savefig(sink, format=kind, dpi=150, metadata=metadata)
+    return sink.getvalue()
+
+
+def agreement_svg(agreement: "Agreement") -> str:
+    """Both tiers and where they differ, as a drawing to be put into a page."""
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Patch
+    from matplotlib.ticker import FuncFormatter
+
+    colours = colours_of(agreement.labels)
+    drawn = Figure(figsize=(WIDTH_IN, 2.3))
+    axes = drawn.add_axes((0.14, 0.16, 0.84, 0.6))
+    names = [f"{tier.name[:16]}\n{tier.source[:18]}" for tier in (agreement.first, agreement.second)]
+    for row, tier in enumerate((agreement.first, agreement.second)):
+        for stretch in tier.stretches:
+            span = [(stretch.start_s, stretch.end_s - stretch.start_s)]
+            axes.broken_barh(span, (row - 0.4, 0.8), facecolor=colours[stretch.label], edgecolor="white", linewidth=0.5)
+    differ = [(each.start_s, each.end_s - each.start_s) for each in agreement.disagreements]
+    axes.broken_barh(differ, (1.6, 0.4), facecolor="#b3261e")
+    end_s = max(stretch.end_s for tier in (agreement.first, agreement.second) for stretch in tier.stretches)
+    axes.set(xlim=(0, end_s), ylim=(2.1, -0.5), yticks=[0, 1, 1.8], yticklabels=[*names, "differ"])
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda time_s, _: clock(time_s)))
+    axes.tick_params(labelsize=7, length=2)
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
+    kinds = [Patch(facecolor=colour, label=label) for label, colour in colours.items()]
+    drawn.legend(handles=kinds, loc="upper left", bbox_to_anchor=(0.13, 0.99), fontsize=8, frameon=False, ncols=8)
+    text = _saved(drawn, "svg", {"Date": None, "Creator": "cimeu"}).decode()
+    return text[text.index("<svg") :]

@@ -1,0 +1,339 @@
+"""A timeline in the formats that tables, players and annotation tools read.
+
+Every file opens with the use limits and says which model and preprocessing made it; nothing in it depends on the clock
+or the machine, so the same timeline gives the same bytes.
+
+Sources: WebVTT (W3C); RTTM (NIST rich transcription, comments start with `;;`); ELAN's EAF 3.0 schema
+(http://www.mpi.nl/tools/elan/EAFv3.0.xsd).
+"""
+
+import csv
+import io
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, astuple, fields
+from glob import escape
+from importlib.resources import files
+from pathlib import Path
+from xml.etree import ElementTree
+
+from cimeu.errors import RecipeError
+from cimeu.timeline.explanation import Explanation, explanation_from
+from cimeu.timeline.figure import to_png, to_svg
+from cimeu.timeline.overlay import OVERLAY, write_overlay
+from cimeu.timeline.style import clock, colours_of, told
+from cimeu.timeline.timeline import DEMONSTRATION, UNSURE, USE_LIMITS, Header, Place, Segment, Timeline
+
+
+def to_csv(timeline: Timeline, path: Path) -> bytes:
+    """Comment lines (`#`), then a table: read it with `pandas.read_csv(path, comment="#")`."""
+    text = io.StringIO()
+    for line in timeline.header.lines():
+        text.write(f"# {_one_line(line)}\n")
+    emotions = timeline.header.emotions
+    writer = csv.writer(text, lineterminator="\n")
+    names = ["person", "start_s", "end_s", "label", "confidence", "abstain", "modality", "reason", "unlike_training"]
+    writer.writerow(names + [f"score.{emotion}" for emotion in emotions])
+    for segment in timeline.segments:
+        values = [getattr(segment, name) for name in names] + [segment.scores.get(emotion) for emotion in emotions]
+        writer.writerow(["" if value is None else value for value in values])
+    return text.getvalue().encode()
+
+
+def to_json(timeline: Timeline, path: Path, **more: object) -> bytes:
+    """One object: header fields, `segments`, `explanations` where asked for, and `places`: per person rows of
+    `[time_s, left, top, width, height]` in fractions of the picture. `from_json` reads it back."""
+    content: dict[str, object] = {**_header(timeline), "segments": [asdict(segment) for segment in timeline.segments]}
+    if timeline.explanations is not None:
+        content["explanations"] = [asdict(explanation) for explanation in timeline.explanations]
+    text = json.dumps(content | more, indent=2, ensure_ascii=False)
+    rows = {person: [astuple(place) for place in places] for person, places in timeline.places.items()}
+    places = json.dumps(rows, ensure_ascii=False, separators=(",", ":"))  # an hour of a face is 18,000 of them
+    return f'{text[:-2]},\n  "places": {places}\n}}\n'.encode()
+
+
+def from_json(content: bytes, media_path: Path) -> Timeline:
+    """The timeline that `to_json` wrote, of a recording that now lies at `media_path`.
+
+    Raises:
+        ValueError, KeyError, TypeError: not such a file.
+    """
+    found = json.loads(content)
+    names = [each.name for each in fields(Header)]
+    header = Header(**{name: found[name] for name in names} | {"emotions": tuple(found["emotions"])})
+    segments = tuple(Segment(**segment) for segment in found["segments"])
+    places = {person: tuple(Place(*row) for row in rows) for person, rows in found["places"].items()}
+    explained = found.get("explanations")
+    explanations = None if explained is None else tuple(explanation_from(each) for each in explained)
+    return Timeline(header, segments, media_path, places, explanations)
+
+
+def to_jsonl(timeline: Timeline, path: Path) -> bytes:
+    """The header on the first line, then one segment a line."""
+    lines = [_header(timeline), *(asdict(segment) for segment in timeline.segments)]
+    return "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines).encode()
+
+
+def to_vtt(timeline: Timeline, path: Path) -> bytes:
+    """Subtitles: who shows what, or why nothing is said."""
+    first, *others = (_vtt_text(line) for line in timeline.header.lines())
+    blocks = [f"WEBVTT - {first}", "NOTE\n" + "\n".join(others)]
+    for segment in sorted(timeline.segments, key=lambda segment: (segment.start_s, segment.end_s)):
+        times = f"{_vtt_time(segment.start_s)} --> {_vtt_time(segment.end_s)}"
+        blocks.append(f"{times}\n<v {_vtt_text(segment.person)}>{_vtt_text(told(segment))}")
+    return ("\n\n".join(blocks) + "\n").encode()
+
+
+def to_parquet(timeline: Timeline, path: Path) -> bytes:
+    """The table of `Timeline.to_dataframe`; the header is in the schema's metadata under `cimeu`."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    table = pa.Table.from_pandas(timeline.to_dataframe(), preserve_index=False)
+    header = json.dumps(_header(timeline), ensure_ascii=False)
+    table = table.replace_schema_metadata({**table.schema.metadata, "use_limits": USE_LIMITS, "cimeu": header})
+    sink = io.BytesIO()
+    parquet.write_table(table, sink)
+    return sink.getvalue()
+
+
+def to_rttm(timeline: Timeline, path: Path) -> bytes:
+    """When each person is seen or heard, whatever they show: `SPEAKER file 1 start duration ... person`."""
+    lines = [f";; {_one_line(line)}" for line in timeline.header.lines()]
+    name = _word(Path(timeline.header.media).stem)
+    for person in timeline.persons:
+        for start_s, end_s in _present(timeline, person):
+            lines.append(f"SPEAKER {name} 1 {start_s:.3f} {end_s - start_s:.3f} <NA> <NA> {_word(person)} <NA> <NA>")
+    return ("\n".join(lines) + "\n").encode()
+
+
+def to_eaf(timeline: Timeline, path: Path) -> bytes:
+    """An ELAN document: per person a tier of emotions with a controlled vocabulary, and a tier of reasons."""
+    document = ElementTree.Element(
+        "ANNOTATION_DOCUMENT",
+        {
+            "AUTHOR": f"cimeu {timeline.header.version}",
+            "DATE": "1970-01-01T00:00:00+00:00",  # required; the clock would make each file different
+            "FORMAT": "3.0",
+            "VERSION": "3.0",
+            "xmlns:xsi": "http://www.w3.org/2001/XMLSchema-instance",
+            "xsi:noNamespaceSchemaLocation": "http://www.mpi.nl/tools/elan/EAFv3.0.xsd",
+        },
+    )
+    document.append(ElementTree.Comment(" " + USE_LIMITS.replace("--", "-") + " "))
+    _eaf_header(document, timeline, path)
+    order = ElementTree.SubElement(document, "TIME_ORDER")
+    slots = {
+        time_ms: f"ts{number}"
+        for number, time_ms in enumerate(
+            sorted({_ms(time_s) for segment in timeline.segments for time_s in (segment.start_s, segment.end_s)}), 1
+        )
+    }
+    for time_ms, slot in slots.items():
+        ElementTree.SubElement(order, "TIME_SLOT", {"TIME_SLOT_ID": slot, "TIME_VALUE": str(time_ms)})
+    entries = {label: f"cve{number}" for number, label in enumerate((*timeline.header.emotions, UNSURE))}
+    counter = iter(range(1, 2 * len(timeline.segments) + 1))
+    for person in timeline.persons:
+        theirs = [segment for segment in timeline.segments if segment.person == person]
+        spoken = [segment for segment in theirs if segment.label or segment.scores]
+        emotions = _eaf_tier(document, person, person, "emotion")
+        for segment in spoken:
+            value = segment.label or UNSURE
+            _eaf_annotation(emotions, segment, value, slots, f"a{next(counter)}", entries[value])
+        reasons = _eaf_tier(document, f"{person}, reason", person, "reason")
+        for segment in theirs:
+            if segment.reason:
+                _eaf_annotation(reasons, segment, segment.reason, slots, f"a{next(counter)}", None)
+    for name, vocabulary in (("emotion", {"CONTROLLED_VOCABULARY_REF": "emotions"}), ("reason", {})):
+        ElementTree.SubElement(
+            document,
+            "LINGUISTIC_TYPE",
+            {"GRAPHIC_REFERENCES": "false", "LINGUISTIC_TYPE_ID": name, "TIME_ALIGNABLE": "true", **vocabulary},
+        )
+    language = {"LANG_ID": "eng", "LANG_DEF": "http://cdb.iso.org/lg/CDB-00138502-001", "LANG_LABEL": "English (eng)"}
+    ElementTree.SubElement(document, "LANGUAGE", language)
+    words = ElementTree.SubElement(document, "CONTROLLED_VOCABULARY", {"CV_ID": "emotions"})
+    ElementTree.SubElement(words, "DESCRIPTION", {"LANG_REF": "eng"}).text = "emotions the model knows"
+    for label, entry in entries.items():
+        element = ElementTree.SubElement(words, "CV_ENTRY_ML", {"CVE_ID": entry})
+        ElementTree.SubElement(element, "CVE_VALUE", {"LANG_REF": "eng", "DESCRIPTION": ""}).text = label
+    ElementTree.indent(document)
+    return ElementTree.tostring(document, encoding="UTF-8", xml_declaration=True) + b"\n"
+
+
+def to_html(timeline: Timeline, path: Path) -> bytes:
+    """One page without scripts or links: a band per person, grey where nothing is said, with the reason."""
+    import jinja2
+
+    template = jinja2.Environment(autoescape=True).from_string(
+        files("cimeu.timeline").joinpath("timeline.html").read_text(encoding="utf-8")
+    )
+    duration_s = max(timeline.header.duration_s, *(segment.end_s for segment in timeline.segments), 1e-3)
+    colours = colours_of(timeline.header.emotions)
+
+    def shade(segment: Segment) -> str:
+        strength = round(40 + 60 * (segment.confidence or 0))
+        return f"color-mix(in srgb, {colours[segment.label]} {strength}%, white)"
+
+    def bars(explanation: Explanation, stream: str) -> list[dict[str, object]]:
+        """Places and heights, in percent, of the stretches of one stream."""
+        moments = [each for each in explanation.moments if each.stream == stream]
+        start_s = min((each.start_s for each in explanation.moments), default=0.0)
+        extent_s = max((each.end_s for each in explanation.moments), default=1.0) - start_s
+        most = max((abs(each.lost) for each in explanation.moments), default=0.0) or 1.0
+        return [
+            asdict(each)
+            | {
+                "left": f"{100 * (each.start_s - start_s) / extent_s:.2f}",
+                "width": f"{100 * (each.end_s - each.start_s) / extent_s - 0.3:.2f}",
+                "height": f"{50 * abs(each.lost) / most:.1f}",
+            }
+            for each in moments
+        ]
+
+    page = template.render(
+        header=timeline.header,
+        explanations=timeline.explanations,
+        bars=bars,
+        segments=timeline.segments,
+        persons=timeline.persons,
+        colours=colours,
+        ticks=[duration_s * part / 5 for part in range(6)],
+        percent=lambda time_s: f"{100 * time_s / duration_s:.3f}",
+        clock=clock,
+        told=told,
+        shade=shade,
+    )
+    return (page + "\n").encode()
+
+
+WRITERS: dict[str, Callable[[Timeline, Path], bytes]] = {
+    ".csv": to_csv,
+    ".json": to_json,
+    ".jsonl": to_jsonl,
+    ".vtt": to_vtt,
+    ".parquet": to_parquet,
+    ".eaf": to_eaf,
+    ".rttm": to_rttm,
+    ".html": to_html,
+    ".png": to_png,
+    ".svg": to_svg,
+}
+"""The content of a file by its suffix."""
+EVERY_FORMAT = (*WRITERS, OVERLAY)
+"""Everything a timeline can be saved as."""
+
+
+def save(timeline: Timeline, path: Path) -> Path:
+    """Write a timeline in the format of the suffix; a file is there whole or not at all.
+
+    Raises:
+        RecipeError: another suffix, or the recording itself would be replaced.
+        MediaError: the recording, needed for .mp4, is gone or cannot be decoded.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in EVERY_FORMAT:
+        raise RecipeError(
+            f"a timeline cannot be saved as `{path.name}`\n\nhint: end the name in one of {', '.join(EVERY_FORMAT)}"
+        )
+    if path.exists() and timeline.media_path.exists() and path.samefile(timeline.media_path):
+        raise RecipeError(f"`{path}` is the recording itself\n\nhint: write its timeline into another folder")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with whole(path) as temporary:
+        if suffix == OVERLAY:
+            write_overlay(timeline, temporary)
+        else:
+            temporary.write_bytes(WRITERS[suffix](timeline, path))
+    return path
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """A name to write to; the file gets its own name when all went well, and nothing stays otherwise.
+
+    What an earlier attempt left behind when it was killed goes too.
+    """
+    for left_behind in path.parent.glob(f".{escape(path.name)}.*.tmp"):
+        left_behind.unlink(missing_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _header(timeline: Timeline) -> dict[str, object]:
+    notice = {"notice": DEMONSTRATION} if timeline.header.demonstration else {}
+    return {"use_limits": USE_LIMITS, **notice, **asdict(timeline.header)}
+
+
+def _present(timeline: Timeline, person: str) -> list[tuple[float, float]]:
+    """Stretches in which the model was asked about a person, neighbours joined."""
+    spans: list[tuple[float, float]] = []
+    for segment in timeline.segments:
+        if segment.person == person and segment.scores:
+            if spans and spans[-1][1] == segment.start_s:
+                spans[-1] = (spans[-1][0], segment.end_s)
+            else:
+                spans.append((segment.start_s, segment.end_s))
+    return spans
+
+
+def _eaf_header(document: ElementTree.Element, timeline: Timeline, path: Path) -> None:
+    header = ElementTree.SubElement(document, "HEADER", {"MEDIA_FILE": "", "TIME_UNITS": "milliseconds"})
+    link = _relative_link(timeline.media_path, path)
+    kind = "audio/x-wav" if timeline.media_path.suffix.lower() in (".wav", ".flac", ".mp3") else "video/mp4"
+    media = {"MEDIA_URL": link, "RELATIVE_MEDIA_URL": link, "MIME_TYPE": kind}
+    ElementTree.SubElement(header, "MEDIA_DESCRIPTOR", media)
+    for number, line in enumerate(timeline.header.lines()):
+        ElementTree.SubElement(header, "PROPERTY", {"NAME": f"cimeu {number}"}).text = line
+
+
+def _eaf_tier(document: ElementTree.Element, name: str, person: str, kind: str) -> ElementTree.Element:
+    return ElementTree.SubElement(
+        document, "TIER", {"LINGUISTIC_TYPE_REF": kind, "PARTICIPANT": person, "TIER_ID": name}
+    )
+
+
+def _eaf_annotation(
+    tier: ElementTree.Element, segment: Segment, value: str, slots: dict[int, str], number: str, entry: str | None
+) -> None:
+    attributes = {
+        "ANNOTATION_ID": number,
+        "TIME_SLOT_REF1": slots[_ms(segment.start_s)],
+        "TIME_SLOT_REF2": slots[_ms(segment.end_s)],
+    }
+    if entry is not None:
+        attributes["CVE_REF"] = entry
+    annotation = ElementTree.SubElement(ElementTree.SubElement(tier, "ANNOTATION"), "ALIGNABLE_ANNOTATION", attributes)
+    ElementTree.SubElement(annotation, "ANNOTATION_VALUE").text = value
+
+
+def _relative_link(media: Path, path: Path) -> str:
+    """`./interview.mp4` or `../videos/interview.mp4`: moves with the folder, names no home directory."""
+    link = Path(os.path.relpath(media.resolve(), path.resolve().parent)).as_posix()
+    return link if link.startswith("../") else f"./{link}"
+
+
+def _ms(time_s: float) -> int:
+    return round(1000 * time_s)
+
+
+def _vtt_time(time_s: float) -> str:
+    seconds, ms = divmod(_ms(time_s), 1000)
+    return f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}.{ms:03}"
+
+
+def _vtt_text(text: str) -> str:
+    return _one_line(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _word(text: str) -> str:
+    return "_".join(text.split()) or "_"

@@ -1,0 +1,237 @@
+"""The recording with what was recognised drawn on it: a box per face, its label, and a bar for the confidence.
+
+Pictures stream through one at a time with their own time stamps; the sound (mixed to one channel) is placed by the same
+clock. Use limits, model and preprocessing stand in a caption over the first seconds and in the metadata of the file.
+
+Axes: H rows, W columns, 3 colours (RGB), N samples.
+"""
+
+import logging
+import textwrap
+from bisect import bisect_right
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+from jaxtyping import Float32, UInt8
+from PIL import Image, ImageDraw, ImageFont
+
+from cimeu.errors import MediaError
+from cimeu.media.audio import stream_sound
+from cimeu.media.video import Frame, frames, probe, video_encoder
+from cimeu.timeline.style import NOTHING, colours_of
+from cimeu.timeline.timeline import UNSURE, Place, Segment, Timeline
+
+logger = logging.getLogger(__name__)
+
+OVERLAY = ".mp4"
+MAX_SIDE = 1280
+"""Larger pictures are scaled down."""
+CAPTION_S = 5.0
+"""How long the use limits cover the lower part of the picture."""
+LOST_S = 0.5
+"""A box is not drawn across a longer gap between two places of a face."""
+CLOCK_HZ = 48_000
+"""Ticks of the file's time stamps, and samples of its sound, a second."""
+BLANK_RATE_HZ = 5.0
+"""Pictures a second where the recording has none."""
+
+
+def write_overlay(timeline: Timeline, path: Path) -> None:
+    """Write an mp4 (H.264 and AAC).
+
+    Raises:
+        MediaError: the recording is gone or cannot be decoded.
+    """
+    media = timeline.media_path
+    info = probe(media)
+    draw = Drawing(timeline)
+    with av.open(str(path.absolute()), "w", format="mp4", options={"movflags": "+faststart"}) as container:
+        container.metadata.update({"title": timeline.header.media, "comment": "\n".join(timeline.header.lines())})
+        video = container.add_stream(video_encoder(), rate=30, options={"crf": "23", "preset": "veryfast"})
+        assert isinstance(video, av.VideoStream)
+        video.pix_fmt = "yuv420p"
+        video.codec_context.time_base = Fraction(1, CLOCK_HZ)
+        sound = _Sound(container, media) if info.has_sound else None
+        ticks = -1
+        for frame in frames(media, rate_hz=None, max_side=MAX_SIDE) if info.has_video else _blank(info.duration_s):
+            pixels = draw(frame)
+            if ticks < 0:
+                video.height, video.width = pixels.shape[:2]
+            picture = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+            ticks = max(ticks + 1, round(frame.time_s * CLOCK_HZ))
+            picture.pts, picture.time_base = ticks, Fraction(1, CLOCK_HZ)
+            container.mux(video.encode(picture))
+            if sound is not None:
+                sound.write_until(ticks)
+        container.mux(video.encode(None))
+        if sound is not None:
+            sound.finish()
+
+
+class Drawing:
+    """Draws what is known of one moment on its picture."""
+
+    def __init__(self, timeline: Timeline) -> None:
+        self._header, self._colours = timeline.header, colours_of(timeline.header.emotions)
+        self._lanes = {
+            person: [segment for segment in timeline.segments if segment.person == person]
+            for person in timeline.persons
+        }
+        self._starts = {person: [each.start_s for each in lane] for person, lane in self._lanes.items()}
+        self._places = timeline.places
+        self._times = {person: [place.time_s for place in places] for person, places in timeline.places.items()}
+
+    def __call__(self, frame: Frame) -> UInt8[np.ndarray, "h w 3"]:
+        """The picture with its boxes; odd sizes gain a repeated row or column."""
+        height, width = frame.pixels.shape[:2]
+        pixels = np.pad(frame.pixels, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+        image = Image.fromarray(pixels)
+        draw, size = ImageDraw.Draw(image, "RGBA"), max(10, round(min(image.size) / 24))
+        font = ImageFont.load_default(size)
+        below = 0
+        for person in self._lanes:
+            segment, place = self._segment(person, frame.time_s), self._place(person, frame.time_s)
+            if segment is not None and place is not None:
+                self._face(draw, image.size, place, segment, font, size)
+            elif segment is not None and not self._places.get(person):
+                below += round(1.6 * size)
+                self._words(draw, segment, (size // 2, image.height - below), font, size)
+        if self._header.demonstration:
+            self._plate(draw, (size // 2, size // 2), "DEMONSTRATION: trained on synthetic data", font, "#f2cc8f")
+        if frame.time_s < CAPTION_S:
+            self._caption(draw, image.size)
+        return np.asarray(image)
+
+    def _segment(self, person: str, time_s: float) -> Segment | None:
+        index = bisect_right(self._starts[person], time_s) - 1
+        found = self._lanes[person][index] if index >= 0 else None
+        return found if found is not None and time_s < found.end_s else None
+
+    def _place(self, person: str, time_s: float) -> Place | None:
+        times = self._times.get(person, [])
+        index = bisect_right(times, time_s) - 1
+        if index < 0 or time_s - times[index] > LOST_S:
+            return None
+        before, after = (self._places[person][min(number, len(times) - 1)] for number in (index, index + 1))
+        if not 0 < after.time_s - before.time_s <= LOST_S:
+            return before
+        return between(before, after, (time_s - before.time_s) / (after.time_s - before.time_s))
+
+    def _face(
+        self,
+        draw: ImageDraw.ImageDraw,
+        extent: tuple[int, int],
+        place: Place,
+        segment: Segment,
+        font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
+        size: int,
+    ) -> None:
+        width, height = extent
+        left, top = place.left * width, place.top * height
+        right, bottom = left + place.width * width, top + place.height * height
+        draw.rectangle((left, top, right, bottom), outline=self._colour(segment), width=max(2, size // 8))
+        above = max(0, round(top - 1.7 * size))
+        self._words(draw, segment, (max(0, round(left)), above), font, size)
+
+    def _words(
+        self,
+        draw: ImageDraw.ImageDraw,
+        segment: Segment,
+        at: tuple[int, int],
+        font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
+        size: int,
+    ) -> None:
+        """Who, what and how sure, with a bar as long as the confidence below."""
+        what = segment.label or segment.reason or UNSURE
+        sure = "" if segment.confidence is None else f" {segment.confidence:.2f}"
+        left, _, right, bottom = self._plate(draw, at, f"{segment.person}: {what}{sure}", font, self._colour(segment))
+        if segment.confidence is not None:
+            thick = max(2, size // 6)
+            draw.rectangle((left, bottom - thick, right, bottom), fill="#00000060")
+            draw.rectangle((left, bottom - thick, left + (right - left) * segment.confidence, bottom), fill="#10151b")
+
+    def _plate(
+        self,
+        draw: ImageDraw.ImageDraw,
+        at: tuple[int, int],
+        text: str,
+        font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
+        colour: str,
+    ) -> tuple[float, float, float, float]:
+        """Dark words on a coloured plate; gives the plate's sides."""
+        left, _, right, bottom = draw.textbbox(at, text, font=font)
+        plate = (float(left - 3), float(at[1]), float(right + 3), float(bottom + 9))
+        draw.rectangle(plate, fill=colour)
+        draw.text(at, text, font=font, fill="#10151b")
+        return plate
+
+    def _caption(self, draw: ImageDraw.ImageDraw, extent: tuple[int, int]) -> None:
+        """Use limits, model and preprocessing, as large as fits the lower half."""
+        width, height = extent
+        for size in range(max(9, height // 28), 6, -1):
+            columns = max(20, int(width / (0.52 * size)))
+            lines = [part for line in self._header.lines() for part in textwrap.wrap(line, columns)]
+            if len(lines) * 1.25 * size < height / 2:
+                break
+        top = height - round(1.25 * size * len(lines)) - size
+        draw.rectangle((0, top, width, height), fill="#10151bd8")
+        font = ImageFont.load_default(size)
+        for number, line in enumerate(lines):
+            draw.text((size, top + size // 2 + round(1.25 * size * number)), line, font=font, fill="#f3f5f7")
+
+    def _colour(self, segment: Segment) -> str:
+        return self._colours.get(segment.label, NOTHING)
+
+
+def between(one: Place, other: Place, share: float | int) -> Place:
+    """A place on the straight line from one to the other."""
+    sides = ("time_s", "left", "top", "width", "height")
+    return Place(*((1 - share) * getattr(one, side) + share * getattr(other, side) for side in sides))
+
+
+class _Sound:
+    """The recording's sound on its way into the file, never far ahead of the pictures."""
+
+    def __init__(self, container: av.container.OutputContainer, media: Path) -> None:
+        stream = container.add_stream("aac", rate=CLOCK_HZ, layout="mono")
+        assert isinstance(stream, av.AudioStream)
+        stream.codec_context.time_base = Fraction(1, CLOCK_HZ)
+        self._container, self._stream = container, stream
+        self._blocks = _until_broken(stream_sound(media, block_s=0.5, rate_hz=CLOCK_HZ))
+        self._written = 0
+
+    def write_until(self, ticks: int) -> None:
+        """Write blocks until this many samples are written, or none is left."""
+        while self._written < ticks:
+            block = next(self._blocks, None)
+            if block is None:
+                return
+            self._write(block)
+
+    def finish(self) -> None:
+        """Write what is left."""
+        for block in self._blocks:
+            self._write(block)
+        self._container.mux(self._stream.encode(None))
+
+    def _write(self, block: Float32[np.ndarray, " n"]) -> None:
+        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(block)[None], format="fltp", layout="mono")
+        frame.sample_rate, frame.pts, frame.time_base = CLOCK_HZ, self._written, Fraction(1, CLOCK_HZ)
+        self._container.mux(self._stream.encode(frame))
+        self._written += len(block)
+
+
+def _until_broken(blocks: Iterator[Float32[np.ndarray, " n"]]) -> Iterator[Float32[np.ndarray, " n"]]:
+    try:
+        yield from blocks
+    except MediaError as error:
+        logger.warning("%s", str(error).split("\n", 1)[0])
+
+
+def _blank(duration_s: float) -> Iterator[Frame]:
+    """Dark pictures for a recording without any."""
+    pixels = np.full((360, 640, 3), 24, np.uint8)
+    return (Frame(number / BLANK_RATE_HZ, pixels) for number in range(max(1, round(duration_s * BLANK_RATE_HZ))))

@@ -1,0 +1,145 @@
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from cimeu.errors import RecipeError
+from cimeu.inference.batch import FORMATS, predict_files
+from cimeu.inference.recogniser import Recogniser
+from cimeu.media.video import probe
+
+from .conftest import Anybody, RunMaker
+
+
+@pytest.fixture(scope="module")
+def recogniser(make_run: RunMaker) -> Recogniser:
+    """Pictures and sound."""
+    return Recogniser.from_pretrained(make_run())
+
+
+@pytest.fixture
+def folder(recordings: Path, tmp_path: Path) -> Path:
+    """Two recordings that can be read, two that cannot, and a text file that is none of our business."""
+    (tmp_path / "in" / "deep").mkdir(parents=True)
+    shutil.copy(recordings / "mute.mp4", tmp_path / "in" / "mute.mp4")
+    shutil.copy(recordings / "speech.wav", tmp_path / "in" / "deep" / "speech.wav")
+    (tmp_path / "in" / "zero.mp4").write_bytes(b"")
+    (tmp_path / "in" / "broken.mp4").write_bytes(b"no video" * 100)
+    (tmp_path / "in" / "notes.txt").write_text("x")
+    return tmp_path / "in"
+
+
+def test_one_bad_file_stops_no_other(make_run: RunMaker, folder: Path, tmp_path: Path) -> None:
+    failures = predict_files([folder], tmp_path / "out", make_run())
+    assert [Path(path).name for path in failures["path"]] == ["broken.mp4", "zero.mp4"]
+    assert "is empty (0 bytes)" in failures["reason"][1]
+    for name in ("mute", "deep/speech"):
+        assert all((tmp_path / "out" / f"{name}{suffix}").is_file() for suffix in FORMATS)
+    assert (tmp_path / "out" / "failures.csv").read_text().startswith("path,reason\n")
+
+
+def test_a_second_run_keeps_what_is_finished(recogniser: Recogniser, folder: Path, tmp_path: Path) -> None:
+    predict_files([folder], tmp_path / "out", recogniser)
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.*") if path.name != "failures.csv"}
+    failures = predict_files([folder], tmp_path / "out", recogniser)
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert len(failures) == 2
+
+
+def test_an_interrupted_file_is_made_again_with_the_same_bytes(
+    recogniser: Recogniser, folder: Path, tmp_path: Path
+) -> None:
+    predict_files([folder / "mute.mp4"], tmp_path / "out", recogniser)
+    before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    (tmp_path / "out" / "mute.json").unlink()
+    (tmp_path / "out" / "mute.csv").write_text("half")
+    predict_files([folder / "mute.mp4"], tmp_path / "out", recogniser)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
+
+
+def test_another_model_or_recording_is_not_taken_for_done(
+    recogniser: Recogniser, make_run: RunMaker, folder: Path, recordings: Path, tmp_path: Path
+) -> None:
+    def model_and_length() -> tuple[str, float]:
+        predicted = json.loads((tmp_path / "out" / "mute.json").read_text())
+        return predicted["model"], predicted["duration_s"]
+
+    predict_files([folder / "mute.mp4"], tmp_path / "out", recogniser)
+    assert model_and_length() == (recogniser.model_id, 1.2)
+    other = Recogniser.from_pretrained(make_run("hog", None))
+    predict_files([folder / "mute.mp4"], tmp_path / "out", other)
+    assert model_and_length() == (other.model_id, 1.2)
+    shutil.copy(recordings / "empty.mp4", folder / "mute.mp4")
+    predict_files([folder / "mute.mp4"], tmp_path / "out", other)
+    assert model_and_length() == (other.model_id, 2.4)
+
+
+def test_results_of_another_identity_are_made_again(make_run: RunMaker, folder: Path, tmp_path: Path) -> None:
+    def faces(**changes: object) -> str:
+        model = Recogniser.from_pretrained(make_run(), **changes)  # type: ignore[arg-type]
+        predict_files([folder / "mute.mp4"], tmp_path / "out", model)
+        return str(json.loads((tmp_path / "out" / "mute.json").read_text())["faces"])
+
+    alone = faces()
+    assert faces(identity=Anybody()) == f"{alone}, recognised by anybody above 0.5"
+    assert faces() == alone
+
+
+def test_another_format_is_added_without_recognising_again(
+    recogniser: Recogniser, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    predict_files([folder / "mute.mp4"], out, recogniser, formats=(".csv",))
+    csv = (out / "mute.csv").stat().st_mtime_ns
+    monkeypatch.setattr(Recogniser, "read", lambda *_, **__: pytest.fail("recognised again"))
+    predict_files([folder / "mute.mp4"], out, recogniser, formats=(".csv", ".rttm", ".mp4"))
+    assert (out / "mute.csv").stat().st_mtime_ns == csv
+    assert json.loads((out / "mute.json").read_text())["written"] == [".csv", ".json", ".mp4", ".rttm"]
+    assert (out / "mute.rttm").is_file()
+    assert probe(out / "mute.mp4").has_video
+
+
+def test_a_file_of_another_model_is_not_taken_for_this_ones(
+    recogniser: Recogniser, make_run: RunMaker, folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    out, other = tmp_path / "out", Recogniser.from_pretrained(make_run("hog", None))
+    predict_files([folder / "mute.mp4"], out, recogniser, formats=(".csv",))
+    predict_files([folder / "mute.mp4"], out, other, formats=(".rttm",))
+    assert "mute.csv` is of another model or settings" in caplog.text
+    predict_files([folder / "mute.mp4"], out, other, formats=(".csv",))
+    assert other.model_id in (out / "mute.csv").read_text()
+
+
+def test_explanations_are_added_to_a_finished_recording(recogniser: Recogniser, folder: Path, tmp_path: Path) -> None:
+    predict_files([folder / "mute.mp4"], tmp_path / "out", recogniser, formats=(".csv",))
+    predict_files([folder / "mute.mp4"], tmp_path / "out", recogniser, formats=(".html",), explained=True)
+    content = json.loads((tmp_path / "out" / "mute.json").read_text())
+    assert content["explanations"][0]["streams"][0]["stream"] == "face (hog)"
+    assert content["written"] == [".html", ".json"]
+
+
+def test_the_recordings_own_folder_is_no_danger_to_it(recogniser: Recogniser, folder: Path) -> None:
+    before = (folder / "mute.mp4").read_bytes()
+    failures = predict_files([folder / "mute.mp4"], folder, recogniser, formats=(".mp4",))
+    assert "mute.mp4` is the recording itself" in failures["reason"][0]
+    assert (folder / "mute.mp4").read_bytes() == before
+
+
+def test_recordings_of_one_name_keep_their_suffix(recogniser: Recogniser, recordings: Path, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    shutil.copy(recordings / "mute.mp4", tmp_path / "in" / "a.mp4")
+    shutil.copy(recordings / "speech.wav", tmp_path / "in" / "a.wav")
+    predict_files([tmp_path / "in"], tmp_path / "out", recogniser, formats=(".csv",))
+    assert {path.name for path in (tmp_path / "out").glob("a.*.csv")} == {"a.mp4.csv", "a.wav.csv"}
+
+
+def test_results_of_one_name_are_refused(recogniser: Recogniser, recordings: Path, tmp_path: Path) -> None:
+    shutil.copy(recordings / "mute.mp4", tmp_path / "mute.mp4")
+    with pytest.raises(RecipeError, match=r"would both be written as `mute\.mp4`"):
+        predict_files([recordings / "mute.mp4", tmp_path / "mute.mp4"], tmp_path / "out", recogniser)
+
+
+def test_an_unknown_format_is_refused(recogniser: Recogniser, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"unknown format `\.doc`\n\nhint: one of \.csv"):
+        predict_files([], tmp_path, recogniser, formats=(".doc",))

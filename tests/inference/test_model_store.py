@@ -1,0 +1,106 @@
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from cimeu.errors import RecipeError
+from cimeu.inference.bundle import write_bundle
+from cimeu.inference.model_store import FoundModel, found_models, home, model_named, places
+
+from .conftest import RunMaker
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working directory, and an empty home of models beside it."""
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setenv("CIMEU_HOME", str(tmp_path / "home"))
+    return tmp_path / "here"
+
+
+def test_the_home_is_named_by_the_environment(here: Path) -> None:
+    assert home() == here.parent / "home"
+
+
+def test_without_a_name_the_home_is_the_platforms_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CIMEU_HOME", raising=False)
+    assert home().name == "cimeu"
+    assert home().is_absolute()
+
+
+def test_runs_bundles_and_the_home_are_searched(here: Path, make_run: RunMaker) -> None:
+    shutil.copytree(make_run(), here / "runs" / "toy-run")
+    shutil.copytree(make_run("hog", None, synthetic=False), here / ".demo" / "runs" / "real-run")
+    write_bundle(make_run("hog", None), here.parent / "home" / "models" / "given.zip")
+    (here / "runs" / "notes.txt").write_text("no model")
+    (here / "runs" / "unfinished").mkdir()
+    (here.parent / "home" / "models" / "broken.zip").write_bytes(b"PK no zip")
+    assert [str(model.path) for model in found_models()] == [
+        "runs/toy-run",
+        ".demo/runs/real-run",
+        str(home() / "models" / "given.zip"),
+    ]
+
+
+def test_a_model_in_a_list_says_what_it_is(here: Path, make_run: RunMaker) -> None:
+    shutil.copytree(make_run(), here / "runs" / "toy-run")
+    assert str(found_models()[0]) == (
+        "runs/toy-run: DEMONSTRATION (synthetic clips), anger, happiness, sadness; from hog and spectral; "
+        "trained on corpora not recorded"
+    )
+
+
+def test_the_one_real_model_is_used_without_a_name(here: Path, make_run: RunMaker) -> None:
+    shutil.copytree(make_run(), here / "runs" / "toy-run")
+    shutil.copytree(make_run("hog", None, synthetic=False), here / "runs" / "real-run")
+    assert model_named(None) == Path("runs/real-run")
+
+
+def test_a_model_of_synthetic_clips_must_be_named(here: Path, make_run: RunMaker) -> None:
+    shutil.copytree(make_run(), here / "runs" / "toy-run")
+    with pytest.raises(RecipeError, match=r"no model is named, and no real one is here .*\n  runs/toy-run: DEMON"):
+        model_named(None)
+    assert model_named("toy-run") == Path("runs/toy-run")
+
+
+def test_of_several_real_models_one_must_be_named(here: Path, make_run: RunMaker) -> None:
+    for name in ("a", "b"):
+        shutil.copytree(make_run("hog", None, synthetic=False), here / "runs" / name)
+    with pytest.raises(
+        RecipeError, match=r"2 real ones are here .*\n  runs/a: .*\n  runs/b: .*\n\nhint: name one with"
+    ):
+        model_named(None)
+
+
+def test_where_was_looked_is_said(here: Path) -> None:
+    with pytest.raises(RecipeError, match="no model is named") as error:
+        model_named(None)
+    assert all(f"`{place}`" in str(error.value) for place in places())
+
+
+def test_a_bundle_is_found_by_its_name(here: Path, make_run: RunMaker) -> None:
+    write_bundle(make_run(), home() / "models" / "given.zip")
+    assert model_named("given") == model_named("given.zip") == home() / "models" / "given.zip"
+
+
+def test_a_name_that_is_nowhere_is_an_error(here: Path) -> None:
+    with pytest.raises(RecipeError, match=r"no model `nowhere` is known here\n\nhint: name one with --model"):
+        model_named("nowhere")
+
+
+def test_a_path_is_taken_as_it_is(here: Path) -> None:
+    assert model_named("some/where") == Path("some/where")
+
+
+def test_a_model_without_its_description_is_none(here: Path, make_run: RunMaker) -> None:
+    shutil.copytree(make_run(), here / "runs" / "cut")
+    for direction in ("forward", "backward"):
+        (here / "runs" / "cut" / direction / "config.json").write_text(json.dumps({"model": {}}))
+    assert found_models() == []
+
+
+def test_a_real_model_is_not_called_a_demonstration() -> None:
+    model = FoundModel(path=Path("a"), emotions=("anger",), encoders=("hog",), corpora=("one", "two"), synthetic=False)
+    assert str(model) == "a: anger; from hog; trained on one, two"

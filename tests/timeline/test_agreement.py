@@ -1,0 +1,232 @@
+"""Figures are compared with scikit-learn and the `krippendorff` package, reading with what pympi writes."""
+
+import csv
+import json
+from pathlib import Path
+from xml.etree import ElementTree
+
+import krippendorff
+import numpy as np
+import pytest
+from pympi import Elan
+from sklearn.metrics import cohen_kappa_score
+
+from cimeu.errors import ManifestError
+from cimeu.timeline.agreement import Stretch, Tier, agree, compare, nominal_alpha, read_tiers, write_agreement
+from cimeu.timeline.timeline import Header, Segment, Timeline
+
+
+def tier(*stretches: tuple[float, float, str], name: str = "a") -> Tier:
+    made = tuple(
+        Stretch(start_s=float(start_s), end_s=float(end_s), label=label) for start_s, end_s, label in stretches
+    )
+    return Tier(name=name, source=f"{name}.csv", stretches=made)
+
+
+def random_tiers(seed: int) -> tuple[Tier, Tier, list[str], list[str]]:
+    """Two tiers of one-second segments, with gaps; and their labels where both have one."""
+    generator = np.random.default_rng(seed)
+    labels = [list(generator.choice(["anger", "joy", "neutral", ""], 80, p=[0.4, 0.2, 0.3, 0.1])) for _ in range(2)]
+    labels[1] = [a if a and generator.random() < 0.5 else b for a, b in zip(*labels, strict=True)]
+    tiers = [tier(*((i, i + 1, label) for i, label in enumerate(row) if label)) for row in labels]
+    both = [(a, b) for a, b in zip(*labels, strict=True) if a and b]
+    return tiers[0], tiers[1], [a for a, _ in both], [b for _, b in both]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_kappa_is_that_of_scikit_learn(seed: int) -> None:
+    one, other, mine, theirs = random_tiers(seed)
+    assert compare(one, other, grid_s=1.0).kappa == pytest.approx(cohen_kappa_score(mine, theirs))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_alpha_is_that_of_the_krippendorff_package(seed: int) -> None:
+    one, other, mine, theirs = random_tiers(seed)
+    numbers = [[("anger", "joy", "neutral").index(label) for label in row] for row in (mine, theirs)]
+    expected = krippendorff.alpha(np.array(numbers), level_of_measurement="nominal")
+    assert compare(one, other, grid_s=1.0).alpha == pytest.approx(expected)
+
+
+def test_chance_is_the_share_that_random_labels_would_give() -> None:
+    found = compare(tier((0, 5, "anger"), (5, 10, "fear")), tier((0, 10, "anger")))
+    assert (found.observed, found.by_chance, found.kappa) == (0.5, 0.5, 0.0)
+
+
+def test_one_label_alone_has_no_kappa() -> None:
+    found = compare(tier((0, 5, "anger")), tier((0, 5, "anger")))
+    assert (found.observed, found.kappa, found.alpha) == (1.0, None, None)
+    assert nominal_alpha(np.array([[3.0]])) is None
+
+
+def test_time_that_one_alone_labelled_is_no_disagreement() -> None:
+    found = compare(tier((0, 4, "anger")), tier((2, 7, "anger"), (7, 8, "fear")))
+    assert (found.both_s, found.first_only_s, found.second_only_s) == (2.0, 2.0, 4.0)
+    assert found.disagreements == ()
+    assert found.observed == 1.0
+
+
+def test_confusion_counts_seconds() -> None:
+    found = compare(tier((0, 4, "anger"), (4, 10, "fear")), tier((0, 3, "anger"), (3, 10, "fear")))
+    assert found.labels == ("anger", "fear")
+    assert found.confusion_s == ((3.0, 1.0), (0.0, 6.0))
+
+
+def test_disagreements_are_stretches_with_both_labels() -> None:
+    found = compare(tier((0, 4, "anger"), (4, 10, "fear")), tier((0, 3, "anger"), (3, 10, "fear")))
+    assert [(each.start_s, each.end_s, each.first, each.second) for each in found.disagreements] == [
+        (3.0, 4.0, "anger", "fear")
+    ]
+
+
+def test_segments_are_the_same_from_the_overlap_on() -> None:
+    one = tier((0, 4, "anger"), (4, 10, "fear"))
+    other = tier((0, 2, "anger"), (2, 4, "fear"), (4, 9, "fear"))
+    found = compare(one, other, same_iou=0.5)
+    assert (found.precision, found.recall) == (2 / 3, 1.0)
+    assert found.f1 == pytest.approx(0.8)
+    assert compare(one, other, same_iou=0.6).recall == 0.5
+
+
+def test_a_segment_is_paired_once() -> None:
+    found = compare(tier((0, 4, "anger")), tier((0, 2, "anger"), (2, 4, "anger")), same_iou=0.5)
+    assert (found.precision, found.recall) == (0.5, 1.0)
+
+
+def test_a_finer_grid_changes_little() -> None:
+    one, other = tier((0, 3.33, "anger"), (3.33, 9, "fear")), tier((0, 5, "anger"), (5, 9, "fear"))
+    assert compare(one, other, grid_s=0.01).observed == pytest.approx(1 - 1.67 / 9, abs=1e-3)
+
+
+@pytest.fixture
+def human(tmp_path: Path) -> Path:
+    """An ELAN document of pympi: emotions, words with times, and a tier whose annotations borrow theirs."""
+    document = Elan.Eaf(author="somebody")
+    document.add_tier("emotion")
+    document.add_tier("words")
+    for start, end, label in ((0, 1500, "Angry"), (1500, 3000, "Joy"), (3000, 4000, "")):
+        document.add_annotation("emotion", start, end, label)
+    document.add_annotation("words", 0, 900, "well then")
+    document.add_linguistic_type("borrowed", constraints="Symbolic_Association", timealignable=False)
+    document.add_tier("second look", ling="borrowed", parent="emotion")
+    document.add_ref_annotation("second look", "emotion", 100, "sad")
+    document.to_file(str(tmp_path / "human.eaf"))
+    return tmp_path / "human.eaf"
+
+
+def test_tiers_of_elan_are_read_with_their_times(human: Path) -> None:
+    found = {each.name: [(s.start_s, s.end_s, s.label) for s in each.stretches] for each in read_tiers(human)}
+    assert found["emotion"] == [(0.0, 1.5, "anger"), (1.5, 3.0, "happiness")]
+    assert found["words"] == [(0.0, 0.9, "well then")]
+    assert found["second look"] == [(0.0, 1.5, "sadness")]
+
+
+def test_slots_without_a_time_lie_between_their_neighbours(human: Path) -> None:
+    tree = ElementTree.parse(human)
+    slots = list(tree.getroot().iter("TIME_SLOT"))
+    ordered = sorted(slots, key=lambda slot: int(slot.attrib["TIME_VALUE"]))
+    order = tree.getroot().find("TIME_ORDER")
+    assert order is not None
+    for slot in slots:
+        order.remove(slot)
+    order.extend(ordered)
+    for slot in ordered:
+        if slot.attrib["TIME_VALUE"] == "900":
+            del slot.attrib["TIME_VALUE"]
+    tree.write(human)
+    words = next(each for each in read_tiers(human) if each.name == "words")
+    assert 0 < words.stretches[0].end_s < 1.5
+
+
+def saved_timeline(folder: Path, suffix: str) -> Path:
+    header = Header(
+        "a.mp4", "0", 3.0, "cimeu-abc", ("anger", "happiness"), {"hog": "1"}, {"window_s": 2.0}, False, "0.1", ""
+    )
+
+    def segment(start_s: float, end_s: float, label: str, reason: str = "") -> Segment:
+        scores = {"anger": 0.5, "happiness": 0.5} if reason != "no face" else {}
+        return Segment(
+            "person 1", float(start_s), float(end_s), label, 0.5 if scores else None, scores, False, "face", reason
+        )
+
+    segments = (segment(0, 2, "anger"), segment(2, 2.5, "", "unsure"), segment(2.5, 3, "happiness"))
+    return Timeline(header, (*segments, segment(3, 4, "", "no face")), folder / "a.mp4").save(folder / f"a{suffix}")
+
+
+@pytest.mark.parametrize("suffix", [".eaf", ".csv"])
+def test_a_person_is_compared_with_the_model(human: Path, suffix: str) -> None:
+    found = agree(human, saved_timeline(human.parent, suffix), tier="emotion")
+    assert (found.second.name, found.both_s) == ("person 1", 2.5)
+    assert found.observed == pytest.approx(0.8)
+    assert [(each.start_s, each.end_s) for each in found.disagreements] == [(1.5, 2.0)]
+    assert found.unmatched == found.unknown == ()
+
+
+def test_two_people_are_compared_on_the_tier_of_the_same_name(human: Path) -> None:
+    assert agree(human, human, tier="emotion").kappa == 1.0
+
+
+def test_labels_that_do_not_match_are_told(tmp_path: Path) -> None:
+    for name, label in (("a", "hapy"), ("b", "happy")):
+        (tmp_path / f"{name}.csv").write_text(f"start_s,end_s,label\n0,2,{label}\n2,4,sad\n")
+    found = agree(tmp_path / "a.csv", tmp_path / "b.csv")
+    assert found.unmatched == ("happiness", "hapy")
+    assert found.unknown == ("hapy",)
+    assert found.observed == 0.5
+
+
+def test_page_json_and_csv_are_written(human: Path, tmp_path: Path) -> None:
+    found = agree(human, saved_timeline(tmp_path, ".eaf"), tier="emotion")
+    page, data, table = write_agreement(found, tmp_path / "out" / "agreement.html")
+    text = page.read_text(encoding="utf-8")
+    assert "1 disagreements" in text
+    for outside in ("<script", "src=", "@import"):
+        assert outside not in text
+    assert json.loads(data.read_text())["kappa"] == pytest.approx(found.kappa)
+    assert list(csv.reader(table.read_text().splitlines())) == [
+        ["start_s", "end_s", "first", "second"],
+        ["1.5", "2.0", "happiness", "anger"],
+    ]
+
+
+def test_names_of_files_and_tiers_are_escaped() -> None:
+    from cimeu.timeline.agreement import to_page
+
+    page = to_page(compare(tier((0, 1, "<b>&"), name="<i>"), tier((0, 1, "anger"))))
+    assert "<i>" not in page
+    assert "<b>&" not in page
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.txt", "x", r"`a\.txt` holds no tiers that can be read\n\nhint: give an ELAN \.eaf or a \.csv"),
+        ("a.eaf", "<broken", r"a\.eaf` cannot be read \(ParseError"),
+        ("a.csv", "start,end,label\n0,1,x\n", r"a\.csv` cannot be read \(KeyError: 'start_s'\)"),
+        ("a.csv", "start_s,end_s,label\n2,1,x\n", r"a stretch from 2\.0 to 1\.0 s"),
+        ("a.csv", "start_s,end_s,label\n0,1,x\n", r"a\.csv` has 0 tiers with emotions\n\nhint: .*: `a`"),
+        ("a.csv", "start_s,end_s,label,tier\n0,1,sad,p\n0,1,sad,q\n", r"has 2 tiers with emotions\n\n.*: `p`, `q`"),
+    ],
+)
+def test_what_cannot_be_compared_is_told(tmp_path: Path, name: str, content: str, message: str) -> None:
+    (tmp_path / name).write_text(content)
+    with pytest.raises(ManifestError, match=message):
+        agree(tmp_path / name, tmp_path / name)
+
+
+def test_a_missing_file_and_a_missing_tier_are_told(human: Path, tmp_path: Path) -> None:
+    with pytest.raises(ManifestError, match=r"none\.eaf` does not exist"):
+        agree(tmp_path / "none.eaf", human)
+    with pytest.raises(
+        ManifestError, match=r"has no tier `mood` with labels\n\nhint: its tiers are `emotion`, `words`"
+    ):
+        agree(human, human, tier="mood")
+
+
+def test_tiers_without_common_time_are_refused() -> None:
+    with pytest.raises(ManifestError, match=r"`a` of `a\.csv` and `b` of `b\.csv` share no labelled time"):
+        compare(tier((0, 1, "anger")), tier((1, 2, "anger"), name="b"))
+
+
+def test_a_grid_is_above_zero() -> None:
+    with pytest.raises(ManifestError, match=r"a grid of 0\.0 s\n\nhint: moments some time apart, such as 0\.1"):
+        compare(tier((0, 1, "anger")), tier((0, 1, "anger")), grid_s=0.0)
