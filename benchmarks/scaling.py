@@ -70,7 +70,7 @@ def measured(stage: str, folder: Path, n_clips: int) -> dict[str, float]:
     import sklearn.model_selection  # noqa: F401
 
     from cimeu.corpora.manifest import Manifest, read_manifest
-    from cimeu.encoders.base import build_encoder
+    from cimeu.encoders.registry import build_encoder
     from cimeu.experiments.recipe import recipe_from
     from cimeu.experiments.run import run_recipe
     from cimeu.features.extract import extract

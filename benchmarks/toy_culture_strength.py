@@ -26,7 +26,8 @@ from sklearn.preprocessing import StandardScaler
 from cimeu.corpora.folds import FoldsConfig, Protocol, make_folds
 from cimeu.corpora.manifest import Clip, Manifest
 from cimeu.corpora.toy.corpus import TOY_VERSION, ToyConfig, make_toy
-from cimeu.encoders.base import build_encoder, encode
+from cimeu.encoders.encoding import encode
+from cimeu.encoders.registry import build_encoder
 from cimeu.media.clips import read_clip
 
 STREAMS = ("hog", "spectral")

@@ -74,7 +74,7 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Toy:
 
 def _go_the_whole_way(toy: Toy) -> None:
     from cimeu.corpora.toy.corpus import ToyConfig, make_toy
-    from cimeu.encoders.base import build_encoder
+    from cimeu.encoders.registry import build_encoder
     from cimeu.experiments.recipe import load_recipe
     from cimeu.experiments.run import run_recipe
     from cimeu.features.extract import extract

@@ -9,7 +9,9 @@ import pytest
 from cimeu.cli.extract import weights_of
 from cimeu.corpora.manifest import read_manifest
 from cimeu.encoders import videomae
-from cimeu.encoders.base import build_encoder, describe, encode
+from cimeu.encoders.description import describe
+from cimeu.encoders.encoding import encode
+from cimeu.encoders.registry import build_encoder
 from cimeu.encoders.videomae import VideoMAESize
 from cimeu.errors import RecipeError
 from cimeu.features.store import FeatureStore, key_of

@@ -10,7 +10,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from cimeu.encoders.ast import AST, AstTokens, load_ast, resized
-from cimeu.encoders.base import Encoder, encode
+from cimeu.encoders.base import Encoder
+from cimeu.encoders.encoding import encode
 from cimeu.errors import CheckpointError, WeightsMissing
 from cimeu.media.audio import read_sound
 

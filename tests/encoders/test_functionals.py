@@ -1,6 +1,6 @@
 import numpy as np
 
-from cimeu.encoders.base import encode
+from cimeu.encoders.encoding import encode
 from cimeu.encoders.functionals import Functionals, WindowedFunctionals
 
 NOISE = np.random.default_rng(0).normal(0, 0.1, 32_000).astype(np.float32)

@@ -1,6 +1,6 @@
 import numpy as np
 
-from cimeu.encoders.base import encode
+from cimeu.encoders.encoding import encode
 from cimeu.encoders.filterbank import Filterbank
 from cimeu.encoders.handmade import Handmade
 from cimeu.encoders.spectral import log_mel

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from cimeu.encoders.base import describe, encode
+from cimeu.encoders.description import describe
+from cimeu.encoders.encoding import encode
 from cimeu.encoders.hog import Hog
 from cimeu.errors import RecipeError
 

@@ -8,8 +8,11 @@ import pytest
 import torch
 import transformers as hub
 
-from cimeu.encoders.base import Encoder, build_encoder, describe, encode, encoder_from, fingerprint
+from cimeu.encoders.base import Encoder
+from cimeu.encoders.description import describe, fingerprint
+from cimeu.encoders.encoding import encode
 from cimeu.encoders.hub import HubPicture, HubSound
+from cimeu.encoders.registry import build_encoder, encoder_from
 from cimeu.errors import CheckpointError, RecipeError, WeightsMissing
 
 SMALL = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24}

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from cimeu.encoders.base import encode
+from cimeu.encoders.encoding import encode
 from cimeu.encoders.spectral import Prosody, Spectral, line_through, log_mel
 
 

@@ -10,7 +10,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from cimeu.encoders import videomae
-from cimeu.encoders.base import build_encoder, describe, encode, encoder_from, fingerprint
+from cimeu.encoders.description import describe, fingerprint
+from cimeu.encoders.encoding import encode
+from cimeu.encoders.registry import build_encoder, encoder_from
 from cimeu.encoders.videomae import FromPixels, VideoMAEEncoder, VideoMAESize, load_videomae_v2
 from cimeu.errors import CheckpointError, FingerprintMismatch, RecipeError, WeightsMissing
 

@@ -5,7 +5,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from cimeu.encoders.base import Window, encode
+from cimeu.encoders.base import Window
+from cimeu.encoders.encoding import encode
 from cimeu.encoders.hog import Hog
 from cimeu.features.batched_encoding import Computing, Finished
 from cimeu.features.sources import Piece

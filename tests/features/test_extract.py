@@ -15,7 +15,10 @@ import psutil
 import pytest
 
 from cimeu.corpora.manifest import Manifest, build_manifest, read_manifest
-from cimeu.encoders.base import Encoder, build_encoder, describe, encode
+from cimeu.encoders.base import Encoder
+from cimeu.encoders.description import describe
+from cimeu.encoders.encoding import encode
+from cimeu.encoders.registry import build_encoder
 from cimeu.encoders.spectral import Spectral
 from cimeu.errors import FeatureError, FingerprintMismatch, RecipeError
 from cimeu.features.extract import Extraction, extract

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from cimeu.corpora.manifest import Clip
-from cimeu.encoders.base import fingerprint_of
+from cimeu.encoders.description import fingerprint_of
 from cimeu.errors import FeatureError, FingerprintMismatch
 from cimeu.features.imports import import_features
 from cimeu.features.store import FeatureStore, key_of

@@ -12,7 +12,7 @@ import pytest
 import ray
 
 from cimeu.corpora.manifest import Manifest, build_manifest
-from cimeu.encoders.base import build_encoder
+from cimeu.encoders.registry import build_encoder
 from cimeu.errors import RecipeError
 from cimeu.features.extract import extract
 from cimeu.features.store import FeatureStore

@@ -8,8 +8,8 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-from cimeu.encoders.base import build_encoder
 from cimeu.encoders.hog import Hog
+from cimeu.encoders.registry import build_encoder
 from cimeu.errors import MediaError
 from cimeu.features import sources
 from cimeu.features.sources import Asked, read_pieces

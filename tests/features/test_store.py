@@ -15,7 +15,8 @@ import pyarrow as pa
 import pytest
 
 from cimeu.corpora.manifest import Clip
-from cimeu.encoders.base import build_encoder, describe
+from cimeu.encoders.description import describe
+from cimeu.encoders.registry import build_encoder
 from cimeu.errors import FeatureError, FingerprintMismatch
 from cimeu.features.store import FeatureStore, Row, content_of, key_of, row_key
 

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cimeu.encoders.base import Window, cut_windows
+from cimeu.encoders.base import Window
+from cimeu.encoders.encoding import cut_windows
 from cimeu.features.windows import Cutter
 from cimeu.pyramid import DIRECTIONS
 

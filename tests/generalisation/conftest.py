@@ -13,7 +13,7 @@ import torch
 from cimeu.batching.dataset import ClipDataset
 from cimeu.corpora.folds import Fold, FoldsConfig, make_folds
 from cimeu.corpora.manifest import COLUMNS, Manifest
-from cimeu.encoders.base import IMPORTED
+from cimeu.encoders.description import IMPORTED
 from cimeu.features.store import FeatureStore, Row, row_key
 from cimeu.generalisation.cells import Parts
 from cimeu.labels import LabelSpace

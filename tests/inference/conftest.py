@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from cimeu.encoders.base import Encoder, build_encoder, describe
+from cimeu.encoders.base import Encoder
+from cimeu.encoders.description import describe
+from cimeu.encoders.registry import build_encoder
 from cimeu.evaluation.predict import EnsembleSettings
 from cimeu.media.audio import write_sound
 from cimeu.media.video import write_video

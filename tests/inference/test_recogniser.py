@@ -11,8 +11,11 @@ import torch
 import transformers as hub
 
 from cimeu.encoders import hog as hog_module
-from cimeu.encoders.base import Window, build_encoder, encode, fingerprint
+from cimeu.encoders.base import Window
+from cimeu.encoders.description import fingerprint
+from cimeu.encoders.encoding import encode
 from cimeu.encoders.hog import Hog
+from cimeu.encoders.registry import build_encoder
 from cimeu.errors import CheckpointError, FingerprintMismatch, MediaError, RecipeError, WeightsMissing
 from cimeu.inference import recogniser as module
 from cimeu.inference.recogniser import Recogniser

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from jaxtyping import Float32, UInt8
 
-from cimeu.encoders.base import build_encoder, encode
+from cimeu.encoders.encoding import encode
+from cimeu.encoders.registry import build_encoder
 from cimeu.inference.face_path import FacePath
 from cimeu.inference.tracks import PictureTrack, Sightings, SoundTrack
 from cimeu.inference.voice_activity import NO_SPEECH, SILENT, why_not_heard

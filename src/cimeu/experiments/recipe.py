@@ -55,7 +55,7 @@ class EncoderConfig:
     """One frozen encoder and what it is told."""
 
     encoder: str
-    """Name of the encoder, a key of `cimeu.encoders.base.ENCODERS`."""
+    """Name of the encoder, a key of `cimeu.encoders.registry.ENCODERS`."""
     settings: dict[str, Any] = field(default_factory=dict)
     """Settings of that encoder that differ from its defaults."""
 

@@ -31,7 +31,8 @@ from cimeu.atomic import write_whole
 from cimeu.batching.dataset import ClipDataset
 from cimeu.corpora.folds import Fold, make_folds
 from cimeu.corpora.manifest import MISSING_FILE, Manifest, check_labels, read_manifest
-from cimeu.encoders.base import Encoder, build_encoder
+from cimeu.encoders.base import Encoder
+from cimeu.encoders.registry import build_encoder
 from cimeu.errors import FeatureError, FingerprintMismatch, MediaError, RecipeError, WeightsMissing
 from cimeu.evaluation.ood import MOST_CLIPS, Familiarity, views_of
 from cimeu.evaluation.predict import EnsembleSettings, Scores, fused_probabilities, project, score_clips

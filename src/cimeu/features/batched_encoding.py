@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from cimeu.encoders.base import BATCH_WINDOWS, Encoder
+from cimeu.encoders.base import Encoder
+from cimeu.encoders.encoding import BATCH_WINDOWS
 from cimeu.errors import CheckpointError, RecipeError
 from cimeu.features.sources import Piece, reason_of
 from cimeu.features.windows import Cutter

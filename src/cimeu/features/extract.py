@@ -19,7 +19,8 @@ from typing import Literal
 import pandas as pd
 
 from cimeu.corpora.manifest import Clip, Manifest
-from cimeu.encoders.base import Encoder, describe, fingerprint
+from cimeu.encoders.base import Encoder
+from cimeu.encoders.description import describe, fingerprint
 from cimeu.errors import FeatureError, RecipeError
 from cimeu.features.batched_encoding import Computing, Finished
 from cimeu.features.sources import Asked, Piece, read_pieces, reason_of, stream_of

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from jaxtyping import Float32
 
-from cimeu.encoders.base import IMPORTED
+from cimeu.encoders.description import IMPORTED
 from cimeu.errors import FeatureError
 from cimeu.features.store import FeatureStore, Row, row_key
 from cimeu.pyramid import Direction

@@ -17,7 +17,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cimeu.encoders.base import SOUND_RATE_HZ, Encoder, at_least_one_window, refuse_empty
+from cimeu.encoders.base import SOUND_RATE_HZ, Encoder
+from cimeu.encoders.encoding import at_least_one_window, refuse_empty
 from cimeu.errors import CimeuError, MediaError
 from cimeu.media.clips import read_clip, scaled_down_to
 from cimeu.media.face_crops import Resampling, TrackedFrame, track_faces

@@ -1,6 +1,6 @@
 """Features on disk: one folder per encoder, one row per clip and direction.
 
-    encoder.json          what made the features (`cimeu.encoders.base.describe`)
+    encoder.json          what made the features (`cimeu.encoders.description.describe`)
     rows-*.arrow          sealed shards: Arrow IPC files, memory-mapped, never changed again
     journal-*.arrows      rows of a writer at work: an Arrow IPC stream, one record batch per row, flushed after each
 
@@ -30,7 +30,7 @@ from jaxtyping import Float32
 
 from cimeu.atomic import write_whole
 from cimeu.corpora.content_hash import content_of
-from cimeu.encoders.base import IMPORTED, check_same, fingerprint_of
+from cimeu.encoders.description import IMPORTED, check_same, fingerprint_of
 from cimeu.errors import FeatureError
 from cimeu.pyramid import Direction
 

@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cimeu.encoders.base import Window, cut_windows
+from cimeu.encoders.base import Window
+from cimeu.encoders.encoding import cut_windows
 from cimeu.pyramid import Direction
 
 

@@ -19,7 +19,8 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float, Float32, UInt8
 
-from cimeu.encoders.base import Encoder, encode
+from cimeu.encoders.base import Encoder
+from cimeu.encoders.encoding import encode
 from cimeu.errors import MediaError
 from cimeu.inference.face_path import REACH_S, FacePath, resampling_of, side_of
 from cimeu.inference.reidentification import Identity, Portrait

@@ -28,7 +28,9 @@ from jaxtyping import Bool, Float, Float32
 
 from cimeu.batching.dataset import Sample
 from cimeu.corpora.content_hash import content_of_file
-from cimeu.encoders.base import Encoder, encoder_from, fingerprint
+from cimeu.encoders.base import Encoder
+from cimeu.encoders.description import fingerprint
+from cimeu.encoders.registry import encoder_from
 from cimeu.errors import CheckpointError, RecipeError
 from cimeu.evaluation.ood import FILE, PRIMITIVES, Familiarity, mean_step
 from cimeu.evaluation.predict import EnsembleSettings, Scores, evaluation_collator, fused_probabilities

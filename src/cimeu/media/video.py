@@ -33,6 +33,8 @@ from cimeu.errors import MediaError
 
 logger = logging.getLogger(__name__)
 
+FRAME_RATE_HZ = 25.0
+"""Rate at which video is read: that of the encoders' published training clips."""
 IMAGES_RATE_HZ = 25.0
 """Pictures a second of a folder of images, unless the caller knows better."""
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp"})
@@ -235,7 +237,7 @@ def probe(path: Path, *, images_rate_hz: float | int = IMAGES_RATE_HZ) -> MediaI
 def frames(
     path: Path,
     *,
-    rate_hz: float | int | None = 25.0,
+    rate_hz: float | int | None = FRAME_RATE_HZ,
     start_s: float | int = 0.0,
     end_s: float | int | None = None,
     max_side: int | None = None,

