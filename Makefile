@@ -27,7 +27,7 @@ $(VENV)/.tested: $(VENV)/.installed
 
 demo: $(VENV)/.installed
 	$(BIN)/cimeu prepare toy $(DEMO)/toy --takes 2 -o $(DEMO)/toy/manifest.csv
-	$(BIN)/cimeu train recipes/toy/demo.yaml data.manifest=$(DEMO)/toy/manifest.csv data.features=$(DEMO)/features output=$(DEMO)/runs
+	$(BIN)/cimeu train toy/demo data.manifest=$(DEMO)/toy/manifest.csv data.features=$(DEMO)/features output=$(DEMO)/runs
 	$(BIN)/cimeu report $(DEMO)/runs/* -o $(DEMO)/report.html
 	$(BIN)/cimeu predict $(DEMO)/toy/west/west01/happiness_01.mp4 -o $(DEMO)/timeline --model $(DEMO)/runs/toy-demo-west-s0
 	@echo "report:   $(DEMO)/report.html"

@@ -2,7 +2,7 @@
 
     python benchmarks/toy_er_gain.py build/toy --strengths 0 0.5 1 --seeds 3 -o docs/results/toy
 
-Draws a toy corpus (synthetic) per strength, runs the recipe `recipes/toy/leave_one_culture_out.yaml` (forward models)
+Draws a toy corpus (synthetic) per strength, runs the recipe `toy/leave_one_culture_out` (forward models)
 with and without ER and with random style labels, and writes `er_gain.csv` and `er_gain.svg`: UAR gained
 over the row without ER, paired on the same clips, intervals drawn over speakers within each culture. Goes on where it
 stopped; several processes may share the folder.
@@ -23,7 +23,7 @@ from cimeu.generalisation.comparison import finished, read_bench
 from cimeu.generalisation.rows import rows_named
 from cimeu.generalisation.views import Figures
 
-RECIPE = Path(__file__).parents[1] / "recipes" / "toy" / "leave_one_culture_out.yaml"
+RECIPE = "toy/leave_one_culture_out"
 WITHOUT = "without-er"
 ROWS = (WITHOUT, "full", "random-style")
 

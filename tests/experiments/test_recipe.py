@@ -13,9 +13,9 @@ from cimeu.cli.main import app
 from cimeu.errors import CimeuError, ManifestError, RecipeError
 from cimeu.experiments.recipe import Recipe, load_recipe, override, recipe_from, to_tree, to_yaml
 from cimeu.model.config import StreamConfig
+from cimeu.recipes import recipe_path, shipped_names
 
-ROOT = Path(__file__).parents[2]
-RECIPES = sorted(ROOT.glob("recipes/**/*.yaml"))
+RECIPES = shipped_names()
 SMALLEST = {
     "name": "least",
     "data": {"root": "recordings"},
@@ -25,31 +25,27 @@ SMALLEST = {
 }
 
 
-def words_of(recipe: Path) -> list[str]:
+def words_of(recipe: str) -> list[str]:
     """The command on the first line, word by word."""
-    line = recipe.read_text(encoding="utf-8").splitlines()[0]
+    line = recipe_path(recipe).read_text(encoding="utf-8").splitlines()[0]
     assert line.startswith("# cimeu "), line
     return shlex.split(os.path.expandvars(line.removeprefix("# cimeu ").replace("$CIMEU_DATA", "DATA")))
 
 
-def test_the_repository_has_recipes() -> None:
-    assert len(RECIPES) >= 4
-
-
-@pytest.mark.parametrize("path", RECIPES, ids=lambda path: f"{path.parent.name}/{path.stem}")
-def test_every_recipe_opens_with_the_command_that_runs_it(path: Path) -> None:
-    name, file, *rest = words_of(path)
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_every_recipe_opens_with_the_command_that_runs_it(recipe: str) -> None:
+    name, named, *rest = words_of(recipe)
     command = typer.main.get_command(app).commands[name]  # type: ignore[attr-defined]
-    context = command.make_context(name, [file, *rest])  # fails for an option the command does not have
-    assert ROOT / file == path
-    load_recipe(path, context.params["settings"] or ())
+    context = command.make_context(name, [named, *rest])  # fails for an option the command does not have
+    assert named == recipe
+    load_recipe(recipe, context.params["settings"] or ())
 
 
-@pytest.mark.parametrize("path", RECIPES, ids=lambda path: f"{path.parent.name}/{path.stem}")
-def test_every_recipe_is_written_out_and_read_back_as_itself(path: Path, tmp_path: Path) -> None:
-    recipe = load_recipe(path, [word for word in words_of(path) if word.startswith("data.")])
-    (tmp_path / "again.yaml").write_text(to_yaml(recipe), encoding="utf-8")
-    assert load_recipe(tmp_path / "again.yaml") == recipe
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_every_recipe_is_written_out_and_read_back_as_itself(recipe: str, tmp_path: Path) -> None:
+    read = load_recipe(recipe, [word for word in words_of(recipe) if word.startswith("data.")])
+    (tmp_path / "again.yaml").write_text(to_yaml(read), encoding="utf-8")
+    assert load_recipe(tmp_path / "again.yaml") == read
 
 
 def test_a_recipe_that_leaves_everything_open_takes_the_defaults() -> None:
@@ -134,12 +130,12 @@ def test_an_assignment_that_is_no_yaml_is_refused() -> None:
 
 
 def test_a_second_stream_can_be_taken_away(tmp_path: Path) -> None:
-    recipe = load_recipe(ROOT / "recipes/toy/demo.yaml", ["streams.second=null"])
+    recipe = load_recipe("toy/demo", ["streams.second=null"])
     assert recipe.streams.second is None
 
 
 def test_an_absent_recipe_is_named(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match=r"recipe `.*none.yaml` does not exist\n\nhint: .* `recipes/`"):
+    with pytest.raises(RecipeError, match=r"recipe `.*none.yaml` does not exist\n\nhint: give a file, or a name that"):
         load_recipe(tmp_path / "none.yaml")
 
 
@@ -198,16 +194,30 @@ def test_recipes_that_extend_each_other_are_refused(tmp_path: Path) -> None:
         load_recipe(written(tmp_path, "a.yaml", "extends: b.yaml\n"))
 
 
+def test_a_recipe_may_extend_one_that_ships_unless_a_file_of_that_name_lies_beside_it(tmp_path: Path) -> None:
+    mine = written(tmp_path, "mine.yaml", "extends: toy/demo\nname: mine\n")
+    assert load_recipe(mine).streams == load_recipe("toy/demo").streams
+    written(tmp_path, "toy/demo", yaml.safe_dump(SMALLEST))
+    assert load_recipe(mine).streams.second is None
+
+
+def test_what_a_recipe_extends_is_never_looked_for_in_the_working_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    written(tmp_path, "base.yaml", yaml.safe_dump(SMALLEST))
+    with pytest.raises(RecipeError, match=r"recipe `.*inner/base\.yaml` does not exist"):
+        load_recipe(written(tmp_path, "inner/mine.yaml", "extends: base.yaml\n"))
+
+
 def test_choosing_on_validation_clips_needs_some() -> None:
     with pytest.raises(RecipeError, match=r"`folds.validation_share` is 0, and `training.selection` is `validation`"):
         recipe_from(override(SMALLEST, ["folds.validation_share=0"]))
 
 
-@pytest.mark.parametrize("path", sorted(ROOT.glob("recipes/*/*published.yaml")), ids=lambda path: path.parent.name)
-def test_published_recipes_differ_in_their_corpus_alone(path: Path) -> None:
-    ours, shared = (
-        to_tree(load_recipe(each, ["data.manifest=m.csv"])) for each in (path, ROOT / "recipes/published.yaml")
-    )
+@pytest.mark.parametrize("recipe", [name for name in RECIPES if name.endswith("published") and "/" in name])
+def test_published_recipes_differ_in_their_corpus_alone(recipe: str) -> None:
+    ours, shared = (to_tree(load_recipe(name, ["data.manifest=m.csv"])) for name in (recipe, "published"))
     differing = {name for name in ours if ours[name] != shared[name]} - {"name", "data"}
-    assert differing <= {"folds"} if "meld" in path.parts else differing <= {"streams"}
+    assert differing <= {"folds"} if "meld" in recipe else differing <= {"streams"}
     assert ours["training"]["selection"] == "oracle"

@@ -33,8 +33,7 @@ def lines_that_start_with(word: str) -> list[str]:
 
 @pytest.fixture
 def workplace(toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with the repository's recipes, drawn RECORDINGS (a folder per culture and emotion) and interview.mp4."""
-    (tmp_path / "recipes").symlink_to(ROOT / "recipes")
+    """A folder with drawn RECORDINGS (a folder per culture and emotion) and interview.mp4."""
     clips = toy.manifest.parent
     for source, culture in CULTURES.items():
         for clip in sorted(clips.glob(f"{source}/*/*.mp4")):
@@ -90,6 +89,6 @@ def test_what_is_checked_on_a_fresh_machine_is_what_the_readme_promises() -> Non
 
 def test_every_file_the_readme_points_to_is_there() -> None:
     links = [link for link in re.findall(r"\]\(([^)#]+)\)", README) if "://" not in link]
-    named = re.findall(r"`((?:docs|benchmarks|recipes)/[\w/.]*|[A-Z]+\.(?:md|cff))`", README)
+    named = re.findall(r"`((?:docs|benchmarks)/[\w/.]*|[A-Z]+\.(?:md|cff))`", README)
     absent = [path for path in (*links, *named) if not (ROOT / path).exists()]
     assert not absent

@@ -11,7 +11,9 @@ from cimeu.errors import RecipeError
 
 
 def bench(
-    recipe: Annotated[Path, typer.Argument(help="A YAML file; it is the row `full`.")],
+    recipe: Annotated[
+        Path, typer.Argument(help="A YAML file, or a name that `cimeu recipes list` shows; it is the row `full`.")
+    ],
     settings: Annotated[list[str] | None, typer.Argument(help="key=value that replace settings of the recipe.")] = None,
     methods: Annotated[str, typer.Option(help="Rows, separated by commas; `main` or `all`.")] = "main",
     seeds: Annotated[int, typer.Option(help="Seeds of each row and fold.")] = 3,

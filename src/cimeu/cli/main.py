@@ -19,6 +19,7 @@ from cimeu.cli.bundle import bundle
 from cimeu.cli.extract import extract, import_
 from cimeu.cli.predict import predict
 from cimeu.cli.prepare import prepare
+from cimeu.cli.recipes import recipes_app
 from cimeu.cli.score import score
 from cimeu.cli.serve import serve
 from cimeu.cli.terminal import Output, progress_bars, say
@@ -37,6 +38,7 @@ app.add_typer(features_app, name="features")
 app.command()(prepare)
 app.command()(audit)
 app.add_typer(weights_app, name="weights")
+app.add_typer(recipes_app, name="recipes")
 app.command()(extract)
 features_app.command("import")(import_)
 app.command()(bench)
@@ -56,7 +58,7 @@ REFUSED = {
 
 @app.command()
 def train(
-    recipe: Annotated[Path, typer.Argument(help="A YAML file; the repository's are in recipes/.")],
+    recipe: Annotated[Path, typer.Argument(help="A YAML file, or a name that `cimeu recipes list` shows.")],
     settings: Annotated[list[str] | None, typer.Argument(help="key=value that replace settings of the recipe.")] = None,
     devices: Annotated[int | None, typer.Option(help="Processes on each node, such as its GPUs.")] = None,
     nodes: Annotated[int | None, typer.Option(help="Machines that train together.")] = None,

@@ -2,7 +2,7 @@
 
 Each folder of the package owns its own settings; this file only puts them together. Reading is strict: a key that no
 setting has is an error with the nearest guess, and `key.of.setting=value` on the command line changes one of them.
-A file that `extends: another.yaml` says only what it changes.
+A file that `extends` another, a path beside it or the name of one that ships, says only what it changes.
 """
 
 import difflib
@@ -19,6 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 from cimeu.corpora.folds import FoldsConfig
 from cimeu.errors import CimeuError, RecipeError
 from cimeu.model.config import ModelConfig, StreamConfig
+from cimeu.recipes import recipe_path
 from cimeu.training.loop import TrainingConfig
 
 
@@ -142,27 +143,25 @@ DERIVED = ("emotions", "first", "second", "direction")
 
 
 def load_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
-    """Read a recipe and apply `key.of.setting=value` overrides.
+    """Read a recipe, a file or the name of one that ships, and apply `key.of.setting=value` overrides.
 
     Raises:
         RecipeError: the file, or one that it extends, is missing or no YAML mapping; an unknown key; an unusable value.
     """
-    return recipe_from(override(_tree_of(Path(path), ()), overrides))
+    return recipe_from(override(_tree_of(recipe_path(path), ()), overrides))
 
 
 def _tree_of(path: Path, within: tuple[Path, ...]) -> dict[str, Any]:
     """Mapping of a file, laid over the file that it extends."""
-    if not path.is_file():
-        raise RecipeError(f"recipe `{path}` does not exist\n\nhint: the repository's own are in `recipes/`")
     try:
         tree = yaml.load(path.read_text(encoding="utf-8"), _EachKeyOnce)
     except yaml.YAMLError as error:
         raise RecipeError(f"recipe `{path}` is not YAML: {error}\n\nhint: indent with spaces, `key: value`") from error
     if not isinstance(tree, dict):
-        raise RecipeError(f"recipe `{path}` holds no settings\n\nhint: start from a file in `recipes/`")
+        raise RecipeError(f"recipe `{path}` holds no settings\n\nhint: start from `cimeu recipes copy default`")
     if "extends" not in tree:
         return tree
-    base = (path.parent / str(tree.pop("extends"))).resolve()
+    base = recipe_path(str(tree.pop("extends")), path.parent).resolve()
     if base in (path.resolve(), *within):
         raise RecipeError(f"recipe `{path}` extends itself\n\nhint: `extends` names the file whose settings it changes")
     return _laid_over(_tree_of(base, (*within, path.resolve())), tree)

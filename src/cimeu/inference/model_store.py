@@ -98,7 +98,7 @@ def model_id(folder: Path, ensemble: "EnsembleSettings") -> str:
 
 
 _WAYS = (
-    "name one with --model; train one with `cimeu train recipes/recordings.yaml data.manifest=manifest.csv`, "
+    "name one with --model; train one with `cimeu train recordings data.manifest=manifest.csv`, "
     "or put a bundle that you were given into `models` of $CIMEU_HOME"
 )
 
