@@ -52,6 +52,16 @@ def test_the_hub_layout_gives_the_same_weights(fixtures: Path, tmp_path: Path) -
         assert torch.equal(tensor, again.state_dict()[name]), name
 
 
+@pytest.mark.parametrize("prefix", ["", "module.v.", "_orig_mod.module.v.", "module._orig_mod.v.", "net.audio.v."])
+def test_wrappers_and_prefixes_of_training_programs_change_nothing(
+    prefix: str, official: dict[str, Tensor], fixtures: Path, tmp_path: Path
+) -> None:
+    tensors = {name.replace("module.v.", prefix): tensor for name, tensor in official.items() if ".v." in name}
+    module = load_ast(saved({"state_dict": tensors, "epoch": 3}, tmp_path), heads=4)
+    for name, tensor in load_ast(fixtures / "ast_tiny_256.pth", heads=4).state_dict().items():
+        assert torch.equal(tensor, module.state_dict()[name]), name
+
+
 def test_an_image_transformer_gives_its_kernel_summed_and_its_positions_fitted(
     official: dict[str, Tensor], tmp_path: Path
 ) -> None:
@@ -148,5 +158,5 @@ def test_a_damaged_file_is_refused(fixtures: Path, tmp_path: Path) -> None:
 
 def test_other_content_than_tensors_is_refused(tmp_path: Path) -> None:
     torch.save({"epoch": 3}, tmp_path / "other.pth")
-    with pytest.raises(CheckpointError, match="is no set of named tensors"):
+    with pytest.raises(CheckpointError, match="is not a set of named tensors"):
         load_ast(tmp_path / "other.pth", heads=4)

@@ -63,6 +63,23 @@ LAYOUTS: dict[str, Callable[[Tensors], dict]] = {
         | {"decoder.blocks.0.norm1.weight": torch.ones(8)}
     },
     "distributed": lambda tensors: {"module": {f"module.{name}": tensor for name, tensor in tensors.items()}},
+    "state_dict": lambda tensors: {"state_dict": tensors, "epoch": 3},
+    "compiled": lambda tensors: {"module": {f"_orig_mod.{name}": tensor for name, tensor in tensors.items()}},
+    "compiled and distributed": lambda tensors: {
+        "state_dict": {f"module._orig_mod.{name}": tensor for name, tensor in tensors.items()}
+    },
+    "compiled block by block": lambda tensors: {
+        name.replace("blocks.1.", "blocks.1._orig_mod."): tensor for name, tensor in tensors.items()
+    },
+    "part of a larger network": lambda tensors: {
+        "state_dict": {f"video.net.{name}": tensor for name, tensor in tensors.items()}
+        | {"audio.net.norm.weight": torch.ones(8)}
+    },
+    "moving average": lambda tensors: {"model_ema": tensors},
+    "moving average beside it": lambda tensors: {
+        "model_ema": {name: torch.zeros_like(tensor) for name, tensor in tensors.items()},
+        "model": tensors,
+    },
 }
 
 
@@ -73,6 +90,12 @@ def test_every_official_layout_gives_the_same_features(
     torch.save(LAYOUTS[layout](tensors), tmp_path / "layout.pth")
     module = load_videomae_v2(tmp_path / "layout.pth", heads=4, image_size=56)
     assert (module(recorded["clip"]) - recorded["features"]).abs().max() < 5e-6
+
+
+def test_a_tensor_under_two_names_is_refused(tensors: Tensors, tmp_path: Path) -> None:
+    torch.save(tensors | {"_orig_mod.fc_norm.weight": tensors["fc_norm.weight"]}, tmp_path / "twice.pth")
+    with pytest.raises(CheckpointError, match=r"twice\.pth` holds tensor `fc_norm\.weight` twice"):
+        load_videomae_v2(tmp_path / "twice.pth", heads=4)
 
 
 def test_a_hub_export_gives_the_same_features(tensors: Tensors, recorded: Tensors, tmp_path: Path) -> None:
@@ -134,7 +157,7 @@ def test_another_network_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"has no tensor `patch_embed\.proj\.weight`"):
         load_videomae_v2(tmp_path / "other.pth")
     torch.save({"epoch": 3}, tmp_path / "numbers.pth")
-    with pytest.raises(CheckpointError, match=r"numbers\.pth` is no set of named tensors"):
+    with pytest.raises(CheckpointError, match=r"numbers\.pth` is not a set of named tensors"):
         load_videomae_v2(tmp_path / "numbers.pth")
 
 

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from cimeu.encoders.base import SOUND_RATE_HZ, Window
 from cimeu.encoders.inputs import sound_input
-from cimeu.encoders.tensors import read_tensors
+from cimeu.encoders.tensors import part_with, read_tensors
 from cimeu.encoders.weights import find_weights, sha256_of
 from cimeu.errors import CheckpointError, WeightsMissing
 from cimeu.media.fbank import fbank, middle_segments
@@ -36,8 +36,9 @@ DEIT_HEAD_WIDTH = 64
 MEAN, DEVIATION = -6.04, 3.45
 """Of the filterbank, as released; the input is (x - mean) / (2 deviations)."""
 
-_HUB_PREFIX = "audio_spectrogram_transformer."
 _UNUSED = ("classifier.", "mlp_head.", "head.", "head_dist.")
+_KERNELS = ("patch_embed.proj.weight", "embeddings.patch_embeddings.projection.weight")
+"""The patch kernel in the released layouts and in the hub's."""
 _OFFICIAL_NAMES = {
     "dist_token": "embeddings.distillation_token",
     "cls_token": "embeddings.cls_token",
@@ -244,8 +245,7 @@ def _read(path: Path) -> dict[str, Tensor]:
 def _named(content: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Tensors under the names of the module, from any of the three layouts."""
     named: dict[str, Tensor] = {}
-    for key, value in content.items():
-        name = key.removeprefix("module.").removeprefix("v.").removeprefix(_HUB_PREFIX)
+    for name, value in part_with(content, *_KERNELS).items():
         if ".attn.qkv." in name:
             prefix, suffix = name.replace("blocks", "layers").split(".attn.qkv.")
             for letter, part in zip("qkv", value.chunk(3), strict=True):

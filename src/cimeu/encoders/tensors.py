@@ -8,7 +8,20 @@ from torch import Tensor
 
 from cimeu.errors import CheckpointError
 
-_WRAPPERS = ("module", "model")
+_WRAPPERS = (
+    "state_dict",
+    "model_state_dict",
+    "model",
+    "module",
+    "net",
+    "network",
+    "model_ema",
+    "state_dict_ema",
+    "ema",
+)
+"""Keys under which training programs save the tensors, in the order of preference; a moving average only comes last."""
+_INSERTED = ("_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.")
+"""What torch.compile, FSDP and activation checkpointing put into the names of a module's tensors, at any depth."""
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -30,9 +43,40 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
             f"`{path}` cannot be read as a plain set of tensors: {reason}"
             "\n\nhint: the file is damaged, or holds code, which is never run; fetch it again from its source"
         ) from error
-    for wrapper in _WRAPPERS:
-        if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
-            content = content[wrapper]
+    while (inner := _unwrapped(content)) is not None:
+        content = inner
     if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
-        raise CheckpointError(f"`{path}` is no set of named tensors\n\nhint: give a file of weights as it was released")
-    return dict(content)
+        raise CheckpointError(
+            f"`{path}` is not a set of named tensors\n\nhint: give a file of weights as it was released"
+        )
+    tensors = {}
+    for name, tensor in content.items():
+        for inserted in _INSERTED:
+            name = name.replace(inserted, "")
+        if name in tensors:
+            raise CheckpointError(f"`{path}` holds tensor `{name}` twice\n\nhint: save the module once, uncompiled")
+        tensors[name] = tensor
+    return tensors
+
+
+def part_with(tensors: Mapping[str, Tensor], *anchors: str) -> dict[str, Tensor]:
+    """The part of a larger network that holds a tensor called like one of `anchors`, with names that start there.
+
+    `module.encoder.norm.weight` becomes `norm.weight` where `module.encoder.` stands before an anchor; what lies
+    outside that part is left out. Without an anchor the tensors are given back as they are.
+
+    >>> part_with({"model.stem.weight": torch.zeros(1), "head.weight": torch.zeros(1)}, "stem.weight").keys()
+    dict_keys(['stem.weight'])
+    """
+    prefixes = [
+        name.removesuffix(anchor) for anchor in anchors for name in tensors if f".{name}".endswith(f".{anchor}")
+    ]
+    prefix = min(prefixes, key=len, default="")
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def _unwrapped(content: object) -> Mapping[str, object] | None:
+    """What the first wrapper holds; None where `content` has none."""
+    if not isinstance(content, Mapping):
+        return None
+    return next((content[key] for key in _WRAPPERS if isinstance(content.get(key), Mapping)), None)

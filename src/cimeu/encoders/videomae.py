@@ -1,9 +1,9 @@
 """Frozen video features: one vector per window of 16 frames from VideoMAE V2 (Wang et al., CVPR 2023).
 
 The network is `transformers.VideoMAEModel`; what lives here is the way from the published files to it. Official files
-keep one `qkv` matrix without bias beside `q_bias` and `v_bias`; they wrap the tensors in `model` or `module`, and
-prefix them with `backbone.`, `encoder.` or, in the hub's exports, `model.`. The architecture is read off the tensors,
-loading is strict, and a layer norm of 1e-6 is used throughout, as the official code does.
+keep one `qkv` matrix without bias beside `q_bias` and `v_bias`; wrappers and prefixes of the names are taken off, as
+`cimeu.encoders.tensors` does. The architecture is read off the tensors, loading is strict, and a layer norm of 1e-6 is
+used throughout, as the official code does.
 
 Pixels as in the official extraction: RGB / 255, bilinear stretch to the input size, no mean or deviation unless
 `normalise="imagenet"`.
@@ -27,7 +27,7 @@ from cimeu.encoders.base import Window
 from cimeu.encoders.engines import ENGINES, PRECISIONS, Computation, Engine, Precision, chosen, compiled
 from cimeu.encoders.engines import batch_size as best_batch_size
 from cimeu.encoders.inputs import check_choices, picture_input
-from cimeu.encoders.tensors import read_tensors
+from cimeu.encoders.tensors import part_with, read_tensors
 from cimeu.encoders.weights import find_weights, sha256_of, verify
 from cimeu.errors import CheckpointError
 from cimeu.media.faces import DEFAULT_DETECTOR
@@ -61,8 +61,7 @@ SIZES: dict[str, VideoMAESize] = {
 }
 """The published sizes (docs/MODEL_ZOO.md and modeling_finetune of the official repository)."""
 
-_PREFIXES = ("module.", "model.", "backbone.", "encoder.")
-_BESIDE_THE_ENCODER = ("head.", "decoder.", "encoder_to_decoder.", "mask_token")
+_HEAD = "head."
 _RENAMED = {
     "patch_embed.proj": "embeddings.patch_embeddings.projection",
     "norm1": "layernorm_before",
@@ -142,14 +141,9 @@ def load_videomae_v2(
 
 
 def _encoder_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Official names without wrapping prefixes, without heads and decoder, in single precision."""
-    encoder = {}
-    for name, tensor in tensors.items():
-        while name.startswith(_PREFIXES):
-            name = name.split(".", 1)[1]
-        if not name.startswith(_BESIDE_THE_ENCODER):
-            encoder[name] = tensor.float()
-    return encoder
+    """Official names without wrapping prefixes, without head and decoder, in single precision."""
+    encoder = part_with(tensors, "patch_embed.proj.weight")
+    return {name: tensor.float() for name, tensor in encoder.items() if not name.startswith(_HEAD)}
 
 
 def _size_of(tensors: Mapping[str, Tensor], path: Path, heads: int | None) -> VideoMAESize:
