@@ -29,7 +29,8 @@ import torch
 from torch.nn import functional as F
 
 from cimeu.corpora.manifest import Manifest, build_manifest
-from cimeu.encoders.engines import PRECISIONS, chosen
+from cimeu.devices import PRECISIONS, Placement
+from cimeu.encoders.engines import choose_library
 from cimeu.encoders.videomae import FRAMES, SIZES, TUBELET, VideoMAEEncoder, VideoMAESize, load_videomae_v2
 from cimeu.features.extract import extract
 from cimeu.media.video import frames, write_video
@@ -46,7 +47,7 @@ def main() -> None:
     parser.add_argument("clips", type=Path, nargs="+")
     parser.add_argument("--size", choices=SIZES, default="small")
     parser.add_argument("--seconds", type=float, default=1.88, help="of each clip")
-    parser.add_argument("--precision", choices=PRECISIONS, default="bf16", help="of our way")
+    parser.add_argument("--precision", choices=PRECISIONS, default="auto", help="of our way")
     parser.add_argument("--workers", type=int, default=0, help="their start is in the wall time, not in that of cpu")
     parser.add_argument("--error", action="store_true", help="compare engines with fp32 and stop")
     arguments = parser.parse_args()
@@ -54,7 +55,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         weights = random_weights(folder / "random.pth", size)
-        print(f"VideoMAE V2 {arguments.size}, RANDOM weights, {torch.get_num_threads()} threads")
+        placement = Placement.choose("auto", arguments.precision)
+        print(f"VideoMAE V2 {arguments.size}, RANDOM weights, {torch.get_num_threads()} threads, ours: {placement}")
         encoders = made(arguments.size, weights)
         if arguments.error:
             print_errors(encoders, arguments.clips, weights)
@@ -68,7 +70,7 @@ def main() -> None:
             print(
                 f"  {'official way':<16}{windows:>4} windows  wall {theirs[0]:6.1f}  cpu {theirs[1]:6.1f}", flush=True
             )
-            for name in (name for name in encoders if name.endswith(arguments.precision)):
+            for name in (name for name in encoders if name.endswith(placement.precision)):
                 encoder = encoders[name]
                 encoder(np.zeros((1, FRAMES, SIDE, SIDE, 3), np.uint8))
                 manifest = manifest_of(clips, arguments.seconds)
@@ -82,13 +84,14 @@ def main() -> None:
 
 def made(size: str, weights: Path) -> dict[str, VideoMAEEncoder]:
     """Encoders by engine and precision, ready to compute."""
-    engines = ("torch", "openvino") if chosen("auto") == "openvino" else ("torch",)
+    both = choose_library("auto", Placement.choose().device) == "openvino"
+    engines = ("torch", "openvino") if both else ("torch",)
     encoders = {
         f"{engine} {precision}": VideoMAEEncoder(
             size, weights=weights, source="frame", engine=engine, precision=precision
         )
         for engine in engines
-        for precision in PRECISIONS
+        for precision in ("bf16", "fp32")
     }
     return dict(sorted(encoders.items()))
 

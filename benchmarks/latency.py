@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 from cimeu.media.video import probe
+from long_file import where_computed
 
 STARTS = 3
 CLIPS = 5
@@ -34,6 +35,7 @@ def main() -> None:
     from cimeu.inference.recogniser import Recogniser
 
     recogniser = Recogniser.from_pretrained(arguments.run)
+    print(where_computed(recogniser))
     duration_s = probe(arguments.clip).duration_s
     times = []
     for _ in range(1 + CLIPS):

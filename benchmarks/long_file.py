@@ -20,6 +20,7 @@ from pathlib import Path
 import av
 import numpy as np
 
+from cimeu.devices import describe_device
 from cimeu.inference.recogniser import Recogniser
 from cimeu.media.audio import RATE_HZ, is_silent, read_sound, trim_silence
 from cimeu.media.video import frames, write_video
@@ -38,6 +39,13 @@ class Stretch:
     modality: str
 
 
+def where_computed(recogniser: Recogniser) -> str:
+    """Device and precision that were taken, for the head of a table."""
+    precisions = {e.name: e.preprocessing.get("precision", "fp32") for e in recogniser.encoders.values() if e.heavy}
+    networks = ", ".join(f"{name} in {precision}" for name, precision in precisions.items()) or "none"
+    return f"computed on {describe_device(recogniser.device)}; encoders that are networks: {networks}"
+
+
 def main() -> None:
     """Make the recording, recognise it, compare."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -46,6 +54,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=90.0)
     arguments = parser.parse_args()
     recogniser = Recogniser.from_pretrained(arguments.run)
+    print(where_computed(recogniser))
     with tempfile.TemporaryDirectory() as folder:
         recording = Path(folder) / "long.mp4"
         truth = join(sorted(arguments.clips.glob("*.mp4")), recording, until_s=arguments.seconds)

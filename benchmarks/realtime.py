@@ -19,7 +19,7 @@ from itertools import cycle
 from pathlib import Path
 
 from cimeu.inference.recogniser import Recogniser
-from long_file import chain, length_of
+from long_file import chain, length_of, where_computed
 
 
 def main() -> None:
@@ -51,6 +51,7 @@ def main() -> None:
         found = json.loads(said.splitlines()[-1])
         row = (length_s, found["wall_s"], found["cpu_s"], length_s / found["wall_s"], 60 * found["cpu_s"] / length_s)
         print("".join(f"{value:22.2f}" for value in row) + f"{found['memory_mb']:22.0f}", flush=True)
+    print(found["computed"])
     for stage, stage_s in sorted(found["stages"].items(), key=lambda one: -one[1]):
         print(f"{stage_s:9.2f} s on the clock  {stage}")
 
@@ -75,7 +76,17 @@ def measure(run: Path, recording: Path) -> None:
     wall_s, cpu_s = time.perf_counter() - wall_s, time.process_time() - cpu_s
     memory_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     stages = dict(recogniser.stopwatch.seconds)
-    print(json.dumps({"wall_s": wall_s, "cpu_s": cpu_s, "memory_mb": memory_mb, "stages": stages}))
+    print(
+        json.dumps(
+            {
+                "wall_s": wall_s,
+                "cpu_s": cpu_s,
+                "memory_mb": memory_mb,
+                "stages": stages,
+                "computed": where_computed(recogniser),
+            }
+        )
+    )
 
 
 if __name__ == "__main__":

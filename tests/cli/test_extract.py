@@ -71,7 +71,7 @@ def test_a_network_sees_both_regions_in_both_directions(
             assert row.duration_s == 0.68
             assert np.array_equal(row.features, encode(encoder, crops, direction))
     assert "0 clips computed, 1 already there" in extract(*words, "--precision", "fp32")[1]
-    assert "preprocessing.precision: fp32 -> bf16" in extract(*words)[1]
+    assert "preprocessing.precision: fp32 -> bf16" in extract(*words, "--precision", "bf16")[1]
 
 
 @pytest.mark.parametrize(
@@ -81,17 +81,17 @@ def test_a_network_sees_both_regions_in_both_directions(
         (("--encoder", "hogg", "--fuse"), "unknown encoder `hogg`\n\nhint: did you mean `hog`?"),
         (
             ("--encoder", "hog", "--precision", "fp32"),
-            "--precision means nothing to hog\n\nhint: it is for videomae-v2-s",
+            "--precision does not apply to hog\n\nhint: it is for ast, videomae-v2-s",
         ),
         (
             ("--encoder", "hog", "--encoder", "ast", "--engine", "torch"),
-            "--engine means nothing to hog, ast\n\nhint: it",
+            "--engine does not apply to hog, ast\n\nhint: it",
         ),
-        (("--encoder", "hub-sound", "--batch", "4"), "--batch means nothing to hub-sound\n\nhint: it is for hub-pict"),
-        (("--encoder", "spectral", "--fuse"), "--fuse means nothing to spectral\n\nhint: it is for videomae-v2-small"),
+        (("--encoder", "hub-sound", "--batch", "4"), "--batch does not apply to hub-sound\n\nhint: it is for hub-pict"),
+        (("--encoder", "spectral", "--fuse"), "--fuse does not apply to spectral\n\nhint: it is for videomae-v2-small"),
         (
             ("--encoder", "spectral", "--region", "face"),
-            "--region means nothing to spectral\n\nhint: it is for hog, hub",
+            "--region does not apply to spectral\n\nhint: it is for hog, hub",
         ),
         (("--precision", "fp32"), "no encoder is named for these settings\n\nhint: add --encoder NAME"),
         (
@@ -146,3 +146,44 @@ def test_one_root_serves_both_directions(cimeu: Callable[..., tuple[int, str, st
     assert status == 0, said
     rows = [row for _, row in FeatureStore.open(tmp_path / "features" / "mine").rows()]
     assert {row.direction: float(row.features.mean()) for row in rows} == {"forward": 1.0, "backward": 0.0}
+
+
+def test_any_setting_of_an_encoder_can_be_given(extract: Command, manifest: Path, tmp_path: Path) -> None:
+    status, said = extract(manifest, "--encoder", "spectral", "--setting", "trim=false", "--workers", 1)
+    assert status == 0, said
+    FeatureStore.open(tmp_path / "features" / "spectral", describe(build_encoder("spectral", trim=False)))
+
+
+def test_a_store_of_other_settings_names_the_command_that_makes_the_new_one(
+    extract: Command, cimeu: Callable[..., tuple[int, str, str]], manifest: Path, tmp_path: Path
+) -> None:
+    words = (manifest, "--encoder", "spectral", "--workers", 1)
+    assert extract(*words)[0] == 0
+    status, said = extract(*words, "--setting", "trim=false", "--setting", "level=true")
+    assert status == 1
+    command = "cimeu extract MANIFEST --encoder spectral --setting trim=false -o ANOTHER_FOLDER"
+    assert f"hint: `{command}` makes a new store" in said
+    filled = command.replace("MANIFEST", str(manifest)).replace("ANOTHER_FOLDER", str(tmp_path / "another"))
+    assert cimeu(*filled.split()[1:], "--workers", 1)[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("layer=9", "--setting layer does not apply to spectral\n\nhint: it is for hub-"),
+        ("colour=9", "--setting colour does not apply to spectral\n\nhint: it is for no encoder"),
+        ("layer", "`layer` is not name=value\n\nhint: such as --setting layer=9"),
+        ("layer=[9", "`layer=[9` cannot be read\n\nhint: close every bracket"),
+    ],
+)
+def test_a_setting_that_no_encoder_takes_is_refused(
+    extract: Command, manifest: Path, setting: str, message: str
+) -> None:
+    status, said = extract(manifest, "--encoder", "spectral", "--setting", setting)
+    assert (status, message in said) == (1, True), said
+
+
+def test_a_device_that_is_not_there_is_refused(extract: Command, manifest: Path, weights: Path) -> None:
+    words = (manifest, "--encoder", "videomae-v2-small", "--weights", weights)
+    status, said = extract(*words, "--device", "cuda:99")
+    assert (status, "device `cuda:99` is not on this machine" in said) == (1, True), said

@@ -306,7 +306,8 @@ def test_other_preprocessing_is_refused_with_what_differs(tmp_path: Path) -> Non
     with pytest.raises(FingerprintMismatch) as refused:
         FeatureStore.open(tmp_path, other)
 
-    assert "\n  preprocessing.trim: True -> False\n\nhint: extract into another folder" in str(refused.value)
+    command = "cimeu extract MANIFEST --encoder spectral --setting trim=false -o ANOTHER_FOLDER"
+    assert f"\n  preprocessing.trim: True -> False\n\nhint: `{command}` makes a new store" in str(refused.value)
     assert json.loads((tmp_path / "encoder.json").read_text()) == describe(build_encoder("spectral"))
 
 

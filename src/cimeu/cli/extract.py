@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from cimeu.cli.terminal import Output, Workers, parse_shard, progress_bars, say
+from cimeu.cli.terminal import Device, Output, Workers, pairs, parse_shard, progress_bars, say
 from cimeu.errors import RecipeError
 from cimeu.labels import guess
 
@@ -17,6 +17,7 @@ REGIONS = ("face", "frame")
 OPTIONS = {
     "source": "--region",
     "precision": "--precision",
+    "device": "--device",
     "engine": "--engine",
     "batch_size": "--batch",
     "fuse": "--fuse",
@@ -41,40 +42,43 @@ def extract(
     ] = None,
     forward_only: Annotated[list[str] | None, typer.Option(help="Encoder that is never played backward.")] = None,
     precision: Annotated[
-        Literal["bf16", "fp32"] | None, typer.Option(help="Arithmetic of networks; part of the fingerprint.")
+        Literal["auto", "bf16", "fp32"] | None,
+        typer.Option(
+            help="Arithmetic of networks, part of the fingerprint; auto: bf16 where it is native. [default: auto]"
+        ),
     ] = None,
+    device: Device = "auto",
     engine: Annotated[
         Literal["auto", "torch", "openvino", "ray"],
         typer.Option(help="What computes networks; `ray` sends clips to a running Ray cluster."),
     ] = "auto",
+    setting: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME=VALUE of any other setting of the encoder, as layer=9; repeat for several."),
+    ] = None,
     batch: Annotated[int, typer.Option(help="Windows computed at once; 0 takes what suits the machine.")] = 0,
     fuse: Annotated[bool, typer.Option("--fuse", help="Let torch.compile fuse operations.")] = False,
     workers: Workers = 0,
     shard: Annotated[str, typer.Option(help="Part i of N, as in 2/8, for job arrays.")] = "1/1",
 ) -> None:
-    """Compute frozen features of every clip, forward and backward; goes on where it stopped."""
+    """Compute frozen features of every clip, forward and backward; resumes where it was stopped."""
     from cimeu.corpora.manifest import read_manifest
     from cimeu.encoders.registry import build_encoder
     from cimeu.experiments.run import cores, default_streams
     from cimeu.features.extract import extract as fill_stores
 
     part, clips = parse_shard(shard), read_manifest(manifest)
-    for one in region or ():
-        if one not in REGIONS:
-            raise RecipeError(f"unknown region `{one}`\n\nhint: {' or '.join(REGIONS)}")
-    given: dict[str, object] = {"precision": precision, "batch_size": batch or None, "fuse": fuse or None}
-    given["engine"] = engine if engine in ("torch", "openvino") else None
+    given: dict[str, object] = {
+        "precision": precision,
+        "device": None if device == "auto" else device,
+        "engine": engine if engine in ("torch", "openvino") else None,
+        "batch_size": batch or None,
+        "fuse": fuse or None,
+        **parse_settings(setting or ()),
+    }
     settings = {name: value for name, value in given.items() if value is not None}
     if encoder:
-        check_taken(encoder, [*settings, *(["source"] if region else [])])
-        for name in forward_only or ():
-            if name not in encoder:
-                raise RecipeError(f"--forward-only `{name}` is not among the encoders\n\nhint: {guess(name, encoder)}")
-        streams = [
-            (each, name not in (forward_only or ()))
-            for name in encoder
-            for each in configured(name, weights_of(encoder, weights or ()), region or (), settings)
-        ]
+        streams = streams_named(encoder, weights or (), region or (), forward_only or (), settings)
     elif weights or region or forward_only or settings:
         raise RecipeError("no encoder is named for these settings\n\nhint: add --encoder NAME")
     else:
@@ -83,9 +87,9 @@ def extract(
     with progress_bars() as progress:
         extraction = fill_stores(
             clips,
-            [build_encoder(one.encoder, **one.settings) for one, _ in streams],
+            [build_encoder(config.encoder, **config.settings) for config, _ in streams],
             output,
-            second=[one.encoder for one, backward in streams if not backward],
+            second=[config.encoder for config, backward in streams if not backward],
             workers=workers if on_ray else workers or cores(),
             shard=part,
             on="ray" if on_ray else "here",
@@ -96,6 +100,48 @@ def extract(
         table = output / ("failures.csv" if part == (1, 1) else f"failures-{part[0]}-of-{part[1]}.csv")
         extraction.failures.to_csv(table, index=False)
         say(f"{len(extraction.failures)} streams could not be computed; reasons in {table}")
+
+
+def streams_named(
+    encoders: Sequence[str],
+    weights: Sequence[str],
+    regions: Sequence[str],
+    forward_only: Sequence[str],
+    settings: Mapping[str, object],
+) -> "list[tuple[EncoderConfig, bool]]":
+    """Each encoder with its settings, once for each region, and whether it is also played backward.
+
+    Raises:
+        RecipeError: an unknown encoder or region, or a setting that applies to none of the encoders.
+    """
+    for region in regions:
+        if region not in REGIONS:
+            raise RecipeError(f"unknown region `{region}`\n\nhint: {' or '.join(REGIONS)}")
+    check_taken(encoders, [*settings, *(["source"] if regions else [])])
+    for name in forward_only:
+        if name not in encoders:
+            raise RecipeError(f"--forward-only `{name}` is not among the encoders\n\nhint: {guess(name, encoders)}")
+    files = weights_of(encoders, weights)
+    return [
+        (config, name not in forward_only) for name in encoders for config in configured(name, files, regions, settings)
+    ]
+
+
+def parse_settings(texts: Sequence[str]) -> dict[str, object]:
+    """`["layer=9", "trim=true"]` -> {"layer": 9, "trim": True}; values are read as YAML, as in a recipe.
+
+    Raises:
+        RecipeError: not of that form.
+    """
+    import yaml
+
+    settings: dict[str, object] = {}
+    for name, value in pairs(texts, "--setting layer=9").items():
+        try:
+            settings[name] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise RecipeError(f"`{name}={value}` cannot be read\n\nhint: close every bracket and quote") from error
+    return settings
 
 
 def check_taken(names: Sequence[str], settings: Sequence[str]) -> None:
@@ -109,8 +155,9 @@ def check_taken(names: Sequence[str], settings: Sequence[str]) -> None:
     taken = {setting for name in names for setting in settings_of(name)}
     for setting in settings:
         if setting not in taken:
-            able = ", ".join(name for name in ENCODERS if setting in settings_of(name))
-            raise RecipeError(f"{OPTIONS[setting]} means nothing to {', '.join(names)}\n\nhint: it is for {able}")
+            able = ", ".join(name for name in ENCODERS if setting in settings_of(name)) or "no encoder"
+            option = OPTIONS.get(setting, f"--setting {setting}")
+            raise RecipeError(f"{option} does not apply to {', '.join(names)}\n\nhint: it is for {able}")
 
 
 def configured(

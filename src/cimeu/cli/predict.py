@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from cimeu.cli.terminal import Output, pairs, progress_bars, say
+from cimeu.cli.terminal import Device, Output, pairs, progress_bars, say
 
 Weights = Annotated[
     list[str] | None,
@@ -25,6 +25,7 @@ def predict(
         str, typer.Option("--format", help="Separated by commas; `all`. [default: csv,vtt,eaf,html,json]")
     ] = "",
     weights: Weights = None,
+    device: Device = "auto",
     explain: Annotated[
         bool, typer.Option("--explain", help="Say what each segment rests on, in .json and .html; takes longer.")
     ] = False,
@@ -42,7 +43,7 @@ def predict(
         say(f"model: {chosen} (the only real one here)")
     named = [f".{each.strip().lower().removeprefix('.')}" for each in formats.split(",") if each.strip()]
     wanted = EVERY_FORMAT if named == [".all"] else named or FORMATS
-    recogniser = Recogniser.from_pretrained(chosen, weights=pairs(weights or (), WEIGHTS_SUCH_AS))
+    recogniser = Recogniser.from_pretrained(chosen, weights=pairs(weights or (), WEIGHTS_SUCH_AS), device=device)
     with progress_bars() as progress:
         failures = predict_files(paths, output, recogniser, progress, formats=wanted, explained=explain)
     say(f"{output}: timelines written")

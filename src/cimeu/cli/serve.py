@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from cimeu.cli.predict import WEIGHTS_SUCH_AS, Weights
-from cimeu.cli.terminal import pairs, say
+from cimeu.cli.terminal import Device, pairs, say
 from cimeu.errors import RecipeError
 
 
@@ -15,6 +15,7 @@ def serve(
         typer.Option(help="Run folder, bundle (.zip), or name of a model found here. [default: the one real model]"),
     ] = None,
     weights: Weights = None,
+    device: Device = "auto",
     host: Annotated[str, typer.Option(help="Address to listen on; any but this machine's own needs a token.")] = (
         "127.0.0.1"
     ),
@@ -45,4 +46,4 @@ def serve(
     from cimeu.inference.model_store import model_named
 
     found = pairs(weights or (), WEIGHTS_SUCH_AS)
-    answer(model_named(model), settings, weights=found, open_browser=not no_browser, say=say)
+    answer(model_named(model), settings, weights=found, device=device, open_browser=not no_browser, say=say)

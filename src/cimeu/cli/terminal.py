@@ -14,6 +14,11 @@ from cimeu.progress import Progress
 Output = Annotated[Path, typer.Option("--output", "-o", help="Where the result goes.")]
 Workers = Annotated[int, typer.Option(help="Processes that decode and encode; 0 takes one for each core.")]
 
+Device = Annotated[
+    str,
+    typer.Option(help="What computes networks: auto (the first CUDA device, else the processor), cpu, cuda, cuda:1."),
+]
+
 
 def say(line: str) -> None:
     """One line for the person, on stderr."""

@@ -10,6 +10,7 @@ Axes: B clips, T filterbank frames of 10 ms, F mel bins, N patches (frequency-ma
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -20,6 +21,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Float32
 from torch import Tensor, nn
 
+from cimeu.devices import Placement
 from cimeu.encoders.base import SOUND_RATE_HZ, Window
 from cimeu.encoders.inputs import sound_input
 from cimeu.encoders.tensors import part_with, read_tensors
@@ -143,13 +145,22 @@ def load_ast(path: Path, *, heads: int | None = None, n_frames: int = FRAMES) ->
     return module
 
 
+@dataclass(kw_only=True, eq=False)
 class AstTokens:
     """The frozen encoder `ast`: the sound of a clip as 300 tokens, one per patch of the middle 8 x 32 frames.
 
     Raises:
         WeightsMissing: no weights where they are looked for; random ones are never used.
         CheckpointError: the weights do not fit.
+        RecipeError: an unknown device or precision.
     """
+
+    weights: Path | str | None = None
+    heads: int | None = None
+    trim: bool = False
+    level: bool = False
+    precision: str = "auto"
+    device: str = "auto"
 
     name: ClassVar[str] = "ast"
     version: ClassVar[str] = "1"
@@ -159,28 +170,30 @@ class AstTokens:
     optional: ClassVar[tuple[int, ...]] = ()
     heavy: ClassVar[bool] = True
 
-    def __init__(
-        self,
-        *,
-        weights: Path | str | None = None,
-        heads: int | None = None,
-        trim: bool = False,
-        level: bool = False,
-    ) -> None:
-        self._path, self._heads = find_weights(self.name, weights), heads
+    def __post_init__(self) -> None:
+        self._path = find_weights(self.name, self.weights)
+        self._precision = Placement.choose(self.device, self.precision).precision
         self.preprocessing: Mapping[str, object] = {
-            **sound_input(trim=trim, level=level),
+            **sound_input(trim=self.trim, level=self.level),
             "frames": FRAMES,
             "mean": MEAN,
             "deviation": DEVIATION,
-            "heads": heads,
+            "heads": self.heads,
             "weights_sha256": sha256_of(self._path),
         }
+        # Stores of version 0.1 do not name the precision and were computed in fp32: they keep their fingerprint.
+        if self._precision != "fp32":
+            self.preprocessing = {**self.preprocessing, "precision": self._precision}
 
     @cached_property
     def module(self) -> AST:
         """The frozen network, read once."""
-        return load_ast(self._path, heads=self._heads).eval()
+        return self.placement.place(load_ast(self._path, heads=self.heads).eval())
+
+    @property
+    def placement(self) -> Placement:
+        """Device and precision, where it computes."""
+        return Placement.choose(self.device, self._precision)
 
     def __getstate__(self) -> dict[str, object]:
         return {name: value for name, value in vars(self).items() if name != "module"}
@@ -194,12 +207,14 @@ class AstTokens:
         """Log-mel filterbank."""
         return fbank(source, SOUND_RATE_HZ, n_bins=BINS).numpy()
 
-    @torch.inference_mode()
     def __call__(self, windows: Float32[np.ndarray, "1 T F"]) -> Float32[np.ndarray, "N D"]:
         """The whole clip to its tokens, without class and distillation token."""
         filterbank = middle_segments(torch.from_numpy(np.array(windows[0])))
-        tokens = self.module(((filterbank - MEAN) / (2 * DEVIATION))[None])
-        return tokens[0, AST.EXTRA_TOKENS :].numpy()
+        inputs = ((filterbank - MEAN) / (2 * DEVIATION))[None]
+        placement = self.placement
+        with placement.arithmetic():
+            tokens = self.module(inputs.to(placement.device, placement.dtype))
+        return tokens[0, AST.EXTRA_TOKENS :].float().cpu().numpy()
 
 
 def resized(positions: Float[Tensor, "1 P D"], n_frames: int, path: Path, *, square: bool) -> Float[Tensor, "1 Q D"]:

@@ -5,6 +5,7 @@ parameters of that class, and stand nowhere else.
 """
 
 import inspect
+import json
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -76,11 +77,24 @@ def settings_of(name: str) -> Collection[str]:
     return [setting for setting in inspect.signature(entry.load()).parameters if setting not in entry.fixed]
 
 
-def encoder_from(description: Mapping[str, object], **overrides: object) -> Encoder:
-    """Rebuild the encoder that `describe` described.
+def extract_command(description: Mapping[str, object]) -> str:
+    """Command that computes features with the described encoder into a folder of their own."""
+    name = str(description["name"])
+    words = [f"cimeu extract MANIFEST --encoder {name}"]
+    if name in ENCODERS:
+        parameters = inspect.signature(ENCODERS[name].load()).parameters
+        for setting, value in _settings_in(description).items():
+            if value != parameters[setting].default:
+                written = value if isinstance(value, str) else json.dumps(value)
+                words.append(f"--setting {setting}={written}")
+    return " ".join([*words, "-o ANOTHER_FOLDER"])
+
+
+def encoder_from(description: Mapping[str, object], *, device: str = "auto", **overrides: object) -> Encoder:
+    """Rebuild the encoder that `describe` described, in the precision that it was described with.
 
     Weights are looked for on this machine and compared by their content, whatever the file is called; `weights=` among
-    the overrides says where else they lie.
+    the overrides says where else they lie. Encoders that are not networks take no notice of `device`.
 
     Raises:
         FingerprintMismatch: the encoder built here would not give the described numbers.
@@ -93,11 +107,19 @@ def encoder_from(description: Mapping[str, object], **overrides: object) -> Enco
         raise RecipeError(
             f"{where} is not part of cimeu: its vectors were imported\n\nhint: import the vectors of the new clips too"
         )
-    accepted = settings_of(name)
-    preprocessing = description["preprocessing"]
-    assert isinstance(preprocessing, Mapping), "describe() always writes preprocessing"
-    described = {"source": description["source"], **preprocessing}
-    settings = {key: value for key, value in described.items() if key in accepted}
+    settings = _settings_in(description)
+    if "device" in settings_of(name):
+        # Encoders that write no precision were described in fp32, whatever `auto` means on this machine.
+        settings = {"precision": "fp32", "device": device} | settings
     encoder = build_encoder(name, **(settings | overrides))
     check_same(description, describe(encoder), where, "install the version of cimeu and the weights it was made with")
     return encoder
+
+
+def _settings_in(description: Mapping[str, object]) -> dict[str, object]:
+    """The settings that a description holds; those that do not shape the numbers (device, engine) are not in it."""
+    accepted = settings_of(str(description["name"]))
+    preprocessing = description["preprocessing"]
+    assert isinstance(preprocessing, Mapping), "describe() always writes preprocessing"
+    described = {"source": description["source"], **preprocessing}
+    return {setting: value for setting, value in described.items() if setting in accepted}

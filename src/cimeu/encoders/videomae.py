@@ -12,10 +12,10 @@ Axes: B clips or N windows, H and W pixels, D width of the features.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -23,9 +23,9 @@ from jaxtyping import Float, Float32, UInt8
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from cimeu.devices import Placement
 from cimeu.encoders.base import Window
-from cimeu.encoders.engines import ENGINES, PRECISIONS, Computation, Engine, Precision, chosen, compiled
-from cimeu.encoders.engines import batch_size as best_batch_size
+from cimeu.encoders.engines import ENGINES, Computation, Engine, choose_library, compiled, usual_batch_size
 from cimeu.encoders.inputs import check_choices, picture_input
 from cimeu.encoders.tensors import part_with, read_tensors
 from cimeu.encoders.weights import find_weights, sha256_of, verify
@@ -247,66 +247,71 @@ class FromPixels(nn.Module):
         return self.network(self.scaled(frames))
 
 
+@dataclass(eq=False)
 class VideoMAEEncoder:
     """VideoMAE V2 as an encoder of 16-frame windows every 4 frames.
 
     Needs weights: `weights` is a file, or None for the weights folder (`cimeu.encoders.weights`). They are read when
     the first window is encoded; their checksum and the precision are part of the preprocessing, hence of every stored
-    feature. `engine`, `batch_size` and `fuse` say how it is computed (`cimeu.encoders.engines`).
+    feature. `device`, `engine`, `batch_size` (0: what suits the device) and `fuse` say how it is computed
+    (`cimeu.devices`, `cimeu.encoders.engines`) and are not.
 
     Raises:
         WeightsMissing: no file where one is looked for.
         CheckpointError: the file is not the published one (where its checksum is known), or has another size.
-        RecipeError: an unknown size, source, normalisation, detector, precision or engine.
+        RecipeError: an unknown size, source, normalisation, detector, precision, device or engine.
         FingerprintMismatch: another version of the detector is installed.
     """
 
-    version = "1"
-    window = Window(FRAMES, 4)
-    kind: Literal["steps"] = "steps"
-    optional: tuple[int, ...] = ()
-    heavy = True
+    size: str = "giant"
+    _: KW_ONLY
+    source: Literal["face", "frame"] = "face"
+    normalise: Literal["none", "imagenet"] = "none"
+    weights: Path | str | None = None
+    detector: str = DEFAULT_DETECTOR
+    rate_hz: float | int = FRAME_RATE_HZ
+    precision: str = "auto"
+    device: str = "auto"
+    engine: Engine = "auto"
+    batch_size: int = 0
+    fuse: bool = False
 
-    def __init__(
-        self,
-        size: str = "giant",
-        *,
-        source: Literal["face", "frame"] = "face",
-        normalise: Literal["none", "imagenet"] = "none",
-        weights: Path | str | None = None,
-        detector: str = DEFAULT_DETECTOR,
-        rate_hz: float | int = FRAME_RATE_HZ,
-        precision: Precision = "bf16",
-        engine: Engine = "auto",
-        batch_size: int | None = None,
-        fuse: bool = False,
-    ) -> None:
-        self.name = f"videomae-v2-{size}"
+    version: ClassVar[str] = "1"
+    window: ClassVar[Window] = Window(FRAMES, 4)
+    kind: ClassVar[Literal["steps"]] = "steps"
+    optional: ClassVar[tuple[int, ...]] = ()
+    heavy: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        self.name = f"videomae-v2-{self.size}"
         check_choices(
             self.name,
             {
-                "size": (size, tuple(SIZES)),
-                "normalise": (normalise, ("none", "imagenet")),
-                "precision": (precision, PRECISIONS),
-                "engine": (engine, ENGINES),
+                "size": (self.size, tuple(SIZES)),
+                "normalise": (self.normalise, ("none", "imagenet")),
+                "engine": (self.engine, ENGINES),
             },
         )
-        seen = picture_input(self.name, source=source, detector=detector, rate_hz=rate_hz)
-        self.width = SIZES[size].width
-        self.source: Literal["face", "frame"] = source
-        self.batch_size = batch_size or best_batch_size()
-        path = find_weights(self.name, weights)
-        if weights is None:
+        seen = picture_input(self.name, source=self.source, detector=self.detector, rate_hz=self.rate_hz)
+        # OpenVINO computes on the processor: asked for by name, it decides the device.
+        device = "cpu" if (self.engine, self.device) == ("openvino", "auto") else self.device
+        placement = Placement.choose(device, self.precision)
+        self.width = SIZES[self.size].width
+        self.batch_size = self.batch_size or usual_batch_size(placement.device)
+        path = find_weights(self.name, self.weights)
+        if self.weights is None:
             verify(self.name, path)
         checksum = sha256_of(path)
-        self._network = (path, checksum, SIZES[size], normalise, self.batch_size, engine, precision, fuse)
+        # The device is chosen again where it computes: another machine of a cluster may have a card when this has none.
+        how = device, placement.precision, self.engine, self.batch_size, self.fuse
+        self._network = (path, checksum, SIZES[self.size], self.normalise, *how)
         self.preprocessing: Mapping[str, object] = {
             "side": SIDE,
             "resampling": "bilinear",
             **seen,
             "pixels": f"RGB / 255, bilinear stretch to {SIDE} x {SIDE}",
-            "normalise": normalise,
-            "precision": precision,
+            "normalise": self.normalise,
+            "precision": placement.precision,
             "weights_sha256": checksum,
         }
 
@@ -341,13 +346,15 @@ def _computation(
     checksum: str,
     size: VideoMAESize,
     normalise: Literal["none", "imagenet"],
-    batch_size: int,
+    device: str,
+    precision: str,
     engine: Engine,
-    precision: Precision,
+    batch_size: int,
     fuse: bool,
 ) -> Computation:
     """The frozen network, read once for every encoder that computes it alike; encoders travel without it."""
-    chosen(engine)  # says what is not installed before the weights are read
+    placement = Placement.choose(device, precision)
+    choose_library(engine, placement.device)  # says what is not installed before the weights are read
     network = FromPixels(load_videomae_v2(path, size=size), normalise)
     example = torch.zeros(batch_size, FRAMES, SIDE, SIDE, 3)
-    return compiled(network, example, engine=engine, precision=precision, fuse=fuse)
+    return compiled(network, example, placement, engine=engine, fuse=fuse)

@@ -31,6 +31,7 @@ from jaxtyping import Float32
 from cimeu.atomic import write_whole
 from cimeu.corpora.content_hash import content_of
 from cimeu.encoders.description import IMPORTED, check_same, fingerprint_of
+from cimeu.encoders.registry import extract_command
 from cimeu.errors import FeatureError
 from cimeu.pyramid import Direction
 
@@ -128,7 +129,8 @@ class FeatureStore:
             ) from error
         if encoder_description is not None:
             wanted = json.loads(json.dumps(encoder_description))
-            check_same(description, wanted, f"`{folder}`", "extract into another folder, or ask for these settings")
+            hint = f"`{extract_command(wanted)}` makes a new store; or set the values that this one has"
+            check_same(description, wanted, f"the store `{folder}`", hint)
         return cls(folder, description, writable=writable)
 
     def __len__(self) -> int:

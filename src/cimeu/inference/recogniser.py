@@ -25,9 +25,11 @@ from types import MappingProxyType
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Float32
+from torch import Tensor
 
 from cimeu.batching.dataset import Sample
 from cimeu.corpora.content_hash import content_of_file
+from cimeu.devices import choose_device
 from cimeu.encoders.base import Encoder
 from cimeu.encoders.description import fingerprint
 from cimeu.encoders.registry import encoder_from
@@ -83,6 +85,7 @@ class Recogniser:
         detector: FaceDetector | None = None,
         identity: Identity | None = None,
         weights: Mapping[str, Path | str] = MappingProxyType({}),
+        device: str = "auto",
     ) -> None:
         """Build from models; `from_pretrained` is the usual way.
 
@@ -95,15 +98,17 @@ class Recogniser:
             detector: of faces; default the one the encoders were trained with.
             identity: tells who comes back after a cut; without one, a cut ends every person.
             weights: where the weights of an encoder lie, by its name, if not in the weights folder.
+            device: what computes encoders and models: `auto`, `cpu`, `cuda` or `cuda:N`.
 
         Raises:
             CheckpointError: no model, or models of different encoders.
-            RecipeError: weights of an encoder that the models do not read.
+            RecipeError: weights of an encoder that the models do not read, or no such device.
             FingerprintMismatch, WeightsMissing: the encoders cannot be rebuilt here.
         """
         if not models:
             raise CheckpointError("an ensemble without a model\n\nhint: train `forward`, `backward` or both")
-        self.models = {direction: models[direction].eval() for direction in DIRECTIONS if direction in models}
+        self.device = choose_device(device)
+        self.models = {d: models[d].eval().to(self.device) for d in DIRECTIONS if d in models}
         self.ensemble, self.model_id, self.folder = ensemble, model_id, folder
         self.specifications = next(iter(self.models.values())).specifications
         self.emotions = tuple(self.specifications.emotions)
@@ -125,6 +130,7 @@ class Recogniser:
         detector: FaceDetector | None = None,
         identity: Identity | None = None,
         weights: Mapping[str, Path | str] = MappingProxyType({}),
+        device: str = "auto",
     ) -> "Recogniser":
         """Read a run folder (`forward/`, `backward/`, one or both, and `ensemble.json`), or a bundle (`.zip`) of one.
 
@@ -132,7 +138,7 @@ class Recogniser:
 
         Raises:
             CheckpointError: a part is missing or damaged.
-            RecipeError: weights of an encoder that the run does not read.
+            RecipeError: weights of an encoder that the run does not read, or no such device.
             FingerprintMismatch, WeightsMissing: its encoders cannot be rebuilt here.
         """
         folder = Path(run_folder)
@@ -154,6 +160,7 @@ class Recogniser:
             detector=detector,
             identity=identity,
             weights=weights,
+            device=device,
         )
 
     def __call__(self, path: Path | str, *, progress: Progress = silent) -> Timeline:
@@ -241,7 +248,9 @@ class Recogniser:
                 found = weights.get(descriptions[0]["name"])
                 if found is None and self.folder is not None:
                     found = bundled_weights(self.folder, descriptions[0])
-                encoders[stream] = encoder_from(descriptions[0], **({} if found is None else {"weights": found}))
+                encoders[stream] = encoder_from(
+                    descriptions[0], device=str(self.device), **({} if found is None else {"weights": found})
+                )
         if not encoders:
             raise CheckpointError("the model does not say which encoders it reads\n\nhint: train it with `cimeu train`")
         names = [encoder.name for encoder in encoders.values()]
@@ -332,10 +341,10 @@ class Recogniser:
             Sample(f"{question.lane} {question.number}", question.first.get(direction), question.second, -1, -1, index)
             for index, question in enumerate(questions)
         ]
-        batch = evaluation_collator(model)(samples)
+        batch = evaluation_collator(model)(samples).to(self.device)
         assert batch.first is not None, "every model has a first stream"
         with torch.inference_mode(), one_thread():
-            return model(batch.first, batch.second)
+            return model(batch.first, batch.second).map(Tensor.cpu)
 
     def _present(self, questions: Sequence[Question], direction: Direction) -> Bool[np.ndarray, "N 2"]:
         return np.array([[direction in question.first, question.second is not None] for question in questions])

@@ -9,6 +9,7 @@ Sources: CiMEU (overview figure and public code), PTH-Net (IEEE TIP 2024), METER
 Axes: B clips, T steps, D input width, C channels, K emotions, S styles. H, M, L have 16, 8, 4 steps, later 4, 2, 1.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from cimeu.model.checkpoint import Specifications, check_tensors, read_checkpoin
 from cimeu.model.config import SIZES, ModelConfig, StreamConfig
 from cimeu.model.disentangle import Decoder, IndependenceHeads, PrimitiveEncoder
 from cimeu.model.mining import Gate, LevelHeads, mixed
-from cimeu.pyramid import Pyramid, Stream
+from cimeu.pyramid import Level, Pyramid, Stream
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,10 @@ class Output:
     emotion_adversary: tuple[Float[Tensor, "B K"], ...] | None
     emotion_pooled: tuple[Float[Tensor, "B C"], ...]
     style_pooled: tuple[Float[Tensor, "B C"], ...] | None
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> "Output":
+        """Apply one function to every tensor, masks included."""
+        return Output(**{name: _mapped(value, function) for name, value in vars(self).items()})
 
 
 class CiMEU(
@@ -302,6 +307,16 @@ def random_audio(config: ModelConfig) -> AST:
         n_frames=config.second.frames,
         n_bins=config.second.width,
     )
+
+
+def _mapped(value: Any, function: Callable[[Tensor], Tensor]) -> Any:
+    if isinstance(value, Tensor):
+        return function(value)
+    if isinstance(value, tuple):
+        return tuple(_mapped(part, function) for part in value)
+    if isinstance(value, Pyramid):
+        return value.map(lambda level: Level(function(level.features), function(level.mask)))
+    return value
 
 
 def second_map(second: StreamConfig, config: ModelConfig, audio: AST | None) -> TokenMap | StepMap:

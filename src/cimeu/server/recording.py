@@ -102,7 +102,7 @@ def checking() -> Functions:
     return {"check": check}
 
 
-def recognising(run_folder: Path, weights: Mapping[str, str] = MappingProxyType({})) -> Functions:
+def recognising(run_folder: Path, weights: Mapping[str, str] = MappingProxyType({}), device: str = "auto") -> Functions:
     """The functions of the child that holds the model, read from a run folder or a bundle.
 
     Raises:
@@ -110,7 +110,7 @@ def recognising(run_folder: Path, weights: Mapping[str, str] = MappingProxyType(
     """
     from cimeu.inference.recogniser import Recogniser
 
-    recogniser = Recogniser.from_pretrained(run_folder, weights=weights)
+    recogniser = Recogniser.from_pretrained(run_folder, weights=weights, device=device)
     return {
         "recognise": recogniser.__call__,
         "explain": partial(_explain, recogniser),

@@ -28,6 +28,7 @@ def serve(
     settings: ServerSettings,
     *,
     weights: Mapping[str, str],
+    device: str = "auto",
     open_browser: bool,
     say: Callable[[str], None],
 ) -> None:
@@ -37,6 +38,7 @@ def serve(
         model: run folder or bundle of a trained ensemble.
         settings: of the server.
         weights: where the weights of an encoder lie, by its name, if not in the weights folder.
+        device: what computes encoders and models (`cimeu.devices`).
         open_browser: open the page once it can be reached.
         say: told the address.
 
@@ -48,7 +50,7 @@ def serve(
         listening(settings) as listener,
         own_folder(Path(tempfile.gettempdir())) as folder,
         closing(Isolated(checking)) as checker,
-        closing(Isolated(partial(recognising, model, weights))) as recogniser,
+        closing(Isolated(partial(recognising, model, weights, device))) as recogniser,
     ):
         say(f"reading the model {model}")
         checker.start()

@@ -5,8 +5,8 @@
 Axes: B clips, K emotions.
 """
 
-from dataclasses import dataclass, fields, replace
-from typing import Any, Literal
+from dataclasses import dataclass, fields
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -15,7 +15,7 @@ from torch import Tensor
 from cimeu.batching.collate import Batch
 from cimeu.errors import RecipeError
 from cimeu.model.network import Output
-from cimeu.pyramid import LEVELS, Level, Pyramid
+from cimeu.pyramid import LEVELS
 from cimeu.training import losses
 from cimeu.training.losses import Alignment, Mining
 
@@ -118,14 +118,4 @@ def objective(
 
 
 def _in_single_precision(output: Output) -> Output:
-    return replace(output, **{field.name: _single(getattr(output, field.name)) for field in fields(output)})
-
-
-def _single(value: Any) -> Any:
-    if isinstance(value, Tensor):
-        return value.float()
-    if isinstance(value, tuple):
-        return tuple(_single(part) for part in value)
-    if isinstance(value, Pyramid):
-        return value.map(lambda level: Level(level.features.float(), level.mask))
-    return value
+    return output.map(lambda tensor: tensor.float() if tensor.is_floating_point() else tensor)
