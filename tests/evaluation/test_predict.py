@@ -129,14 +129,21 @@ def test_the_statistics_of_the_model_are_used(model, dataset, scores):
     assert np.abs(score_clips(plain, dataset).first - scores.first)[:, 0].max() > 1e-3
 
 
-def test_primitives_have_a_row_per_clip_and_no_numbers_without_a_first_stream(model, dataset):
+def test_primitives_have_a_row_per_clip_and_no_numbers_without_a_stream(model, dataset):
     for vectors in project(model, dataset):
+        assert vectors.shape == (7, 2 * model.config.sizes.width)
+        assert np.flatnonzero(np.isnan(vectors).any(axis=1)).tolist() == [NOTHING]
+
+
+def test_primitives_of_one_disentangled_stream_need_that_stream(model, dataset):
+    published = CiMEU(replace(model.config, disentangle="first"), model.specifications)
+    for vectors in project(published, dataset):
         assert vectors.shape == (7, model.config.sizes.width)
         assert np.flatnonzero(np.isnan(vectors).any(axis=1)).tolist() == [NO_FIRST, NOTHING]
 
 
 def test_without_disentangling_there_is_no_style(dataset, model):
-    alone = CiMEU(replace(model.config, disentangle=False), model.specifications)
+    alone = CiMEU(replace(model.config, disentangle="off"), model.specifications)
     assert project(alone, dataset)[1] is None
 
 

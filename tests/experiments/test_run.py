@@ -84,7 +84,7 @@ def test_primitives_are_kept_for_every_validation_and_test_clip(toy) -> None:
     with np.load(toy.run / "projections.npz") as kept:
         rows = predictions(toy.run)
         assert list(kept["clip_id"]) == list(rows["clip_id"])
-        assert kept["emotion_primitives"].shape == kept["style_primitives"].shape == (len(rows), 32)
+        assert kept["emotion_primitives"].shape == kept["style_primitives"].shape == (len(rows), 64)
 
 
 def test_a_run_that_is_evaluated_again_says_the_same(toy, tmp_path: Path) -> None:

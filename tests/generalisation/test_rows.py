@@ -8,7 +8,7 @@ from cimeu.generalisation.methods import METHODS
 from cimeu.generalisation.rows import ROWS, Row, Setting, row_named, rows_named, setting_of, why_absent
 
 PLAIN: dict[str, Any] = {
-    "model.disentangle": True,
+    "model.disentangle": "both",
     "model.alignment": "steps",
     "model.fusion": "published",
     "direction": "both",
@@ -37,8 +37,8 @@ def test_every_row_can_differ_where_everything_is_offered(row: Row) -> None:
         ("coral", {"groups": 1}, "one group among the training clips"),
         ("dann", {"groups": 1}, "one group among the training clips"),
         ("groupdro", {"groups": 1}, "one group among the training clips"),
-        ("random-style", {"recipe": PLAIN | {"model.disentangle": False}}, "no style primitives in the recipe"),
-        ("without-er", {"recipe": PLAIN | {"model.disentangle": False}}, "no style primitives in the recipe"),
+        ("random-style", {"recipe": PLAIN | {"model.disentangle": "off"}}, "no style primitives in the recipe"),
+        ("without-er", {"recipe": PLAIN | {"model.disentangle": "off"}}, "no style primitives in the recipe"),
         ("forward-only", {"recipe": PLAIN | {"direction": "forward"}}, "the recipe already says so"),
         ("style-culture", {"recipe": PLAIN | {"training.style_labels": "culture"}}, "the recipe already says so"),
     ],

@@ -17,7 +17,7 @@ VALUES: dict[str, Any] = {"emotions": ("anger", "fear"), "first": StreamConfig(w
         ({"size": "bas"}, r"unknown model size `bas`\n\nhint: did you mean `base`\?"),
         ({"audio_size": "huge"}, "unknown model size `huge`"),
         ({"fusion": "figur"}, r"unknown value `figur` for model setting `fusion`\n\nhint: did you mean `figure`\?"),
-        ({"mixing": "x"}, "hint: one of gated, published, validation"),
+        ({"late_fusion": "x"}, "hint: one of bounded, equal, gated, published, validation"),
         ({"emotions": ("anger",)}, "two emotions or more"),
         ({"emotions": ("anger", "anger")}, "emotions repeat"),
         ({"styles": 1}, "styles is 1"),

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from cimeu.encoders.ast import AST
 from cimeu.errors import CheckpointError, RecipeError, WeightsMissing
+from cimeu.model.alignment import token_steps
 from cimeu.model.config import ModelConfig, StreamConfig
 from cimeu.model.disentangle import ReverseGradient
 from cimeu.model.network import CiMEU, Output
@@ -21,14 +22,19 @@ CONFIG = ModelConfig(
 )
 VARIANTS = {
     "default": {},
-    "without ER": {"disentangle": False},
+    "without ER": {"disentangle": "off"},
+    "first stream alone disentangled": {"disentangle": "first"},
+    "first stream alone disentangled, tokens": {
+        "disentangle": "first",
+        "second": StreamConfig(width=5, kind="tokens", tokens=60),
+    },
     "without RFA": {"alignment": "off", "fusion": "off"},
     "figure": {"fusion": "figure"},
-    "published mixing": {"mixing": "published"},
-    "validated mixing": {"mixing": "validation"},
+    "published mixing": {"late_fusion": "published"},
+    "validated mixing": {"late_fusion": "validation"},
     "one style per clip": {"style": "clip"},
     "backward": {"direction": "backward"},
-    "tokens": {"second": StreamConfig(width=5, kind="tokens", tokens=30)},
+    "tokens": {"second": StreamConfig(width=5, kind="tokens", tokens=60)},
     "filterbank": {"second": StreamConfig(width=128, kind="filterbank", frames=64)},
     "one stream": {"second": None},
     "one stream, figure": {"second": None, "fusion": "figure"},
@@ -74,8 +80,11 @@ def test_no_combination_of_missing_and_short_streams_gives_nan(name: str) -> Non
 def test_shapes_are_those_of_the_contract() -> None:
     model = CiMEU(CONFIG)
     output = model(*clips(CONFIG, [16, 9], [16, 16]))
-    assert [level.features.shape for level in output.emotion] == [(2, 4, 32), (2, 2, 32), (2, 1, 32)]
-    assert [level.features.shape for level in output.rebuilt] == [(2, 16, 12), (2, 8, 12), (2, 4, 12)]
+    for primitives in (*output.emotion, *output.style):
+        assert [level.features.shape for level in primitives] == [(2, 4, 32), (2, 2, 32), (2, 1, 32)]
+    for rebuilt, width in zip(output.rebuilt, (12, 5), strict=True):
+        assert [level.features.shape for level in rebuilt] == [(2, 16, width), (2, 8, width), (2, 4, width)]
+    assert [x.shape for x in output.style_pooled] == [(2, 64)] * 3
     assert [[level.features.shape for level in p] for p in output.aligned] == [[(2, 4, 32), (2, 2, 32), (2, 1, 32)]] * 2
     assert [x.shape for x in output.logits] == [(2, 3)] * 3
     assert [x.shape for x in output.style_adversary] == [(2, 3)] * 3
@@ -83,12 +92,12 @@ def test_shapes_are_those_of_the_contract() -> None:
 
 
 def test_without_er_only_the_emotion_encoder_is_left() -> None:
-    full, bare = CiMEU(CONFIG), CiMEU(replace(CONFIG, disentangle=False))
+    full, bare = CiMEU(CONFIG), CiMEU(replace(CONFIG, disentangle="off"))
     removed = set(full.state_dict()) - set(bare.state_dict())
-    assert {name.split(".")[0] for name in removed} == {"style", "decoder", "independence"}
+    expected = {"style", "decoder", "second_style", "second_decoder", "independence"}
+    assert {name.split(".")[0] for name in removed} == expected
     output = bare(*clips(CONFIG, [16], [16]))
-    assert output.style is None
-    assert output.rebuilt is None
+    assert output.style == output.rebuilt == ()
     assert output.style_logits is None
 
 
@@ -109,13 +118,52 @@ def test_one_stream_has_no_second_head_and_no_share() -> None:
     assert not any(name.startswith(("second", "gate")) for name in model.state_dict())
 
 
-@pytest.mark.parametrize("mixing", ["gated", "published", "validation"])
-def test_the_share_starts_as_published_and_moves_to_what_is_present(mixing: str) -> None:
-    model = CiMEU(replace(CONFIG, mixing=mixing)).eval()
+@pytest.mark.parametrize(
+    ("form", "share"), [("bounded", 0.5), ("equal", 0.5), ("gated", 0.2), ("published", 0.2), ("validation", 0.2)]
+)
+def test_a_clip_with_one_stream_gives_it_the_whole_share(form: str, share: float) -> None:
+    model = CiMEU(replace(CONFIG, late_fusion=form)).eval()
     output = model(*clips(CONFIG, [16, 16, 0], [16, 0, 16]))
-    torch.testing.assert_close(output.gate[0], torch.tensor([0.2, 0.0, 1.0]))
+    torch.testing.assert_close(output.gate[0], torch.tensor([share, 0.0, 1.0]))
     torch.testing.assert_close(output.logits[0][1], output.first_logits[0][1])
     torch.testing.assert_close(output.logits[0][2], output.second_logits[0][2])
+
+
+@pytest.mark.parametrize("push", [-100.0, 100.0])
+def test_a_bounded_gate_never_gives_up_a_stream(push: float) -> None:
+    model = CiMEU(CONFIG).eval()
+    model.gate.share[2].bias.data.fill_(push)
+    gate = model(*clips(CONFIG, [16] * 3, [16] * 3)).gate[0]
+    torch.testing.assert_close(gate, torch.full((3,), 0.8 if push > 0 else 0.2))
+
+
+@pytest.mark.parametrize("name", ["default", "tokens", "filterbank", "without ER", "figure"])
+def test_no_input_reaches_the_logits_around_the_emotion_encoders(name: str) -> None:
+    model = CiMEU(replace(CONFIG, **VARIANTS[name])).eval()
+    one, other = (clips(model.config, [16] * 2, [16] * 2) for _ in range(2))
+    assert not torch.allclose(model(*one).logits[0], model(*other).logits[0])
+    for changed in (0, 1):  # each stream's encoder matters on its own
+        mixed = [one[0], one[1]]
+        mixed[changed] = other[changed]
+        assert not torch.allclose(model(*one).logits[0], model(*mixed).logits[0])
+    for encoder in (model.emotion, model.second_emotion):
+        encoder.register_forward_hook(lambda module, inputs, output: output.map(torch.zeros_like))
+    torch.testing.assert_close(model(*one).logits[0], model(*other).logits[0])
+
+
+def test_as_published_the_second_stream_passes_undisentangled() -> None:
+    model = CiMEU(replace(CONFIG, disentangle="first")).eval()
+    assert not hasattr(model, "second_emotion")
+    assert [len(x) for x in (model(*clips(CONFIG, [16], [16])).emotion,)] == [1]
+
+
+def test_tokens_are_read_as_the_means_of_their_bands() -> None:
+    tokens = torch.arange(12.0).repeat_interleave(16)[None, :, None].clone()  # 12 bands by 16 times
+    tokens[0, 3::16] += 10  # the fourth time, in every band
+    steps = token_steps(tokens, torch.tensor([True]))
+    expected = torch.full((16,), 5.5)
+    expected[3] += 10
+    torch.testing.assert_close(steps.features[0, :, 0], expected)
 
 
 def test_stream_dropout_takes_one_stream_of_some_training_clips_and_never_both() -> None:
@@ -126,8 +174,8 @@ def test_stream_dropout_takes_one_stream_of_some_training_clips_and_never_both()
     assert 0.15 < (gate == 0).float().mean().item() < 0.35
 
 
-def test_published_mixing_never_drops_a_stream() -> None:
-    model = CiMEU(replace(CONFIG, mixing="published", stream_dropout=0.5)).train()
+def test_published_late_fusion_never_drops_a_stream() -> None:
+    model = CiMEU(replace(CONFIG, late_fusion="published", stream_dropout=0.5)).train()
     torch.testing.assert_close(model(*clips(CONFIG, [16] * 50, [16] * 50)).gate[0], torch.full((50,), 0.2))
 
 
@@ -157,12 +205,12 @@ def test_reversal_scales_only_the_gradient_to_the_primitives() -> None:
     assert something.abs().max() > 0
 
 
-def test_the_style_adversary_is_told_the_emotion() -> None:
+def test_the_style_adversary_is_given_the_emotion() -> None:
     model = CiMEU(CONFIG).eval()
     batch = clips(CONFIG, [16] * 2, [16] * 2)
-    told, other = (model(*batch, emotion=torch.tensor(labels)).style_adversary[0] for labels in ([0, 1], [0, 2]))
-    torch.testing.assert_close(told[0], other[0])
-    assert not torch.allclose(told[1], other[1])
+    given, other = (model(*batch, emotion=torch.tensor(labels)).style_adversary[0] for labels in ([0, 1], [0, 2]))
+    torch.testing.assert_close(given[0], other[0])
+    assert not torch.allclose(given[1], other[1])
 
 
 def test_half_precision_gives_finite_answers_near_the_full_ones() -> None:
@@ -244,7 +292,7 @@ def test_a_frozen_ast_keeps_its_given_weights(tmp_path: Path) -> None:
         assert torch.equal(tensor, model.audio.state_dict()[name]), name
     sum(x.square().sum() for x in model(*clips(config, [16], [64])).logits).backward()
     assert all(parameter.grad is None for parameter in model.audio.parameters())
-    assert model.second_map.mixture.weight.grad is not None
+    assert model.second_map.linear.weight.grad is not None
 
 
 def test_ast_weights_of_another_size_are_refused_by_tensor(fixtures: Path) -> None:

@@ -53,13 +53,13 @@ def block_cases() -> dict[str, Callable[[], Callable[[Levels], Levels]]]:
         return lambda x: Levels(norm(x.features, x.layout), x.layout)
 
     def encoded() -> Callable[[Levels], Levels]:
-        encoder = shaken(PrimitiveEncoder(replace(CONFIG, first=StreamConfig(width=C)))).double()
+        encoder = shaken(PrimitiveEncoder(C, CONFIG)).double()
         return lambda x: encoder(
             x.features[:, : x.layout.lengths[0]] * x.layout.valid[:, : x.layout.lengths[0]], x.layout
         )
 
     def decoded() -> Callable[[Levels], Levels]:
-        decoder = shaken(Decoder(replace(CONFIG, first=StreamConfig(width=C)))).double()
+        decoder = shaken(Decoder(C, CONFIG)).double()
 
         def decode(x: Levels) -> Levels:
             primitives = max_pool(max_pool(x))
@@ -133,7 +133,7 @@ def rows(stream: Stream, chosen: slice) -> Stream:
 
 def everything(output: Output) -> list[Tensor]:
     tensors = [*output.logits, *output.gate, *output.pooled, *output.emotion_pooled]
-    return tensors + [level.features for level in output.rebuilt or ()]
+    return tensors + [level.features for rebuilt in output.rebuilt for level in rebuilt]
 
 
 @pytest.mark.parametrize("fusion", ["published", "figure", "off"])

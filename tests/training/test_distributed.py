@@ -44,7 +44,7 @@ from cimeu.training.loop import train
 from cimeu.training.optim import OptimiserConfig
 
 alignment.DROPOUT = 0.0  # each process draws its own
-still = {"drop_path": 0.0, "stream_dropout": 0.0, "stream_corruption": 0.0}
+still = {"drop_path": 0.0, "stream_dropout": 0.0, "stream_corruption": 0.0, "head_dropout": 0.0}
 streams = {"first": StreamConfig(width=12), "second": StreamConfig(width=5)}
 network = ModelConfig(emotions=corpus.EMOTIONS, size="tiny", styles=2, **streams, **still)
 sgd = OptimiserConfig(schedule="published", learning_rate=0.01)
@@ -129,7 +129,7 @@ def test_a_run_goes_on_with_as_many_processes_as_it_began_with(trained: Path) ->
     corpus = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(corpus)
     clips = corpus.open_corpus(trained / "corpus")
-    network = replace(ONE, drop_path=0.0, stream_dropout=0.0, stream_corruption=0.0)
+    network = replace(ONE, drop_path=0.0, stream_dropout=0.0, stream_corruption=0.0, head_dropout=0.0)
     config = TrainingConfig(epochs=5, batch_size=12, accelerator="cpu", selection="last", adversary_steps=2)
     with pytest.raises(RecipeError, match=r"holds a run with other settings: processes\n\nhint"):
         train(network, clips, clips, config, trained / "stopped")

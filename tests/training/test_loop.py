@@ -75,10 +75,10 @@ def test_one_stream_trains_without_alignment(corpus: Corpus, network: Network, t
 
 def test_a_model_without_disentanglement_has_no_style_terms(corpus: Corpus, network: Network, tmp_path: Path) -> None:
     clips = corpus()
-    folder = train(network(disentangle=False), clips, clips, QUICK, tmp_path / "run")
+    folder = train(network(disentangle="off"), clips, clips, QUICK, tmp_path / "run")
     named = {name for name in read_journal(folder)[0] if name.startswith("train.")}
     assert named == {"train.total", "train.class", "train.class.H", "train.class.M", "train.class.L"} | {
-        "train.alignment", "train.mining",
+        "train.alignment", "train.mining", "train.streams",
     }  # fmt: skip
 
 

@@ -154,7 +154,16 @@ def test_cross_covariance_is_the_squared_correlation() -> None:
     for e, s in zip(emotion, style, strict=True):
         correlation = torch.corrcoef(torch.cat([e, s], 1).T)[:5, 5:]
         expected += correlation.square().sum() / 25 / 3
-    torch.testing.assert_close(cross_covariance(emotion, style, present), expected)
+    # independent Gaussians of 20 clips reach 1 / 19 by chance, which does not count
+    torch.testing.assert_close(cross_covariance(emotion, style, present), (expected - 1 / 19).clamp(min=0))
+
+
+def test_cross_covariance_of_independent_vectors_is_nothing() -> None:
+    torch.manual_seed(0)
+    independent = [(torch.randn(4096, 8),) * 3 for _ in range(2)]
+    assert cross_covariance(*independent, torch.ones(4096, dtype=torch.bool)) < 1e-4
+    same = cross_covariance(independent[0], independent[0], torch.ones(4096, dtype=torch.bool))
+    assert same == pytest.approx(1 / 8, rel=0.02)
 
 
 def test_cross_covariance_needs_eight_clips() -> None:
@@ -185,6 +194,17 @@ def test_alignment_is_a_mean_of_step_divergences() -> None:
             clips.append(torch.stack(steps).mean())
         levels.append(torch.stack(clips).mean())
     torch.testing.assert_close(alignment(first, second, both), torch.stack(levels).mean())
+
+
+def test_a_second_stream_of_one_step_is_compared_with_the_whole_first_stream() -> None:
+    first, second = pyramid(2, 6, [4, 3]), pyramid(2, 6, [1, 4])
+    whole = first.high.features[0].mean(0).softmax(0)
+    q = second.high.features[0, 0].softmax(0)
+    one_step = (whole * (whole / q).log()).sum()
+    only = torch.tensor([True, False])
+    nothing = Level(torch.zeros(2, 1, 6), torch.zeros(2, 1, dtype=torch.bool))
+    high = (Pyramid(first.high, nothing, nothing), Pyramid(second.high, nothing, nothing))
+    torch.testing.assert_close(alignment(*high, only), one_step)
 
 
 @pytest.mark.parametrize("form", ["steps", "centre"])
@@ -241,9 +261,17 @@ def test_diverse_mining_is_the_mean_of_positive_cosines() -> None:
     for other in centred[1:]:
         for a, b in zip(centred[0], other, strict=True):
             total += max(0.0, float(a @ b / math.sqrt((a @ a) * (b @ b))))
-    loss = mining(pooled, three(5, 3), present)
+    loss = mining(pooled, three(5, 3), present, form="diverse")
     assert loss is not None
     assert loss.item() == pytest.approx(total / 10, rel=1e-5)
+
+
+def test_mining_is_least_where_levels_are_orthogonal() -> None:
+    h, present = torch.eye(4)[[0, 0, 1, 1]], torch.ones(4, dtype=torch.bool)
+    apart = torch.eye(4)[[2, 3, 2, 3]]  # other channels
+    assert mining((h, h, h), three(4, 3), present).item() == pytest.approx(1.0)
+    assert mining((h, apart, apart), three(4, 3), present).item() == pytest.approx(0.0, abs=1e-9)
+    assert mining((h, -h, -h), three(4, 3), present).item() == pytest.approx(1.0)
 
 
 def test_diverse_mining_needs_two_clips() -> None:

@@ -14,8 +14,8 @@ from cimeu.model.network import CiMEU, Output
 from cimeu.training.objective import LossWeights, objective
 
 WEIGHTS = {
-    "class": 1.0, "reconstruction": 1.0, "alignment": 0.1, "mining": 1.0, "style": 0.1, "style_adversary": 0.1,
-    "emotion_adversary": 0.1, "covariance": 1.0,
+    "class": 1.0, "streams": 0.5, "reconstruction": 1.0, "alignment": 0.1, "mining": 1.0, "style": 0.1,
+    "style_adversary": 0.1, "emotion_adversary": 0.1, "covariance": 1.0,
 }  # fmt: skip
 Parts = tuple[CiMEU, Batch, Output]
 
@@ -33,7 +33,8 @@ def parts(corpus: Callable[..., ClipDataset], network: Callable[..., ModelConfig
 def test_the_total_is_the_weighted_sum_of_the_named_terms(parts: Parts) -> None:
     _, batch, output = parts
     asked = objective(output, batch, LossWeights())
-    assert set(WEIGHTS) | {"class.H", "class.M", "class.L"} == set(asked.named)
+    parts_of = {"class.H", "class.M", "class.L", "reconstruction.first", "reconstruction.second"}
+    assert set(WEIGHTS) | parts_of == set(asked.named)
     total = torch.zeros(())
     for name, weight in WEIGHTS.items():
         value = asked.named[name]
@@ -72,9 +73,10 @@ def test_class_error_alone_leaves_style_and_decoder_in_peace(parts: Parts) -> No
     model, batch, output = parts
     nothing = {name: 0.0 for name in WEIGHTS if name not in ("class", "mining")}
     objective(output, batch, LossWeights(mining="off", **nothing)).total.backward()
-    assert all(parameter.grad is None for parameter in model.style.parameters())
-    assert all(parameter.grad is None for parameter in model.decoder.parameters())
-    assert any(parameter.grad is not None for parameter in model.emotion.parameters())
+    for unused in (model.style, model.decoder, model.second_style, model.second_decoder):
+        assert all(parameter.grad is None for parameter in unused.parameters())
+    for encoder in (model.emotion, model.second_emotion):
+        assert any(parameter.grad is not None for parameter in encoder.parameters())
 
 
 def test_alignment_alone_leaves_the_first_stream_in_peace(parts: Parts) -> None:
@@ -83,7 +85,7 @@ def test_alignment_alone_leaves_the_first_stream_in_peace(parts: Parts) -> None:
     assert named["alignment"] is not None
     named["alignment"].backward()
     assert all(parameter.grad is None for parameter in [*model.emotion.parameters(), *model.first_map.parameters()])
-    assert any(parameter.grad is not None for parameter in model.second_map.parameters())
+    assert any(parameter.grad is not None for parameter in model.second_emotion.parameters())
 
 
 def test_mining_skips_clips_whose_first_stream_was_dropped(parts: Parts) -> None:

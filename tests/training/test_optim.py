@@ -5,7 +5,14 @@ import torch
 from torch import nn
 
 from cimeu.errors import RecipeError
-from cimeu.training.optim import OptimiserConfig, build_optimiser, learning_rate, reversal_factor, set_learning_rate
+from cimeu.training.optim import (
+    OptimiserConfig,
+    add_to_mean,
+    build_optimiser,
+    learning_rate,
+    reversal_factor,
+    set_learning_rate,
+)
 
 
 def test_the_cosine_rises_then_falls_to_nothing() -> None:
@@ -72,3 +79,12 @@ def test_reversal_grows_from_nothing_towards_one() -> None:
 def test_impossible_settings_are_refused(setting: dict[str, float], message: str) -> None:
     with pytest.raises(RecipeError, match=message):
         OptimiserConfig(**setting)
+
+
+def test_the_mean_of_weights_is_that_of_the_epochs_added() -> None:
+    epochs = [{"w": torch.tensor([float(n)]), "count": torch.tensor(n)} for n in (1, 2, 6)]
+    mean: dict[str, torch.Tensor] = {}
+    for number, weights in enumerate(epochs, 1):
+        add_to_mean(mean, weights, number)
+    assert mean["w"].item() == pytest.approx(3)
+    assert mean["count"].item() == 6

@@ -40,8 +40,9 @@ Kind = Literal["steps", "tokens", "filterbank"]
 class Batch:
     """What one optimiser step sees.
 
-    `target` is the first stream before noise (what reconstruction must rebuild). With mixup, a clip keeps `share` of
-    itself and takes the rest from the clip whose emotion is in `partner`.
+    `target` and `second_target` are the streams before noise, what reconstruction is compared with (None for a second
+    stream of tokens or a filterbank, which the network turns into steps first). With mixup, a clip
+    keeps `share` of itself and takes the rest from the clip whose emotion is in `partner`.
     """
 
     first: Stream | None
@@ -50,6 +51,7 @@ class Batch:
     style: Int[Tensor, " B"]
     index: Int[Tensor, " B"]
     target: Float[Tensor, "B T D"] | None = None
+    second_target: Float[Tensor, "B T D2"] | None = None
     partner: Int[Tensor, " B"] | None = None
     share: float = 1.0
 
@@ -91,7 +93,9 @@ class Collator:
         emotion, style, index = (
             torch.tensor([getattr(sample, name) for sample in samples]) for name in ("emotion", "style", "index")
         )
-        batch = Batch(first, second, emotion, style, index, target=None if first is None else first.features)
+        target = None if first is None else first.features
+        second_target = second.features if second is not None and self.second_kind == "steps" else None
+        batch = Batch(first, second, emotion, style, index, target, second_target)
         if generator is None or self.augmentation is None:
             return batch
         return self._augmented(batch, self.augmentation, generator)
@@ -151,6 +155,7 @@ def _mixed(batch: Batch, concentration: float, generator: torch.Generator) -> Ba
         first=first,
         second=second,
         target=None if first is None else first.features,
+        second_target=None if second is None or batch.second_target is None else second.features,
         partner=batch.emotion[order],
         share=share,
     )

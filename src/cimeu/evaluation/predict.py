@@ -144,19 +144,23 @@ def scores_of(model: CiMEU, samples: Sequence[Sample], collate: Collator | None 
 def project(
     model: CiMEU, dataset: ClipDataset, *, batch_size: int = 64
 ) -> tuple[Float32[np.ndarray, "N C"], Float32[np.ndarray, "N C"] | None]:
-    """Emotion and style primitives of every clip: masked means at H, NaN without a first stream; no style without S."""
+    """Emotion and style primitives of every clip: masked means at H, streams side by side, NaN where a clip has no
+    disentangled stream; no style without S."""
     n_clips = len(dataset.clip_ids)
     emotion: np.ndarray | None = None
     style: np.ndarray | None = None
     for batch, output in _outputs(model, dataset, batch_size):
-        has_first = batch.first_present.numpy()
-        rows = batch.index.numpy()[has_first]
+        present = batch.first_present
+        if batch.second is not None and len(output.emotion) > 1:
+            present = present | batch.second.present
+        known = present.numpy()
+        rows = batch.index.numpy()[known]
         if emotion is None:
             emotion = np.full((n_clips, output.emotion_pooled[0].shape[1]), np.nan, dtype=np.float32)
-        emotion[rows] = _array(output.emotion_pooled[0])[has_first]
+        emotion[rows] = _array(output.emotion_pooled[0])[known]
         if output.style_pooled is not None:
             style = np.full_like(emotion, np.nan) if style is None else style
-            style[rows] = _array(output.style_pooled[0])[has_first]
+            style[rows] = _array(output.style_pooled[0])[known]
     assert emotion is not None, "no clip can be used"
     return emotion, style
 

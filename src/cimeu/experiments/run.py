@@ -269,10 +269,11 @@ def score_run(prepared: Prepared, fold: Fold, folder: Path, *, settings: Ensembl
         scores[chosen_on]["forward"],
         scores[chosen_on]["backward"],
         prepared.dataset(parts[chosen_on], prepared.directions[0]).emotions,
-        selection=recipe.training.selection,
+        # averaged weights choose no epoch; what else is chosen, is chosen on the validation clips
+        selection="validation" if recipe.training.selection == "average" else recipe.training.selection,
         mu=recipe.evaluation.mu,
         levels=recipe.evaluation.levels,
-        choose_a=recipe.model.get("mixing") == "validation",
+        choose_a=recipe.model.get("late_fusion") == "validation",
         coverage=recipe.evaluation.coverage,
     )
     settings.save(folder)

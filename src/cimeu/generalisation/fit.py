@@ -15,7 +15,7 @@ from typing import Literal, cast
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from torch import nn
+from torch import Tensor, nn
 
 from cimeu.batching.augment import AugmentationConfig
 from cimeu.batching.collate import Batch, Collator, Kind
@@ -26,7 +26,7 @@ from cimeu.generalisation.backbone import Task
 from cimeu.generalisation.methods import Builder, Method
 from cimeu.progress import Progress, silent
 from cimeu.training.config import TrainingConfig
-from cimeu.training.optim import OptimiserConfig
+from cimeu.training.optim import OptimiserConfig, add_to_mean
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +39,7 @@ class FitConfig:
     """Clips of an update, shared equally by the groups."""
     patience: int = 5
     """Epochs without a better validation UAR after which training stops; 0 never stops."""
-    selection: Literal["validation", "last"] = "validation"
+    selection: Literal["validation", "last", "average"] = "validation"
     """Which epoch is kept."""
     group: str = "culture"
     """Manifest column that names the training groups; clips without one form a group of their own."""
@@ -134,6 +134,7 @@ def fit(
     share = max(2, config.batch_size // len(groups))
     history: list[dict[str, float]] = []
     best_epoch, best_uar, best = 0, -1.0, copy.deepcopy(method.state_dict())
+    average: dict[str, Tensor] = {}
     for epoch in range(1, config.epochs + 1):
         progress("fit", epoch - 1, config.epochs)
         method.train()
@@ -148,9 +149,12 @@ def fit(
         calls = _probabilities(method, collator, validation, 256)[validation.usable].argmax(axis=1)
         score = uar(validation.emotions[validation.usable], calls)
         history.append({"epoch": float(epoch), "validation_uar": score, **means})
-        if score > best_uar or config.selection == "last":
+        if config.selection == "average" and 2 * epoch > config.epochs:
+            add_to_mean(average, method.state_dict(), epoch - config.epochs // 2)
+            best_epoch, best_uar, best = epoch, score, average
+        elif score > best_uar or config.selection != "validation":
             best_epoch, best_uar, best = epoch, score, copy.deepcopy(method.state_dict())
-        elif config.patience and epoch - best_epoch >= config.patience:
+        elif config.patience and config.selection == "validation" and epoch - best_epoch >= config.patience:
             break
     method.load_state_dict(best)
     method.eval()

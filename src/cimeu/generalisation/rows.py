@@ -72,13 +72,13 @@ class Row:
     def assignments(self) -> list[str]:
         """The overrides as `key=value`, values in YAML.
 
-        >>> Row(name="without-er", meaning="E alone", overrides={"model.disentangle": False}).assignments
-        ['model.disentangle=false']
+        >>> Row(name="without-er", meaning="E alone", overrides={"model.disentangle": "off"}).assignments
+        ['model.disentangle="off"']
         """
         return [f"{key}={json.dumps(value)}" for key, value in self.overrides.items()]
 
 
-_WITHOUT_ER = {"model.disentangle": False}
+_WITHOUT_ER = {"model.disentangle": "off"}
 _WITHOUT_RFA = {"model.alignment": "off", "model.fusion": "off"}
 _H_ALONE = {"training.weights.heads_trained": "H", "evaluation.levels": "H"}
 
@@ -221,7 +221,7 @@ def why_absent(row: Row, setting: Setting) -> str:
     """Why the row cannot differ from its reference in this setting; empty where it can."""
     offered: dict[Need, tuple[bool, str]] = {
         "two streams": (setting.two_streams, "one stream: nothing to align or fuse"),
-        "styles": (setting.recipe.get("model.disentangle", True) is not False, "no style primitives in the recipe"),
+        "styles": (setting.recipe.get("model.disentangle", "both") != "off", "no style primitives in the recipe"),
         "cultures": (setting.cultures > 1, "one culture among the training clips"),
         "speakers": (setting.speakers > 1, "one known speaker among the training clips"),
         "groups": (setting.groups > 1, "one group among the training clips"),

@@ -327,9 +327,10 @@ class Recogniser:
     def primitives(
         self, questions: Sequence[Question]
     ) -> tuple[Float32[np.ndarray, "N C"], Float32[np.ndarray, "N C"] | None]:
-        """Emotion and style primitives by the first direction's network; NaN without a first stream."""
+        """Emotion and style primitives by the first direction's network; NaN without a disentangled stream."""
         direction = next(iter(self.models))
-        output, there = self._output(questions, direction), self._present(questions, direction)[:, :1]
+        output, present = self._output(questions, direction), self._present(questions, direction)
+        there = present[:, : len(output.emotion)].any(axis=1, keepdims=True)  # streams with primitives of their own
         emotion = np.where(there, output.emotion_pooled[0].numpy(), np.float32(np.nan))
         if output.style_pooled is None:
             return emotion, None
@@ -353,7 +354,8 @@ class Recogniser:
         output, present = self._output(questions, direction), self._present(questions, direction)
         second = None if output.second_logits is None else torch.stack(output.second_logits).numpy()
         first, gate = torch.stack(output.first_logits).numpy(), torch.stack(output.gate).numpy()
-        primitives = np.where(present[:, :1], output.emotion_pooled[0].numpy(), np.float32(np.nan))
+        there = present[:, : len(output.emotion)].any(axis=1, keepdims=True)
+        primitives = np.where(there, output.emotion_pooled[0].numpy(), np.float32(np.nan))
         names = tuple(f"{question.lane} {question.number}" for question in questions)
         return Scores(names, first, second, gate, present), primitives
 

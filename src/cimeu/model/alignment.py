@@ -23,6 +23,8 @@ DROPOUT = 0.1
 METER: dict[str, Any] = {"activation": "gelu", "norm_first": False, "batch_first": True, "layer_norm_eps": 1e-12}
 """What the layers that read another stream and those without one share."""
 POOLED = 4
+BANDS = 12
+"""Frequency bands of AST tokens: patches of 16 bins every 10 of 128."""
 
 
 class TokenMap(nn.Module):
@@ -61,6 +63,35 @@ class StepMap(nn.Module):
         mask = torch.cat([part[1] for part in parts], dim=1)
         high, middle, low = (part[1].shape[1] for part in parts)
         return Levels(self.norm(self.linear(features)), Layout(mask, (high, middle, low)))
+
+
+class PrimitiveMap(nn.Module):
+    """Emotion primitives of a second stream with an encoder of its own, brought to the scale of the first one's."""
+
+    def __init__(self, width: int, *, flip: bool) -> None:
+        """`flip`: reverse each clip's steps, for a first stream that was played backward."""
+        super().__init__()
+        self.flip = flip
+        self.linear = nn.Linear(width, width)
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, emotion: Levels) -> Levels:
+        if self.flip:
+            lengths = emotion.layout.lengths
+            pairs = zip(emotion.features.split(lengths, dim=1), emotion.layout.mask.split(lengths, dim=1), strict=True)
+            emotion = Levels(torch.cat([flipped(x, mask)[0] for x, mask in pairs], dim=1), emotion.layout)
+        return emotion.map(lambda x: self.norm(self.linear(x)))
+
+
+def token_steps(tokens: Float[Tensor, "B N D"], present: Bool[Tensor, " B"]) -> Stream:
+    """Audio tokens as 16 steps: the mean over frequency bands, then over neighbouring times.
+
+    Tokens of the AST are frequency-major (12 bands by T times), so a mean over the bands leaves one vector per time.
+    """
+    times = tokens.unflatten(1, (BANDS, -1)).mean(dim=1)  # [B, T, D]
+    steps = F.adaptive_avg_pool1d(times.transpose(1, 2), STEPS).transpose(1, 2)  # [B, 16, D]
+    mask = present[:, None].expand(-1, STEPS)
+    return Stream(steps * mask.unsqueeze(-1), mask, present)
 
 
 def means_of_four(
@@ -180,8 +211,8 @@ class Hybrid(nn.Module):
 
     def __init__(self, streams: int, config: ModelConfig) -> None:
         super().__init__()
-        width, hidden = config.sizes.width, config.sizes.temporal_mlp
-        self.blocks = nn.ModuleList(TemporalBlock(width, hidden, 3, drop_path=config.drop_path) for _ in range(streams))
+        size, options = config.sizes, {"drop_path": config.drop_path, "layer_scale": config.layer_scale}
+        self.blocks = nn.ModuleList(TemporalBlock(size.width, size.temporal_mlp, 3, **options) for _ in range(streams))
 
     def forward(self, streams: list[Levels]) -> list[Levels]:
         return [block(s) for block, s in zip(self.blocks, streams, strict=True)]

@@ -22,7 +22,6 @@ from cimeu.pyramid import Level, Pyramid
 
 HEADS = 8
 GROUPS = 16
-LAYER_SCALE = 1e-4
 KERNELS = (5, 3, 1)
 """Kernel of the second private convolution at H, M and L."""
 
@@ -294,12 +293,12 @@ class MaskedGroupNorm(nn.Module):
 
 
 class DropPath(nn.Module):
-    """Stochastic depth: a training clip skips the branch by chance; each channel's share starts small."""
+    """Stochastic depth: a training clip skips the branch by chance; a learned scale per channel starts small."""
 
-    def __init__(self, width: int, chance: float) -> None:
+    def __init__(self, width: int, chance: float, scale: float) -> None:
         super().__init__()
         self.chance = chance
-        self.scale = nn.Parameter(torch.full((width,), LAYER_SCALE))
+        self.scale = nn.Parameter(torch.full((width,), scale))
 
     def forward(self, x: Float[Tensor, "B T C"]) -> Float[Tensor, "B T C"]:
         if not self.training or self.chance == 0:
@@ -342,7 +341,9 @@ class TemporalAttention(nn.Module):
 class TemporalBlock(nn.Module):
     """The THR layer: local convolutions, gated by the clip's mean, ask; the clip answers by attention."""
 
-    def __init__(self, width: int, hidden: int, kernel: int, *, drop_path: float | None) -> None:
+    def __init__(
+        self, width: int, hidden: int, kernel: int, *, drop_path: float | None, layer_scale: float = 1e-4
+    ) -> None:
         """`drop_path` None leaves out stochastic depth and per-channel scales (the k = 1 layers of an encoder)."""
         super().__init__()
         self.norm = nn.LayerNorm(width)
@@ -353,8 +354,8 @@ class TemporalBlock(nn.Module):
         self.attention = TemporalAttention(width)
         self.group_norm = MaskedGroupNorm(width)
         self.mlp = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
-        self.drop_attention = nn.Identity() if drop_path is None else DropPath(width, drop_path)
-        self.drop_mlp = nn.Identity() if drop_path is None else DropPath(width, drop_path)
+        self.drop_attention = nn.Identity() if drop_path is None else DropPath(width, drop_path, layer_scale)
+        self.drop_mlp = nn.Identity() if drop_path is None else DropPath(width, drop_path, layer_scale)
 
     def forward(self, levels: Levels) -> Levels:
         x, layout = levels.features, levels.layout  # [B, T, C]

@@ -15,11 +15,14 @@ Kind = Literal["steps", "tokens", "filterbank"]
 StyleForm = Literal["step", "clip"]
 Alignment = Literal["steps", "centre", "published", "off"]
 Fusion = Literal["published", "figure", "off"]
-Mixing = Literal["gated", "published", "validation"]
+Disentangle = Literal["both", "first", "off"]
+LateFusion = Literal["bounded", "equal", "gated", "published", "validation"]
 AudioUse = Literal["finetune", "frozen"]
 
 PUBLISHED_SECOND_SHARE = 0.2
 """Weight of the second stream's logits in the public code."""
+PUBLISHED_LAYER_SCALE = 1e-4
+"""Start of the per-channel scales in the public code; from there they hardly move in fewer than 1,000 updates."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,22 +84,28 @@ class ModelConfig:
     """Row of `SIZES`."""
     styles: int = 3
     """Number of styles S."""
-    disentangle: bool = True
-    """False: emotion encoder alone, the row "without ER"."""
+    disentangle: Disentangle = "both"
+    """Streams with emotion and style primitives of their own. `first`: as published, the second stream goes to the
+    fusion layers undisentangled; `off`: emotion encoders alone on both streams, the row "without ER"."""
     style: StyleForm = "step"
     """`clip`: one style vector per clip instead of one per step."""
     alignment: Alignment = "steps"
     """How both streams are pulled together; the loss lives in training, `off` leaves its inputs out."""
     fusion: Fusion = "published"
     """`figure`: hybrid attention inside each layer; `off`: no fusion layers, hybrid attention kept."""
-    mixing: Mixing = "gated"
-    """`gated`: a learned share of the second stream per clip; `published`: 0.2; `validation`: 0.2 until chosen."""
+    late_fusion: LateFusion = "bounded"
+    """Share of the second stream in the logits. `bounded`: learned per clip, from 0.2 to 0.8, so that no stream can be
+    ignored; `equal`: 0.5; `gated`: learned without bounds; `published`: 0.2; `validation`: 0.2 until chosen."""
     stream_dropout: float = 0.2
-    """Chance that a training clip with both streams loses one of them (not with `mixing: published`)."""
+    """Chance that a training clip with both streams loses one of them (not with `late_fusion: published`)."""
     stream_corruption: float = 0.1
-    """Chance that a training clip with both streams has noise laid over one (only with `mixing: gated`)."""
+    """Chance that a training clip with both streams has noise added to one (learned shares only)."""
     drop_path: float = 0.1
     """Stochastic depth of temporal blocks."""
+    layer_scale: float = 0.1
+    """Start of the per-channel scales of temporal blocks; `published`: 1e-4, for schedules above 1,000 updates."""
+    head_dropout: float = 0.2
+    """Dropout on the pooled vector that the heads read; `published`: 0."""
     audio: AudioUse = "finetune"
     """`frozen`: the AST keeps its given weights (second stream of kind `filterbank`)."""
     audio_weights: str = ""
@@ -120,14 +129,22 @@ class ModelConfig:
                 f"the first stream is of kind `{self.first.kind}`\n\n"
                 "hint: only streams of steps can be disentangled; give tokens and filterbanks as the second stream"
             )
-        for name in ("stream_dropout", "stream_corruption", "drop_path"):
+        for name in ("stream_dropout", "stream_corruption", "drop_path", "head_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise RecipeError(f"{name} is {getattr(self, name)}\n\nhint: a chance from 0 to below 1")
+        if not 0 < self.layer_scale <= 1:
+            raise RecipeError(f"layer_scale is {self.layer_scale}\n\nhint: above 0, at most 1; published: 1e-4")
         if self.audio == "frozen" and (self.second is None or self.second.kind != "filterbank"):
             raise RecipeError(
                 "`audio: frozen` without a filterbank as second stream\n\n"
                 "hint: stored tokens of the `ast` encoder are frozen already; leave `audio` out"
             )
+
+    @property
+    def disentangled(self) -> tuple[StreamConfig, ...]:
+        """Streams that are read through primitive encoders, first one first."""
+        both = self.second is not None and self.disentangle != "first"
+        return (self.first, self.second) if both and self.second else (self.first,)
 
     @property
     def sizes(self) -> Size:
@@ -145,7 +162,8 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "style": get_args(StyleForm),
     "alignment": get_args(Alignment),
     "fusion": get_args(Fusion),
-    "mixing": get_args(Mixing),
+    "disentangle": get_args(Disentangle),
+    "late_fusion": get_args(LateFusion),
     "audio": get_args(AudioUse),
 }
 
@@ -157,12 +175,28 @@ def to_dict(config: ModelConfig) -> dict[str, Any]:
 
 def model_config(values: dict[str, Any]) -> ModelConfig:
     """Read a configuration from plain values; RecipeError for a key it does not have, or a value no switch has."""
-    values = {**values, "emotions": tuple(values["emotions"])}
+    values = _of_this_version({**values, "emotions": tuple(values["emotions"])})
     _check_choices(values)
     for stream in ("first", "second"):
         if isinstance(values.get(stream), dict):
             values[stream] = StreamConfig(**_known(values[stream], StreamConfig))
     return ModelConfig(**_known(values, ModelConfig))
+
+
+def _of_this_version(values: dict[str, Any]) -> dict[str, Any]:
+    """Settings written by version 0.1, by today's names. RecipeError where its network no longer exists."""
+    if "mixing" in values:
+        values["late_fusion"] = values.pop("mixing")
+    if values.get("disentangle") is True:
+        values["disentangle"] = "first"
+    if values.get("disentangle") is False and values.get("second"):
+        raise RecipeError(
+            "this network of version 0.1 has an emotion encoder on its first stream alone\n\n"
+            "hint: train it again with `model.disentangle=off`"
+        )
+    if values.get("disentangle") is False:
+        values["disentangle"] = "off"
+    return values
 
 
 def _check_choices(values: dict[str, Any]) -> None:

@@ -1,11 +1,14 @@
-"""Separate what is felt from how it is shown (ER).
+"""Separate emotion from the style of its expression (ER).
 
-Two encoders of one shape read the same features: one keeps emotion primitives shared by everyone, the other the style
-primitives of a person or culture. A decoder must rebuild the input from both, adversaries check that neither holds what
-belongs to the other. Sources: CiMEU (overview figure), PTH-Net (IEEE TIP 2024) for the encoder, H-NTL (ICLR 2024) for
-content and style, Ganin et al. (JMLR 2016) for gradient reversal.
+Two encoders of one shape read the same features of a stream: one keeps emotion primitives shared by everyone, the other
+the style primitives of a person or culture. A decoder must reconstruct the input from both, and adversaries keep either
+free of what belongs to the other. Every stream has encoders and a decoder of its own, since a stream that reaches the
+classifiers undisentangled soon decides alone.
 
-Axes: B clips, T time steps, D input width, C channels, K emotions, S styles.
+Sources: CiMEU (overview figure), PTH-Net (IEEE TIP 2024) for the encoder, H-NTL (ICLR 2024) for content and style,
+Ganin et al. (JMLR 2016) for gradient reversal.
+
+Axes: B clips, T time steps, D input width, C channels, P channels of all streams' primitives, K emotions, S styles.
 """
 
 from typing import Any
@@ -22,16 +25,17 @@ from cimeu.model.config import ModelConfig
 class PrimitiveEncoder(nn.Module):
     """From 16, 8 and 4 steps of features to 4, 2 and 1 steps of primitives; the levels share all weights."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, inputs: int, config: ModelConfig) -> None:
         super().__init__()
         width, hidden = config.sizes.width, config.sizes.temporal_mlp
-        self.convolution1 = MaskedConvolution(config.first.width, width)
+        options = {"drop_path": config.drop_path, "layer_scale": config.layer_scale}
+        self.convolution1 = MaskedConvolution(inputs, width)
         self.norm1 = nn.LayerNorm(width)
         self.convolution2 = MaskedConvolution(width, width)
         self.norm2 = nn.LayerNorm(width)
         self.single_steps = nn.Sequential(*(TemporalBlock(width, hidden, 1, drop_path=None) for _ in range(2)))
-        self.halves = TemporalBlock(width, hidden, 3, drop_path=config.drop_path)
-        self.quarters = TemporalBlock(width, hidden, 3, drop_path=config.drop_path)
+        self.halves = TemporalBlock(width, hidden, 3, **options)
+        self.quarters = TemporalBlock(width, hidden, 3, **options)
 
     def forward(self, features: Float[Tensor, "B T D"], layout: Layout) -> Levels:
         """`features`: every step of the clip; `layout`: of its three levels."""
@@ -46,9 +50,9 @@ class PrimitiveEncoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Rebuild the input from emotion and style together; shared by the levels."""
+    """Reconstruct the input from emotion and style together; shared by the levels."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, outputs: int, config: ModelConfig) -> None:
         super().__init__()
         width = config.sizes.width
         self.join = nn.Linear(2 * width, width)
@@ -56,7 +60,7 @@ class Decoder(nn.Module):
         self.norm1 = nn.LayerNorm(width)
         self.convolution2 = MaskedConvolution(width, width)
         self.norm2 = nn.LayerNorm(width)
-        self.output = nn.Linear(width, config.first.width)
+        self.output = nn.Linear(width, outputs)
 
     def forward(self, emotion: Levels, style: Levels, half: Layout, full: Layout) -> Levels:
         """`half`, `full`: layouts on the way back to the input's steps."""
@@ -94,39 +98,40 @@ def standardised(vectors: Float[Tensor, "B C"]) -> Float[Tensor, "B C"]:
 
 
 class IndependenceHeads(nn.Module):
-    """What a style classifier and two adversaries read from the pooled primitives of a level.
+    """A style classifier and two adversaries, reading the pooled primitives of all disentangled streams at a level.
 
-    The adversary that looks for style in E is told the emotion: otherwise it would delete emotion wherever style and
+    The adversary that looks for style in E is given the emotion: otherwise it would delete emotion wherever style and
     emotion go together. Heads learn at full size; reversal scales only what flows back to E and S.
     """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         width, emotions, styles = config.sizes.width, len(config.emotions), config.styles
+        pooled = width * len(config.disentangled)
         self.emotions = emotions
-        self.style = nn.Linear(width, styles)
-        self.style_of_emotion = nn.Sequential(nn.Linear(width + emotions, width), nn.ReLU(), nn.Linear(width, styles))
-        self.emotion_of_style = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, emotions))
+        self.style = nn.Linear(pooled, styles)
+        self.style_of_emotion = nn.Sequential(nn.Linear(pooled + emotions, width), nn.ReLU(), nn.Linear(width, styles))
+        self.emotion_of_style = nn.Sequential(nn.Linear(pooled, width), nn.ReLU(), nn.Linear(width, emotions))
 
     def forward(
         self,
-        emotion: Float[Tensor, "B C"],
-        style: Float[Tensor, "B C"],
+        emotion: Float[Tensor, "B P"],
+        style: Float[Tensor, "B P"],
         labels: Int[Tensor, " B"] | None,
         reversal: float,
     ) -> tuple[Float[Tensor, "B S"], Float[Tensor, "B S"], Float[Tensor, "B K"]]:
-        """Logits: style from S, style from E (given the emotion), emotion from S. Label -1 stands for none."""
+        """Logits: style from S, style from E (given the emotion), emotion from S. Label -1 stands for unlabelled."""
         if labels is None:
             labels = torch.full((len(emotion),), -1, device=emotion.device)
-        told = self.told(labels).to(emotion.dtype)
-        hidden_emotion = ReverseGradient.apply(standardised(emotion), reversal)
-        hidden_style = ReverseGradient.apply(standardised(style), reversal)
+        one_hot = self.one_hot(labels).to(emotion.dtype)
+        reversed_emotion = ReverseGradient.apply(standardised(emotion), reversal)
+        reversed_style = ReverseGradient.apply(standardised(style), reversal)
         return (
             self.style(style).float(),
-            self.style_of_emotion(torch.cat((hidden_emotion, told), dim=-1)).float(),
-            self.emotion_of_style(hidden_style).float(),
+            self.style_of_emotion(torch.cat((reversed_emotion, one_hot), dim=-1)).float(),
+            self.emotion_of_style(reversed_style).float(),
         )
 
-    def told(self, labels: Int[Tensor, " B"]) -> Int[Tensor, "B K"]:
-        """The emotion as a vector of one 1; zeros without a label."""
+    def one_hot(self, labels: Int[Tensor, " B"]) -> Int[Tensor, "B K"]:
+        """One-hot emotions; zeros where a clip is unlabelled."""
         return F.one_hot(labels + 1, self.emotions + 1)[:, 1:]

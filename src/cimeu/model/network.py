@@ -1,12 +1,17 @@
 """The network, read like the figure: disentangle, align, mine, decide.
 
-    first ─┬─ ER: emotion ─ linear ─┐           ┌─ cross-modal layers ─ hybrid attention ─ heads ─┐
-           └─ ER: style ─ decoder   ├ alignment ┤                                                 ├─ logits H, M, L
-    second ── tokens or steps ─ map ┘           └─ cross-modal layers ─ hybrid attention ─ heads ─┘
+    first ──┬─ ER: emotion ─ linear ─┐           ┌─ cross-modal layers ─ hybrid attention ─ heads ─┐
+            └─ ER: style ─ decoder   ├ alignment ┤                                                 ├─ logits H, M, L
+    second ─┬─ ER: emotion ─ linear ─┘           └─ cross-modal layers ─ hybrid attention ─ heads ─┘
+            └─ ER: style ─ decoder
+
+No path leads from an input to the logits around an emotion encoder (`disentangle: first`, as published, lets the second
+stream pass).
 
 Sources: CiMEU (overview figure and public code), PTH-Net (IEEE TIP 2024), METER (CVPR 2022), AST (Interspeech 2021).
 
-Axes: B clips, T steps, D input width, C channels, K emotions, S styles. H, M, L have 16, 8, 4 steps, later 4, 2, 1.
+Axes: B clips, T steps, D input width, C channels, P channels of all disentangled streams, K emotions, S styles. H, M, L
+have 16, 8, 4 steps, later 4, 2, 1.
 """
 
 from collections.abc import Callable
@@ -22,38 +27,58 @@ from torch import Tensor, nn
 from cimeu.encoders.ast import AST, load_ast
 from cimeu.encoders.weights import WEIGHTS, weights_folder
 from cimeu.errors import RecipeError, WeightsMissing
-from cimeu.model.alignment import Fusion, StepMap, TokenMap
+from cimeu.model.alignment import Fusion, PrimitiveMap, StepMap, TokenMap, token_steps
 from cimeu.model.blocks import Layout, Levels
 from cimeu.model.checkpoint import Specifications, check_tensors, read_checkpoint, save_checkpoint
 from cimeu.model.config import SIZES, ModelConfig, StreamConfig
 from cimeu.model.disentangle import Decoder, IndependenceHeads, PrimitiveEncoder
+<<<<<<< HEAD
 from cimeu.model.mining import Gate, LevelHeads, mixed
+=======
+from cimeu.model.late_fusion import Gate, LevelHeads, weighted_logits
+>>>>>>> 6b75620 (feat(model): ER on every stream, bounded late fusion, a health list of each epoch, averaged weights)
 from cimeu.pyramid import Level, Pyramid, Stream
 
 
 @dataclass(frozen=True)
 class Output:
-    """Everything a loss, a probe or a reader may want; tuples hold H, M, L."""
+    """Everything that losses, probes and predictions read; tuples over levels hold H, M, L."""
 
     logits: tuple[Float[Tensor, "B K"], ...]
-    """The answer of each level."""
+    """Both streams together, per level."""
     first_logits: tuple[Float[Tensor, "B K"], ...]
     second_logits: tuple[Float[Tensor, "B K"], ...] | None
     gate: tuple[Float[Tensor, " B"], ...]
     """Share of the second stream, after renormalising over what is present."""
-    emotion: Pyramid
-    style: Pyramid | None
-    rebuilt: Pyramid | None
-    """The input again, at 16, 8 and 4 steps."""
+    emotion: tuple[Pyramid, ...]
+    """Emotion primitives of each disentangled stream, first one first."""
+    style: tuple[Pyramid, ...]
+    """Style primitives of the same streams; empty without ER."""
+    rebuilt: tuple[Pyramid, ...]
+    """Reconstructed inputs of the same streams, at 16, 8 and 4 steps; empty without ER."""
+    second_steps: Level | None
+    """What the second stream's decoder must reconstruct where tokens were read as steps."""
     aligned: tuple[Pyramid, Pyramid] | None
     """Both streams before type embeddings; None with one stream or `alignment: off`."""
     pooled: tuple[Float[Tensor, "B C"], ...]
     """First stream after hybrid attention."""
+    second_pooled: tuple[Float[Tensor, "B C"], ...] | None
+    """Second stream after hybrid attention."""
     style_logits: tuple[Float[Tensor, "B S"], ...] | None
     style_adversary: tuple[Float[Tensor, "B S"], ...] | None
     emotion_adversary: tuple[Float[Tensor, "B K"], ...] | None
-    emotion_pooled: tuple[Float[Tensor, "B C"], ...]
-    style_pooled: tuple[Float[Tensor, "B C"], ...] | None
+    emotion_pooled: tuple[Float[Tensor, "B P"], ...]
+    """Means of the emotion primitives, streams side by side."""
+    style_pooled: tuple[Float[Tensor, "B P"], ...] | None
+
+
+@dataclass(frozen=True)
+class Primitives:
+    """One stream taken apart."""
+
+    emotion: Levels
+    style: Levels | None
+    rebuilt: Levels | None
 
     def map(self, function: Callable[[Tensor], Tensor]) -> "Output":
         """Apply one function to every tensor, masks included."""
@@ -89,24 +114,35 @@ class CiMEU(
         self.specifications = specifications or Specifications(emotions=config.emotions, direction=config.direction)
         width = config.sizes.width
 
-        self.emotion = PrimitiveEncoder(config)
-        if config.disentangle:
-            self.style = PrimitiveEncoder(config)
-            self.decoder = Decoder(config)
+        self.emotion = PrimitiveEncoder(config.first.width, config)
+        if config.disentangle != "off":
+            self.style = PrimitiveEncoder(config.first.width, config)
+            self.decoder = Decoder(config.first.width, config)
             self.independence = IndependenceHeads(config)
-
         self.first_map = nn.Linear(width, width)
         self.first_token = nn.Parameter(torch.randn(width) * 0.02)
         self.fusion = Fusion(config)
         self.first_heads = LevelHeads(config)
         if config.second is not None:
-            if config.second.kind == "filterbank":
-                self.audio = audio or audio_encoder(config)
-                self.audio.requires_grad_(config.audio == "finetune")
-            self.second_map = second_map(config.second, config, self.audio if hasattr(self, "audio") else None)
+            self._build_second(config.second, audio)
             self.second_token = nn.Parameter(torch.randn(width) * 0.02)
             self.second_heads = LevelHeads(config)
             self.gate = Gate(config)
+
+    def _build_second(self, second: StreamConfig, audio: AST | None) -> None:
+        config, width = self.config, self.config.sizes.width
+        if second.kind == "filterbank":
+            self.audio = audio or audio_encoder(config)
+            self.audio.requires_grad_(config.audio == "finetune")
+        if config.disentangle == "first":
+            self.second_map: nn.Module = second_map(second, config, self.audio if hasattr(self, "audio") else None)
+            return
+        inputs = self.audio.width if hasattr(self, "audio") else second.width
+        self.second_emotion = PrimitiveEncoder(inputs, config)
+        self.second_map = PrimitiveMap(width, flip=config.direction == "backward")
+        if config.disentangle == "both":
+            self.second_style = PrimitiveEncoder(inputs, config)
+            self.second_decoder = Decoder(inputs, config)
 
     def forward(
         self,
@@ -116,7 +152,7 @@ class CiMEU(
         emotion: Int[Tensor, " B"] | None = None,
         reversal: float = 0.0,
     ) -> Output:
-        """Answer for a batch of clips.
+        """Score a batch of clips.
 
         Args:
             first: `[B, T, D]`, standardised.
@@ -129,64 +165,107 @@ class CiMEU(
             RecipeError: a stream has another width than configured, or a stream is missing or too many.
         """
         self._check(first, second)
-        layout = Layout.of(first.mask)  # 16 + 8 + 4 steps
-        features = first.features * first.mask.unsqueeze(-1)  # [B, 16, D]
 
-        # ER: what is felt, how it is shown, and the input again from both
-        felt = self.emotion(features, layout)  # [B, 4 + 2 + 1, C]
-        felt_means = felt.means()  # H, M, L: [B, C]
-        shown, shown_means, rebuilt, style_of_s, style_of_e, emotion_of_s = None, None, None, None, None, None
-        if self.config.disentangle:
-            shown = self.style(features, layout)  # [B, 4 + 2 + 1, C]
-            if self.config.style == "clip":
-                shown = one_per_level(shown)
-            shown_means = shown.means()  # H, M, L: [B, C]
-            rebuilt = self.decoder(felt, shown, layout.halved(), layout)  # [B, 16 + 8 + 4, D]
-            judged = self.judge(felt_means, shown_means, emotion, reversal)
-            style_of_s, style_of_e, emotion_of_s = judged  # H, M, L: [B, S], [B, S], [B, K]
+        # ER: emotion primitives, style primitives, and the input reconstructed from both
+        taken_apart = [self._disentangle(first, "")]
+        sound = None if second is None else self._second_steps(second)
+        if sound is not None and self.config.disentangle != "first":
+            taken_apart.append(self._disentangle(sound, "second_"))
+        emotion_pooled = side_by_side([stream.emotion for stream in taken_apart])  # H, M, L: [B, P]
+        styles = [stream.style for stream in taken_apart if stream.style is not None]
+        style_pooled = side_by_side(styles) if styles else None  # H, M, L: [B, P]
+        style_logits, style_adversary, emotion_adversary = None, None, None
+        if style_pooled is not None:
+            heads = self.independence_logits(emotion_pooled, style_pooled, emotion, reversal)
+            style_logits, style_adversary, emotion_adversary = heads  # H, M, L: [B, S], [B, S], [B, K]
 
         # RFA: both streams side by side, then reading each other
-        streams = [felt.map(self.first_map)]  # [B, 4 + 2 + 1, C]
-        present = first.present[:, None]  # [B, 1]
-        aligned = None
+        streams = [taken_apart[0].emotion.map(self.first_map)]  # [B, 4 + 2 + 1, C]
+        present, aligned = first.present[:, None], None  # [B, 1]
         if second is not None:
-            streams.append(self._second(second))  # [B, 4 + 2 + 1, C]
+            streams.append(self._second(second, taken_apart))  # [B, 4 + 2 + 1, C]
             if self.config.alignment != "off":
                 aligned = (streams[0].pyramid(), streams[1].pyramid())
             present = torch.stack((first.present, second.present), dim=1)  # [B, 2]
             if self.training:
-                streams, present = self._trouble(streams, present)
+                streams, present = self._modality_dropout(streams, present)
             streams[1] = with_token(streams[1], present[:, 1], self.second_token)
         streams[0] = with_token(streams[0], present[:, 0], self.first_token)
         streams = self.fusion(streams)  # [B, 4 + 2 + 1, C] each
 
-        # LRM: every level answers, the streams share the answer
+        # LRM: every level has logits of its own, late fusion weighs the streams
         pooled = streams[0].means()  # H, M, L: [B, C]
         first_logits = logits = self.first_heads(pooled)  # H, M, L: [B, K]
         gate = tuple(x.new_zeros(len(x)) for x in logits)  # H, M, L: [B]
-        second_logits = None
+        second_logits, second_pooled = None, None
         if second is not None:
             second_pooled = streams[1].means()
             second_logits = self.second_heads(second_pooled)
             gate = tuple(self.gate(h, g, present) for h, g in zip(pooled, second_pooled, strict=True))
-            logits = mixed(first_logits, second_logits, gate)
+            logits = weighted_logits(first_logits, second_logits, gate)
 
         return Output(
             logits=logits,
             first_logits=first_logits,
             second_logits=second_logits,
             gate=gate,
-            emotion=felt.pyramid(),
-            style=shown and shown.pyramid(),
-            rebuilt=rebuilt and rebuilt.pyramid(),
+            emotion=tuple(stream.emotion.pyramid() for stream in taken_apart),
+            style=tuple(style.pyramid() for style in styles),
+            rebuilt=tuple(stream.rebuilt.pyramid() for stream in taken_apart if stream.rebuilt is not None),
+            second_steps=Level(sound.features, sound.mask) if sound is not None and sound is not second else None,
             aligned=aligned,
             pooled=pooled,
-            style_logits=style_of_s,
-            style_adversary=style_of_e,
-            emotion_adversary=emotion_of_s,
-            emotion_pooled=felt_means,
-            style_pooled=shown_means,
+            second_pooled=second_pooled,
+            style_logits=style_logits,
+            style_adversary=style_adversary,
+            emotion_adversary=emotion_adversary,
+            emotion_pooled=emotion_pooled,
+            style_pooled=style_pooled,
         )
+
+    def pooled_styles(self, first: Stream, second: Stream | None = None) -> Float[Tensor, "B P"]:
+        """Mean style primitives at H of all disentangled streams, without the rest of the network."""
+        streams = {"": first}
+        if second is not None and self.config.disentangle == "both":
+            streams["second_"] = self._second_steps(second)
+        means = [
+            getattr(self, f"{prefix}style")(s.features * s.mask.unsqueeze(-1), Layout.of(s.mask)).means()[0]
+            for prefix, s in streams.items()
+        ]
+        return torch.cat(means, dim=-1)
+
+    def _disentangle(self, stream: Stream, prefix: str) -> Primitives:
+        """Take one stream apart with its own encoders; `prefix` names their attributes."""
+        layout = Layout.of(stream.mask)  # 16 + 8 + 4 steps
+        features = stream.features * stream.mask.unsqueeze(-1)  # [B, 16, D]
+        emotion = getattr(self, f"{prefix}emotion")(features, layout)  # [B, 4 + 2 + 1, C]
+        if self.config.disentangle == "off":
+            return Primitives(emotion, None, None)
+        style = getattr(self, f"{prefix}style")(features, layout)  # [B, 4 + 2 + 1, C]
+        if self.config.style == "clip":
+            style = one_per_level(style)
+        rebuilt = getattr(self, f"{prefix}decoder")(emotion, style, layout.halved(), layout)  # [B, 16 + 8 + 4, D]
+        return Primitives(emotion, style, rebuilt)
+
+    def _second_steps(self, second: Stream) -> Stream:
+        """The second stream as the 16 steps that its primitive encoders read."""
+        assert self.config.second is not None
+        if self.config.second.kind == "steps" or self.config.disentangle == "first":
+            return second
+        return token_steps(self._tokens(second), second.present)
+
+    def _tokens(self, second: Stream) -> Float[Tensor, "B N D"]:
+        if not hasattr(self, "audio"):
+            return second.features * second.mask.unsqueeze(-1)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self.config.audio == "finetune"):
+            return self.audio(second.features)[:, AST.EXTRA_TOKENS :]
+
+    def _second(self, second: Stream, taken_apart: list[Primitives]) -> Levels:
+        if isinstance(self.second_map, PrimitiveMap):
+            return self.second_map(taken_apart[1].emotion)
+        if isinstance(self.second_map, StepMap):
+            return self.second_map(second)
+        return self.second_map(self._tokens(second), second.present)
 
     def train(self, mode: bool = True) -> "CiMEU":
         """Training mode; a frozen AST stays in evaluation mode."""
@@ -198,9 +277,9 @@ class CiMEU(
     def _check(self, first: Stream, second: Stream | None) -> None:
         for name, stream, expected in (("first", first, self.config.first), ("second", second, self.config.second)):
             if (stream is None) != (expected is None):
-                told = "is missing" if stream is None else "is not part of this model"
+                fault = "is missing" if stream is None else "is not part of this model"
                 raise RecipeError(
-                    f"the {name} stream {told}\n\n"
+                    f"the {name} stream {fault}\n\n"
                     "hint: a clip without a stream keeps its row with `present` false; a batch has every stream"
                 )
             if stream is not None and expected is not None and stream.features.shape[-1] != expected.width:
@@ -209,24 +288,17 @@ class CiMEU(
                     f"hint: take features of the encoder it was made for ({expected.encoder or 'not recorded'})"
                 )
 
-    def _second(self, second: Stream) -> Levels:
-        if isinstance(self.second_map, StepMap):
-            return self.second_map(second)
-        tokens = second.features * second.mask.unsqueeze(-1)  # [B, N, D2]
-        if hasattr(self, "audio"):
-            with torch.set_grad_enabled(torch.is_grad_enabled() and self.config.audio == "finetune"):
-                tokens = self.audio(second.features)[:, AST.EXTRA_TOKENS :]  # [B, 300, D2]
-        return self.second_map(tokens, second.present)
-
-    def _trouble(self, streams: list[Levels], present: Bool[Tensor, "B 2"]) -> tuple[list[Levels], Bool[Tensor, "B 2"]]:
-        """Take one stream from some training clips that have both, and lay noise over one of some others."""
-        if self.config.mixing == "published":
+    def _modality_dropout(
+        self, streams: list[Levels], present: Bool[Tensor, "B 2"]
+    ) -> tuple[list[Levels], Bool[Tensor, "B 2"]]:
+        """Remove one stream from some training clips that have both, and add noise to one stream of some others."""
+        if self.config.late_fusion == "published":
             return streams, present
         clips, device = len(present), present.device
         both = present.all(dim=1)
         dropped = both & (torch.rand(clips, device=device) < self.config.stream_dropout)
         chosen = torch.arange(2, device=device) == torch.randint(2, (clips, 1), device=device)  # [B, 2], one per clip
-        if self.config.mixing == "gated":
+        if self.config.late_fusion in ("bounded", "gated"):
             noisy = both & ~dropped & (torch.rand(clips, device=device) < self.config.stream_corruption)
             streams = [with_noise(s, noisy & chosen[:, i]) for i, s in enumerate(streams)]
         return streams, present & ~(dropped[:, None] & chosen)
@@ -234,10 +306,10 @@ class CiMEU(
     def _save_pretrained(self, save_directory: Path) -> None:
         save_checkpoint(self, save_directory)
 
-    def judge(
+    def independence_logits(
         self,
-        emotion_pooled: tuple[Float[Tensor, "B C"], ...],
-        style_pooled: tuple[Float[Tensor, "B C"], ...],
+        emotion_pooled: tuple[Float[Tensor, "B P"], ...],
+        style_pooled: tuple[Float[Tensor, "B P"], ...],
         emotion: Int[Tensor, " B"] | None,
         reversal: float,
     ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...], tuple[Tensor, ...]]:
@@ -247,8 +319,8 @@ class CiMEU(
         return style_of_s, style_of_e, emotion_of_s
 
     def adversaries(self) -> list[nn.Parameter]:
-        """Weights of the heads that E and S are to fool; none without ER."""
-        if not self.config.disentangle:
+        """Weights of the adversarial heads; none without ER."""
+        if self.config.disentangle == "off":
             return []
         heads = (self.independence.style_of_emotion, self.independence.emotion_of_style)
         return [parameter for head in heads for parameter in head.parameters()]
@@ -329,6 +401,11 @@ def second_map(second: StreamConfig, config: ModelConfig, audio: AST | None) -> 
     return StepMap(second.width, width, flip=config.direction == "backward")
 
 
+def side_by_side(streams: list[Levels]) -> tuple[Float[Tensor, "B P"], ...]:
+    """Means of H, M and L, the streams' channels one after the other."""
+    return tuple(torch.cat(means, dim=-1) for means in zip(*(stream.means() for stream in streams), strict=True))
+
+
 def one_per_level(levels: Levels) -> Levels:
     """Every real step gets the mean of its level."""
     means = levels.layout.spread(torch.stack(levels.means(), dim=1))
@@ -336,7 +413,7 @@ def one_per_level(levels: Levels) -> Levels:
 
 
 def with_token(levels: Levels, present: Bool[Tensor, " B"], token: Float[Tensor, " C"]) -> Levels:
-    """Put the learned token, one real step per level, where a clip has no such stream: no level is ever empty."""
+    """Put the learned token where a clip lacks the stream, one real step per level: no level is ever empty."""
     level = levels.layout.level
     starts = torch.cat((level.new_ones(1, dtype=torch.bool), level[1:] != level[:-1]))  # [T]
     mask = torch.where(present[:, None], levels.layout.mask, starts)
@@ -345,7 +422,7 @@ def with_token(levels: Levels, present: Bool[Tensor, " B"], token: Float[Tensor,
 
 
 def with_noise(levels: Levels, noisy: Bool[Tensor, " B"]) -> Levels:
-    """Lay noise as strong as the features themselves over the chosen clips."""
+    """Add noise as strong as the features themselves to the chosen clips."""
     strength = levels.features.detach().float().std()
     noise = torch.zeros_like(levels.features)
     noise[noisy] = (torch.randn_like(levels.features[noisy]) * strength).to(noise.dtype)

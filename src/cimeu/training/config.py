@@ -26,9 +26,9 @@ class TrainingConfig:
     """Processes on each node, one for each GPU; they share every batch of `batch_size`."""
     nodes: int = 1
     """Machines that train together."""
-    selection: Literal["validation", "last", "oracle"] = "validation"
-    """Epoch that is kept: best UAR on the validation clips (earlier one at a tie), or the last. `oracle` says that the
-    clips given for validation are the test clips."""
+    selection: Literal["validation", "last", "average", "oracle"] = "validation"
+    """Weights that are kept: of the epoch with the best UAR on the validation clips (the earlier one at a tie), of the
+    last, or the mean over the second half of the epochs. `oracle`: the validation clips are the test clips."""
     style_labels: str = "pseudo"
     """`pseudo`: clusters of style primitives; `random`: the control; `off`; or a column such as `culture`."""
     style_sizes: tuple[int, ...] = ()

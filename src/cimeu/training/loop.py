@@ -1,6 +1,6 @@
 """From batches to a checkpoint: one direction of an ensemble, one epoch after the other.
 
-A run can be stopped at any moment and goes on from its last finished epoch with the same bits: batches, augmentation
+A run can be stopped at any moment and resumes from its last finished epoch with the same bits: batches, augmentation
 and dropout are functions of seed and epoch, and everything else is in `resume.pt`.
 
     folder/ model.safetensors config.json   the best epoch, written when the run is over
@@ -11,6 +11,7 @@ and dropout are functions of seed and epoch, and everything else is in `resume.p
 Axes: B clips of a batch, N clips of a dataset, C channels, K emotions.
 """
 
+import logging
 import math
 import time
 from dataclasses import replace
@@ -34,15 +35,31 @@ from cimeu.model.network import CiMEU, Output
 from cimeu.progress import Progress, silent
 from cimeu.training.config import TrainingConfig
 from cimeu.training.distributed import average_gradients, fabric_of, first_only, is_first, share_of, together
+from cimeu.training.health import (
+    STREAMS,
+    explained_by_clip_mean,
+    faults,
+    gradient_shares,
+    layer_scale,
+    primitives_of,
+    stream_health,
+    without,
+)
 from cimeu.training.journal import Entry
 from cimeu.training.losses import class_error, emotion_adversary, style_adversary
-from cimeu.training.objective import objective
-from cimeu.training.optim import build_optimiser, learning_rate, reversal_factor, set_learning_rate
+from cimeu.training.objective import Factors, objective
+from cimeu.training.optim import add_to_mean, build_optimiser, learning_rate, reversal_factor, set_learning_rate
 from cimeu.training.resume import State, finish, identity_of, is_finished, resumed, save, saved
 from cimeu.training.styles import epoch_styles
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
+
+logger = logging.getLogger(__name__)
+CHOOSING = ("validation", "oracle")
+"""Selections that compare epochs by the UAR of the validation clips."""
+HIGHEST_RECONSTRUCTION = 8.0
+"""Largest multiple of the configured weight of reconstruction."""
 
 
 def train(
@@ -55,7 +72,7 @@ def train(
     synthetic: bool = False,
     progress: Progress = silent,
 ) -> Path:
-    """Train one network and leave its best epoch in `folder`; goes on where an interrupted run stopped.
+    """Train one network and leave its best epoch in `folder`; resumes an interrupted run.
 
     Args:
         model_config: the network; emotions, widths and direction must be those of the datasets.
@@ -89,6 +106,8 @@ def train(
     class_weights = _class_weights(train).to(fabric.device) if config.balance == "loss" else None
     steps_per_epoch = len(_batches(train, config, epoch=0))
     planned = steps_per_epoch * config.epochs
+    floor = explained_by_clip_mean(train, collator, config.batch_size) if model_config.disentangle != "off" else {}
+    shares: dict[str, float] = {}
 
     while state.epoch < config.epochs and not _out_of_patience(state, config):
         started, step = time.perf_counter(), state.epoch * steps_per_epoch
@@ -102,31 +121,39 @@ def train(
             batch = replace(batch, style=styles[batch.index]).to(fabric.device)
             rate, reversal = learning_rate(config.optimiser, step, planned), reversal_factor(step, planned)
             set_learning_rate(optimiser, rate)
-            with fabric.autocast():
+            with fabric.autocast(), primitives_of(model) as primitives:
                 output = model(batch.first, batch.second, emotion=batch.emotion, reversal=reversal)
             output, batch = together(output, batch, fabric)
-            output = sharpened(model, optimiser, output, batch, reversal, config.adversary_steps, fabric)
-            asked = objective(
+            output = update_adversaries(model, optimiser, output, batch, reversal, config.adversary_steps, fabric)
+            losses = objective(
                 output,
                 batch,
                 config.weights,
                 alignment=model_config.alignment,
+                factors=Factors(**state.factors),
                 class_weights=class_weights,
                 label_smoothing=config.label_smoothing,
             )
-            _check_finite(asked.total, state.epoch, step, rate)
+            _check_finite(losses.total, state.epoch, step, rate)
+            if (step + 1) % steps_per_epoch == 0:  # one batch an epoch: it costs a backward pass per term
+                shares = gradient_shares(losses.weighted, primitives, fabric)
             optimiser.zero_grad()
-            fabric.backward(asked.total)
+            fabric.backward(losses.total)
             average_gradients(model.parameters(), fabric)
             if config.optimiser.clip_norm:
                 torch.nn.utils.clip_grad_norm_(model.parameters(), config.optimiser.clip_norm)
             optimiser.step()
-            means.add({"total": asked.total, **asked.named})
+            means.add({"total": losses.total, **losses.named})
             step += 1
             progress(f"training {train.direction}", step, planned)
         entry: Entry = {"epoch": state.epoch + 1, "step": step, "learning_rate": rate, "reversal": reversal}
         checked = first_only(config, lambda: _validate(model, validation, collator, config, fabric.device))
         entry |= means.named() | checked | about_styles
+        entry |= {f"health.clip_mean.{name}": value for name, value in floor.items()}
+        entry |= {f"health.gradient.{name}": share for name, share in shares.items()}
+        entry["health.layer_scale"] = layer_scale(model)
+        _adjust_factors(state, entry, config)
+        _average(state, model, config)
         _keep_best(state, model, entry, config)
         entry["processes"] = fabric.world_size
         entry["seconds"] = round(time.perf_counter() - started, 3)
@@ -134,12 +161,15 @@ def train(
         state.epoch += 1
         first_only(config, lambda: save(folder, identity, model, optimiser, state, config))
 
+    if fabric.is_global_zero and state.entries:
+        for line in faults(state.entries[-1], emotions=len(model_config.emotions)):
+            logger.warning("%s: %s", train.direction, line)
     first_only(config, lambda: finish(folder, identity, model, state))
     progress(f"training {train.direction}", planned, planned)
     return folder
 
 
-def sharpened(
+def update_adversaries(
     model: CiMEU,
     optimiser: torch.optim.Optimizer,
     output: Output,
@@ -148,10 +178,10 @@ def sharpened(
     steps: int,
     fabric: "Fabric",
 ) -> Output:
-    """Let the adversaries catch up with E and S as they are on this batch, then judge anew.
+    """Let the adversaries catch up with E and S as they are on this batch, then compute their logits anew.
 
-    A head that lags behind is fooled at once, and E and S then run from it without losing what it should find. What
-    several processes judged, each its own share, is judged anew in any case: heads read batch statistics.
+    A head that lags behind is fooled at once, and E and S then run from it without losing what it should find. With
+    several processes the logits are computed anew in any case: heads read the statistics of the whole batch.
     """
     if output.style_pooled is None or not (steps or fabric.world_size > 1):
         return output
@@ -160,26 +190,51 @@ def sharpened(
         tuple(x.float() for x in pooled) for pooled in (output.emotion_pooled, output.style_pooled)
     )
     heads = model.independence
-    with torch.no_grad():  # E and S stand still: what the adversaries read is made once, levels on top of each other
-        felt, shown = (torch.stack([standardised(x) for x in pooled]) for pooled in (emotion_pooled, style_pooled))
-        felt = torch.cat((felt, heads.told(batch.emotion).to(felt.dtype).expand(len(felt), -1, -1)), dim=-1)
+    with torch.no_grad():  # E and S stand still, so what the adversaries read is computed once, levels stacked
+        emotion, style = (torch.stack([standardised(x) for x in pooled]) for pooled in (emotion_pooled, style_pooled))
+        one_hot = heads.one_hot(batch.emotion).to(emotion.dtype)
+        emotion = torch.cat((emotion, one_hot.expand(len(emotion), -1, -1)), dim=-1)
     for _ in range(steps):
         style_of_e, emotion_of_s = (
-            x.float().unbind() for x in (heads.style_of_emotion(felt), heads.emotion_of_style(shown))
+            x.float().unbind() for x in (heads.style_of_emotion(emotion), heads.emotion_of_style(style))
         )
         errors = (
             style_adversary(style_of_e, batch.style, batch.emotion, batch.first.present),
             emotion_adversary(emotion_of_s, batch.emotion, batch.first.present),
         )
-        there = [error for error in errors if error is not None]
-        if not there:
+        present = [error for error in errors if error is not None]
+        if not present:
             break
         optimiser.zero_grad()
-        torch.stack(there).sum().backward()
+        torch.stack(present).sum().backward()
         average_gradients(model.adversaries(), fabric)
         optimiser.step()
-    style_of_s, style_of_e, emotion_of_s = model.judge(emotion_pooled, style_pooled, batch.emotion, reversal)
-    return replace(output, style_logits=style_of_s, style_adversary=style_of_e, emotion_adversary=emotion_of_s)
+    logits = model.independence_logits(emotion_pooled, style_pooled, batch.emotion, reversal)
+    return replace(output, style_logits=logits[0], style_adversary=logits[1], emotion_adversary=logits[2])
+
+
+def _adjust_factors(state: State, entry: Entry, config: TrainingConfig) -> None:
+    """Weights of the next epoch: mining kept under its share of the gradient, reconstruction raised until it works.
+
+    Both are multiples of the configured weights. Reconstruction doubles, up to 8 times, while a decoder explains less
+    than its clips' means do; mining never rises above its configured weight.
+    """
+    share, limit = entry.get("health.gradient.mining"), config.weights.mining_share
+    if share and limit:
+        state.factors["mining"] = min(1.0, state.factors["mining"] * limit / float(share))
+    for name in STREAMS:
+        explained, floor = entry.get(f"train.explained_variance.{name}"), entry.get(f"health.clip_mean.{name}")
+        if explained is not None and floor is not None and explained < floor:
+            state.factors["reconstruction"] = min(HIGHEST_RECONSTRUCTION, 2 * state.factors["reconstruction"])
+            break
+
+
+def _average(state: State, model: CiMEU, config: TrainingConfig) -> None:
+    """Running mean of the weights over the second half of the planned epochs (selection `average`)."""
+    if config.selection != "average" or 2 * (state.epoch + 1) <= config.epochs:
+        return
+    state.averaged += 1
+    add_to_mean(state.average, model.state_dict(), state.averaged)
 
 
 def _batches(train: ClipDataset, config: TrainingConfig, epoch: int) -> list[Int64[np.ndarray, " _"]]:
@@ -196,9 +251,12 @@ def _validate(
     heads = 3 if config.weights.heads_trained == "all" else 1
     model.eval()
     with torch.inference_mode():
+        gates: list[Tensor] = []
         for batch in evaluation_batches(dataset, collator, config.batch_size):
             batch = batch.to(device)
-            logits = model(batch.first, batch.second).logits[:heads]
+            output = model(batch.first, batch.second)
+            logits = output.logits[:heads]
+            gates.append(output.gate[0])
             predicted[batch.index.cpu().numpy()] = sum(level.softmax(1) for level in logits).argmax(1).cpu().numpy()
             error = class_error(logits, batch.emotion)
             if error is not None:
@@ -207,15 +265,40 @@ def _validate(
     known = dataset.emotions >= 0
     if not clips:
         return {"validation.uar": None, "validation.loss": None}
-    return {
+    entry: Entry = {
         "validation.uar": uar(dataset.emotions[known], predicted[known]),
         "validation.loss": errors / clips,
     }
+    if model.config.second is not None:
+        entry["health.gate"] = float(torch.cat(gates).mean())
+        entry |= _stream_health(model, dataset, collator, config.batch_size, device)
+    return entry
+
+
+def _stream_health(
+    model: CiMEU, dataset: ClipDataset, collator: Collator, batch_size: int, device: torch.device
+) -> Entry:
+    """What each stream contributes on the validation clips, level H."""
+
+    def answer(batch: Batch, streams: tuple[str, ...]) -> Tensor:
+        first, second = (without(getattr(batch, name), name not in streams) for name in STREAMS)
+        return model(first, second).logits[0]
+
+    def of_streams(batch: Batch) -> tuple[Tensor, Tensor]:
+        output = model(batch.first, batch.second)
+        assert output.second_logits is not None
+        return output.first_logits[0], output.second_logits[0]
+
+    with torch.inference_mode():
+        batches = (batch.to(device) for batch in evaluation_batches(dataset, collator, batch_size))
+        return stream_health(answer, of_streams, batches)
 
 
 def _keep_best(state: State, model: CiMEU, entry: Entry, config: TrainingConfig) -> None:
     score = entry["validation.uar"]
-    if config.selection == "last" or state.best_uar is None or (score is not None and score > state.best_uar):
+    if config.selection == "average" and state.averaged:
+        state.best_epoch, state.best_uar, state.best = state.epoch + 1, score, dict(state.average)
+    elif config.selection not in CHOOSING or state.best_uar is None or (score is not None and score > state.best_uar):
         state.best_epoch, state.best_uar = state.epoch + 1, score
         if is_first(config):
             state.best = {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
@@ -223,7 +306,7 @@ def _keep_best(state: State, model: CiMEU, entry: Entry, config: TrainingConfig)
 
 
 def _out_of_patience(state: State, config: TrainingConfig) -> bool:
-    return bool(config.patience) and config.selection != "last" and state.epoch - state.best_epoch >= config.patience
+    return bool(config.patience) and config.selection in CHOOSING and state.epoch - state.best_epoch >= config.patience
 
 
 def _check(model_config: ModelConfig, train: ClipDataset, validation: ClipDataset, config: TrainingConfig) -> None:
@@ -239,7 +322,7 @@ def _check(model_config: ModelConfig, train: ClipDataset, validation: ClipDatase
             raise EmptyClass(
                 f"no usable training clip of `{emotion}`\n\nhint: choose a label space without it, or another fold"
             )
-    if config.selection != "last" and not len(validation.usable):
+    if config.selection in CHOOSING and not len(validation.usable):
         raise RecipeError("no validation clip can be used\n\nhint: `selection: last`, or another fold")
     assert train.first is not None, "the first stream is what is disentangled"
     assert model_config.emotions == tuple(train.labels.emotions)
@@ -251,7 +334,7 @@ def _check(model_config: ModelConfig, train: ClipDataset, validation: ClipDatase
                 f"style labels come from `{config.style_labels}`, the clips bring `{train.style_column}`\n\n"
                 "hint: give the dataset the same style column"
             )
-        if model_config.disentangle and styles != model_config.styles:
+        if model_config.disentangle != "off" and styles != model_config.styles:
             raise RecipeError(
                 f"column `{config.style_labels}` has {styles} styles, the model {model_config.styles}\n\n"
                 f"hint: model.styles={max(styles, 2)}"
@@ -320,5 +403,7 @@ class _Means:
             f"train.{name}": float(torch.stack(values).mean()) if values else None
             for name, values in self._values.items()
         }
-        rebuilt = means.get("train.reconstruction")
-        return means if rebuilt is None else {**means, "train.explained_variance": 1 - rebuilt}
+        for name, value in list(means.items()):
+            if name.startswith("train.reconstruction.") and value is not None:
+                means[name.replace("reconstruction", "explained_variance")] = 1 - value
+        return means

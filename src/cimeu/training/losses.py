@@ -1,7 +1,7 @@
-"""What each term of the objective asks for, as pure functions (CiMEU, figure 2).
+"""The terms of the objective as pure functions (CiMEU, figure 2).
 
-Every loss is a mean over what is really there: padded steps, missing streams and clips without a label change nothing.
-A term that nobody in the batch can feed is `None`, never a made-up zero, so that the journal can call it absent.
+Every loss is a mean over real data: padded steps, missing streams and unlabelled clips change nothing. A term that no
+clip of the batch can feed is `None`, never a made-up zero, so that the journal can call it absent.
 
 Sources: H-NTL (ICLR 2024) for content and style; DANN (JMLR 2016) for adversaries behind a reversed gradient;
 PTH-Net (TIP 2024) for `consistency`; the CiMEU release for the forms called `published`.
@@ -17,10 +17,11 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from cimeu.model.blocks import masked_mean
 from cimeu.pyramid import Level, Pyramid
 
 Alignment = Literal["steps", "centre", "published", "off"]
-Mining = Literal["diverse", "published", "consistency", "off"]
+Mining = Literal["orthogonal", "diverse", "published", "consistency", "off"]
 
 FEWEST_CLIPS_FOR_COVARIANCE = 8
 DEVIATION_FLOOR = 1e-3
@@ -55,7 +56,7 @@ def class_error(
 def reconstruction(
     rebuilt: Pyramid, target: Float[Tensor, "B T D"], mask: Bool[Tensor, "B T"]
 ) -> Float[Tensor, ""] | None:
-    """Rebuild the clean standardised input: squared error over valid steps and D, mean of H, M, L.
+    """Reconstruct the clean standardised input: squared error over valid steps and D, mean of H, M, L.
 
     Predicting the mean scores 1, so 1 - loss reads as explained variance.
     """
@@ -107,7 +108,8 @@ def cross_covariance(
 ) -> Float[Tensor, ""] | None:
     """Keep emotion and style primitives uncorrelated: ||E'S / (B - 1)||² / C² of batch-standardised vectors.
 
-    `None` under 8 clips, where the estimate is noise.
+    Independent Gaussians reach 1 / (B - 1), 0.008 for 128 clips; that floor is subtracted, or the term would push
+    against sampling noise. `None` under 8 clips, where the estimate is noise.
     """
     n_clips = int(present.sum())
     if n_clips < FEWEST_CLIPS_FOR_COVARIANCE:
@@ -115,17 +117,18 @@ def cross_covariance(
     levels = []
     for emotion, style in zip(emotion_pooled, style_pooled, strict=True):
         correlation = _standardised(emotion[present]).T @ _standardised(style[present]) / (n_clips - 1)
-        levels.append(correlation.square().sum() / emotion.shape[1] ** 2)
-    return torch.stack(levels).mean()
+        levels.append(correlation.square().mean())
+    return (torch.stack(levels).mean() - 1 / (n_clips - 1)).clamp(min=0)
 
 
 def alignment(
     first: Pyramid, second: Pyramid, both: Bool[Tensor, " B"], *, form: Alignment = "steps"
 ) -> Float[Tensor, ""] | None:
-    """Draw the second stream to the first: KL(p || q) of their softmax over channels; `None` if no clip has both.
+    """Pull the second stream towards the first: KL(p || q) of their softmax over channels; `None` if no clip has both.
 
     `steps`: every valid step, mean per clip, over clips and over H, M, L. `centre`: the same between batch means.
-    Neither moves the first stream: the second is not disentangled, and pulling E to it would bring style back.
+    Neither moves the first stream: pulling E towards a stream that may carry style would bring style back. A clip whose
+    second stream has a single step is compared with the mean of its first stream, since both then cover all of it.
     `published`: H only, summed over steps, gradient to both.
     """
     assert form != "off"
@@ -142,16 +145,18 @@ def mining(
     logits: Sequence[Float[Tensor, "B K"]],
     present: Bool[Tensor, " B"],
     *,
-    form: Mining = "diverse",
+    form: Mining = "orthogonal",
 ) -> Float[Tensor, ""] | None:
-    """Have the three levels of the first stream say different things (`diverse`, `published`), or the same.
+    """Make the three levels of a stream carry different information (all forms but `consistency`), or the same.
 
-    `diverse`: relu(cos) of h with m and with l, each minus its batch mean; needs 2 clips. `published`: 0.5 + cos / 2,
-    least where m = -h. `consistency`: KL(sg(p_H) || p_M) + KL(sg(p_H) || p_L) of the predictions (PTH-Net).
+    `orthogonal`: cos² of h with m and with l, each minus its batch mean, least where they are orthogonal; needs 2
+    clips. `diverse`: relu(cos) instead, whose gradient does not fade towards zero and overshoots to cosines of -0.4.
+    `published`: 0.5 + cos / 2, least where m = -h. `consistency`: KL(sg(p_H) || p_M) + KL(sg(p_H) || p_L) of the
+    predictions (PTH-Net).
     """
     assert form != "off"
     n_clips = int(present.sum())
-    if n_clips < (2 if form == "diverse" else 1):
+    if n_clips < (2 if form in ("orthogonal", "diverse") else 1):
         return None
     if form == "consistency":
         high, middle, low = (level[present].log_softmax(1) for level in logits)
@@ -161,7 +166,8 @@ def mining(
         cosines = torch.stack([F.cosine_similarity(high, other) for other in (middle, low)])
         return (0.5 + cosines / 2).mean()
     high, middle, low = (level - level.mean(0) for level in (high, middle, low))
-    return torch.stack([F.cosine_similarity(high, other).relu() for other in (middle, low)]).mean()
+    cosines = torch.stack([F.cosine_similarity(high, other) for other in (middle, low)])
+    return cosines.square().mean() if form == "orthogonal" else cosines.relu().mean()
 
 
 def _squared_error(built: Level, clean: Level) -> Tensor:
@@ -185,6 +191,8 @@ def _kl(log_p: Tensor, log_q: Tensor) -> Tensor:
 
 
 def _divergence(first: Level, second: Level, both: Tensor, form: Alignment) -> Tensor | None:
+    if form == "steps":
+        first = _whole_clip_where(second.mask.sum(1) == 1, first, second.mask)
     valid = first.mask & second.mask & both[:, None]  # [B, T]
     if not valid.any():
         return None
@@ -199,3 +207,11 @@ def _divergence(first: Level, second: Level, both: Tensor, form: Alignment) -> T
     steps, clips = valid.sum(1), valid.any(1)
     per_clip = summed if form == "published" else summed / steps.clamp(min=1)
     return per_clip[clips].mean()
+
+
+def _whole_clip_where(single: Tensor, first: Level, second_mask: Tensor) -> Level:
+    """Replace the clips in `single` [B] by their mean, placed at the one step that their second stream has."""
+    mean = masked_mean(first.features, first.mask)[:, None]  # [B, 1, C]
+    features = torch.where(single[:, None, None], mean, first.features)
+    present = first.mask.any(1, keepdim=True)
+    return Level(features, torch.where(single[:, None], second_mask & present, first.mask))

@@ -1,12 +1,18 @@
-"""What training asks for, all terms by name with their sum (CiMEU, section "objective" of the figure).
+"""The objective: all terms by name with their weighted sum (CiMEU, section "objective" of the figure).
 
-    L = class + reconstruction + alignment + mining + style + both adversaries + covariance, each times its weight
+    L = class + streams + reconstruction + alignment + mining + style + both adversaries + covariance, each weighted
 
 Axes: B clips, K emotions.
 """
 
+<<<<<<< HEAD
 from dataclasses import dataclass, fields
 from typing import Literal
+=======
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal
+>>>>>>> 6b75620 (feat(model): ER on every stream, bounded late fusion, a health list of each epoch, averaged weights)
 
 import torch
 from jaxtyping import Float
@@ -24,22 +30,26 @@ from cimeu.training.losses import Alignment, Mining
 class LossWeights:
     """How much each term counts; a weight of 0 leaves the term out. Starting points, tuned on training groups."""
 
+    streams: float = 0.5
+    """Class error of each stream's own logits, so that neither leaves the answer to the other."""
     reconstruction: float = 1.0
-    """Rebuild the input from emotion and style primitives."""
+    """Reconstruct the input of every disentangled stream from its emotion and style primitives."""
     alignment: float = 0.1
-    """Draw the second stream to the emotion primitives."""
+    """Pull the second stream towards the first one's emotion primitives."""
     mining_weight: float = 1.0
-    """Have the three levels say different things."""
+    """Make the three levels carry different information."""
+    mining_share: float = 0.1
+    """Largest gradient of mining on the emotion primitives, as a share of the class error's; 0: no limit."""
     style: float = 0.1
-    """Tell the style from style primitives."""
+    """Classify the style from style primitives."""
     style_adversary: float = 0.1
     """Keep style out of emotion primitives."""
     emotion_adversary: float = 0.1
     """Keep emotion out of style primitives."""
     covariance: float = 1.0
     """Keep both uncorrelated."""
-    mining: Mining = "diverse"
-    """`published`: the release; `consistency`: PTH-Net, levels say the same; `off`."""
+    mining: Mining = "orthogonal"
+    """`diverse`: one-sided, overshoots; `published`: the release; `consistency`: PTH-Net, levels agree; `off`."""
     heads_trained: Literal["all", "H"] = "all"
     """`H`: only the highest level gets a class error (row "without LRM")."""
 
@@ -52,10 +62,20 @@ class LossWeights:
 
 @dataclass(frozen=True)
 class Objective:
-    """The number to be made small and its terms, unweighted; None where nobody in the batch could feed a term."""
+    """What is minimised, and its terms, unweighted; None where no clip of the batch could feed a term."""
 
     total: Float[Tensor, ""]
     named: dict[str, Float[Tensor, ""] | None]
+    weighted: dict[str, Float[Tensor, ""] | None]
+    """The terms that were added up, each times its weight."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Factors:
+    """Multiples of two weights, set anew each epoch by what was measured in the last one."""
+
+    mining: float = 1.0
+    reconstruction: float = 1.0
 
 
 def objective(
@@ -64,58 +84,122 @@ def objective(
     weights: LossWeights,
     *,
     alignment: Alignment = "steps",
+    factors: Factors = Factors(),
     class_weights: Float[Tensor, " K"] | None = None,
     label_smoothing: float = 0.0,
 ) -> Objective:
     """All terms of a batch."""
     assert batch.first is not None
-    assert batch.target is not None
     output = _in_single_precision(output)
     present, emotion, style = batch.first.present, batch.emotion, batch.style
-    # a first stream that stream dropout took away leaves everything to the second
-    mined = present & (output.gate[0] < 1)
+    # a share of 0 or 1 means that modality dropout, or the clip itself, lacks a stream
+    heard = {"first": present & (output.gate[0] < 1)}
+    if output.second_logits is not None and batch.second is not None:
+        heard["second"] = batch.second.present & (output.gate[0] > 0)
     heads = LEVELS if weights.heads_trained == "all" else LEVELS[:1]
 
-    errors = losses.class_error(
-        output.logits[: len(heads)],
-        emotion,
-        partner=batch.partner,
-        share=batch.share,
-        class_weights=class_weights,
-        label_smoothing=label_smoothing,
-    )
-    named: dict[str, Tensor | None] = {"class": None if errors is None else torch.stack(errors).mean()}
-    weighted = {"class": 1.0}
+    def class_error(logits: tuple[Tensor, ...], clips: Tensor | None = None) -> list[Tensor] | None:
+        return losses.class_error(
+            logits[: len(heads)],
+            emotion if clips is None else emotion.masked_fill(~clips, -1),
+            partner=batch.partner,
+            share=batch.share,
+            class_weights=class_weights,
+            label_smoothing=label_smoothing,
+        )
+
+    errors = class_error(output.logits)
+    named: dict[str, Tensor | None] = {"class": _mean(errors)}
+    weighted = dict(named)
+    of_streams: dict[str, Tensor | None] = {}
 
     def term(name: str, weight: float, value: Tensor | None) -> None:
-        named[name], weighted[name] = value, weight
+        named[name], weighted[name] = value, None if value is None else weight * value
 
-    if output.rebuilt is not None and weights.reconstruction:
-        rebuilt = losses.reconstruction(output.rebuilt, batch.target, batch.first.mask)
-        term("reconstruction", weights.reconstruction, rebuilt)
+    if output.second_logits is not None and weights.streams:
+        own = [class_error(output.first_logits, heard["first"])]
+        own += [class_error(output.second_logits, heard["second"])] if "second" in heard else []
+        term("streams", weights.streams, _mean([_mean(levels) for levels in own]))
+    if output.rebuilt and weights.reconstruction:
+        of_streams = _reconstruction(output, batch)
+        term("reconstruction", weights.reconstruction * factors.reconstruction, _mean(list(of_streams.values())))
     if output.aligned is not None and batch.second is not None and weights.alignment:
         both = present & batch.second.present
         term("alignment", weights.alignment, losses.alignment(*output.aligned, both, form=alignment))
     if weights.mining != "off" and weights.mining_weight:
-        mining = losses.mining(output.pooled, output.logits, mined, form=weights.mining)
-        term("mining", weights.mining_weight, mining)
-    if output.style_logits is not None and weights.style:
-        term("style", weights.style, losses.style_error(output.style_logits, style, present))
-    if output.style_adversary is not None and weights.style_adversary:
-        adversary = losses.style_adversary(output.style_adversary, style, emotion, present)
-        term("style_adversary", weights.style_adversary, adversary)
-    if output.emotion_adversary is not None and weights.emotion_adversary:
-        adversary = losses.emotion_adversary(output.emotion_adversary, emotion, present)
-        term("emotion_adversary", weights.emotion_adversary, adversary)
-    if output.style_pooled is not None and weights.covariance:
-        covariance = losses.cross_covariance(output.emotion_pooled, output.style_pooled, present)
-        term("covariance", weights.covariance, covariance)
+        term("mining", weights.mining_weight * factors.mining, _mining(output, heard, weights.mining))
+    if output.style_pooled is not None:
+        assert output.style_logits is not None
+        assert output.style_adversary is not None
+        assert output.emotion_adversary is not None
+        in_any = present if batch.second is None or len(output.emotion) == 1 else present | batch.second.present
+        if weights.style:
+            term("style", weights.style, losses.style_error(output.style_logits, style, in_any))
+        if weights.style_adversary:
+            adversary = losses.style_adversary(output.style_adversary, style, emotion, in_any)
+            term("style_adversary", weights.style_adversary, adversary)
+        if weights.emotion_adversary:
+            adversary = losses.emotion_adversary(output.emotion_adversary, emotion, in_any)
+            term("emotion_adversary", weights.emotion_adversary, adversary)
+        if weights.covariance:
+            covariance = losses.cross_covariance(output.emotion_pooled, output.style_pooled, in_any)
+            term("covariance", weights.covariance, covariance)
 
-    there = [weighted[name] * value for name, value in named.items() if value is not None]
-    total = torch.stack(there).sum() if there else output.logits[0].sum() * 0
-    levels = {f"class.{level}": error for level, error in zip(heads, errors or (), strict=False)}
-    return Objective(total, {**named, **levels})
+    terms = [value for value in weighted.values() if value is not None]
+    total = torch.stack(terms).sum() if terms else output.logits[0].sum() * 0
+    parts: dict[str, Tensor | None] = {
+        f"class.{level}": error for level, error in zip(heads, errors or (), strict=False)
+    }
+    parts.update({f"reconstruction.{name}": error for name, error in of_streams.items()})
+    return Objective(total, {**named, **parts}, weighted)
+
+
+def _reconstruction(output: Output, batch: Batch) -> dict[str, Tensor | None]:
+    """Error of each disentangled stream against its own clean input."""
+    assert batch.first is not None
+    targets = [(batch.target, batch.first.mask)]
+    if output.second_steps is not None:  # tokens are reconstructed as the steps that they were read as
+        targets.append((output.second_steps.features.detach(), output.second_steps.mask))
+    elif batch.second is not None:
+        targets.append((batch.second_target, batch.second.mask))
+    errors: dict[str, Tensor | None] = {}
+    for name, rebuilt, (target, mask) in zip(("first", "second"), output.rebuilt, targets, strict=False):
+        assert target is not None
+        errors[name] = losses.reconstruction(rebuilt, target, mask)
+    return errors
+
+
+def _mining(output: Output, heard: dict[str, Tensor], form: Mining) -> Tensor | None:
+    """Mean over the disentangled streams."""
+    streams = [(output.pooled, output.first_logits, heard["first"])]
+    if len(output.emotion) > 1 and output.second_pooled is not None and output.second_logits is not None:
+        streams.append((output.second_pooled, output.second_logits, heard["second"]))
+    if form == "consistency":  # PTH-Net compares the answers of the whole model
+        streams = [(output.pooled, output.logits, heard["first"])]
+    return _mean([losses.mining(*stream, form=form) for stream in streams])
+
+
+def _mean(values: Sequence[Tensor | None] | None) -> Tensor | None:
+    """Mean of the values that are not absent."""
+    present = [value for value in values or () if value is not None]
+    return torch.stack(present).mean() if present else None
 
 
 def _in_single_precision(output: Output) -> Output:
+<<<<<<< HEAD
     return output.map(lambda tensor: tensor.float() if tensor.is_floating_point() else tensor)
+=======
+    return replace(output, **{field.name: _single(getattr(output, field.name)) for field in fields(output)})
+
+
+def _single(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value.float()
+    if isinstance(value, tuple):
+        return tuple(_single(part) for part in value)
+    if isinstance(value, Pyramid):
+        return value.map(_single)
+    if isinstance(value, Level):
+        return Level(value.features.float(), value.mask)
+    return value
+>>>>>>> 6b75620 (feat(model): ER on every stream, bounded late fusion, a health list of each epoch, averaged weights)

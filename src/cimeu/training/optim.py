@@ -5,12 +5,12 @@
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from cimeu.errors import RecipeError
 
@@ -88,6 +88,16 @@ def set_learning_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
     """Give every group of parameters this rate times its own multiple."""
     for group in optimiser.param_groups:
         group["lr"] = rate * group["multiple"]
+
+
+def add_to_mean(mean: dict[str, Tensor], weights: Mapping[str, Tensor], count: int) -> None:
+    """Make `mean`, over `count - 1` epochs so far, the mean over `count`; whole numbers are those of the last epoch."""
+    for name, tensor in weights.items():
+        value = tensor.detach().cpu()
+        if count == 1 or not value.is_floating_point():
+            mean[name] = value.clone()
+        else:
+            mean[name] += (value - mean[name]) / count
 
 
 def reversal_factor(step: int, planned_steps: int) -> float:

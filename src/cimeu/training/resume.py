@@ -28,6 +28,11 @@ class State:
     best_epoch: int = 0
     best_uar: float | None = None
     best: dict[str, Tensor] = field(default_factory=dict)
+    average: dict[str, Tensor] = field(default_factory=dict)
+    """Mean weights of the last `averaged` epochs."""
+    averaged: int = 0
+    factors: dict[str, float] = field(default_factory=lambda: {"mining": 1.0, "reconstruction": 1.0})
+    """Multiples of two loss weights, from what the last epoch measured."""
     styles: Tensor | None = None
     entries: list[Entry] = field(default_factory=list)
 

@@ -4,7 +4,7 @@ Style vectors are standardised, reduced, put on the unit sphere and clustered by
 each epoch's are matched to the last epoch's by the clips they share. Clusters can follow the wrong thing (emotion, or
 how much padding a clip has), so every epoch says how much they share with what is known about the clips.
 
-Axes: N training clips, C embedding width, P principal components, S styles.
+Axes: N training clips, C width of a style vector, P channels of all streams' styles, S styles.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,7 +23,6 @@ from torch import Tensor
 from cimeu.batching.collate import Collator, evaluation_batches
 from cimeu.batching.dataset import ClipDataset
 from cimeu.errors import RecipeError
-from cimeu.model.blocks import Layout
 from cimeu.model.network import CiMEU
 from cimeu.training.config import TrainingConfig
 from cimeu.training.journal import Entry
@@ -43,7 +42,7 @@ def epoch_styles(
 ) -> tuple[Int64[Tensor, " N"], Entry]:
     """Style of every training clip in this epoch, and what the journal says about it."""
     none = torch.full((len(train),), -1)
-    if config.style_labels == "off" or not model.config.disentangle:
+    if config.style_labels == "off" or model.config.disentangle == "off":
         return none, {}
     if config.style_labels not in ("pseudo", "random"):
         return torch.from_numpy(train.styles), {}
@@ -64,19 +63,21 @@ def epoch_styles(
 
 def style_vectors(
     model: CiMEU, dataset: ClipDataset, collator: Collator, batch_size: int
-) -> Float32[np.ndarray, "N C"]:
-    """Masked mean of S at H of every clip; NaN without a first stream."""
-    vectors = np.full((len(dataset), model.config.sizes.width), np.nan, np.float32)
+) -> Float32[np.ndarray, "N P"]:
+    """Masked mean of S at H of every clip, streams side by side; NaN where a clip has no disentangled stream."""
+    vectors = np.full((len(dataset), model.config.sizes.width * len(model.config.disentangled)), np.nan, np.float32)
     device = next(model.parameters()).device
+    if len(model.config.disentangled) == 1:  # the second stream has no style, and may be costly to read
+        collator = replace(collator, second=None)
     model.eval()
     with torch.inference_mode():
-        for batch in evaluation_batches(dataset, replace(collator, second=None), batch_size):
+        for batch in evaluation_batches(dataset, collator, batch_size):
             assert batch.first is not None
-            index, present = batch.index.numpy(), batch.first.present.numpy()
-            first = batch.to(device).first
-            assert first is not None
-            high = model.style(first.features, Layout.of(first.mask)).means()[0]
-            vectors[index[present]] = high.cpu().numpy()[present]
+            present = batch.first.present if batch.second is None else batch.first.present | batch.second.present
+            index, clips = batch.index.numpy(), present.numpy()
+            moved = batch.to(device)
+            assert moved.first is not None
+            vectors[index[clips]] = model.pooled_styles(moved.first, moved.second).cpu().numpy()[clips]
     return vectors
 
 
