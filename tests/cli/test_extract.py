@@ -15,7 +15,7 @@ from cimeu.encoders.registry import build_encoder
 from cimeu.encoders.videomae import VideoMAESize
 from cimeu.errors import RecipeError
 from cimeu.features.store import FeatureStore, key_of
-from cimeu.media.clips import read_clip
+from cimeu.media.clips import CropSettings, read_clip
 from cimeu.pyramid import DIRECTIONS
 
 Command = Callable[..., tuple[int, str]]
@@ -59,8 +59,8 @@ def test_a_network_sees_both_regions_in_both_directions(
     (clip,) = read_manifest(manifest).clips()
     for region, folder in (("face", "videomae-v2-small"), ("frame", "videomae-v2-small-frame")):
         encoder = build_encoder("videomae-v2-small", weights=weights, source=region, engine="torch", precision="fp32")
-        stretch = {"start_s": 1.0, "end_s": 1.68, "side": 224, "resampling": "bilinear"}
-        crops = read_clip(clip.path, want={"crops"}, region=region, **stretch).crops  # type: ignore[arg-type]
+        cut = CropSettings(region=region, side=224, resampling="bilinear")  # type: ignore[arg-type]
+        crops = read_clip(clip.path, want={"crops"}, crop=cut, start_s=1.0, end_s=1.68).crops
         assert crops is not None
         store = FeatureStore.open(tmp_path / "features" / folder, describe(encoder))
         assert len(store) == 2

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from cimeu.encoders.registry import build_encoder
 from cimeu.errors import MediaError
 from cimeu.features import sources
 from cimeu.features.sources import Asked, read_pieces
-from cimeu.media.clips import read_clip
+from cimeu.media.clips import CropSettings, read_clip
 from cimeu.media.video import frames
 from cimeu.pyramid import DIRECTIONS
 
@@ -55,8 +55,9 @@ def test_faces_and_whole_pictures_come_from_one_decoding(clip: Path, monkeypatch
     both = pieces_of(clip, FACE, FRAME, start_s=1.0, end_s=1.4)
 
     assert len(decoded) == 1
-    for place, region in enumerate(("face", "frame")):
-        alone = read_clip(clip, start_s=1.0, end_s=1.4, want={"crops"}, region=region)  # type: ignore[arg-type]
+    regions: tuple[Literal["face", "frame"], ...] = ("face", "frame")
+    for place, region in enumerate(regions):
+        alone = read_clip(clip, start_s=1.0, end_s=1.4, want={"crops"}, crop=CropSettings(region=region))
         assert np.array_equal(both[place], alone.crops)
 
 

@@ -295,6 +295,6 @@ def test_a_year_between_two_pictures_is_no_year_of_pictures(tmp_path: Path) -> N
 def test_a_picture_of_any_claimed_size_is_not_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = encode(tmp_path / "a.mkv", busy(3))
     assert len(list(frames(path))) == 3
-    monkeypatch.setattr("cimeu.media.video.MOST_PIXELS", 48 * 64 - 1)
+    monkeypatch.setattr("cimeu.media.container.MOST_PIXELS", 48 * 64 - 1)
     with pytest.raises(MediaError, match="no picture that can be decoded"):
         next(frames(path))

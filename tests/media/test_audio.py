@@ -1,5 +1,6 @@
 """Sound: one channel, -1..1, in time with the picture."""
 
+import struct
 from fractions import Fraction
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from cimeu.media.audio import (
     trim_silence,
     write_sound,
 )
+
+from .test_video import retimed
 
 
 def tone(duration_s: float, rate_hz: int = 16_000, amplitude: float = 0.5) -> np.ndarray:
@@ -177,3 +180,90 @@ def test_raising_the_level_never_clips() -> None:
 
 def test_silence_keeps_its_level() -> None:
     assert not at_level(np.zeros(100, np.float32)).any()
+
+
+SPEECH_LIKE = np.concatenate([np.zeros(4000), tone(0.5), np.zeros(8000), tone(0.5), np.zeros(6000)]).astype(np.float32)
+OFFSETS = {
+    "constant": np.float32(0.05),
+    "drifting": np.linspace(-0.02, 0.03, len(SPEECH_LIKE), dtype=np.float32),
+}
+
+
+@pytest.mark.parametrize("offset", OFFSETS.values(), ids=OFFSETS.keys())
+def test_an_offset_that_nobody_hears_changes_no_measure_of_level(offset: np.ndarray) -> None:
+    samples = SPEECH_LIKE + offset
+    assert is_silent(np.zeros_like(SPEECH_LIKE) + offset)
+    assert trim_silence(samples, 16_000) == trim_silence(SPEECH_LIKE, 16_000)
+    gains = [np.diff(at_level(each)).std() / np.diff(each).std() for each in (samples, SPEECH_LIKE)]
+    assert gains[0] == pytest.approx(gains[1], rel=0.01)
+
+
+def test_a_levelled_sound_has_no_offset() -> None:
+    assert at_level(tone(1) + np.float32(0.2)) == pytest.approx(at_level(tone(1)), abs=1e-4)
+    assert np.abs(at_level(np.full(16_000, 0.3, np.float32))).max() < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("codec", "suffix"),
+    [("pcm_s16le", "wav"), ("pcm_u8", "wav"), ("pcm_f32le", "wav"), ("flac", "flac"), ("aac", "mp4")],
+)
+@pytest.mark.parametrize("strength", [1.0, 0.7])
+def test_channels_of_opposite_phase_do_not_cancel(tmp_path: Path, codec: str, suffix: str, strength: float) -> None:
+    voice = tone(1, 16_000, 0.4)
+    path = encode(
+        tmp_path / f"a.{suffix}", np.stack([voice, -strength * voice]), codec=codec, rate_hz=16_000, layout="stereo"
+    )
+    assert np.abs(read_sound(path)[4000:12_000]).max() == pytest.approx(0.4 * (1 + strength) / 2, abs=0.03)
+
+
+def test_a_channel_that_opposes_two_others_is_turned(tmp_path: Path) -> None:
+    voice = tone(1, 16_000, 0.4)
+    channels = np.stack([voice, -voice, voice, voice])
+    path = encode(tmp_path / "a.wav", channels, codec="pcm_s16le", rate_hz=16_000, layout="4.0")
+    assert np.abs(read_sound(path)[4000:12_000]).max() == pytest.approx(0.4, abs=0.03)
+
+
+def test_unrelated_channels_are_mixed_as_they_are(tmp_path: Path) -> None:
+    left, right = tone(1, 16_000, 0.4), (0.3 * np.sin(np.arange(16_000) / 3)).astype(np.float32)
+    path = encode(tmp_path / "a.wav", np.stack([left, right]), codec="pcm_f32le", rate_hz=16_000, layout="stereo")
+    assert read_sound(path) == pytest.approx((left + right) / 2, abs=1e-5)
+
+
+def test_opposite_phase_from_the_middle_on_is_noticed(tmp_path: Path) -> None:
+    voice = tone(4, 16_000, 0.4)
+    other = voice * np.where(np.arange(64_000) < 16_000, 1, -1)
+    path = encode(tmp_path / "a.wav", np.stack([voice, other]), codec="pcm_s16le", rate_hz=16_000, layout="stereo")
+    assert np.abs(read_sound(path)[-8000:]).max() == pytest.approx(0.4, abs=0.02)
+
+
+def wav(path: Path, *, channels: int = 1, rate_hz: int = 16_000, n: int = 4000) -> Path:
+    """A WAV whose header may claim anything."""
+    data = np.repeat((3000 * np.sin(np.arange(n) / 5)).astype("<i2")[:, None], channels, axis=1).tobytes()
+    size = 2 * channels
+    form = struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, channels, rate_hz, rate_hz * size % 2**32, size, 16)
+    chunks = form + b"data" + struct.pack("<I", len(data)) + data
+    path.write_bytes(b"RIFF" + struct.pack("<I", 4 + len(chunks)) + b"WAVE" + chunks)
+    return path
+
+
+@pytest.mark.parametrize("rate_hz", [1, 100, 7_000_000])
+def test_a_rate_that_no_recording_has_is_a_fault_of_the_file(tmp_path: Path, rate_hz: int) -> None:
+    with pytest.raises(MediaError, match=rf"a\.wav` claims a sampling rate of {rate_hz} Hz\n\nhint: 2000 to 768000 Hz"):
+        read_sound(wav(tmp_path / "a.wav", rate_hz=rate_hz))
+
+
+@pytest.mark.parametrize("rate_hz", [0, 2_000_000_000, 4_000_000_000])
+def test_a_rate_that_ffmpeg_refuses_is_a_fault_of_the_file(tmp_path: Path, rate_hz: int) -> None:
+    with pytest.raises(MediaError):
+        read_sound(wav(tmp_path / "a.wav", rate_hz=rate_hz))
+
+
+def test_many_channels_are_mixed_and_too_many_are_refused(tmp_path: Path) -> None:
+    assert np.abs(read_sound(wav(tmp_path / "a.wav", channels=16))).max() == pytest.approx(3000 / 32768, rel=0.02)
+    with pytest.raises(MediaError, match=r"has 64 channels\n\nhint: up to 63"):
+        read_sound(wav(tmp_path / "a.wav", channels=64))
+
+
+def test_broken_time_stamps_make_no_hours_of_silence(tmp_path: Path) -> None:
+    path = retimed(tmp_path / "a.mp4", track=1, scale=4)
+    assert 1000 < len(read_sound(path)) < 35_000

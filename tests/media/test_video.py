@@ -1,17 +1,33 @@
-"""Pictures by time stamp: the right one, upright, one in memory at a time."""
+"""Frames by time stamp: the right one, upright, one in memory at a time."""
 
+import gc
+import os
 import tracemalloc
 from collections.abc import Sequence
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
+from PIL import Image
 
 from cimeu.errors import MediaError
 from cimeu.media.audio import read_sound
 from cimeu.media.video import Frame, frames, probe, resized, write_video
+
+
+def retimed(path: Path, *, track: int, scale: int) -> Path:
+    """Two seconds of video and sound; one track claims `scale` ticks a second, so that each lasts long."""
+    samples = (0.1 * np.sin(np.arange(32_000) / 9)).astype(np.float32)
+    write_video(path, [grey(index) for index in range(50)], rate_hz=25, samples=samples)
+    content = bytearray(path.read_bytes())
+    # The media header of a track (ISO/IEC 14496-12, `mdhd`): version, two times, then the time scale.
+    at = [index for index in range(len(content)) if content[index : index + 4] == b"mdhd"][track] + 16
+    content[at : at + 4] = scale.to_bytes(4, "big")
+    path.write_bytes(content)
+    return path
 
 
 def grey(value: int, height: int = 48, width: int = 64) -> np.ndarray:
@@ -117,13 +133,7 @@ def test_pictures_are_turned_upright(tmp_path: Path, rotation_deg: int, mirrored
     pixels[:16, :16] = 255
     path = encode(tmp_path / "turned.mp4", [pixels] * 3, [0, 40, 80], rotation_deg=rotation_deg, mirrored=mirrored)
     seen = next(frames(path)).pixels
-    corners = {
-        "top left": seen[:12, :12],
-        "top right": seen[:12, -12:],
-        "bottom left": seen[-12:, :12],
-        "bottom right": seen[-12:, -12:],
-    }
-    assert max(corners, key=lambda name: corners[name].mean()) == corner
+    assert brightest_corner(seen) == corner
     info = probe(path)
     assert (info.height, info.width) == seen.shape[:2]
     assert info.rotation_deg == rotation_deg or mirrored
@@ -256,3 +266,145 @@ def test_images_that_cannot_be_decoded_are_an_error(images: Path) -> None:
         path.write_bytes(b"broken")
     with pytest.raises(MediaError, match="none of the images"):
         list(frames(images))
+
+
+def test_a_track_with_a_wrong_time_scale_does_not_last_for_hours(tmp_path: Path) -> None:
+    path = retimed(tmp_path / "a.mp4", track=0, scale=1)  # each of 50 frames claims 512 s
+    assert probe(path).duration_s == pytest.approx(2, abs=0.1)
+    assert 50 <= len(list(frames(path))) < 25 * 15
+
+
+def test_a_slide_that_stays_for_minutes_is_held(tmp_path: Path) -> None:
+    path = encode(tmp_path / "slides.mp4", [grey(10), grey(20), grey(30)], [0, 180_000, 181_000])
+    assert values(list(frames(path, rate_hz=0.1))) == [1] * 18 + [2]
+
+
+@pytest.mark.parametrize("suffix", ["mkv", "mp4", "avi"])
+def test_sound_that_outlasts_the_video_breaks_nothing_off(
+    tmp_path: Path, suffix: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / f"a.{suffix}"
+    with av.open(str(path), "w") as container:
+        video, sound = container.add_stream("mpeg4", rate=25), container.add_stream("mp3", rate=16_000, layout="mono")
+        video.height, video.width, video.pix_fmt = 48, 64, "yuv420p"
+        for _ in range(25):
+            container.mux(video.encode(av.VideoFrame.from_ndarray(grey(90), format="rgb24")))
+        for first in range(0, 64_000, 1152):
+            frame = av.AudioFrame.from_ndarray(np.zeros((1, 1152), np.float32), format="fltp", layout="mono")
+            frame.sample_rate, frame.pts, frame.time_base = 16_000, first, Fraction(1, 16_000)
+            container.mux(sound.encode(frame))
+        container.mux(video.encode(None))
+        container.mux(sound.encode(None))
+    info = probe(path)
+    assert (info.video_s, info.duration_s) == (pytest.approx(1, abs=0.1), pytest.approx(4, abs=0.2))
+    assert 25 <= len(list(frames(path))) <= 27  # AVI counts the frames of its encoder delay too
+    assert "breaks off" not in caplog.text
+
+
+ORIENTATIONS = {1: "top left", 2: "top right", 3: "bottom right", 4: "bottom left"}
+ORIENTATIONS |= {5: "top left", 6: "top right", 7: "bottom right", 8: "bottom left"}
+
+
+def camera_jpeg(path: Path, orientation: int) -> bytes:
+    """64 x 48 with a white corner (top left as stored), and EXIF as cameras write it."""
+    pixels = grey(0)
+    pixels[:16, :16] = 255
+    exif = Image.Exif()
+    exif[0x010F], exif[0x0112] = "a camera", orientation
+    Image.fromarray(pixels).save(path, exif=exif, quality=95)
+    return path.read_bytes()
+
+
+def brightest_corner(pixels: np.ndarray) -> str:
+    corners = {
+        "top left": pixels[:12, :12],
+        "top right": pixels[:12, -12:],
+        "bottom left": pixels[-12:, :12],
+        "bottom right": pixels[-12:, -12:],
+    }
+    return max(corners, key=lambda name: corners[name].mean())
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_images_are_turned_as_their_exif_says(tmp_path: Path, orientation: int) -> None:
+    camera_jpeg(tmp_path / "a.jpg", orientation)
+    pixels = next(frames(tmp_path / "a.jpg", rate_hz=None)).pixels
+    assert pixels.shape == ((48, 64, 3) if orientation < 5 else (64, 48, 3))
+    assert brightest_corner(pixels) == ORIENTATIONS[orientation]
+    assert next(frames(tmp_path)).pixels.shape == pixels.shape
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_motion_jpeg_of_cameras_is_read(tmp_path: Path, orientation: int) -> None:
+    jpeg = camera_jpeg(tmp_path / "a.jpg", orientation)
+    with av.open(str(tmp_path / "cam.avi"), "w") as container:
+        stream = container.add_stream("mjpeg", rate=10)
+        stream.height, stream.width, stream.pix_fmt = 48, 64, "yuvj420p"
+        for index in range(5):
+            packet = av.Packet(jpeg)
+            packet.stream, packet.pts, packet.dts, packet.time_base = stream, index, index, Fraction(1, 10)
+            container.mux(packet)
+    seen = list(frames(tmp_path / "cam.avi"))
+    assert len(seen) in (12, 13)
+    assert brightest_corner(seen[0].pixels) == ORIENTATIONS[orientation]
+
+
+@pytest.mark.parametrize(("width", "height", "colours"), [(1280, 720, "itu709"), (640, 480, "itu601")])
+def test_colours_of_untagged_video_are_those_of_its_size(tmp_path: Path, width: int, height: int, colours: str) -> None:
+    pixels = np.full((height, width, 3), (200, 40, 90), np.uint8)
+    with av.open(str(tmp_path / "a.mp4"), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options={"crf": "1", "preset": "ultrafast"})
+        stream.height, stream.width, stream.pix_fmt = height, width, "yuv420p"
+        frame = av.VideoFrame.from_ndarray(pixels, format="rgb24").reformat(format="yuv420p", dst_colorspace=colours)
+        frame.colorspace = 2  # unspecified
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    write_video(tmp_path / "ours.mp4", [pixels], rate_hz=25, crf="1", preset="ultrafast")
+    for name in ("a.mp4", "ours.mp4"):
+        seen = next(frames(tmp_path / name, max_side=64)).pixels
+        assert seen.mean(axis=(0, 1)) == pytest.approx([200, 40, 90], abs=3), name
+
+
+def test_decoded_frames_leave_the_memory_one_by_one(counting: Path) -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        seen = islice(frames(counting), 9, 60, 25)  # counting all objects takes long: three times is enough
+        most = max(sum(type(each) is av.VideoFrame for each in gc.get_objects()) for _ in seen)
+    finally:
+        gc.enable()
+    assert most <= 6
+
+
+def test_pixels_that_claim_to_be_a_thousand_times_as_wide_as_high_are_square(tmp_path: Path) -> None:
+    with av.open(str(tmp_path / "a.mkv"), "w") as container:
+        stream = container.add_stream("mpeg4", rate=25)
+        stream.height, stream.width, stream.pix_fmt = 48, 64, "yuv420p"
+        stream.codec_context.sample_aspect_ratio = Fraction(250, 1)
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(grey(0), format="rgb24")))
+        container.mux(stream.encode(None))
+    assert next(frames(tmp_path / "a.mkv")).pixels.shape == (48, 64, 3)
+
+
+def test_whatever_a_decoder_raises_is_a_fault_of_the_file(counting: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def out_of_memory(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("cimeu.media.video.FrameConverter.__call__", out_of_memory)
+    with pytest.raises(MediaError, match=r"counting\.mp4` cannot be decoded \(it asks for more memory than there is\)"):
+        next(frames(counting))
+
+
+def test_a_pipe_or_a_device_is_not_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.mp4")
+    for path in (tmp_path / "a.mp4", Path("/dev/zero")):
+        for read in (probe, read_sound, lambda path: next(frames(path))):
+            with pytest.raises(MediaError, match=r"` is a pipe or device, not a regular file"):
+                read(path)
+
+
+def test_a_name_that_cannot_exist_is_an_error_in_words(tmp_path: Path) -> None:
+    with pytest.raises(MediaError, match=r"cannot be read \(File name too long\)"):
+        probe(tmp_path / ("a" * 300))
+    with pytest.raises(MediaError, match=r"cannot be read \(embedded null byte\)"):
+        probe(tmp_path / "a\0b")

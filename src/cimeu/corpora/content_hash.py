@@ -1,5 +1,6 @@
 """What a clip holds, as a number: the same bytes between the same seconds are the same clip, wherever they lie."""
 
+import stat
 from functools import cache
 from hashlib import blake2b
 from pathlib import Path
@@ -27,10 +28,12 @@ def content_of_file(path: Path) -> str:
     """32 hexadecimal digits that change with any byte of a file, or of the images of a folder."""
     try:
         status = path.stat()
-    except OSError:
+    except (OSError, ValueError):  # ValueError: a zero byte in the name
         return f"missing {path}"
-    if path.is_dir():  # a clip of images
+    if stat.S_ISDIR(status.st_mode):  # a clip of images
         return blake2b("".join(map(content_of_file, images(path))).encode(), digest_size=16).hexdigest()
+    if not stat.S_ISREG(status.st_mode):  # a pipe or a device might never end
+        return f"unreadable {path}: not a regular file"
     return _hash_of_file(path, status.st_size, status.st_mtime_ns)
 
 

@@ -54,7 +54,9 @@ def track_pitch(samples: Float32[np.ndarray, " N"]) -> Float32[np.ndarray, "F 3"
 
 
 def _energies(samples: np.ndarray) -> np.ndarray:
-    frames = np.lib.stride_tricks.sliding_window_view(samples, FRAME_SAMPLES)[::SHIFT_SAMPLES]
+    # Without the offset that cheap microphones add: nobody hears it, and it would drown the pauses.
+    centred = samples - samples.mean(dtype=np.float64).astype(samples.dtype)
+    frames = np.lib.stride_tricks.sliding_window_view(centred, FRAME_SAMPLES)[::SHIFT_SAMPLES]
     power = np.einsum("ft,ft->f", frames, frames) / FRAME_SAMPLES
     return np.log(np.maximum(power, ENERGY_FLOOR))
 

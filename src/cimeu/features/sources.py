@@ -19,8 +19,8 @@ import numpy as np
 
 from cimeu.encoders.base import SOUND_RATE_HZ, Encoder
 from cimeu.encoders.encoding import at_least_one_window, refuse_empty
-from cimeu.errors import CimeuError, MediaError
-from cimeu.media.clips import read_clip, scaled_down_to
+from cimeu.errors import CimeuError
+from cimeu.media.clips import SoundSettings, read_clip_sound, scaled_down_to
 from cimeu.media.face_crops import Resampling, TrackedFrame, track_faces
 from cimeu.media.faces import DETECTORS, FaceDetector
 from cimeu.media.regions import MainFace, Region, WholePicture
@@ -83,18 +83,18 @@ def read_pieces(
         for pictures in _alike(path, start_s, end_s, video):
             yield from pictures.pieces()
     sound = [each for each in asked if each.encoder.source == "sound"]
-    for settings in dict.fromkeys(_sound_settings(each.encoder) for each in sound):
-        trim, level = settings
-        media = read_clip(
-            path, audio_path=audio_path, start_s=start_s, end_s=end_s, want={"sound"}, trim=trim, level=level
-        )
+    for settings in dict.fromkeys(sound_settings(each.encoder) for each in sound):
+        if audio_path is None and not info.has_sound:
+            samples, problem = None, "no sound track"
+        else:
+            samples, problem = read_clip_sound(audio_path or path, start_s, end_s, settings)
         for each in sound:
-            if _sound_settings(each.encoder) != settings:
+            if sound_settings(each.encoder) != settings:
                 continue
-            if media.samples is None:
-                yield Piece(each.place, each.directions, None, problem=media.problems["sound"])
+            if samples is None:
+                yield Piece(each.place, each.directions, None, problem=problem)
             else:
-                yield from _pieces_of_sound(each, media.samples)
+                yield from _pieces_of_sound(each, samples)
 
 
 def reason_of(error: Exception) -> str:
@@ -117,8 +117,11 @@ def _pieces_of_sound(asked: Asked, samples: np.ndarray) -> Iterator[Piece]:
             yield Piece(place, (direction,), None, problem=reason_of(error))
 
 
-def _sound_settings(encoder: Encoder) -> tuple[bool, bool]:
-    return bool(encoder.preprocessing.get("trim", False)), bool(encoder.preprocessing.get("level", False))
+def sound_settings(encoder: Encoder) -> SoundSettings:
+    """What is done to the sound that an encoder reads."""
+    return SoundSettings(
+        trim=bool(encoder.preprocessing.get("trim", False)), level=bool(encoder.preprocessing.get("level", False))
+    )
 
 
 # Pictures
@@ -147,7 +150,7 @@ class _Pictures:
         regions = {cut: self._region(cut) for cut in self.cuts}
         try:
             kept = self._see_all(list(regions.values()))
-        except MediaError as error:
+        except Exception as error:  # whatever stops one clip stops no other
             problems = dict.fromkeys(regions, reason_of(error))
         else:
             problems = {cut: region.settle() for cut, region in regions.items()}

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32, UInt8
 from scipy.ndimage import gaussian_filter1d
 
-from cimeu.media.audio import RATE_HZ, is_silent
+from cimeu.media.audio import RATE_HZ, frame_energies, is_silent
 from cimeu.timeline.timeline import TimelineSettings
 
 SILENT = "silent sound"
@@ -52,10 +52,11 @@ def why_not_heard(
         min(len(samples), int(time_s * RATE_HZ)) if time_s < inf else len(samples) for time_s in (from_s, until_s)
     )
     silence = SILENT if is_silent(samples[first:last]) else NO_SPEECH
-    frames = samples[: len(samples) // FRAME_SAMPLES * FRAME_SAMPLES].reshape(-1, FRAME_SAMPLES).astype(np.float64)
-    if not len(frames):
+    levels_db = 10 * np.log10(
+        frame_energies(samples[: len(samples) // FRAME_SAMPLES * FRAME_SAMPLES], FRAME_SAMPLES) + 1e-12
+    )
+    if not len(levels_db):
         return silence
-    levels_db = 10 * np.log10(np.mean(frames**2, axis=1) + 1e-12)
     low_db, high_db = np.percentile(levels_db, (10, 90))
     loud = levels_db > settings.speech_dbfs
     if np.mean(loud) < settings.speech_share or high_db - low_db < settings.speech_range_db:
@@ -137,9 +138,12 @@ def _fit(motion: Float[np.ndarray, " F"], samples: Float32[np.ndarray, " N"], ra
 def _levels_db(samples: Float32[np.ndarray, " N"], n_frames: int, rate_hz: float) -> Float[np.ndarray, " F"]:
     """Level of the sound during each frame."""
     edges = np.minimum(np.round(np.arange(n_frames + 1) * RATE_HZ / rate_hz).astype(int), len(samples))
-    sums = np.concatenate([[0.0], np.cumsum(np.square(samples, dtype=np.float64))])
-    power = (sums[edges[1:]] - sums[edges[:-1]]) / np.maximum(np.diff(edges), 1)
-    return 10 * np.log10(power + 10 ** (FLOOR_DBFS / 10))
+    counts = np.maximum(np.diff(edges), 1)
+    sums, squares = (
+        np.concatenate([[0.0], np.cumsum(values)]) for values in (samples.astype(float), samples.astype(float) ** 2)
+    )
+    means, power = ((totals[edges[1:]] - totals[edges[:-1]]) / counts for totals in (sums, squares))
+    return 10 * np.log10(np.maximum(power - means**2, 0.0) + 10 ** (FLOOR_DBFS / 10))
 
 
 def _correlation(

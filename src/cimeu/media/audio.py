@@ -1,10 +1,13 @@
 """Sound as one channel of samples in -1..1, from any file FFmpeg can open.
 
-Channels are mixed down and resampled by FFmpeg. Time 0 is the same as for the pictures of the file: a track that starts
-late is preceded by silence, one that pauses keeps its pause, so that sound and picture stay together.
+Channels are mixed down and resampled by FFmpeg. Time 0 is the same as for the frames of the file: a track that starts
+late is preceded by silence, one that pauses keeps its pause, so that sound and video stay together.
+
+Levels are measured without the constant part of a signal: microphones and cheap sound cards add an offset that nobody
+hears, and that would pass for speech.
 
 Source: FFmpeg through PyAV; levels in dBFS (0 = a full-scale square wave).
-Axes: N samples.
+Axes: N samples, C channels.
 """
 
 import sys
@@ -14,10 +17,11 @@ from pathlib import Path
 
 import av
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float, Float32
 
 from cimeu.errors import MediaError
-from cimeu.media.video import LONGEST_STILL_S, decoded_from, open_media, origin_s, sound_stream
+from cimeu.media.container import declared_length_s, decoded_from, longest_gap_s, open_media, origin_s, sound_stream
+from cimeu.media.downmix import InPhase
 
 RATE_HZ = 16_000
 """Every sound is brought to this rate."""
@@ -27,12 +31,18 @@ LEVEL_DBFS = -26.0
 """RMS level of `at_level`: the active speech level customary in speech processing (ITU-T P.56 measurements)."""
 TRIM_DB = 32.0
 """Leading and trailing frames this far below the 98th percentile of frame energy are trimmed."""
+INAUDIBLE = 1e-7
+"""RMS (-140 dBFS) under which there is nothing to scale but rounding."""
 FRAME_S = 0.025
-"""Length of the frames whose energy `is_silent` and `trim_silence` look at."""
+"""Length of the frames whose energy `is_silent`, `trim_silence` and `at_level` measure."""
 PREROLL_S = 0.2
 """Decoders of compressed sound need a moment before their output is exact."""
-SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 0.05, LONGEST_STILL_S
-"""Gaps in the time stamps between these are filled with silence; shorter ones are rounding, longer ones are broken."""
+SHORTEST_PAUSE_S = 0.05
+"""Gaps in the time stamps from this length on are filled with silence; shorter ones are rounding."""
+RATES_HZ = (2_000, 768_000)
+"""Sampling rates that exist; a header that claims another one would make hours, or nothing, of a short file."""
+MOST_CHANNELS = 63
+"""FFmpeg mixes no more to one."""
 
 
 def stream_sound(
@@ -97,7 +107,7 @@ def write_sound(path: Path, samples: Float32[np.ndarray, " N"], *, rate_hz: int 
 
 def is_silent(samples: Float32[np.ndarray, " N"], rate_hz: int = RATE_HZ) -> bool:
     """Digital or practical silence: not even the loudest 25 ms reach `SILENT_DBFS`. No samples are silent too."""
-    return bool(_frame_energies(samples, rate_hz).max(initial=0.0) < 10 ** (SILENT_DBFS / 10))
+    return bool(frame_energies(samples, _frame_size(rate_hz)).max(initial=0.0) < 10 ** (SILENT_DBFS / 10))
 
 
 def trim_silence(samples: Float32[np.ndarray, " N"], rate_hz: int) -> tuple[int, int]:
@@ -107,32 +117,39 @@ def trim_silence(samples: Float32[np.ndarray, " N"], rate_hz: int) -> tuple[int,
     """
     if is_silent(samples, rate_hz):
         return 0, 0
-    energies = _frame_energies(samples, rate_hz)
+    energies = frame_energies(samples, _frame_size(rate_hz))
     loud = np.flatnonzero(energies >= np.percentile(energies, 98) * 10 ** (-TRIM_DB / 10))
     size = _frame_size(rate_hz)
     return int(loud[0]) * size, min(len(samples), (int(loud[-1]) + 1) * size)
 
 
 def at_level(samples: Float32[np.ndarray, " N"]) -> Float32[np.ndarray, " N"]:
-    """Samples scaled to an RMS of `LEVEL_DBFS`, or as near as the loudest sample allows without clipping."""
-    rms = float(np.sqrt(np.mean(np.square(samples, dtype=np.float64)))) if len(samples) else 0.0
-    if rms == 0.0:
+    """Samples without their mean, scaled to an RMS of `LEVEL_DBFS`, or as near to it as possible without clipping."""
+    if len(samples) == 0:
         return samples
-    gain = min(10 ** (LEVEL_DBFS / 20) / rms, 1 / float(np.abs(samples).max()))
-    return (samples * gain).astype(np.float32)
+    centred = samples - samples.mean(dtype=np.float64).astype(np.float32)
+    size = _frame_size(RATE_HZ)
+    lengths = np.diff(np.arange(0, len(samples), size), append=len(samples))
+    rms = float(np.sqrt(np.average(frame_energies(samples, size), weights=lengths)))
+    if rms < INAUDIBLE:
+        return centred
+    return centred * np.float32(min(10 ** (LEVEL_DBFS / 20) / rms, 1 / float(np.abs(centred).max())))
+
+
+def frame_energies(samples: Float32[np.ndarray, " N"], size: int) -> Float[np.ndarray, " F"]:
+    """Variance of each frame of `size` samples, the last one cut short: the energy without the offset."""
+    if len(samples) == 0:
+        return np.zeros(0)
+    starts = np.arange(0, len(samples), size)
+    lengths = np.diff(starts, append=len(samples))
+    means = np.add.reduceat(samples, starts, dtype=np.float64) / lengths
+    # Two passes: mean square less squared mean would leave rounding noise of a large offset.
+    centred = samples - np.repeat(means, lengths)
+    return np.add.reduceat(np.square(centred), starts) / lengths
 
 
 def _frame_size(rate_hz: int) -> int:
     return max(1, int(FRAME_S * rate_hz))
-
-
-def _frame_energies(samples: Float32[np.ndarray, " N"], rate_hz: int) -> np.ndarray:
-    """Mean square of each frame, the last one cut short."""
-    if len(samples) == 0:
-        return np.zeros(0)
-    starts = np.arange(0, len(samples), _frame_size(rate_hz))
-    sums = np.add.reduceat(np.square(samples, dtype=np.float64), starts)
-    return sums / np.diff(starts, append=len(samples))
 
 
 def _samples(
@@ -147,9 +164,10 @@ def _samples(
             )
         next_due = round(start_s * rate_hz)
         end = sys.maxsize if end_s is None else round(end_s * rate_hz)
-        heard = False
-        frames = decoded_from(max(0.0, start_s - PREROLL_S), container, stream, path)
-        for position, part in _placed(frames, rate_hz, origin_s(container), start_s):
+        is_empty = True
+        frames = InPhase()(_plausible(decoded_from(max(0.0, start_s - PREROLL_S), container, stream, path), path))
+        placed = _placed(frames, rate_hz, start_s, origin_s(container), declared_length_s(container))
+        for position, part in placed:
             if next_due >= end:
                 break
             while position > next_due and next_due < end:
@@ -159,31 +177,53 @@ def _samples(
             part = part[next_due - position : end - position]
             if len(part):
                 yield part
-                heard = True
+                is_empty = False
                 next_due += len(part)
-        if not heard:
+        if is_empty:
             raise MediaError(
                 f"`{path}` has no sound that can be decoded after {start_s:g} s\n\n"
                 "hint: check that the file is whole and that the start lies within it"
             )
 
 
+def _plausible(frames: Iterable[av.AudioFrame], path: Path) -> Iterator[av.AudioFrame]:
+    """The same frames, as long as rate and channels are such as recordings have.
+
+    Raises:
+        MediaError: they are not, as in files whose header is damaged or made up.
+    """
+    for frame in frames:
+        lowest, highest = RATES_HZ
+        if not lowest <= frame.sample_rate <= highest:
+            raise MediaError(
+                f"`{path}` claims a sampling rate of {frame.sample_rate} Hz\n\n"
+                f"hint: {lowest} to {highest} Hz are read; save the sound again, as WAV or FLAC"
+            )
+        if frame.layout.nb_channels > MOST_CHANNELS:
+            raise MediaError(
+                f"`{path}` has {frame.layout.nb_channels} channels\n\n"
+                f"hint: up to {MOST_CHANNELS} can be mixed to one; save the sound again as mono or stereo"
+            )
+        yield frame
+
+
 def _placed(
-    frames: Iterable[av.AudioFrame], rate_hz: int, origin_s: float, start_s: float | int
+    frames: Iterable[av.AudioFrame], rate_hz: int, start_s: float | int, origin_s: float, length_s: float | None
 ) -> Iterator[tuple[int, Float32[np.ndarray, " n"]]]:
     """Resampled mono pieces, each with the position of its first sample, counted from time 0.
 
-    A track may change its rate or its channels half-way, and may pause: both start a new resampler.
+    A track may change its rate or its channels half-way, and may pause: both start a new resampler. `length_s` is what
+    the file says of its own length: pauses that lead beyond it come of broken time stamps.
     """
     resampler: av.AudioResampler | None = None
     source: tuple[str, str, int] | None = None
     position, due_s, skipped_s = round(start_s * rate_hz), start_s, 0.0
     for frame in frames:
         time_s = due_s if frame.time is None else frame.time - origin_s - skipped_s
-        if source is not None and time_s - due_s > LONGEST_PAUSE_S:
-            skipped_s += time_s - due_s
-            time_s = due_s
         pause_s = time_s - due_s
+        if pause_s > max(SHORTEST_PAUSE_S, longest_gap_s(length_s, due_s)):
+            skipped_s += pause_s
+            time_s, pause_s = due_s, 0.0
         if source is None or pause_s > SHORTEST_PAUSE_S or source != _layout(frame):
             if resampler is not None:
                 for part in _mono(resampler, None):

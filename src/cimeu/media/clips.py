@@ -7,7 +7,7 @@ Axes: F frames, S side of the crop, N samples.
 """
 
 from collections.abc import Iterable, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -21,22 +21,46 @@ from cimeu.media.faces import DEFAULT_DETECTOR, DETECTORS, FaceDetector
 from cimeu.media.regions import MainFace, Region, WholePicture
 from cimeu.media.video import FRAME_RATE_HZ, frames, probe
 
-PICTURE_SIDES = 10
-"""Pictures are scaled down to this many crop sides: a face a tenth of the picture wide is still cut out unenlarged."""
+FRAME_SIDES = 10
+"""Frames are scaled down to this many crop sides: a face a tenth of the frame wide is still cut out unenlarged."""
+LARGEST_SIDE = 2560
+"""Frames whose pixels are to stay as they are, for encoders that interpolate them, are scaled down beyond this: several
+of them wait in memory, 100 MB each at 8K. No corpus of faces has larger ones."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CropSettings:
+    """What is cut out of the frames of a clip."""
+
+    region: Literal["face", "frame"] = "face"
+    """The main face, or whole frames stretched to a square."""
+    rate_hz: float | int = FRAME_RATE_HZ
+    side: int = 64
+    resampling: Resampling = "area"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SoundSettings:
+    """What is done to the sound of a clip."""
+
+    trim: bool = True
+    """Leading and trailing silence is cut off."""
+    level: bool = True
+    """What is left is brought to a fixed level."""
 
 
 @dataclass(frozen=True)
 class ClipMedia:
     """Pixels and samples of one clip.
 
-    What was not asked for or cannot be had is None; `problems` then says why, under `video` and `sound`. `face_share`
-    is the share of pictures with a face; the others repeat the nearest crop.
+    What was not wanted or cannot be had is None; `problems` then says why, under `video` and `sound`. `face_share` is
+    the share of frames with a face; the others repeat the nearest crop.
     """
 
-    crops: UInt8[np.ndarray, "F S S 3"] | None
-    samples: Float32[np.ndarray, " N"] | None
-    face_share: float
-    problems: dict[str, str]
+    crops: UInt8[np.ndarray, "F S S 3"] | None = None
+    samples: Float32[np.ndarray, " N"] | None = None
+    face_share: float = 0.0
+    problems: dict[str, str] = field(default_factory=dict)
 
 
 def read_clip(
@@ -45,71 +69,82 @@ def read_clip(
     audio_path: Path | None = None,
     start_s: float | int = 0.0,
     end_s: float | int | None = None,
-    want: Set[Literal["crops", "frame", "sound"]] = frozenset({"crops", "sound"}),
-    rate_hz: float | int = FRAME_RATE_HZ,
-    side: int = 64,
-    region: Literal["face", "frame"] = "face",
-    resampling: Resampling = "area",
+    want: Set[Literal["crops", "sound"]] = frozenset({"crops", "sound"}),
+    crop: CropSettings | None = None,
+    sound: SoundSettings | None = None,
     detector: FaceDetector | None = None,
-    trim: bool = True,
-    level: bool = True,
 ) -> ClipMedia:
-    """Read the pictures (`crops`; `frame` is short for crops of `region="frame"`: whole pictures, stretched) and the
-    sound (16 kHz, from `audio_path` if given) of one clip.
-
-    `trim` takes leading and trailing silence away, `level` brings what is left to a fixed level.
+    """Read the crops and the sound (16 kHz, from `audio_path` if given) of one clip.
 
     Raises:
         MediaError: the file is missing, empty or no media. A stream that cannot be had is a problem, not an error.
     """
+    info = probe(path)
     problems: dict[str, str] = {}
     crops, samples, face_share = None, None, 0.0
-    info = probe(path)
-    if want & {"crops", "frame"}:
-        if not info.has_video:
-            problems["video"] = "no picture"
-        else:
-            max_side = scaled_down_to(side, resampling)
-            pictures = frames(path, rate_hz=rate_hz, start_s=start_s, end_s=end_s, max_side=max_side)
-            try:
-                if region == "frame" or "frame" in want:
-                    unseen = (TrackedFrame(picture, {}) for picture in pictures)
-                    crops, problem = _crops(WholePicture(side, resampling), unseen)
-                else:
-                    face = MainFace(side, resampling, rate_hz)
-                    crops, problem = _crops(face, track_faces(pictures, detector or DETECTORS[DEFAULT_DETECTOR]()))
-                    face_share = face.face_share
-                if problem:
-                    problems["video"] = problem
-            except MediaError as error:
-                problems["video"] = _reason(error)
+    if "crops" in want:
+        crops, face_share, problem = (
+            _read_crops(path, start_s, end_s, crop or CropSettings(), detector)
+            if info.has_video
+            else (None, 0.0, "no picture")
+        )
+        problems |= {"video": problem} if problem else {}
     if "sound" in want:
-        if audio_path is None and not info.has_sound:
-            problems["sound"] = "no sound track"
-        else:
-            try:
-                samples = read_sound(audio_path or path, start_s=start_s, end_s=end_s)
-            except MediaError as error:
-                problems["sound"] = _reason(error)
-    if samples is not None and is_silent(samples):
-        samples, problems["sound"] = None, "silent sound"
-    if samples is not None and trim:
-        first, last = trim_silence(samples, RATE_HZ)
-        samples = samples[first:last]
-    if samples is not None and level:
-        samples = at_level(samples)
+        samples, problem = (
+            (None, "no sound track")
+            if audio_path is None and not info.has_sound
+            else read_clip_sound(audio_path or path, start_s, end_s, sound or SoundSettings())
+        )
+        problems |= {"sound": problem} if problem else {}
     return ClipMedia(crops, samples, face_share, problems)
 
 
-def scaled_down_to(side: int, resampling: Resampling) -> int | None:
-    """Longest side of the pictures that crops are cut from; None: as they are."""
-    return None if resampling == "bilinear" else PICTURE_SIDES * side
+def read_clip_sound(
+    path: Path, start_s: float | int, end_s: float | int | None, settings: SoundSettings
+) -> tuple[Float32[np.ndarray, " N"] | None, str]:
+    """Samples of a clip, or why there are none."""
+    try:
+        samples = read_sound(path, start_s=start_s, end_s=end_s)
+    except MediaError as error:
+        return None, _reason(error)
+    return (None, "silent sound") if is_silent(samples) else (prepared_sound(samples, settings), "")
 
 
-def _crops(region: Region, pictures: Iterable[TrackedFrame]) -> tuple[UInt8[np.ndarray, "F S S 3"] | None, str]:
+def prepared_sound(samples: Float32[np.ndarray, " N"], settings: SoundSettings) -> Float32[np.ndarray, " M"]:
+    """Sound trimmed and levelled as the settings say."""
+    if settings.trim:
+        first, last = trim_silence(samples, RATE_HZ)
+        samples = samples[first:last]
+    return at_level(samples) if settings.level else samples
+
+
+def scaled_down_to(side: int, resampling: Resampling) -> int:
+    """Longest side of the frames that crops are cut from."""
+    return LARGEST_SIDE if resampling == "bilinear" else FRAME_SIDES * side
+
+
+def _read_crops(
+    path: Path, start_s: float | int, end_s: float | int | None, settings: CropSettings, detector: FaceDetector | None
+) -> tuple[UInt8[np.ndarray, "F S S 3"] | None, float, str]:
+    """Crops and the share of frames with a face, or why there are none."""
+    max_side = scaled_down_to(settings.side, settings.resampling)
+    decoded = frames(path, rate_hz=settings.rate_hz, start_s=start_s, end_s=end_s, max_side=max_side)
+    face = MainFace(settings.side, settings.resampling, settings.rate_hz)
+    try:
+        if settings.region == "frame":
+            untracked = (TrackedFrame(frame, {}) for frame in decoded)
+            crops, problem = _crops(WholePicture(settings.side, settings.resampling), untracked)
+        else:
+            crops, problem = _crops(face, track_faces(decoded, detector or DETECTORS[DEFAULT_DETECTOR]()))
+    except MediaError as error:
+        return None, 0.0, _reason(error)
+    return crops, face.face_share, problem
+
+
+def _crops(region: Region, tracked: Iterable[TrackedFrame]) -> tuple[UInt8[np.ndarray, "F S S 3"] | None, str]:
     """All crops of a region, or why there are none."""
-    for picture in pictures:
-        region.see(picture)
+    for frame in tracked:
+        region.see(frame)
     problem = region.settle()
     return (None, problem) if problem else (np.stack([crop for crop, n in region.crops() for _ in range(n)]), "")
 

