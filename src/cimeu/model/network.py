@@ -32,11 +32,7 @@ from cimeu.model.blocks import Layout, Levels
 from cimeu.model.checkpoint import Specifications, check_tensors, read_checkpoint, save_checkpoint
 from cimeu.model.config import SIZES, ModelConfig, StreamConfig
 from cimeu.model.disentangle import Decoder, IndependenceHeads, PrimitiveEncoder
-<<<<<<< HEAD
-from cimeu.model.mining import Gate, LevelHeads, mixed
-=======
 from cimeu.model.late_fusion import Gate, LevelHeads, weighted_logits
->>>>>>> 6b75620 (feat(model): ER on every stream, bounded late fusion, a health list of each epoch, averaged weights)
 from cimeu.pyramid import Level, Pyramid, Stream
 
 
@@ -71,6 +67,10 @@ class Output:
     """Means of the emotion primitives, streams side by side."""
     style_pooled: tuple[Float[Tensor, "B P"], ...] | None
 
+    def map(self, function: Callable[[Tensor], Tensor]) -> "Output":
+        """Apply one function to every tensor, masks included."""
+        return Output(**{name: _mapped(value, function) for name, value in vars(self).items()})
+
 
 @dataclass(frozen=True)
 class Primitives:
@@ -79,10 +79,6 @@ class Primitives:
     emotion: Levels
     style: Levels | None
     rebuilt: Levels | None
-
-    def map(self, function: Callable[[Tensor], Tensor]) -> "Output":
-        """Apply one function to every tensor, masks included."""
-        return Output(**{name: _mapped(value, function) for name, value in vars(self).items()})
 
 
 class CiMEU(

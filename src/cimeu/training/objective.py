@@ -5,14 +5,9 @@
 Axes: B clips, K emotions.
 """
 
-<<<<<<< HEAD
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Literal
-=======
-from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
-from typing import Any, Literal
->>>>>>> 6b75620 (feat(model): ER on every stream, bounded late fusion, a health list of each epoch, averaged weights)
 
 import torch
 from jaxtyping import Float
@@ -186,20 +181,4 @@ def _mean(values: Sequence[Tensor | None] | None) -> Tensor | None:
 
 
 def _in_single_precision(output: Output) -> Output:
-<<<<<<< HEAD
     return output.map(lambda tensor: tensor.float() if tensor.is_floating_point() else tensor)
-=======
-    return replace(output, **{field.name: _single(getattr(output, field.name)) for field in fields(output)})
-
-
-def _single(value: Any) -> Any:
-    if isinstance(value, Tensor):
-        return value.float()
-    if isinstance(value, tuple):
-        return tuple(_single(part) for part in value)
-    if isinstance(value, Pyramid):
-        return value.map(_single)
-    if isinstance(value, Level):
-        return Level(value.features.float(), value.mask)
-    return value
->>>>>>> 6b75620 (feat(model): ER on every stream, bounded late fusion, a health list of each epoch, averaged weights)
