@@ -10,6 +10,7 @@ import typer.main
 
 import cimeu
 from cimeu.cli.main import app
+from cimeu.encoders.presets import PRESETS
 from cimeu.experiments.recipe import EvaluationConfig
 from cimeu.model.config import SIZES
 from cimeu.training.config import TrainingConfig
@@ -80,3 +81,11 @@ def test_pages_give_the_defaults_of_training_and_evaluation() -> None:
     assert f"at most {config.epochs}\nepochs, stopping {config.patience} epochs after" in METHOD
     evaluation = (DOCS / "concepts" / "evaluation.md").read_text(encoding="utf-8")
     assert f"`evaluation.coverage` ({EvaluationConfig().coverage:g})" in evaluation
+
+
+def test_the_guide_on_extraction_has_every_preset_as_it_is() -> None:
+    guide = (DOCS / "guides" / "extraction.md").read_text(encoding="utf-8")
+    for name, preset in PRESETS.items():
+        layer = f"{preset.settings['layer']} of {preset.depth}"
+        facts = (f"`{name}`", f"`{preset.model}`", layer, preset.width, preset.licence, preset.trained_on)
+        assert "| " + " | ".join(map(str, facts)) + " |\n" in guide

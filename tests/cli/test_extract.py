@@ -81,7 +81,7 @@ def test_a_network_sees_both_regions_in_both_directions(
         (("--encoder", "hogg", "--fuse"), "unknown encoder `hogg`\n\nhint: did you mean `hog`?"),
         (
             ("--encoder", "hog", "--precision", "fp32"),
-            "--precision does not apply to hog\n\nhint: it is for ast, videomae-v2-s",
+            "--precision does not apply to hog\n\nhint: it is for ast, hub-picture",
         ),
         (
             ("--encoder", "hog", "--encoder", "ast", "--engine", "torch"),

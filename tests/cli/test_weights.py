@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from cimeu.encoders import weights as module
+from cimeu.encoders.presets import PRESETS
 from cimeu.encoders.weights import WEIGHTS, Weights
 
 
@@ -62,3 +63,17 @@ def test_fetching_says_the_licence_first(cimeu, tmp_path: Path, monkeypatch: pyt
     status, out, err = cimeu("fetch", "own")
     assert (status, out) == (1, "")
     assert err.startswith("own: CC BY-NC 4.0, from http://127.0.0.1:9/own\nerror: `http://127.0.0.1:9/own` could not")
+
+
+def test_every_model_of_the_hub_is_listed_with_the_command_that_fetches_it(cimeu) -> None:
+    _, out, _ = cimeu("list")
+    for name, preset in PRESETS.items():
+        assert f"{name}\n  fetch it:  {preset.fetch_command}\n" in out
+        for fact in (preset.page, preset.licence, preset.size, preset.trained_on):
+            assert fact in out
+
+
+def test_fetching_a_model_of_the_hub_names_the_command_of_its_client(cimeu) -> None:
+    status, _, err = cimeu("fetch", "wavlm-large")
+    assert status == 1
+    assert f"hint: `{PRESETS['wavlm-large'].fetch_command}` fetches them (licence: CC BY-SA 3.0" in err

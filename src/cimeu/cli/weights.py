@@ -12,7 +12,8 @@ weights_app = typer.Typer(help="Weights of frozen encoders.", no_args_is_help=Tr
 
 @weights_app.command("list")
 def list_() -> None:
-    """Source, licence, size, checksum and place of every known file; nothing is fetched."""
+    """Source, licence, size, checksum and place of every known file and hub model; nothing is fetched."""
+    from cimeu.encoders.presets import PRESETS
     from cimeu.encoders.weights import WEIGHTS, weights_folder
 
     for name, weights in WEIGHTS.items():
@@ -23,6 +24,13 @@ def list_() -> None:
         print(f"  {'licence:':<11}{weights.licence}")
         print(f"  {'size:':<11}{weights.size or 'unknown'}")
         print(f"  {'sha256:':<11}{weights.sha256 or 'unknown'}")
+    for name, preset in PRESETS.items():
+        print(f"{name}")
+        print(f"  {'fetch it:':<11}{preset.fetch_command}")
+        print(f"  {'source:':<11}{preset.page}, revision {preset.revision or 'unknown'}")
+        print(f"  {'licence:':<11}{preset.licence}")
+        print(f"  {'size:':<11}{preset.size}")
+        print(f"  {'trained on:':<11}{preset.trained_on}")
 
 
 @weights_app.command()

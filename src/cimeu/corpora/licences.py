@@ -5,6 +5,7 @@ Corpus terms are those their publishers state, as `NOTICES.md` lists them; what 
 
 from collections.abc import Iterable
 
+from cimeu.encoders.presets import PRESETS
 from cimeu.encoders.weights import WEIGHTS
 
 CORPORA = {
@@ -32,9 +33,14 @@ def licences(corpora: Iterable[str], encoders: Iterable[str]) -> list[str]:
     lines = ["- Code of CiMEU: MIT"]
     lines += [f"- Corpus `{corpus}`: {CORPORA.get(corpus, UNKNOWN)}" for corpus in corpora]
     for encoder in encoders:
-        weights = WEIGHTS.get(encoder)
-        terms = f"weights {weights.licence}, from {weights.page}" if weights else FOREIGN
         if encoder in EMBEDDED:
             terms = "part of CiMEU, no weights"
+        elif encoder in WEIGHTS:
+            terms = f"weights {WEIGHTS[encoder].licence}, from {WEIGHTS[encoder].page}"
+        elif encoder in PRESETS:
+            preset = PRESETS[encoder]
+            terms = f"weights {preset.licence}, from {preset.page}; trained on {preset.trained_on}"
+        else:
+            terms = FOREIGN
         lines.append(f"- Encoder `{encoder}`: {terms}")
     return lines

@@ -12,6 +12,7 @@ from importlib import import_module
 
 from cimeu.encoders.base import Encoder
 from cimeu.encoders.description import IMPORTED, check_same, describe
+from cimeu.encoders.presets import PRESETS
 from cimeu.errors import RecipeError
 from cimeu.labels import guess
 
@@ -32,6 +33,7 @@ class Entry:
         return getattr(import_module(f"cimeu.encoders.{self.module}"), self.builder)
 
 
+_HUB_CLASSES = {"hub-picture": "HubPicture", "hub-sound": "HubSound", "hub-video": "HubVideo"}
 ENCODERS: dict[str, Entry] = {
     "ast": Entry("ast", "AstTokens"),
     "filterbank": Entry("filterbank", "Filterbank"),
@@ -39,14 +41,16 @@ ENCODERS: dict[str, Entry] = {
     "functionals-windowed": Entry("functionals", "WindowedFunctionals"),
     "handmade": Entry("handmade", "Handmade"),
     "hog": Entry("hog", "Hog"),
-    "hub-picture": Entry("hub", "HubPicture"),
-    "hub-sound": Entry("hub", "HubSound"),
+    "hub-picture": Entry("hub", "HubPicture", {"preset": None}),
+    "hub-sound": Entry("hub", "HubSound", {"preset": None}),
+    "hub-video": Entry("hub", "HubVideo", {"preset": None}),
     "prosody": Entry("spectral", "Prosody"),
     "spectral": Entry("spectral", "Spectral"),
     **{
         f"videomae-v2-{size}": Entry("videomae", "VideoMAEEncoder", {"size": size})
         for size in ("small", "base", "large", "huge", "giant")
     },
+    **{name: Entry("hub", _HUB_CLASSES[preset.kind], {"preset": name}) for name, preset in PRESETS.items()},
 }
 
 
@@ -83,8 +87,11 @@ def extract_command(description: Mapping[str, object]) -> str:
     words = [f"cimeu extract MANIFEST --encoder {name}"]
     if name in ENCODERS:
         parameters = inspect.signature(ENCODERS[name].load()).parameters
+        usual = {setting: parameter.default for setting, parameter in parameters.items()}
+        if name in PRESETS:
+            usual |= PRESETS[name].settings
         for setting, value in _settings_in(description).items():
-            if value != parameters[setting].default:
+            if value != usual[setting]:
                 written = value if isinstance(value, str) else json.dumps(value)
                 words.append(f"--setting {setting}={written}")
     return " ".join([*words, "-o ANOTHER_FOLDER"])

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from cimeu.encoders.presets import PRESETS
 from cimeu.errors import CheckpointError, WeightsMissing
 from cimeu.labels import guess
 
@@ -98,6 +99,12 @@ def known_weights(name: str) -> Weights:
     Raises:
         WeightsMissing: nothing.
     """
+    if name in PRESETS:
+        preset = PRESETS[name]
+        raise WeightsMissing(
+            f"weights of `{name}` lie in the hub's own cache, not in the weights folder"
+            f"\n\nhint: `{preset.fetch_command}` fetches them (licence: {preset.licence})"
+        )
     if name not in WEIGHTS:
         raise WeightsMissing(f"no weights are known for `{name}`\n\nhint: {guess(name, tuple(WEIGHTS))}")
     return WEIGHTS[name]

@@ -68,7 +68,7 @@ def write_bundle(run: Path | str, output: Path | str) -> Path:
     for name, encoder in encoders.items():
         if "content_sha256" in encoder["preprocessing"]:
             raise CheckpointError(
-                f"`{run}` reads `{name}`, a model folder of your own that no bundle can hold\n\n"
+                f"`{run}` reads `{name}`, a model of the hub that no bundle can hold\n\n"
                 "hint: hand over the run folder and that model folder"
             )
         wanted = encoder["preprocessing"].get("weights_sha256")
