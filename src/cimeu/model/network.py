@@ -384,6 +384,8 @@ def _mapped(value: Any, function: Callable[[Tensor], Tensor]) -> Any:
         return tuple(_mapped(part, function) for part in value)
     if isinstance(value, Pyramid):
         return value.map(lambda level: Level(function(level.features), function(level.mask)))
+    if isinstance(value, Level):
+        return Level(function(value.features), function(value.mask))
     return value
 
 
