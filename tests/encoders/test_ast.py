@@ -135,7 +135,9 @@ def test_positions_without_a_grid_are_refused(official: dict[str, Tensor], tmp_p
 
 
 def test_heads_that_cannot_be_told_are_asked_for(fixtures: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"48 wide: the number of attention heads(.|\n)*hint: pass `heads`"):
+    with pytest.raises(
+        CheckpointError, match=r"48 wide, which does not say how many attention heads(.|\n)*hint: pass `heads`"
+    ):
         load_ast(fixtures / "ast_tiny_256.pth")
 
 

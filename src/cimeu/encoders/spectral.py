@@ -1,8 +1,8 @@
 """Two small views of speech that need no weights, on the same windows of 160 ms every 40 ms.
 
-`spectral` says how the voice is coloured: of each of 128 log-mel bins the mean, the deviation, the slope and the means
-of the first and the second half. `prosody` says how it is pitched: log pitch, voicing and energy, and their slopes.
-Both are for speech corpora without a picture, and for a first run; they are no substitute for a trained encoder.
+`spectral` describes the timbre: of each of 128 log-mel bins the mean, the deviation, the slope and the means of the
+first and the second half. `prosody` describes the melody: log pitch, voicing and energy, and their slopes. Both are for
+speech corpora without video, and for a first run; they are no substitute for a trained encoder.
 
 Clips are trimmed of silence and scaled to one level first unless `trim` or `level` is false: the length of silence and
 the level of a recording name the corpus, and sometimes the class.
@@ -30,7 +30,7 @@ _FRAME_S = SHIFT_SAMPLES / SOUND_RATE_HZ
 
 @dataclass(frozen=True)
 class SpeechWindows:
-    """What the encoders of speech share: their windows, and how the sound is made ready."""
+    """What the encoders of speech share: their windows, and how the sound is prepared."""
 
     trim: bool = True
     level: bool = True
@@ -103,7 +103,7 @@ def line_through(windows: Float[np.ndarray, "N L C"]) -> tuple[Float32[np.ndarra
     values = np.where(finite, windows, 0.0)
     times = _FRAME_S * np.arange(windows.shape[1])[None, :, None]
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # 0 / 0 is the NaN that is wanted
+        warnings.simplefilter("ignore", RuntimeWarning)  # 0 / 0 is NaN on purpose
         with np.errstate(invalid="ignore"):
             mean = values.sum(axis=1) / count
             centred = np.where(finite, times - (finite * times).sum(axis=1, keepdims=True) / count[:, None], 0.0)
@@ -113,6 +113,7 @@ def line_through(windows: Float[np.ndarray, "N L C"]) -> tuple[Float32[np.ndarra
 
 def _statistics_weights(length: int) -> Float32[np.ndarray, "4 L"]:
     """Rows that give mean, slope per second, and the means of the first and second half of a window."""
+    # Times around their mean: the slope of a line through the values is then a weighted sum of them, like the means.
     times = _FRAME_S * (np.arange(length) - (length - 1) / 2)
     halves = np.arange(length) < length // 2
     rows = [np.full(length, 1 / length), times / np.sum(times**2), halves / halves.sum(), ~halves / (~halves).sum()]

@@ -36,6 +36,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
             content = load_file(path)
         else:
+            # weights_only: a pickle can run any code when it is read.
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         reason = f"{type(error).__name__}: {error}".splitlines()[0]

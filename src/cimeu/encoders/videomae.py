@@ -37,6 +37,7 @@ SIDE = 224
 FRAMES = 16
 TUBELET = 2
 LAYER_NORM_EPS = 1e-6
+"""As in the official code; the default of transformers is 1e-12."""
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
 
@@ -134,6 +135,7 @@ def load_videomae_v2(
     size = size or _size_of(tensors, path, heads)
     _check_shapes(tensors, size, path)
     fc_norm, token_norm = "fc_norm.weight" in tensors, "norm.weight" in tensors
+    # Without memory at first: random weights for a billion parameters would be drawn only to be replaced.
     with torch.device("meta"):
         module = VideoMAEV2(size, image_size, fc_norm=fc_norm, token_norm=token_norm)
     module.load_state_dict(_renamed(tensors), strict=True, assign=True)
@@ -172,7 +174,7 @@ def _expected_shapes(size: VideoMAESize) -> dict[str, tuple[int, ...]]:
         "norm1.weight": (width,),
         "norm1.bias": (width,),
         "attn.q_bias": (width,),
-        "attn.v_bias": (width,),
+        "attn.v_bias": (width,),  # keys have none: it would add the same to every score of a query
         "attn.qkv.weight": (3 * width, width),
         "attn.proj.weight": (width, width),
         "attn.proj.bias": (width,),
@@ -192,10 +194,10 @@ def _check_shapes(tensors: Mapping[str, Tensor], size: VideoMAESize, path: Path)
         if f"{norm}.weight" in tensors:
             expected |= {f"{norm}.weight": (size.width,), f"{norm}.bias": (size.width,)}
     for name, shape in expected.items():
-        found = tuple(tensors[name].shape) if name in tensors else None
-        if found != shape:
+        actual = tuple(tensors[name].shape) if name in tensors else None
+        if actual != shape:
             raise CheckpointError(
-                f"`{path}` does not fit: tensor `{name}` is {_shape(found)} in the file, {_shape(shape)} in the model"
+                f"`{path}` does not fit: tensor `{name}` is {_shape(actual)} in the file, {_shape(shape)} in the model"
                 f"\n\nhint: take the file of this size, or the size of this file"
             )
     for name in tensors:
@@ -230,7 +232,7 @@ def _renamed(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 class FromPixels(nn.Module):
-    """A network that takes pixels as bytes come, 0..255 and channels last: scaled, normalised if asked for."""
+    """A network that takes pixels as decoded, 0..255 and channels last, and scales and normalises them itself."""
 
     def __init__(self, network: VideoMAEV2, normalise: Literal["none", "imagenet"]) -> None:
         super().__init__()
@@ -303,8 +305,17 @@ class VideoMAEEncoder:
             verify(self.name, path)
         checksum = sha256_of(path)
         # The device is chosen again where it computes: another machine of a cluster may have a card when this has none.
-        how = device, placement.precision, self.engine, self.batch_size, self.fuse
-        self._network = (path, checksum, SIZES[self.size], self.normalise, *how)
+        self._computed = _Computed(
+            path,
+            checksum,
+            SIZES[self.size],
+            self.normalise,
+            device,
+            placement.precision,
+            self.engine,
+            self.batch_size,
+            self.fuse,
+        )
         self.preprocessing: Mapping[str, object] = {
             "side": SIDE,
             "resampling": "bilinear",
@@ -322,9 +333,10 @@ class VideoMAEEncoder:
     def __call__(self, windows: UInt8[np.ndarray, "N 16 S S 3"]) -> Float32[np.ndarray, "N D"]:
         """One vector per window. A batch that is not full is filled up, so that its vectors do not depend on it."""
         vectors = np.zeros((len(windows), self.width), np.float32)
-        compute = _computation(*self._network)
+        compute = _computation(self._computed)
         for start in range(0, len(windows), self.batch_size):
             batch = self.frames(windows[start : start + self.batch_size])
+            # Libraries choose other algorithms, with other rounding, for other shapes.
             absent = self.batch_size - len(batch)
             filled = torch.cat([batch, batch[-1:].expand(absent, *batch.shape[1:])]) if absent else batch
             vectors[start : start + len(batch)] = compute(filled)[: len(batch)]
@@ -335,26 +347,31 @@ class VideoMAEEncoder:
         frames = torch.from_numpy(np.array(windows, np.float32))
         if frames.shape[2:4] == (SIDE, SIDE):
             return frames
-        pictures = frames.flatten(0, 1).permute(0, 3, 1, 2)
-        stretched = F.interpolate(pictures, size=(SIDE, SIDE), mode="bilinear", align_corners=False)
+        flat = frames.flatten(0, 1).permute(0, 3, 1, 2)
+        stretched = F.interpolate(flat, size=(SIDE, SIDE), mode="bilinear", align_corners=False)
         return stretched.permute(0, 2, 3, 1).unflatten(0, windows.shape[:2]).contiguous()
 
 
+@dataclass(frozen=True)
+class _Computed:
+    """Everything that makes a network another one once it is read and compiled."""
+
+    path: Path
+    checksum: str
+    size: VideoMAESize
+    normalise: Literal["none", "imagenet"]
+    device: str
+    precision: str
+    engine: Engine
+    batch_size: int
+    fuse: bool
+
+
 @lru_cache(maxsize=2)
-def _computation(
-    path: Path,
-    checksum: str,
-    size: VideoMAESize,
-    normalise: Literal["none", "imagenet"],
-    device: str,
-    precision: str,
-    engine: Engine,
-    batch_size: int,
-    fuse: bool,
-) -> Computation:
+def _computation(how: _Computed) -> Computation:
     """The frozen network, read once for every encoder that computes it alike; encoders travel without it."""
-    placement = Placement.choose(device, precision)
-    choose_library(engine, placement.device)  # says what is not installed before the weights are read
-    network = FromPixels(load_videomae_v2(path, size=size), normalise)
-    example = torch.zeros(batch_size, FRAMES, SIDE, SIDE, 3)
-    return compiled(network, example, placement, engine=engine, fuse=fuse)
+    placement = Placement.choose(how.device, how.precision)
+    choose_library(how.engine, placement.device)  # says what is not installed before the weights are read
+    network = FromPixels(load_videomae_v2(how.path, size=how.size), how.normalise)
+    example = torch.zeros(how.batch_size, FRAMES, SIDE, SIDE, 3)
+    return compiled(network, example, placement, engine=how.engine, fuse=how.fuse)
