@@ -3,6 +3,8 @@
 `compiled` takes a network and gives back a function from tensors to arrays. Device and precision come from
 `cimeu.devices`. Precision shapes the numbers and belongs to an encoder's fingerprint; the library does not, at one
 precision they agree within its own rounding (`benchmarks/extraction.py --error` prints how closely).
+A processor without bf16 arithmetic computes in fp32 what OpenVINO calls bf16: nearer to fp32 than promised, never
+further.
 
 Axes: B windows in a batch, D width of the vectors.
 """
