@@ -15,13 +15,13 @@ import matplotlib
 import pandas as pd
 from matplotlib.figure import Figure
 
+from cimeu.bench.bench import bench_recipe
+from cimeu.bench.comparison import finished, read_bench
+from cimeu.bench.rows import rows_named
 from cimeu.corpora.toy.corpus import TOY_VERSION, ToyConfig, make_toy
 from cimeu.evaluation.uncertainty import compared
-from cimeu.experiments.bench import bench_recipe
 from cimeu.experiments.recipe import load_recipe
-from cimeu.generalisation.comparison import finished, read_bench
-from cimeu.generalisation.rows import rows_named
-from cimeu.generalisation.views import Figures
+from cimeu.reports.views import Figures
 
 RECIPE = "toy/leave_one_culture_out"
 WITHOUT = "without-er"

@@ -6,7 +6,7 @@ video/audio file
   -> encoders       frozen vectors per window      -> features   a store
   -> batching       16, 8 and 4 steps of a clip
   -> model          disentangle, align, mine       -> training   forward and backward checkpoints
-  -> evaluation     numbers with intervals         -> generalisation, experiments   a report
+  -> evaluation     numbers with intervals         -> experiments, bench, reports   run folders, comparisons, pages
   -> inference      a timeline of a person's own file
 """
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from cimeu.corpora.folds import make_folds
     from cimeu.corpora.manifest import Manifest, read_manifest
     from cimeu.experiments.recipe import Recipe, load_recipe
-    from cimeu.experiments.report import report
     from cimeu.experiments.run import run_recipe
     from cimeu.features.extract import extract
     from cimeu.features.store import FeatureStore
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from cimeu.inference.recogniser import Recogniser
     from cimeu.model.config import ModelConfig
     from cimeu.model.network import CiMEU
+    from cimeu.reports.report import report
     from cimeu.timeline.agreement import agree
     from cimeu.timeline.timeline import Timeline
 
@@ -42,7 +42,7 @@ _HOMES = {
     "load_recipe": "cimeu.experiments.recipe",
     "make_folds": "cimeu.corpora.folds",
     "read_manifest": "cimeu.corpora.manifest",
-    "report": "cimeu.experiments.report",
+    "report": "cimeu.reports.report",
     "run_recipe": "cimeu.experiments.run",
 }
 

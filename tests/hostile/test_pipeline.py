@@ -19,10 +19,10 @@ from cimeu.corpora.manifest import read_manifest
 from cimeu.errors import CheckpointError, EmptyClass, FeatureError, FoldLeak, RecipeError
 from cimeu.experiments.recipe import Recipe, load_recipe
 from cimeu.experiments.run import evaluate_run, extract_streams, prepare, run_recipe
-from cimeu.experiments.summary import summarise
 from cimeu.inference.recogniser import Recogniser
 from cimeu.media.audio import write_sound
 from cimeu.media.video import write_video
+from cimeu.reports.run_summary import summarise
 
 PROGRAM = Path(sys.executable).with_name("cimeu")
 QUICK = ("direction=forward", "training.epochs=1", "evaluation.probes=false")

@@ -20,8 +20,8 @@ def adapt(
     output: Output = Path("adapted"),
 ) -> None:
     """Fit a run to a new group with a few labels; before, after and the labels in between, on other speakers."""
-    from cimeu.experiments.adaptation import adapt_run, adaptation_table
-    from cimeu.generalisation.tables import to_markdown
+    from cimeu.experiments.adapt import adapt_run, adaptation_table
+    from cimeu.tables import to_markdown
 
     with progress_bars() as progress:
         found = adapt_run(

@@ -39,13 +39,15 @@ def bench(
     looks: Annotated[Path | None, typer.Option(help="Log of looks at the table. [default: OUTPUT/looks.csv]")] = None,
 ) -> None:
     """Compare CiMEU with its parts left out and with other methods; goes on where it stopped."""
-    from cimeu.experiments.bench import bench_recipe, write_bench
+    from cimeu.bench.bench import bench_recipe
+    from cimeu.bench.rows import rows_named
+    from cimeu.bench.runner import failures_text
+    from cimeu.bench.test_set_log import log_look
     from cimeu.experiments.recipe import load_recipe
     from cimeu.experiments.run import cores
-    from cimeu.generalisation.looks import log_look
-    from cimeu.generalisation.rows import rows_named
-    from cimeu.generalisation.sharing import failures_text
-    from cimeu.generalisation.tables import comparison_table, directions_table, to_markdown
+    from cimeu.reports.bench_report import write_bench
+    from cimeu.reports.bench_tables import comparison_table, directions_table
+    from cimeu.tables import to_markdown
 
     with progress_bars() as progress:
         found = bench_recipe(

@@ -98,7 +98,7 @@ def report(
     title: Annotated[str | None, typer.Option(help="Heading of the page.")] = None,
 ) -> None:
     """Write one page about runs, with Markdown, CSV and JSON beside it; trains nothing."""
-    from cimeu.experiments.report import report as write_report
+    from cimeu.reports.report import report as write_report
 
     print(write_report(runs, output, title=title))
 
@@ -123,7 +123,7 @@ def show_figures(runs: list[Path]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from cimeu.experiments.summary import summarise
+    from cimeu.reports.run_summary import summarise
 
     summary = summarise(runs)
     marks = [" (synthetic clips)"] * bool(summary["synthetic"]) + [" (ORACLE selection)"] * bool(summary["oracle"])

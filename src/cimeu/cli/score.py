@@ -19,8 +19,8 @@ def score(
     output: Output = Path("score"),
 ) -> None:
     """Score predictions of any system: metrics with intervals, missing clips as wrong, compared with another."""
-    from cimeu.experiments.scoring import score_predictions, score_table, write_score
-    from cimeu.generalisation.tables import to_markdown
+    from cimeu.reports.scoring import score_predictions, score_table, write_score
+    from cimeu.tables import to_markdown
 
     space = labels.split(",") if labels and "," in labels else labels
     found = score_predictions(predictions, manifest, against=against, labels=space, group=group)

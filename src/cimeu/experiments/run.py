@@ -36,14 +36,14 @@ from cimeu.encoders.registry import build_encoder
 from cimeu.errors import FeatureError, FingerprintMismatch, MediaError, RecipeError, WeightsMissing
 from cimeu.evaluation.ood import MOST_CLIPS, Familiarity, views_of
 from cimeu.evaluation.predict import EnsembleSettings, Scores, fused_probabilities, project, score_clips
+from cimeu.evaluation.predictions import DESCRIBED
+from cimeu.evaluation.probes import RAW, ProbeClips, probe_table
 from cimeu.evaluation.selection import choose
 from cimeu.evaluation.uncertainty import speaker_names
-from cimeu.experiments.card import model_card
+from cimeu.experiments.model_card import model_card
 from cimeu.experiments.recipe import EncoderConfig, Recipe, load_recipe, to_tree, to_yaml
 from cimeu.features.extract import Extraction, extract
 from cimeu.features.store import FeatureStore, key_of
-from cimeu.generalisation.cells import DESCRIBED
-from cimeu.generalisation.probes import RAW, ProbeClips, probe_table
 from cimeu.inference.neighbours import TrainingClips
 from cimeu.labels import LabelSpace, label_space
 from cimeu.model.checkpoint import versions

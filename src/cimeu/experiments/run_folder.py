@@ -12,7 +12,7 @@ import pandas as pd
 import yaml
 
 from cimeu.errors import RecipeError
-from cimeu.generalisation.cells import PROBABILITY
+from cimeu.evaluation.predictions import PROBABILITY
 from cimeu.pyramid import DIRECTIONS
 
 KINDS = ("forward", "backward", "fused")

@@ -1,0 +1,251 @@
+"""The rows of a comparison: what each changes, and where it says nothing.
+
+A row is CiMEU with some settings of its recipe changed, a baseline on one vector per clip, or a domain method on the
+shared backbone. Nothing else differs: clips, folds, seeds, schedule and selection are those of the row `full`. A row
+that cannot differ from its reference in a setting is printed as n/a, never as a number (`why_absent`).
+
+    without-er     E alone, same widths: no S, decoder, style or independence
+    without-rfa    no alignment, no fusion layers; hybrid attention, heads and mixing are kept
+    without-lrm    no mining, a class error on H only, and H alone decides
+    random-style   style labels drawn once per clip, with the cluster sizes of the pseudo labels
+    pth-net        E alone and its three levels, pulled together by consistency, class error on H only, H decides
+                   (PTH-Net, IEEE TIP 2024); with two streams their heads are mixed late, so inputs stay equal
+    plain          E alone and heads on three levels: none of the three modules
+    linear, rbf    on both streams pooled over time; `-handmade`: on 67 functionals of the sound
+    erm            the shared backbone of the domain methods, trained on all groups together
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import Literal
+
+from cimeu.baselines.registry import known_methods
+from cimeu.corpora.folds import Fold
+from cimeu.corpora.manifest import Manifest
+from cimeu.errors import RecipeError
+
+Kind = Literal["cimeu", "baseline", "method"]
+Need = Literal["two streams", "styles", "cultures", "speakers", "groups"]
+
+REFERENCE = "full"
+HANDMADE = "handmade"
+"""Encoder of the rows that read hand-made functionals of the sound instead of the recipe's streams."""
+MAIN = ("linear", "erm", "dann", "pth-net", "full", "without-er", "without-lrm", "random-style")
+"""Rows of the short table."""
+MEMBER_SEEDS = 1000
+"""Distance between the seeds of the members of one cell."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One line of a comparison."""
+
+    name: str
+    """What the table prints."""
+    kind: Kind = "cimeu"
+    """`cimeu`: run by the experiments; `baseline`, `method`: run by `cimeu.bench.cells`."""
+    meaning: str
+    """What the line shows, in a few words."""
+    overrides: Mapping[str, object] = field(default_factory=dict)
+    """Settings of the recipe that differ, by dotted key (`cimeu` only)."""
+    needs: tuple[Need, ...] = ()
+    """What a setting must offer for the row to differ from its reference."""
+    inputs: Literal["streams", "handmade"] = "streams"
+    """What a baseline or method reads: the pooled streams of the recipe, or the hand-made functionals of the sound."""
+    members: int = 1
+    """Runs whose probabilities are averaged into one cell, each with its own seed."""
+    after: str = ""
+    """Row that must be run first because this one reads its journal."""
+
+    def seeds(self, seed: int) -> tuple[int, ...]:
+        """Seeds of the members of a cell."""
+        return tuple(seed + MEMBER_SEEDS * member for member in range(self.members))
+
+    @property
+    def algorithm(self) -> str:
+        """Name of the baseline or method behind the row."""
+        return self.name.removesuffix(f"-{HANDMADE}")
+
+    @property
+    def assignments(self) -> list[str]:
+        """The overrides as `key=value`, values in YAML.
+
+        >>> Row(name="without-er", meaning="E alone", overrides={"model.disentangle": "off"}).assignments
+        ['model.disentangle="off"']
+        """
+        return [f"{key}={json.dumps(value)}" for key, value in self.overrides.items()]
+
+
+_WITHOUT_ER = {"model.disentangle": "off"}
+_WITHOUT_RFA = {"model.alignment": "off", "model.fusion": "off"}
+_H_ALONE = {"training.weights.heads_trained": "H", "evaluation.levels": "H"}
+
+ROWS: dict[str, Row] = {
+    row.name: row
+    for row in (
+        Row(name=REFERENCE, meaning="CiMEU as the recipe has it"),
+        Row(name="without-er", meaning="emotion encoder alone", overrides=_WITHOUT_ER, needs=("styles",)),
+        Row(name="without-rfa", meaning="no alignment, no fusion", overrides=_WITHOUT_RFA, needs=("two streams",)),
+        Row(name="without-lrm", meaning="no mining, H alone", overrides={"training.weights.mining": "off", **_H_ALONE}),
+        Row(
+            name="random-style",
+            meaning="styles drawn at random",
+            overrides={"training.style_labels": "random"},
+            needs=("styles",),
+            after=REFERENCE,
+        ),
+        Row(
+            name="style-culture",
+            meaning="styles are the cultures",
+            overrides={"training.style_labels": "culture"},
+            needs=("styles", "cultures"),
+        ),
+        Row(
+            name="style-speaker",
+            meaning="styles are the speakers",
+            overrides={"training.style_labels": "speaker"},
+            needs=("styles", "speakers"),
+        ),
+        Row(name="forward-only", meaning="no backward model", overrides={"direction": "forward"}),
+        Row(
+            name="two-forward-seeds",
+            meaning="two forward models, no backward one",
+            overrides={"direction": "forward"},
+            members=2,
+        ),
+        Row(
+            name="pth-net",
+            meaning="temporal pyramid with consistency",
+            overrides={
+                **_WITHOUT_ER,
+                **_WITHOUT_RFA,
+                "training.weights.mining": "consistency",
+                **_H_ALONE,
+            },
+        ),
+        Row(
+            name="plain",
+            meaning="none of the three modules",
+            overrides={**_WITHOUT_ER, **_WITHOUT_RFA, "training.weights.mining": "off"},
+        ),
+        Row(name="majority", kind="baseline", meaning="the commonest emotion"),
+        Row(name="linear", kind="baseline", meaning="logistic regression on one vector per clip"),
+        Row(name="rbf", kind="baseline", meaning="radial support vectors on one vector per clip"),
+        Row(
+            name="linear-handmade",
+            kind="baseline",
+            meaning="logistic regression on 67 hand-made functionals",
+            inputs="handmade",
+        ),
+        Row(
+            name="rbf-handmade",
+            kind="baseline",
+            meaning="radial support vectors on 67 hand-made functionals",
+            inputs="handmade",
+        ),
+        Row(name="erm", kind="method", meaning="shared backbone, all groups together"),
+        Row(name="erm_balanced", kind="method", meaning="every emotion of every group weighs the same"),
+        Row(name="logit_adjustment", kind="method", meaning="log priors of each group while training"),
+        Row(name="coral", kind="method", meaning="equal moments across groups", needs=("groups",)),
+        Row(name="dann", kind="method", meaning="groups must not be readable", needs=("groups",)),
+        Row(name="groupdro", kind="method", meaning="the worst training group first", needs=("groups",)),
+        Row(name="mixstyle", kind="method", meaning="moments over time mixed across clips"),
+    )
+}
+
+
+def row_named(name: str) -> Row:
+    """A row of the table, or a domain method of another package. Raises RecipeError with a guess."""
+    if name in ROWS:
+        return ROWS[name]
+    others = [method for method in known_methods() if method not in ROWS]
+    if name in others:
+        return Row(name=name, kind="method", meaning="method of another package")
+    known = [*ROWS, *others]
+    guesses = get_close_matches(name, known, n=1)
+    hint = f"did you mean `{guesses[0]}`?" if guesses else f"known: {', '.join(known)}"
+    raise RecipeError(f"unknown row `{name}`\n\nhint: {hint}")
+
+
+def rows_named(names: str) -> tuple[str, ...]:
+    """Rows of a list such as `full,erm`; `main` is the short table and `all` every row.
+
+    >>> rows_named("full, without-er")
+    ('full', 'without-er')
+
+    Raises:
+        RecipeError: an unknown row, with a guess.
+    """
+    groups = {"main": MAIN, "all": tuple(ROWS)}
+    chosen = [row for name in names.split(",") for row in groups.get(name.strip(), (name.strip(),))]
+    return tuple(row_named(name).name for name in dict.fromkeys(chosen))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """What decides whether a row can say anything."""
+
+    recipe: Mapping[str, object]
+    """Every setting of the recipe by dotted key, defaults written out where they are known."""
+    two_streams: bool
+    """Whether clips have a second stream at all."""
+    cultures: int
+    """Fewest cultures among the training clips of any fold."""
+    speakers: int
+    """Fewest known speakers among the training clips of any fold."""
+    groups: int
+    """Fewest groups (domains) among the training clips of any fold."""
+
+
+def setting_of(
+    recipe: Mapping[str, object], manifest: Manifest, folds: Sequence[Fold], *, two_streams: bool, group: str
+) -> Setting:
+    """Look at the nested mappings of a recipe and at the training clips of its folds."""
+    table = manifest.table.set_index("clip_id")
+
+    def fewest(column: str) -> int:
+        return min(len(set(table.loc[list(fold.train), column]) - {""}) for fold in folds)
+
+    return Setting(
+        recipe=dotted(recipe),
+        two_streams=two_streams,
+        cultures=fewest("culture"),
+        speakers=fewest("speaker"),
+        groups=fewest(group),
+    )
+
+
+def why_absent(row: Row, setting: Setting) -> str:
+    """Why the row cannot differ from its reference in this setting; empty where it can."""
+    offered: dict[Need, tuple[bool, str]] = {
+        "two streams": (setting.two_streams, "one stream: nothing to align or fuse"),
+        "styles": (setting.recipe.get("model.disentangle", "both") != "off", "no style primitives in the recipe"),
+        "cultures": (setting.cultures > 1, "one culture among the training clips"),
+        "speakers": (setting.speakers > 1, "one known speaker among the training clips"),
+        "groups": (setting.groups > 1, "one group among the training clips"),
+    }
+    for need in row.needs:
+        there, reason = offered[need]
+        if not there:
+            return reason
+    changes = {key: value for key, value in row.overrides.items() if setting.recipe.get(key, object()) != value}
+    if row.overrides and not changes and row.members == 1:
+        return "the recipe already says so"
+    return ""
+
+
+def dotted(tree: Mapping[str, object], prefix: str = "") -> dict[str, object]:
+    """Leaves of nested mappings by dotted key.
+
+    >>> dotted({"model": {"size": "tiny"}, "seeds": [0, 1]})
+    {'model.size': 'tiny', 'seeds': [0, 1]}
+    """
+    leaves: dict[str, object] = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            leaves.update(dotted(value, f"{prefix}{key}."))
+        else:
+            leaves[f"{prefix}{key}"] = value
+    return leaves

@@ -1,0 +1,272 @@
+"""Run the cells of a bench that are not there yet, in one process or many, on one machine or several.
+
+A process that works on a cell holds a lock on one byte of `bench.lock`; the system lets go of it when the process ends,
+however it ends. A cell that another process holds is left for last: it is waited for, and run here if the other one
+died. So the same command may be started twice on one folder, and both return when every cell is there.
+
+A cell that reads the run of another becomes ready when that one is done; nobody waits for a whole round. Every process
+uses one thread, so that the number of workers changes no bit of a result.
+"""
+
+import fcntl
+import hashlib
+import heapq
+import logging
+import multiprocessing
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from threadpoolctl import threadpool_limits
+
+from cimeu.bench.cells import CellResult
+from cimeu.bench.comparison import Bench, Cell, open_bench, read_cell, write_cell
+from cimeu.errors import CimeuError, RecipeError
+from cimeu.progress import Progress, silent
+
+logger = logging.getLogger(__name__)
+
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+@runtime_checkable
+class Task(Protocol):
+    """A piece of work that leaves files: a cell, or one trial of tuning. Order and equality tell tasks apart."""
+
+    @property
+    def stem(self) -> Path:
+        """Its files below the bench's folder, without suffix."""
+
+    @property
+    def after(self) -> "Task | None":
+        """The task whose files this one reads."""
+
+
+@runtime_checkable
+class Work(Protocol):
+    """How tasks of one kind are looked up and done; sent to worker processes once, so it must be picklable."""
+
+    @property
+    def folder(self) -> Path:
+        """Of the bench."""
+
+    def is_done(self, task: Any) -> bool:
+        """Whether its files are there, whole and of this bench."""
+
+    def do(self, task: Any) -> None:
+        """Do it and leave the files. Raises CimeuError where the task fails for a reason of its own."""
+
+
+@dataclass(frozen=True)
+class BenchReport:
+    """How many cells were run now, how many were there already, and which failed and why."""
+
+    done: int
+    kept: int
+    failures: dict[Cell, str]
+    wall_s: float = 0.0
+    """Seconds that all of it took here."""
+
+
+@dataclass(frozen=True)
+class CellWork:
+    """The cells of a bench."""
+
+    bench: Bench
+    run_cell: Callable[[Cell], CellResult]
+    folder: Path
+
+    def is_done(self, task: Cell) -> bool:
+        return read_cell(self.bench, task, self.folder) is not None
+
+    def do(self, task: Cell) -> None:
+        started = time.process_time()
+        result = self.run_cell(task)
+        write_cell(self.bench, task, replace(result, cpu_s=time.process_time() - started), self.folder)
+
+
+def run_bench(
+    bench: Bench,
+    run_cell: Callable[[Cell], CellResult],
+    folder: Path,
+    *,
+    shard: tuple[int, int] = (1, 1),
+    workers: int = 1,
+    progress: Progress = silent,
+) -> BenchReport:
+    """Run the cells that are not there yet.
+
+    A cell that fails for a reason of its own (`CimeuError`) is logged and reported, and the others are run.
+
+    Args:
+        bench: what is compared.
+        run_cell: runs one cell; with several workers it is sent to processes, so it must be picklable.
+        folder: of the bench.
+        shard: (i, n), this machine's part of n.
+        workers: processes, with one thread each; 1 runs everything here.
+        progress: told after every cell.
+
+    Raises:
+        RecipeError: the folder holds another bench, or the shard is none.
+    """
+    part, parts = shard
+    if not 1 <= part <= parts:
+        raise RecipeError(f"shard {part}/{parts}\n\nhint: parts are counted from 1, as in 1/4 to 4/4")
+    work = CellWork(open_bench(bench, folder), run_cell, folder)
+    return do_all(work, bench.cells(shard), workers=workers, step="bench", progress=progress)
+
+
+def do_all(
+    work: Work, tasks: Sequence[Any], *, workers: int, step: str = "bench", progress: Progress = silent
+) -> BenchReport:
+    """Do every task that is not done, those that another process holds last."""
+    started = time.monotonic()
+    missing = [task for task in tasks if not work.is_done(task)]
+    kept = len(tasks) - len(missing)
+    failures: dict[Any, str] = {}
+    progress(step, kept, len(tasks))
+    for ended, (task, outcome) in enumerate(_outcomes(work, missing, workers) if missing else (), start=kept + 1):
+        if outcome == KEPT:
+            kept += 1
+        elif outcome != DONE:
+            logger.warning("%s failed: %s", task, outcome)
+            failures[task] = outcome
+        progress(step, ended, len(tasks))
+    done = len(tasks) - kept - len(failures)
+    return BenchReport(done, kept, failures, time.monotonic() - started)
+
+
+DONE, KEPT, BUSY = "", "kept", "busy"
+"""Outcomes of a task; any other text is the reason of a failure. `kept`: another process did it meanwhile."""
+
+
+def _outcomes(work: Work, tasks: Sequence[Any], workers: int) -> Iterator[tuple[Any, str]]:
+    """Each task as it ends, in the order given as far as they wait for no other."""
+    busy: list[Any] = []
+    with _pool(work, workers) as pool:
+        for task, outcome in _as_they_end(pool, tasks, workers, wait_for_others=False):
+            if outcome == BUSY:
+                busy.append(task)
+            else:
+                yield task, outcome
+        yield from _as_they_end(pool, busy, workers, wait_for_others=True)
+
+
+def _as_they_end(
+    pool: Executor, tasks: Sequence[Any], workers: int, *, wait_for_others: bool
+) -> Iterator[tuple[Any, str]]:
+    order = {task: place for place, task in enumerate(tasks)}
+    ready = [place for task, place in order.items() if task.after not in order]
+    heapq.heapify(ready)
+    running: dict[Future[str], Any] = {}
+    while ready or running:
+        while ready and len(running) < max(1, workers):
+            task = tasks[heapq.heappop(ready)]
+            running[pool.submit(_attempt, task, wait_for_others)] = task
+        for future in wait(running, return_when=FIRST_COMPLETED).done:
+            task = running.pop(future)
+            outcome = future.result()
+            yield task, outcome
+            for other in (other for other in tasks if other.after == task):
+                if outcome in (DONE, KEPT):
+                    heapq.heappush(ready, order[other])
+                else:
+                    yield other, BUSY if outcome == BUSY else f"{task} failed"
+
+
+_work: Work
+"""What this process is at: set once, so that manifests and features are opened once."""
+
+
+def _begin(work: Work) -> None:
+    global _work
+    _work = work
+    torch.set_num_threads(1)
+
+
+def _attempt(task: Any, wait_for_others: bool) -> str:
+    with _held(_work.folder, task, wait_for_others=wait_for_others) as held:
+        if not held:
+            return BUSY
+        if _work.is_done(task):
+            return KEPT
+        try:
+            _work.do(task)
+        except CimeuError as error:
+            return str(error)
+        return DONE
+
+
+@contextmanager
+def _held(folder: Path, task: Task, *, wait_for_others: bool) -> Iterator[bool]:
+    """Hold the task's byte of `bench.lock`; False where another process does."""
+    byte = int.from_bytes(hashlib.sha256(task.stem.as_posix().encode()).digest()[:7])
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "bench.lock").open("ab") as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | (0 if wait_for_others else fcntl.LOCK_NB), 1, byte)
+        except BlockingIOError:
+            yield False
+            return
+        yield True  # closing the file lets go
+
+
+@contextmanager
+def _pool(work: Work, workers: int) -> Iterator[Executor]:
+    """Where tasks are done: this process, or workers of their own; one thread each in any case."""
+    if workers <= 1:
+        with one_thread(), _Here(work) as here:
+            yield here
+        return
+    before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
+    os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))  # libraries read them when a worker loads them
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=(work,))
+    try:
+        yield pool
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        raise
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
+    pool.shutdown()
+
+
+class _Here(Executor):
+    """Does a task at once, in this process."""
+
+    def __init__(self, work: Work) -> None:
+        _begin(work)
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **named: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        try:
+            future.set_result(fn(*args, **named))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """One thread for everything that computes, as in a worker: sums of two threads differ in their last bits."""
+    threads = torch.get_num_threads()
+    limit: AbstractContextManager[Any] = threadpool_limits(1)
+    with limit:
+        torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(threads)
+
+
+def failures_text(failures: dict[Cell, str]) -> str:
+    """One line per failed cell."""
+    return "\n".join(f"{cell}: {reason.splitlines()[0]}" for cell, reason in failures.items())

@@ -1,0 +1,164 @@
+"""The card that travels with every ensemble: what it was trained on, how well it does for whom, what it is not for."""
+
+from collections.abc import Iterator
+
+import pandas as pd
+
+from cimeu.corpora.folds import Fold
+from cimeu.corpora.licences import licences
+from cimeu.evaluation.calibration import expected_calibration_error, negative_log_likelihood
+from cimeu.evaluation.predict import EnsembleSettings
+from cimeu.evaluation.predictions import PROBABILITY, uar_of
+from cimeu.experiments.recipe import Recipe
+from cimeu.model.network import CiMEU
+from cimeu.timeline.timeline import USE_LIMITS
+
+GROUPS = ("corpus", "culture", "gender")
+"""Columns whose groups get figures of their own."""
+PROHIBITED = (
+    "inferring emotions of people at work or in education, except for medical or safety reasons (prohibited in the EU: "
+    "Regulation (EU) 2024/1689, Art. 5(1)(f))",
+    "decisions about a person: hiring, grading, credit, insurance, policing, border control, health care, custody",
+    "lie detection, or claims about what somebody feels, intends or is like",
+    "watching people who do not know of it or have not agreed",
+    "people and settings unlike those it was tested on below: other cultures, ages, languages, medical conditions",
+)
+
+
+def model_card(
+    recipe: Recipe,
+    fold: Fold,
+    settings: EnsembleSettings,
+    table: pd.DataFrame,
+    model: CiMEU,
+    trained_on: pd.DataFrame,
+) -> str:
+    """Markdown of the card.
+
+    Args:
+        recipe: what was run.
+        fold: who was trained on and who was held out.
+        settings: how both directions are fused.
+        table: rows of `predictions.csv`.
+        model: one direction, for its sizes and encoders.
+        trained_on: rows of the manifest of the training clips.
+    """
+    said, emotions = model.specifications, list(model.config.emotions)
+    test = table[table["part"] == "test"]
+    encoders = [str(each["name"]) for each in (said.first_encoder, said.second_encoder) if each]
+    lines = [
+        f"# {recipe.name}, fold {fold.name}",
+        "",
+        "**Trained on synthetic clips: a demonstration, no statement about people.**" if said.synthetic else "",
+        "",
+        USE_LIMITS,
+        "",
+        "## What it is",
+        "",
+        f"- Emotions: {', '.join(emotions)}",
+        f"- Streams: {' and '.join(encoders)}",
+        f"- Size: `{model.config.size}`, {sum(p.numel() for p in model.parameters()):,} parameters in each direction",
+        f"- Made with cimeu {said.versions.get('cimeu', 'unknown')}, torch {said.versions.get('torch', 'unknown')}",
+        f"- Trained on {len(fold.train)} clips of {', '.join(said.corpora)}",
+        f"- Held out: {fold.name} ({recipe.folds.protocol})",
+        f"- Speakers: {'disjoint in training, validation and test' if fold.speakers_known else fold.note}",
+        *([f"- Note: {fold.note}"] if fold.note and fold.speakers_known else []),
+        f"- Ensemble: {settings}",
+        "",
+        "## Who it was trained on",
+        "",
+        "| corpus | culture | clips | speakers | gender | language | acted |",
+        "|---|---|---|---|---|---|---|",
+        *_training_rows(trained_on),
+        "",
+        f"Clips by emotion: {_counts(trained_on['emotion'])}.",
+        "",
+        "## How well it does on test clips",
+        "",
+        "UAR and N; one seed, so these are single figures without an interval. `cimeu report` gives intervals.",
+        "",
+        "| group | UAR, % | N | speakers |",
+        "|---|---|---|---|",
+        *_figures(test, "all"),
+    ]
+    for column in GROUPS:
+        for value in sorted(set(test[column]) - {""}):
+            lines += _figures(test[test[column] == value], f"{column} {value}")
+    lines += ["", *_not_tested(trained_on, test), "", "## Calibration", "", *_calibration(table, settings, emotions)]
+    lines += [
+        "",
+        "## Not for",
+        "",
+        *(f"- {use}" for use in PROHIBITED),
+        "",
+        "Scores describe how a clip resembles acted or labelled clips of an emotion; they are no measurement of what a "
+        "person feels.",
+        "",
+        "## Licences",
+        "",
+        "A model inherits the limits of its corpora and of the weights of its encoders; see also CiMEU's `NOTICES.md`.",
+        "",
+        *licences(said.corpora, encoders),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _training_rows(clips: pd.DataFrame) -> Iterator[str]:
+    for (corpus, culture), group in clips.groupby(["corpus", "culture"], sort=True):
+        cells = [
+            corpus,
+            culture or "unknown",
+            len(group),
+            _n_speakers(group),
+            *(_counts(group[column]) if column in group else "unknown" for column in ("gender", "language", "acted")),
+        ]
+        yield "| " + " | ".join(str(cell) for cell in cells) + " |"
+
+
+def _counts(values: pd.Series) -> str:
+    return ", ".join(f"{value or 'unknown'} {count}" for value, count in values.value_counts().sort_index().items())
+
+
+def _n_speakers(clips: pd.DataFrame) -> str:
+    known = clips.loc[clips["speaker"] != "", ["corpus", "speaker"]].drop_duplicates()
+    return str(len(known)) if len(known) else "unknown"
+
+
+def _figures(table: pd.DataFrame, name: str) -> list[str]:
+    return [f"| {name} | {100 * uar_of(table, 'test'):.1f} | {len(table)} | {_n_speakers(table)} |"]
+
+
+def _not_tested(trained_on: pd.DataFrame, test: pd.DataFrame) -> Iterator[str]:
+    """Groups without a figure."""
+    yield "Groups that are not in this table were not tested."
+    for column in GROUPS:
+        missing = sorted(set(trained_on[column]) - set(test[column]) - {""})
+        if missing:
+            yield f"Trained on, not tested: {column} {', '.join(missing)}."
+        unknown = int((test[column] == "").sum())
+        if unknown:
+            yield f"The {column} of {unknown} of {len(test)} test clips is unknown."
+
+
+def _calibration(table: pd.DataFrame, settings: EnsembleSettings, emotions: list[str]) -> Iterator[str]:
+    threshold = f"no emotion is named below a confidence of {settings.abstain_below:.2f}"
+    yield f"Temperature {settings.temperature:.2f}; {threshold}."
+    yield ""
+    yield "| clips | calibration error (10 bins) | surprise, nats | answered, % | right of those, % | N |"
+    yield "|---|---|---|---|---|---|"
+    for part in ("validation", "test"):
+        clips = table[table["part"] == part]
+        scores = clips[[PROBABILITY + emotion for emotion in emotions]].to_numpy(dtype=float)
+        truth = clips["emotion"].map(emotions.index).to_numpy(dtype=int)
+        answered = scores.max(axis=1, initial=0.0) >= settings.abstain_below
+        right = (scores.argmax(axis=1) == truth)[answered]
+        figures = [
+            f"{expected_calibration_error(scores, truth):.3f}",
+            f"{negative_log_likelihood(scores, truth):.2f}",
+            f"{100 * answered.mean():.0f}" if len(clips) else "none",
+            f"{100 * right.mean():.1f}" if len(right) else "none",
+            str(len(clips)),
+        ]
+        yield f"| {part} | {' | '.join(figures)} |"
+    yield ""
+    yield "On other recordings, cultures and spontaneous speech the confidence may be wrong."

@@ -1,0 +1,44 @@
+"""Every table of a bench, from the cells that are there."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from cimeu.atomic import write_whole
+from cimeu.bench.bench import read_folds
+from cimeu.bench.nested import inner_groups
+from cimeu.bench.protocols import WITHIN
+from cimeu.reports.bench_summary import Summary, summarise
+from cimeu.reports.bench_tables import baselines_table, write_tables
+from cimeu.reports.gap import taught_across
+from cimeu.reports.nested_table import tuning_table
+from cimeu.reports.probe_table import probes_in_percent
+from cimeu.reports.protocol_tables import protocol_tables, shots_curve
+from cimeu.tables import to_csv
+
+
+def write_bench(folder: Path) -> Summary:
+    """Write every table of a bench from the cells that are there, and the baselines beside the runs of its reference.
+
+    Raises:
+        RecipeError: the folder holds no bench.
+    """
+    summary = summarise(folder)
+    bench = summary.bench
+    taught = taught_across(read_folds(folder), bench.emotions) if bench.protocol == WITHIN else None
+    tables = protocol_tables(summary, taught)
+    if bench.tune:
+        tables["tuning"] = tuning_table(bench, folder, inner_groups(read_folds(folder)))
+    probes = {row: _probes(folder / "runs" / row) for row in bench.rows}
+    probes = {row: each for row, each in probes.items() if each}
+    if probes:
+        tables["probes"] = probes_in_percent(probes, bench.name)
+    write_tables(summary, folder, tables, drawing=shots_curve(summary))
+    runs = folder / "runs" / bench.reference
+    if runs.is_dir():
+        write_whole(runs / "baselines.csv", to_csv(baselines_table(summary)).encode(), shared=True)
+    return summary
+
+
+def _probes(runs: Path) -> list[list[dict[str, Any]]]:
+    return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(runs.glob("*/probes.json"))]

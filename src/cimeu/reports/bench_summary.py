@@ -1,0 +1,191 @@
+"""From the cells of a bench to one line per row: figures with intervals, never a mean over folds alone.
+
+Predictions of all folds are pooled. UAR is computed in each group and averaged without weights over groups; the worst
+group stands beside it. Intervals draw whole speakers within each group; a difference is paired with the reference on
+the same clips and draws; p-values are Holm's over all rows of the bench, which are fixed before its first cell. A clip
+that could not be used is wrong. Seeds are averaged, never counted as samples.
+
+Which clips and answers belong to a figure depends on the protocol: `views`.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from cimeu.bench.comparison import Bench, finished, read_bench
+from cimeu.evaluation.uncertainty import N_RESAMPLES, Difference, Estimates, compared, holm
+from cimeu.pyramid import DIRECTIONS
+from cimeu.reports.views import Cells, Figures
+from cimeu.tables import Interval, finite, interval_of
+
+
+@dataclass(frozen=True)
+class Alone:
+    """One direction of an ensemble alone, and what the ensemble gains over it on the same clips and draws."""
+
+    uar: Interval
+    gain: Interval
+    improved: int
+    """Groups in which the gain is above zero."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowSummary:
+    """One line of the table; figures from 0 to 1, None where the line is n/a or no seed is complete."""
+
+    row: str
+    absent: str
+    """Why the row is n/a; empty where it is not."""
+    uar: Interval | None = None
+    groups: dict[str, Interval] | None = None
+    worst: str = ""
+    war: Interval | None = None
+    macro_f1: Interval | None = None
+    difference: Interval | None = None
+    p: float | None = None
+    p_holm: float | None = None
+    improved: int | None = None
+    validation_uar: float | None = None
+    seed_deviation: float | None = None
+    seeds: int = 0
+    cells: int = 0
+    cells_wanted: int = 0
+    n_clips: int = 0
+    n_speakers: int = 0
+    parameters: int = 0
+    updates: int = 0
+    wall_s: float = 0.0
+    selection: str = ""
+    alone: dict[str, Alone] = field(default_factory=dict)
+    """By direction; empty where a row is no ensemble of both, or its cells keep the fused answers only."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A bench in figures: its lines, and the chance level of a uniform guess."""
+
+    bench: Bench
+    lines: tuple[RowSummary, ...]
+    figures: Figures = field(repr=False)
+    """What the lines are made of."""
+    word: str = "culture"
+    """What a group is called."""
+
+    @property
+    def cells(self) -> Mapping[str, Cells]:
+        """Finished cells of every row by fold and seed."""
+        return self.figures.cells
+
+    @property
+    def chance(self) -> float:
+        """UAR of guessing."""
+        return 1 / len(self.bench.emotions)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every cell is there."""
+        return all(line.cells == line.cells_wanted for line in self.lines)
+
+
+def summarise(folder: Path, *, resamples: int = N_RESAMPLES, seed: int = 0) -> Summary:
+    """Figures of every row from the cells that are there.
+
+    A seed counts for a row once all its folds are there. Raises RecipeError where the folder holds no bench.
+    """
+    bench = read_bench(folder)
+    cells = {row: {} if row in bench.absent else finished(bench, folder, row, bench.seeds) for row in bench.rows}
+    figures = Figures(bench, cells, resamples, seed)
+    lines = [_line(figures, row) for row in bench.rows]
+    reference = figures.of(bench.reference)
+    differences = {
+        row: compared(reference["uar"], other["uar"])
+        for row in bench.compared()
+        if reference is not None and (other := figures.of(row)) is not None
+    }
+    known = {row: each.p for row, each in differences.items() if np.isfinite(each.p)}
+    adjusted = holm(dict.fromkeys(bench.compared(), 1.0) | known)  # rows that are not there yet count
+    lines = [
+        line
+        if line.row not in differences
+        else _with_difference(line, differences[line.row], adjusted[line.row] if line.row in known else None)
+        for line in lines
+    ]
+    return Summary(bench, tuple(lines), figures, _word(bench, cells))
+
+
+def _line(drawn: Figures, row: str) -> RowSummary:
+    bench, there = drawn.bench, drawn.cells[row]
+    if row in bench.absent:
+        return RowSummary(row=row, absent=bench.absent[row])
+    figures = drawn.of(row)
+    costs = list(there.values())
+    wanted = len(bench.folds) * len(bench.seeds)
+    if figures is None:
+        return RowSummary(row=row, absent="", cells=len(costs), cells_wanted=wanted)
+    groups = {name: interval_of(estimate) for name, estimate in figures["uar"].cultures.items()}
+    by_seed = [_of_one_seed(bench, there, seed) for seed in bench.seeds]
+    known = [each for each in by_seed if each is not None]
+    return RowSummary(
+        row=row,
+        absent="",
+        uar=interval_of(figures["uar"].mean),
+        groups=groups,
+        worst=min(groups, key=lambda name: groups[name].value),
+        war=interval_of(figures["war"].mean),
+        macro_f1=interval_of(figures["macro_f1"].mean),
+        validation_uar=_mean([cell.figures["validation_uar"] for cell in costs if "validation_uar" in cell.figures]),
+        seed_deviation=float(np.std(known, ddof=1)) if len(known) > 1 else None,
+        seeds=len(known),
+        cells=len(costs),
+        cells_wanted=wanted,
+        n_clips=figures["uar"].mean.n_clips,
+        n_speakers=figures["uar"].mean.n_speakers,
+        parameters=max(cell.parameters for cell in costs),
+        updates=round(float(np.mean([cell.updates for cell in costs]))),
+        wall_s=float(np.mean([cell.wall_s for cell in costs])),
+        selection=" ".join(sorted({cell.selection for cell in costs})),
+        alone=_alone(drawn, row, figures["uar"]),
+    )
+
+
+def _alone(drawn: Figures, row: str, fused: Estimates) -> dict[str, Alone]:
+    found = {direction: drawn.of(row, direction) for direction in DIRECTIONS}
+    known = {direction: figures["uar"] for direction, figures in found.items() if figures is not None}
+    if len(known) < len(DIRECTIONS):
+        return {}
+    gains = {direction: compared(uar, fused) for direction, uar in known.items()}
+    return {
+        direction: Alone(interval_of(known[direction].mean), interval_of(gain), gain.improved)
+        for direction, gain in gains.items()
+    }
+
+
+def _of_one_seed(bench: Bench, there: Cells, seed: int) -> float | None:
+    """Mean UAR of the groups with one seed; None where its cells are not all there."""
+    figures = Figures(replace(bench, seeds=(seed,)), {"": there}, resamples=1).of("")
+    return None if figures is None else figures["uar"].mean.value
+
+
+def _word(bench: Bench, cells: Mapping[str, Cells]) -> str:
+    """The honest word for a group: a culture known from a single corpus is a corpus group."""
+    tables = [cell.predictions for there in cells.values() for cell in there.values()]
+    if bench.group != "culture" or not tables:
+        return bench.group
+    known = pd.concat([table[["culture", "corpus"]].drop_duplicates() for table in tables]).drop_duplicates()
+    known = known[(known["culture"] != "") & (known["corpus"] != "")]
+    one_to_one = len(known) == known["culture"].nunique() == known["corpus"].nunique() > 1
+    return "corpus group" if one_to_one else bench.group
+
+
+def _with_difference(line: RowSummary, difference: Difference, p_holm: float | None) -> RowSummary:
+    interval, p = interval_of(difference), finite(difference.p)
+    changes = {"difference": interval, "p": p, "p_holm": p_holm, "improved": difference.improved}
+    return RowSummary(**{**vars(line), **changes})
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    finite = [value for value in values if np.isfinite(value)]
+    return float(np.mean(finite)) if finite else None

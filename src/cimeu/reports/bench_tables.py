@@ -1,0 +1,214 @@
+"""A summary as text: CSV for programs, Markdown for repositories, LaTeX for papers, HTML for reports.
+
+Percent with one decimal; an interval stands in brackets; what cannot be said is n/a, what is not there yet is a dash.
+"""
+
+import csv
+import io
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+
+from cimeu.bench.rows import row_named
+from cimeu.pyramid import DIRECTIONS
+from cimeu.reports.bench_summary import RowSummary, Summary
+from cimeu.tables import ABSENT, MISSING, Interval, Table, page, span, to_csv, to_html, write_table
+
+
+def comparison_table(summary: Summary) -> Table:
+    """The comparison for people: one line per row, figures in percent."""
+    bench = summary.bench
+    groups = sorted({name for line in summary.lines for name in line.groups or {}})
+    columns = (
+        *("row", f"UAR, mean over {summary.word}s [95 %]", "worst", *groups, "WAR", "macro F1"),
+        *(f"minus {bench.reference} [95 %]", "p (Holm)", "better in", "validation UAR", "seeds", "parameters"),
+        *("updates", "seconds", "selection"),
+    )
+    lines = tuple(_text_line(line, groups, len(columns)) for line in summary.lines)
+    return Table(bench.name, columns, lines, _notes(summary))
+
+
+def directions_table(summary: Summary) -> Table | None:
+    """Forward alone, backward alone, and both fused; None where no row keeps answers of both."""
+    lines = tuple(
+        (
+            line.row,
+            *(span(alone.uar) for alone in line.alone.values()),
+            span(line.uar),
+            *(
+                cell
+                for alone in line.alone.values()
+                for cell in (span(alone.gain, signed=True), f"{alone.improved} of {len(line.groups or {})}")
+            ),
+        )
+        for line in summary.lines
+        if line.alone
+    )
+    if not lines:
+        return None
+    gains = (text for name in DIRECTIONS for text in (f"fused minus {name} [95 %]", "better in"))
+    notes = (
+        f"UAR in percent, mean over {summary.word}s; differences are paired. A clip that a direction cannot use is "
+        "wrong for it. Settings of the ensemble (levels, weights) are used for each direction too.",
+        "Two networks are better than one in any case: what the backward one is worth is `full` against "
+        "`two-forward-seeds`.",
+    )
+    return Table(
+        f"{summary.bench.name}: by direction",
+        ("row", *(f"{name} [95 %]" for name in DIRECTIONS), "fused [95 %]", *gains),
+        lines,
+        notes,
+    )
+
+
+def baselines_table(summary: Summary) -> Table:
+    """Rows that are not CiMEU, for a report of its runs (`baselines.csv` beside the run folders)."""
+    lines = tuple(
+        (line.row, span(line.uar), span(line.war), span(line.macro_f1), str(line.seeds), line.selection)
+        for line in summary.lines
+        if line.uar is not None and row_named(line.row).kind != "cimeu"
+    )
+    return Table(summary.bench.name, ("baseline", "UAR, %", "WAR, %", "macro F1, %", "seeds", "selection"), lines)
+
+
+def figures_csv(summary: Summary) -> str:
+    """Every figure with full digits, one line per row; empty where there is none."""
+    groups = sorted({name for line in summary.lines for name in line.groups or {}})
+    spans = ("uar", "war", "macro_f1", "difference")
+    alone = ("uar", "gain")
+    plain = (
+        *("p", "p_holm", "improved", "validation_uar", "seed_deviation", "seeds", "cells", "cells_wanted"),
+        *("n_clips", "n_speakers", "parameters", "updates", "wall_s", "selection"),
+    )
+    heading = [
+        *("row", "absent", "worst"),
+        *(f"{name}{end}" for name in spans for end in ("", "_low", "_high")),
+        *(f"uar.{name}{end}" for name in groups for end in ("", "_low", "_high")),
+        *plain,
+        *(f"{name}.{figure}{end}" for name in DIRECTIONS for figure in alone for end in ("", "_low", "_high")),
+    ]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(heading)
+    for line in summary.lines:
+        cells: list[object] = [line.row, line.absent, line.worst]
+        for found in (*(getattr(line, name) for name in spans), *((line.groups or {}).get(name) for name in groups)):
+            cells += _with_ends(found)
+        cells += [getattr(line, name) for name in plain]
+        for direction in DIRECTIONS:
+            for figure in alone:
+                cells += _with_ends(getattr(line.alone.get(direction), figure, None))
+        writer.writerow(["" if cell is None else cell for cell in cells])
+    return text.getvalue()
+
+
+def write_tables(
+    summary: Summary, folder: Path, others: Mapping[str, Table] | None = None, *, drawing: str = ""
+) -> list[Path]:
+    """Write figures.csv, comparison.*, timing.csv, every other table by its name, and bench.html with all of them.
+
+    `directions.*` is there where a row keeps answers of both directions.
+    """
+    tables = {"comparison": comparison_table(summary)}
+    directions = directions_table(summary)
+    if directions is not None:
+        tables["directions"] = directions
+    tables |= others or {}
+    timing = timing_table(summary)
+    folder.mkdir(parents=True, exist_ok=True)
+    whole = page(summary.bench.name, [*map(to_html, tables.values()), drawing, to_html(timing)])
+    texts = {"figures.csv": figures_csv(summary), "timing.csv": to_csv(timing), "bench.html": whole}
+    for name, text in texts.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    written = [folder / name for name in texts]
+    for name, table in tables.items():
+        written += write_table(table, folder, name)
+    return written
+
+
+def timing_table(summary: Summary) -> Table:
+    """Wall time and processor time of every row, summed over its cells."""
+    lines = []
+    totals = np.zeros(3)
+    for row, there in summary.cells.items():
+        costs = np.array([(1.0, cell.wall_s, cell.cpu_s) for cell in there.values()]).reshape(-1, 3)
+        spent = costs.sum(axis=0)
+        totals += spent
+        lines.append((row, *_seconds(spent)))
+    lines.append(("all rows", *_seconds(totals)))
+    note = "Processes beside each other share the wall time of a bench; processor time is what it costs."
+    return Table(f"{summary.bench.name}: time", ("row", "cells", "wall_s", "cpu_s"), tuple(lines), (note,))
+
+
+def _text_line(line: RowSummary, groups: Sequence[str], width: int) -> tuple[str, ...]:
+    if line.absent:
+        return (line.row, *[ABSENT] * (width - 1))
+    if line.uar is None or line.groups is None:
+        return (line.row, *[MISSING] * (width - 1))
+    spread = "" if line.seed_deviation is None else f" (±{100 * line.seed_deviation:.1f})"
+    cells = "" if line.cells == line.cells_wanted else f", {line.cells}/{line.cells_wanted} cells"
+    return (
+        line.row,
+        span(line.uar),
+        f"{_percent(line.groups[line.worst].value)} {line.worst}",
+        *(_percent(line.groups[name].value) if name in line.groups else MISSING for name in groups),
+        _percent(None if line.war is None else line.war.value),
+        _percent(None if line.macro_f1 is None else line.macro_f1.value),
+        span(line.difference, signed=True),
+        MISSING if line.p_holm is None else f"{line.p_holm:.3f}",
+        MISSING if line.improved is None else f"{line.improved} of {len(line.groups)}",
+        _percent(line.validation_uar),
+        f"{line.seeds}{spread}{cells}",
+        f"{line.parameters:,}" if line.parameters else MISSING,
+        f"{line.updates:,}" if line.updates else MISSING,
+        f"{line.wall_s:.0f}",
+        line.selection,
+    )
+
+
+def _notes(summary: Summary) -> tuple[str, ...]:
+    bench, measured = summary.bench, [line for line in summary.lines if line.uar is not None]
+    size = f"N = {measured[0].n_clips} test clips of {measured[0].n_speakers} speakers, " if measured else ""
+    notes = [
+        f"{size}{len(bench.folds)} folds, chance {_percent(summary.chance)} %. "
+        f"Intervals: bootstrap over speakers within each {summary.word}; clips that could not be used are wrong. "
+        "Parameters, updates and seconds are those of a cell.",
+    ]
+    if bench.compared():
+        notes.append(
+            f"Compared with `{bench.reference}`, named before the first cell was run: {', '.join(bench.compared())}. "
+            "p (Holm) is over all of them."
+        )
+    notes += [f"`{row}` is {ABSENT}: {reason}." for row, reason in bench.absent.items()]
+    if any("oracle" in line.selection for line in summary.lines):
+        notes.append("Selection `oracle` chose on test clips: a figure to compare with published ones, no estimate.")
+    if bench.settings.get("folds.allow_shared_speakers"):
+        notes.append("Speakers shared: the published division has people both in training and in test.")
+    if bench.protocol:
+        notes.append(f"Protocol: {bench.protocol}; clips and speakers of every fold are in folds.csv.")
+    if bench.tune:
+        notes.append(
+            f"Settings of each row and fold: best of {bench.tune} configurations by nested leave-one-group-out inside "
+            "the training groups."
+        )
+    if bench.synthetic:
+        notes.append("The clips are made by a program; nothing here says how the method does on people.")
+    if not summary.complete:
+        notes.append("The bench is not finished.")
+    return tuple(notes)
+
+
+def _percent(value: float | None) -> str:
+    return MISSING if value is None else f"{100 * value:.1f}"
+
+
+def _with_ends(found: Interval | None) -> list[float | None]:
+    return [None, None, None] if found is None else [found.value, found.low, found.high]
+
+
+def _seconds(spent: Float[np.ndarray, "3"]) -> tuple[str, ...]:
+    cells, *seconds = spent.tolist()
+    return (f"{cells:.0f}", *(f"{each:.1f}" if math.isfinite(each) else MISSING for each in seconds))

@@ -1,0 +1,35 @@
+"""What probes read from the primitives of a bench's runs, as a table in percent."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+
+from cimeu.tables import Table
+
+WANTED = {
+    ("emotion", "emotion"): "high",
+    ("emotion", "group"): "low",
+    ("style", "emotion"): "low",
+    ("style", "group"): "high",
+}
+"""What a representation should tell of a target."""
+
+
+def probes_in_percent(tables: Mapping[str, Sequence[Sequence[Mapping[str, object]]]], name: str) -> Table:
+    """What probes read, in percent, mean over the runs of each row; `tables` holds each run's `probe_table` by row."""
+    keys = ["row", "version", "target", "representation", "probe"]
+    rows = [{"row": row, **line} for row, runs in tables.items() for run in runs for line in run]
+    known = pd.DataFrame(rows)
+    figures = known[["accuracy", "chance", "score"]].apply(pd.to_numeric)
+    means = pd.concat([known[keys], figures], axis=1).groupby(keys, sort=False)
+    lines = []
+    for said, mean in zip(means.groups, means.mean().itertuples(index=False), strict=True):
+        wanted = WANTED.get((said[3], said[2]), "")
+        lines.append((*map(str, said), *("n/a" if math.isnan(x) else f"{100 * x:.1f}" for x in mean), wanted))
+    runs = " ".join(f"{row} {len(each)}" for row, each in tables.items())
+    notes = (
+        "Balanced accuracy of classifiers trained on frozen primitives, on unseen speakers; score: share of what raw "
+        f"features tell beyond chance, n/a where they tell nothing. Mean over runs: {runs}.",
+    )
+    return Table(f"{name}: probes, percent", (*keys, "accuracy", "chance", "score", "wanted"), tuple(lines), notes)

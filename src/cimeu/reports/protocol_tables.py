@@ -1,0 +1,182 @@
+"""The tables that belong to one protocol each, in percent with 95 % intervals."""
+
+from itertools import product
+
+from cimeu.bench.corruption import Condition
+from cimeu.bench.corruption import compared as compared_conditions
+from cimeu.bench.protocols import FEW_SHOT, MATRIX, ROBUSTNESS, WITHIN, shots_of
+from cimeu.evaluation.uncertainty import Estimate, Estimates, compared, difference
+from cimeu.plots.label_curve import label_curve
+from cimeu.reports.bench_summary import Summary
+from cimeu.reports.gap import PARTS, Taught, gap_of
+from cimeu.reports.views import View, pairs
+from cimeu.tables import ABSENT, MISSING, Interval, Table, interval_of, span
+
+ALLOWED_LOSS = 0.01
+"""The fused answer may be this much below the better single stream."""
+
+
+def protocol_tables(summary: Summary, taught: Taught | None = None) -> dict[str, Table]:
+    """Tables of the bench's protocol by file name; none for protocols that the comparison says everything about."""
+    bench = summary.bench
+    if bench.protocol == MATRIX:
+        return {"matrix": matrix_table(summary)}
+    if bench.protocol == WITHIN:
+        return {"within": within_table(summary, taught)} if taught is not None else {}
+    if bench.protocol == FEW_SHOT:
+        return {"shots": shots_table(summary)}
+    if bench.protocol == ROBUSTNESS:
+        return {"robustness": robustness_table(summary)}
+    return {}
+
+
+def matrix_table(summary: Summary) -> Table:
+    """UAR of every teaching group (lines) on every tested group (columns); the diagonal is on unseen speakers."""
+    bench = summary.bench
+    names = list(dict.fromkeys(teacher for teacher, _ in pairs(bench)))
+    lines, heat = [], []
+    for row in bench.rows:
+        found = summary.figures.pairs(row)
+        for teacher in names:
+            estimates = [found.get((teacher, tested)) for tested in names]
+            means = [each["uar"].mean if each else None for each in estimates]
+            shown = [ABSENT if row in bench.absent else _told(each) for each in means]
+            lines.append((row, teacher, *shown))
+            heat.append((None, None, *(each.value if each else None for each in means)))
+    note = (
+        f"Lines teach, columns are tested. On the diagonal, unseen speakers of the teaching {summary.word}. "
+        "Training clips are not matched: a large group teaches with more of them."
+    )
+    columns = ("row", "taught by", *(f"on {name}" for name in names))
+    return Table(
+        f"{bench.name}: UAR by teaching and tested {summary.word}", columns, tuple(lines), (note,), tuple(heat)
+    )
+
+
+def within_table(summary: Summary, taught: Taught) -> Table:
+    """Both sides at equally many training clips, the gap between them, and its parts."""
+    bench = summary.bench
+    lines = []
+    for row in bench.rows:
+        found = None if row in bench.absent else gap_of(summary.figures, row, taught)
+        if found is None:
+            dash = ABSENT if row in bench.absent else MISSING
+            lines.append((row, *[dash] * (4 + len(PARTS))))
+            continue
+        parts = [ABSENT if part is None else _told(part, signed=True) for part in found.parts.values()]
+        groups = " ".join(f"{name} {100 * each.value:+.1f}" for name, each in found.gap.cultures.items())
+        gap = span(interval_of(found.gap), signed=True)
+        lines.append((row, _told(found.within.mean), _told(found.across.mean), gap, *parts, groups))
+    columns = ("row", "within [95 %]", "across [95 %]", "gap [95 %]", *PARTS, f"gap by {summary.word}")
+    notes = (
+        "Within: unseen speakers, taught by their own group. Across: the same clips, taught by the other groups with "
+        "as many clips. The parts add up to the gap, in their order; n/a cannot be told from the rest.",
+        "The label prior is a diagnosis: its correction looks at the labels of the tested group.",
+    )
+    return Table(f"{bench.name}: within and across {summary.word}s", columns, tuple(lines), notes)
+
+
+def shots_table(summary: Summary) -> Table:
+    """UAR with 0, 8, 32... labels of each emotion from other speakers of the tested group."""
+    bench = summary.bench
+    counts = sorted(set(map(shots_of, bench.folds)))
+    views = {count: View(tuple(fold for fold in bench.folds if shots_of(fold) == count)) for count in counts}
+    lines = []
+    for row in bench.rows:
+        means = [_mean(summary, row, view) for view in views.values()]
+        told = [ABSENT if row in bench.absent else _told(mean) for mean in means]
+        none, *some = means
+        gains = [
+            ABSENT if row in bench.absent else _told(difference(none, mean) if none and mean else None, signed=True)
+            for mean in some
+        ]
+        lines.append((row, *told, *gains))
+    columns = (
+        "row",
+        *(f"{count} labels [95 %]" for count in counts),
+        *(f"{count} minus {counts[0]} [95 %]" for count in counts[1:]),
+    )
+    note = (
+        "Labels are those of each emotion, from speakers of the tested group who are not tested; they join the "
+        "training clips. A group that has fewer gives all it has (folds.csv counts them). All figures of a row are on "
+        "the same test clips, about half of each group's speakers."
+    )
+    return Table(f"{bench.name}: labels of the tested {summary.word}", columns, tuple(lines), (note,))
+
+
+def shots_curve(summary: Summary) -> str:
+    """The same as a drawing; nothing under other protocols."""
+    bench = summary.bench
+    if bench.protocol != FEW_SHOT:
+        return ""
+    lines: dict[str, list[tuple[int, Interval]]] = {}
+    for count in sorted(set(map(shots_of, bench.folds))):
+        view = View(tuple(fold for fold in bench.folds if shots_of(fold) == count))
+        for row in bench.rows:
+            mean = _mean(summary, row, view)
+            if mean is not None:
+                lines.setdefault(row, []).append((count, interval_of(mean)))
+    return label_curve(lines)
+
+
+def robustness_table(summary: Summary) -> Table:
+    """UAR under every condition, and where both streams are there, against the better one alone."""
+    bench = summary.bench
+    known = {
+        condition
+        for there in summary.cells.values()
+        for cell in there.values()
+        if "condition" in cell.predictions
+        for condition in cell.predictions.loc[cell.predictions["part"] == "test", "condition"]
+    }
+    names = sorted(map(Condition.named, known))
+    two_streams = any(name.second for name in names)
+    compared_with = compared_conditions(two_streams) if two_streams else []
+    lines = []
+    for row, condition in product(bench.rows, names):
+        if "absent" in (condition.first, condition.second) and (condition.first and condition.second):
+            continue  # one stream alone: shown beside both
+        title = (row, str(condition) or "untouched")
+        fused = _estimates(summary, row, View(bench.folds, str(condition)))
+        if fused is None:
+            lines.append((*title, *[ABSENT if row in bench.absent else MISSING] * 4))
+            continue
+        if condition not in compared_with:
+            lines.append((*title, _told(fused.mean), ABSENT, ABSENT, ABSENT))
+            continue
+        singles = {str(each): View(bench.folds, str(each)) for each in condition.alone()}
+        alone = {name: _estimates(summary, row, view) for name, view in singles.items()}
+        there = {name: each for name, each in alone.items() if each is not None}
+        better = max(there, key=lambda name: there[name].mean.value)
+        minus = compared(there[better], fused)
+        stream = "second" if better == str(condition.alone()[1]) else "first"
+        lines.append(
+            (
+                *title,
+                _told(fused.mean),
+                f"{stream} {_told(there[better].mean)}",
+                span(interval_of(minus), signed=True),
+                "yes" if minus.value >= -ALLOWED_LOSS else "NO",
+            )
+        )
+    columns = ("row", "test clips", "UAR [95 %]", "better stream alone", "minus it [95 %]", "at most 1 below")
+    notes = (
+        "Training never sees noise, cuts or removals of a test clip. Noise is as strong as the training clips differ; "
+        "a cut leaves half of the steps unmeasured.",
+        "One stream alone is the same model with the other stream taken away, under the same condition.",
+    )
+    return Table(f"{bench.name}: test clips that suffer", columns, tuple(lines), notes)
+
+
+def _estimates(summary: Summary, row: str, view: View) -> Estimates | None:
+    figures = summary.figures.view(row, view)
+    return None if figures is None else figures["uar"]
+
+
+def _mean(summary: Summary, row: str, view: View) -> Estimate | None:
+    estimates = _estimates(summary, row, view)
+    return None if estimates is None else estimates.mean
+
+
+def _told(estimate: Estimate | None, *, signed: bool = False) -> str:
+    return MISSING if estimate is None else span(interval_of(estimate), signed=signed)

@@ -1,0 +1,276 @@
+"""Tell what runs have found, in one page that opens anywhere.
+
+`report` writes one self-contained HTML page (no scripts, nothing fetched; light, dark, phone and print) and the same
+numbers as Markdown, CSV, JSON and a LaTeX table. It reads run folders only: nothing is trained and no model is loaded.
+
+    predictions.csv      required. clip_id, part (validation | test), emotion, corpus, speaker, culture, gender,
+                         problem, then forward.<emotion>, backward.<emotion>, fused.<emotion>; these are empty where a
+                         clip could not be used. Also the column that was held out, when it is not `culture`
+    fold.json            name, protocol, group (column held out), note
+    recipe.yaml          name, seeds (its first is the seed, unless environment.json has one), training.selection
+    ensemble.json        mu, levels, temperature, abstain_below, selection
+    environment.json     seed, synthetic (else specifications.synthetic in forward/config.json); the rest is shown
+    forward/journal.csv, backward/journal.csv     epoch and any numbers; those that begin with `style` stand together
+    projections.npz      clip_id [N], emotion_primitives [N, C], style_primitives [N, C]: any C, shown on two axes
+    probes.json          rows of `cimeu.evaluation.probes.probe_table` (a list, or under `rows`)
+    ../baselines.csv     one line per baseline, in percent, beside the run folders of a bench (`cimeu bench` writes it)
+
+All but the first are optional; what is missing is said to be absent.
+"""
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from cimeu.evaluation.metrics import METRICS
+from cimeu.experiments.run_folder import Json
+from cimeu.plots import charts
+from cimeu.reports.run_summary import summarise
+
+_METRIC_NAMES = {"uar": "UAR", "war": "WAR", "macro_f1": "Macro F1", "weighted_f1": "Weighted F1"}
+_ABSENT = "–"
+
+
+def report(runs: Sequence[Path | str], output: Path | str, *, title: str | None = None) -> Path:
+    """Write the report of one or more runs of one recipe; returns the page.
+
+    `output` is the page (`report.html`), or a folder for it; the other files stand beside it under the same name.
+
+    Raises:
+        RecipeError: a run has no predictions, or the runs do not belong together.
+    """
+    summary = summarise([Path(run) for run in runs], title=title)
+    output = Path(output)
+    page = output if output.suffix == ".html" else output / "report.html"
+    page.parent.mkdir(parents=True, exist_ok=True)
+    page.write_text(to_html(summary), encoding="utf-8")
+    page.with_suffix(".md").write_text(to_markdown(summary), encoding="utf-8")
+    page.with_suffix(".tex").write_text(to_latex(summary), encoding="utf-8")
+    page.with_suffix(".json").write_text(json.dumps(summary, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    _write_csv(summary, page.with_suffix(".csv"))
+    return page
+
+
+def to_html(summary: Json) -> str:
+    """The page."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    environment.filters |= {
+        "pct": _percent,
+        "points": _points,
+        "interval": _interval,
+        "cell": _cell,
+        "groupby_kept": _grouped,
+        "span": _span,
+        "whisker": lambda each, chance: Markup(charts.whisker(each["value"], each["low"], each["high"], chance=chance)),
+        "difference": lambda each, reach=0.2: Markup(
+            charts.whisker(each["value"], each["low"], each["high"], chance=0.0, start=-reach, end=reach)
+        ),
+        "reliability": lambda bins: Markup(charts.reliability(bins)),
+        "curves": lambda journal: Markup(charts.curves(journal["name"], journal["curves"])),
+        "scatter": lambda points, labels: Markup(charts.scatter(points, labels)),
+        "legend": lambda labels: Markup(charts.legend(labels)),
+    }
+    journals = summary["journals"]
+    styles = [journal for journal in journals if journal["name"].startswith("style")]
+    return environment.get_template("report.html").render(
+        s=summary,
+        headline=_headline(summary),
+        selection=_chosen_on(summary),
+        scale=lambda ends: Markup(charts.scale(ends)),
+        journal_parts=[
+            ("Training", [journal for journal in journals if journal not in styles]),
+            ("Style clustering", styles),
+        ],
+    )
+
+
+def to_markdown(summary: Json) -> str:
+    """Facts, results and recalls, for a README or an issue."""
+    group = summary["group_word"].capitalize()
+    lines = [f"# {summary['title']}", ""]
+    lines += [f"- **{fact['label']}**: {fact['value']}" for fact in summary["facts"]]
+    lines += [f"- **Left out**: {name}" for name in summary["left_out"]]
+    lines += ["", f"Percent, with 95 % intervals.{' ORACLE selection.' if summary['oracle'] else ''}", ""]
+    results = [
+        [row["group"], row["kind"], f"{row['n_clips']}", *(_with_interval(row[metric]) for metric in METRICS)]
+        for row in summary["results"]
+    ]
+    lines += _markdown_table([group, "Model", "N", *_METRIC_NAMES.values()], results)
+    if summary["folds"]:
+        lines += ["", "Fold by fold, percent:", "", *_markdown_table(*_fold_lines(summary))]
+    if summary["comparisons"]:
+        compared = [
+            [
+                row["name"],
+                f"{_points(row['value'])} {_interval(row)}",
+                f"{row['improved']} of {row['n_groups']}",
+                _cell(row["p_holm"]),
+            ]
+            for row in summary["comparisons"]
+        ]
+        lines += ["", *_markdown_table(["Comparison", "UAR, points", "Better in", "p, Holm"], compared)]
+    recalls = [[row["group"], *(_percent(cell["recall"]) for cell in row["cells"])] for row in summary["recalls"]]
+    lines += ["", "Recall of the fused model:", "", *_markdown_table([group, *summary["emotions"]], recalls)]
+    if summary["baselines"]:
+        rows = [[_cell(value) for value in row.values()] for row in summary["baselines"]]
+        lines += ["", "Baselines:", "", *_markdown_table(list(summary["baselines"][0]), rows)]
+    return "\n".join(lines) + "\n"
+
+
+def to_latex(summary: Json) -> str:
+    """A `booktabs` table of the results, with what must be said in its caption."""
+    facts = {fact["label"]: fact["value"] for fact in summary["facts"]}
+    caption = (
+        f"{summary['title']}. Percent, 95 % intervals. Data: {facts['Data']}. Clips: {facts['Clips']}. "
+        f"Seeds: {facts['Seeds']}. Selection: {facts['Selection']}. Speakers: {facts['Speakers']}."
+    )
+    lines = [
+        r"\begin{table}",
+        r"\centering",
+        rf"\caption{{{_tex(caption)}}}",
+        r"\begin{tabular}{llrrrrr}",
+        r"\toprule",
+        rf"{_tex(summary['group_word'].capitalize())} & Model & N & {' & '.join(_METRIC_NAMES.values())} \\",
+    ]
+    for group, rows in _grouped(summary["results"], "group"):
+        lines.append(r"\midrule")
+        for number, row in enumerate(rows):
+            name = _tex(group) if number == 0 else ""
+            figures = " & ".join(
+                rf"{_percent(row[metric]['value'])} {{\scriptsize {_interval(row[metric])}}}" for metric in METRICS
+            )
+            lines.append(rf"{name} & {row['kind']} & {row['n_clips']} & {figures} \\")
+    lines += [r"\bottomrule", r"\end{tabular}", r"\end{table}"]
+    if summary["folds"]:
+        header, cells = _fold_lines(summary)
+        printed = [" & ".join(map(_tex, line)) + r" \\" for line in (header, *cells)]
+        lines += ["", r"\begin{table}", r"\centering", rf"\caption{{{_tex(caption)} Fold by fold.}}"]
+        lines += [rf"\begin{{tabular}}{{l{'r' * (len(header) - 2)}l}}", r"\toprule", printed[0], r"\midrule"]
+        lines += [*printed[1:], r"\bottomrule", r"\end{tabular}", r"\end{table}"]
+    return "\n".join(lines).replace(_ABSENT, "--") + "\n"
+
+
+def _write_csv(summary: Json, path: Path) -> None:
+    """One line per group, model and metric; shares between 0 and 1."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(
+            [
+                "group",
+                "model",
+                "metric",
+                "value",
+                "low",
+                "high",
+                "n_clips",
+                "n_unused",
+                "n_speakers",
+                "synthetic",
+                "oracle",
+            ]
+        )
+        for row in summary["results"]:
+            for metric in METRICS:
+                figures = [row[metric][name] for name in ("value", "low", "high")]
+                counts = [row["n_clips"], row["n_unused"], row["n_speakers"]]
+                writer.writerow(
+                    [row["group"], row["kind"], metric, *figures, *counts, summary["synthetic"], summary["oracle"]]
+                )
+
+
+def _fold_lines(summary: Json) -> tuple[list[str], list[list[str]]]:
+    """Header and cells of the table of folds: this run's folds, their mean and deviation, then published methods."""
+    table, chosen = summary["folds"], _chosen_on(summary)
+    header = [
+        *("Fold", "N"),
+        *(f"{model} {metric}" for model in table["models"] for metric in ("UAR", "WAR")),
+        "Chosen on",
+    ]
+
+    def cells(figures: Json, digits: int = 1) -> list[str]:
+        found = [figures.get(model, {}).get(metric) for model in table["models"] for metric in ("uar", "war")]
+        return [_ABSENT if share is None else f"{100 * share:.{digits}f}" for share in found]
+
+    means, n_folds = cells(table["mean"]), len(table["lines"])
+    if table["deviation"]:
+        pairs = zip(means, cells(table["deviation"]), strict=True)
+        means = [f"{one} ± {other}" for one, other in pairs]
+    pooled = table["pooled"]
+    lines = [[line["name"], f"{line['n_clips']:,}", *cells(line["figures"]), chosen] for line in table["lines"]]
+    lines.append(["mean ± deviation", f"{n_folds} fold{'' if n_folds == 1 else 's'}", *means, chosen])
+    lines.append([pooled["name"], f"{pooled['n_clips']:,}", *cells(pooled["figures"]), chosen])
+    for line in table["published"]:
+        lines.append([f"{line['name']}, published", "", *cells(line["figures"], 2), "test clips (ORACLE)"])
+    return header, lines
+
+
+def _chosen_on(summary: Json) -> str:
+    """The clips on which checkpoint and mixture were chosen."""
+    rules = {run["settings"].get("selection", "") for run in summary["runs"]}
+    named = {"oracle": "test clips (ORACLE)", "validation": "validation clips", "last": "nothing chosen"}
+    return "test clips (ORACLE)" if summary["oracle"] else ", ".join(named.get(rule, _ABSENT) for rule in sorted(rules))
+
+
+def _headline(summary: Json) -> list[Json]:
+    """The rows a reader looks for first: the mean over groups, or the only group; fused, then each direction."""
+    *directions, fused = (row for row in summary["results"] if row["group"] == summary["results"][-1]["group"])
+    return [fused, *directions]
+
+
+def _grouped(rows: Sequence[Json], key: str) -> list[tuple[str, list[Json]]]:
+    """Neighbouring rows of one group, in the order they have."""
+    groups: dict[str, list[Json]] = {}
+    for row in rows:
+        groups.setdefault(row[key], []).append(row)
+    return list(groups.items())
+
+
+def _percent(share: float | None) -> str:
+    return _ABSENT if share is None else f"{100 * share:.1f}"
+
+
+def _points(share: float | None) -> str:
+    return _ABSENT if share is None else f"{100 * share:+.1f}".replace("-", "−")
+
+
+def _interval(estimate: Mapping[str, Any]) -> str:
+    low, high = estimate["low"], estimate["high"]
+    return _ABSENT if low is None or high is None else f"[{_percent(low)}, {_percent(high)}]".replace("-", "−")
+
+
+def _with_interval(estimate: Mapping[str, Any]) -> str:
+    return f"{_percent(estimate['value'])} {_interval(estimate)}"
+
+
+def _cell(value: object) -> str:
+    """Anything in a table: three significant digits, a dash for what is absent."""
+    if value is None or value == "":
+        return _ABSENT
+    if isinstance(value, float):
+        return f"{value:.0f}" if value.is_integer() and abs(value) >= 100 else f"{value:.3g}"
+    return str(value)
+
+
+def _span(journal: Mapping[str, Any]) -> str:
+    values = [value for curve in journal["curves"] for value in curve["values"]]
+    return f"{min(values):.3g} to {max(values):.3g}"
+
+
+def _markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    return [
+        "| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |"
+        for row in (header, ["---"] * len(header), *rows)
+    ]
+
+
+def _tex(text: str) -> str:
+    for sign in "&%$#_{}":
+        text = text.replace(sign, f"\\{sign}")
+    return text

@@ -1,0 +1,280 @@
+"""Score the predictions of any system by the same rules: a manifest says what is true, a table what was said.
+
+The table has `clip_id` and either `label` or one column of probabilities per emotion (plain, or `fused.<emotion>` as a
+run writes them; rows of another `part` than `test` are left out). Every clip of the manifest counts: one that the table
+lacks, or answers with nothing, is wrong.
+
+Axes: N clips, K emotions.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float, Int
+
+from cimeu.corpora.manifest import Manifest, read_manifest
+from cimeu.errors import ManifestError, RecipeError
+from cimeu.evaluation.calibration import expected_calibration_error
+from cimeu.evaluation.metrics import METRICS, UNUSED, Metric, called, recalls
+from cimeu.evaluation.predictions import PROBABILITY
+from cimeu.evaluation.uncertainty import Difference, bootstrap, paired, speaker_names
+from cimeu.labels import LabelSpace, canonical, label_space
+from cimeu.tables import MISSING, Interval, Table, interval_of, page, span, to_csv, to_html
+
+NAMES: dict[Metric, str] = {"uar": "UAR", "war": "WAR", "macro_f1": "macro F1", "weighted_f1": "weighted F1"}
+LABEL = "label"
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a system said of every clip of a manifest, in the manifest's order."""
+
+    predicted: Int[np.ndarray, " N"]
+    probabilities: Float[np.ndarray, "N K"] | None
+    missing: int
+    """Clips without an answer; they are wrong."""
+    ignored: int
+    """Rows of the table on clips that the manifest lacks."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """Figures from 0 to 1, ready for JSON."""
+
+    predictions: str
+    manifest: str
+    group: str
+    emotions: tuple[str, ...]
+    n_clips: int
+    n_missing: int
+    n_ignored: int
+    n_speakers: int
+    speakers_known: bool
+    mean: Mapping[str, Interval]
+    """Unweighted mean over groups, by metric."""
+    groups: Mapping[str, Mapping[str, Interval]]
+    clips: Mapping[str, int]
+    """Clips of each group."""
+    recalls: Mapping[str, float]
+    calibration_error: float | None
+    against: str = ""
+    difference: Mapping[str, Interval] | None = None
+    """This one minus the other, on the same clips and draws."""
+    p: Mapping[str, float] | None = None
+    improved: Mapping[str, int] | None = None
+    """Groups in which it is above zero."""
+
+
+def score_predictions(
+    predictions: Path,
+    manifest: Path,
+    *,
+    against: Path | None = None,
+    labels: str | Sequence[str] | None = None,
+    group: str = "culture",
+) -> Score:
+    """Score one table, and compare it with another on the same clips.
+
+    Args:
+        predictions: table of the system.
+        manifest: table of the clips that are tested.
+        against: table of another system, subtracted.
+        labels: label space; by default the emotions of the table's probabilities, or those of the manifest.
+        group: column whose groups are averaged; clips without one form the group `unknown`.
+
+    Raises:
+        ManifestError: no such manifest or group, or no clip of it is in the label space.
+        RecipeError: a table is missing, has no answers, or answers a clip twice.
+        UnknownLabel: a label that the label space lacks.
+    """
+    clips = read_manifest(manifest)
+    table = read_predictions(predictions)
+    space = label_space(labels) if labels else label_space(_emotions_of(table) or sorted(set(clips.table["emotion"])))
+    clips = _of_space(clips, space)
+    if group not in clips.table.columns:
+        raise ManifestError(f"manifest without a column `{group}`\n\nhint: one of {', '.join(clips.table.columns)}")
+    truth = np.array([space.index(emotion) for emotion in clips.table["emotion"]], np.int64)
+    speakers = speaker_names(clips.table["corpus"], clips.table["speaker"])
+    groups = [name or "unknown" for name in clips.table[group]]
+    said = answers(table, clips, space, predictions)
+    estimates = bootstrap(truth, said.predicted[None], speakers, groups, n_classes=len(space))
+    found = recalls(truth, said.predicted, len(space))
+    score = Score(
+        predictions=str(predictions),
+        manifest=str(manifest),
+        group=group,
+        emotions=space.emotions,
+        n_clips=len(clips),
+        n_missing=said.missing,
+        n_ignored=said.ignored,
+        n_speakers=estimates["uar"].mean.n_speakers,
+        speakers_known=all(speakers),
+        mean={metric: interval_of(each.mean) for metric, each in estimates.items()},
+        groups={
+            name: {metric: interval_of(estimates[metric].cultures[name]) for metric in METRICS}
+            for name in sorted(set(groups))
+        },
+        clips={name: groups.count(name) for name in sorted(set(groups))},
+        recalls={name: float(share) for name, share in zip(space, found, strict=True) if np.isfinite(share)},
+        calibration_error=_calibration(said, truth),
+    )
+    if against is None:
+        return score
+    other = answers(read_predictions(against), clips, space, against)
+    differences: dict[str, Difference] = {
+        metric: paired(
+            truth,
+            other.predicted[None],
+            said.predicted[None],
+            speakers,
+            groups,
+            n_classes=len(space),
+            metric=metric,
+        )
+        for metric in METRICS
+    }
+    return Score(
+        **{
+            **vars(score),
+            "against": str(against),
+            "difference": {name: interval_of(each) for name, each in differences.items()},
+            "p": {name: each.p for name, each in differences.items()},
+            "improved": {name: each.improved for name, each in differences.items()},
+        }
+    )
+
+
+def read_predictions(path: Path) -> pd.DataFrame:
+    """Rows of a table of predictions, test clips alone where it tells parts apart.
+
+    Raises:
+        RecipeError: no such file, no `clip_id`, or a clip twice.
+    """
+    if not path.is_file():
+        raise RecipeError(f"no predictions at `{path}`\n\nhint: a CSV with clip_id and label, or a column per emotion")
+    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    if "clip_id" not in table:
+        raise RecipeError(f"`{path}` has no column `clip_id`\n\nhint: its columns are {', '.join(table.columns)}")
+    if "part" in table:
+        table = table[table["part"] == "test"]
+    twice = table["clip_id"][table["clip_id"].duplicated()]
+    if len(twice):
+        raise RecipeError(f"`{path}` answers clip `{twice.iloc[0]}` twice\n\nhint: one row for each clip")
+    return table
+
+
+def answers(table: pd.DataFrame, clips: Manifest, space: LabelSpace, path: Path) -> Said:
+    """Bring the answers of a table into the order of the manifest.
+
+    Raises:
+        RecipeError: the table holds neither labels nor probabilities of every emotion, or one that is no number.
+        UnknownLabel: a label that the label space lacks.
+    """
+    wanted = list(clips.table["clip_id"])
+    columns = _columns_of(table)
+    ignored = len(set(table["clip_id"]) - set(wanted))
+    rows = table.set_index("clip_id").reindex(wanted)
+    if set(space) <= set(columns):
+        chosen = rows[[columns[emotion] for emotion in space]]
+        numbers = chosen.apply(pd.to_numeric, errors="coerce")
+        odd = (numbers.isna() & chosen.notna() & (chosen != "")).to_numpy()
+        if odd.any():
+            said = chosen.to_numpy()[odd][0]
+            raise RecipeError(f"`{path}` holds `{said}` as a probability\n\nhint: numbers, or nothing")
+        probabilities = numbers.to_numpy(float)
+        predicted = called(probabilities)
+    elif LABEL in table:
+        probabilities = None
+        told = rows[LABEL].fillna("")
+        predicted = np.array([space.index(name) if name else UNUSED for name in told], np.int64)
+    else:
+        lacking = next(emotion for emotion in space if emotion not in columns)
+        raise RecipeError(f"`{path}` has neither `{LABEL}` nor `{lacking}`\n\nhint: a column per emotion, or `{LABEL}`")
+    return Said(predicted, probabilities, int((predicted == UNUSED).sum()), ignored)
+
+
+def score_table(score: Score) -> Table:
+    """Every group and their mean, in percent."""
+    names = [NAMES[metric] for metric in METRICS]
+    lines = [
+        (name, str(score.clips[name]), *(span(each[metric]) for metric in METRICS))
+        for name, each in score.groups.items()
+    ]
+    if len(lines) > 1:
+        lines.append(("mean", str(score.n_clips), *(span(score.mean[metric]) for metric in METRICS)))
+    if score.difference is not None and score.p is not None and score.improved is not None:
+        lines.append(
+            ("minus the other", str(score.n_clips), *(span(score.difference[m], signed=True) for m in METRICS))
+        )
+        lines.append(("p", "", *(f"{score.p[m]:.3f}" if np.isfinite(score.p[m]) else MISSING for m in METRICS)))
+        lines.append(("better in", "", *(f"{score.improved[m]} of {len(score.groups)}" for m in METRICS)))
+    notes = [
+        f"{score.n_clips} clips of {score.n_speakers} speakers, {score.n_missing} without an answer (wrong). Percent, "
+        "95 % intervals over speakers within each group.",
+        "Recall, %: " + ", ".join(f"{name} {100 * share:.1f}" for name, share in score.recalls.items()) + ".",
+    ]
+    if not score.speakers_known:
+        notes.append("Speakers unknown for some clips, each counts as a speaker: intervals are too narrow.")
+    if score.n_ignored:
+        notes.append(f"{score.n_ignored} answers are on clips that the manifest lacks.")
+    if score.calibration_error is not None:
+        notes.append(f"Expected calibration error {100 * score.calibration_error:.1f} %.")
+    heading = f"{score.predictions}" + (f" against {score.against}" if score.against else "")
+    return Table(heading, (score.group, "N", *(f"{name} [95 %]" for name in names)), tuple(lines), tuple(notes))
+
+
+def write_score(score: Score, folder: Path) -> list[Path]:
+    """Write score.json, score.csv and score.html; returns their paths."""
+    table = score_table(score)
+    texts = {
+        "score.json": json.dumps(asdict(score), indent=1, ensure_ascii=False) + "\n",
+        "score.csv": to_csv(table),
+        "score.html": page(table.heading, [to_html(table)]),
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in texts.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    return [folder / name for name in texts]
+
+
+def _columns_of(table: pd.DataFrame) -> dict[str, str]:
+    """Column of each emotion's probability by its canonical name; a run's fused ones come first."""
+    fused = [column for column in table.columns if column.startswith(PROBABILITY)]
+    plain = [column for column in table.columns if "." not in column and column != "emotion"]
+    return {canonical(column.removeprefix(PROBABILITY)): str(column) for column in fused or plain}
+
+
+def _emotions_of(table: pd.DataFrame) -> list[str]:
+    if LABEL in table and not any(column.startswith(PROBABILITY) for column in table):
+        return []
+    found = [column.removeprefix(PROBABILITY) for column in table.columns if column.startswith(PROBABILITY)]
+    if found:
+        return found
+    numeric = [column for column in table.columns if column != "clip_id" and _is_numeric(table[column])]
+    return numeric if len(numeric) > 1 else []
+
+
+def _is_numeric(values: pd.Series) -> bool:
+    told = values[values != ""]
+    return len(told) > 0 and bool(pd.to_numeric(told, errors="coerce").between(0, 1).all())
+
+
+def _of_space(clips: Manifest, space: LabelSpace) -> Manifest:
+    kept = clips.table["clip_id"][[emotion in space for emotion in clips.table["emotion"]]]
+    if not len(kept):
+        found = ", ".join(sorted(set(clips.table["emotion"])))
+        raise ManifestError(f"no clip shows one of {', '.join(space)}; they show {found}\n\nhint: pass --labels")
+    return clips.select(list(kept))
+
+
+def _calibration(said: Said, truth: Int[np.ndarray, " N"]) -> float | None:
+    if said.probabilities is None:
+        return None
+    sums = said.probabilities[np.isfinite(said.probabilities).all(axis=1)].sum(axis=1)
+    if not len(sums) or not np.allclose(sums, 1, atol=0.01):
+        return None
+    return expected_calibration_error(said.probabilities, truth)

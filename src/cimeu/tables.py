@@ -1,0 +1,173 @@
+"""A table of text, and how it is written: CSV for programs, Markdown, LaTeX for papers, HTML for pages.
+
+Percent with one decimal; an interval stands in brackets; what cannot be said is n/a, what is not there yet is a dash.
+"""
+
+import csv
+import html
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+ABSENT = "n/a"
+MISSING = "–"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A heading, columns, lines of text, and notes that belong beneath."""
+
+    heading: str
+    columns: tuple[str, ...]
+    lines: tuple[tuple[str, ...], ...]
+    notes: tuple[str, ...] = ()
+    heat: tuple[tuple[float | None, ...], ...] = ()
+    """Share from 0 to 1 that shades each cell in HTML; None or nothing: no shade."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A figure with its 95 % interval; ends are None where there is one speaker only."""
+
+    value: float
+    low: float | None
+    high: float | None
+
+
+@runtime_checkable
+class HasInterval(Protocol):
+    """An estimate, or a difference of two."""
+
+    @property
+    def value(self) -> float: ...
+    @property
+    def low(self) -> float: ...
+    @property
+    def high(self) -> float: ...
+
+
+def interval_of(found: HasInterval) -> Interval:
+    """Value and ends; no ends where a group has one speaker only."""
+    return Interval(found.value, finite(found.low), finite(found.high))
+
+
+def finite(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
+
+
+def span(interval: Interval | None, *, signed: bool = False) -> str:
+    """Percent with the interval in brackets; a dash where there is nothing.
+
+    >>> span(Interval(0.5, 0.4, 0.6)), span(Interval(-0.01, None, None), signed=True)
+    ('50.0 [40.0, 60.0]', '-1.0')
+    """
+    if interval is None:
+        return MISSING
+    style = "+.1f" if signed else ".1f"
+    value = f"{100 * interval.value:{style}}"
+    if interval.low is None or interval.high is None:
+        return value
+    return f"{value} [{100 * interval.low:{style}}, {100 * interval.high:{style}}]"
+
+
+def to_csv(table: Table) -> str:
+    """The lines as they are printed, comma separated."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([table.columns, *table.lines])
+    return text.getvalue()
+
+
+def to_markdown(table: Table) -> str:
+    """A pipe table with its heading and notes."""
+    escaped = [[cell.replace("|", "\\|") for cell in line] for line in (table.columns, *table.lines)]
+    rule = ["---", *["---:"] * (len(table.columns) - 1)]
+    rows = ["| " + " | ".join(line) + " |" for line in (escaped[0], rule, *escaped[1:])]
+    return "\n".join([f"### {table.heading}", "", *rows, "", *table.notes]) + "\n"
+
+
+def to_latex(table: Table) -> str:
+    """A booktabs tabular with its notes as comments above."""
+    body = [" & ".join(map(_latex, line)) + r" \\" for line in table.lines]
+    return (
+        "\n".join(
+            [
+                *(f"% {note}" for note in (table.heading, *table.notes)),
+                r"\begin{tabular}{l" + "r" * (len(table.columns) - 1) + "}",
+                r"\toprule",
+                " & ".join(map(_latex, table.columns)) + r" \\",
+                r"\midrule",
+                *body,
+                r"\bottomrule",
+                r"\end{tabular}",
+            ]
+        )
+        + "\n"
+    )
+
+
+def to_html(table: Table) -> str:
+    """A `<table>` to be put into a page; text is escaped."""
+    head = "".join(f"<th>{html.escape(cell)}</th>" for cell in table.columns)
+    heat = table.heat or [(None,) * len(line) for line in table.lines]
+    body = "\n".join(
+        "<tr>" + "".join(_html_cell(cell, shade) for cell, shade in zip(line, shades, strict=True)) + "</tr>"
+        for line, shades in zip(table.lines, heat, strict=True)
+    )
+    notes = "\n".join(f"<p>{html.escape(note)}</p>" for note in table.notes)
+    caption = f"<caption>{html.escape(table.heading)}</caption>"
+    return f"<table>\n{caption}\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>\n{notes}\n"
+
+
+STYLE = """
+body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:72rem;padding:0 1rem;color-scheme:light dark}
+table{border-collapse:collapse;display:block;overflow-x:auto;margin:1.5rem 0 .5rem}
+caption{text-align:left;font-weight:600}
+td,th{padding:.25rem .6rem;border-bottom:1px solid #8884;text-align:right;white-space:nowrap}
+td:first-child,th:first-child{text-align:left}
+"""
+
+
+def page(title: str, parts: Sequence[str]) -> str:
+    """One page that opens anywhere: tables and drawings one below the other."""
+    head = (
+        f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{html.escape(title)}</title>'
+    )
+    body = "\n".join(parts)
+    return (
+        f"<!doctype html>\n<html lang=en>\n<head>{head}<style>{STYLE}</style></head>\n<body>\n{body}</body>\n</html>\n"
+    )
+
+
+def write_table(table: Table, folder: Path, name: str, *, drawing: str = "") -> list[Path]:
+    """Write NAME.csv, .md, .tex and .html of one table, with a drawing the last one as a page; returns their paths."""
+    shown = page(table.heading, [to_html(table), drawing]) if drawing else to_html(table)
+    texts = {"csv": to_csv(table), "md": to_markdown(table), "tex": to_latex(table), "html": shown}
+    folder.mkdir(parents=True, exist_ok=True)
+    for suffix, text in texts.items():
+        (folder / f"{name}.{suffix}").write_text(text, encoding="utf-8")
+    return [folder / f"{name}.{suffix}" for suffix in texts]
+
+
+def _html_cell(cell: str, shade: float | None) -> str:
+    style = "" if shade is None else f' style="background:rgba(31,119,180,{0.9 * max(0.0, min(1.0, shade)):.2f})"'
+    return f"<td{style}>{html.escape(cell)}</td>"
+
+
+LATEX = str.maketrans(
+    {
+        **{sign: f"\\{sign}" for sign in "%_&#${}"},
+        "\\": r"\textbackslash{}",
+        "^": r"\^{}",
+        "~": r"\~{}",
+        "±": r"$\pm$",
+        "–": "--",
+        "−": "$-$",
+    }
+)
+
+
+def _latex(cell: str) -> str:
+    return cell.translate(LATEX)

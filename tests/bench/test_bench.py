@@ -1,0 +1,176 @@
+"""A comparison runs every row on the same clips, folds, seeds and budget."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from cimeu.bench.bench import CellRunner, bench_recipe
+from cimeu.bench.comparison import Cell
+from cimeu.errors import RecipeError
+from cimeu.experiments.recipe import Recipe, load_recipe
+from cimeu.experiments.run import run_recipe
+from cimeu.reports.bench_report import write_bench
+from cimeu.reports.bench_summary import summarise
+
+QUICK = ("direction=forward", "evaluation.probes=false")
+
+
+@pytest.fixture
+def recipe(toy, tmp_path: Path) -> Recipe:
+    return load_recipe(toy.recipe, [*QUICK, f"output={tmp_path / 'runs'}"])
+
+
+def test_a_comparison_leaves_a_cell_for_each_row_and_keeps_it(recipe: Recipe, tmp_path: Path) -> None:
+    rows = ("full", "majority", "linear", "erm")
+    found = bench_recipe(recipe, rows, tmp_path / "bench", seeds=(0,), workers=0)
+    assert (found.done, found.kept, list(found.failures)) == (4, 0, [])
+    again = bench_recipe(recipe, rows, tmp_path / "bench", seeds=(0,), workers=0)
+    assert (again.done, again.kept) == (0, 4)
+    assert summarise(tmp_path / "bench").bench.synthetic
+
+
+def test_names_that_look_like_numbers_stay_names(toy, tmp_path: Path) -> None:
+    table = pd.read_csv(toy.manifest, dtype=str, keep_default_na=False)
+    table["path"] = [str(toy.manifest.parent / path) for path in table["path"]]
+    table["clip_id"] = [f"{number:03d}" for number in range(len(table))]
+    speakers = {name: f"{number:02d}" for number, name in enumerate(dict.fromkeys(table["speaker"]))}
+    table["speaker"] = table["speaker"].map(speakers)
+    table.to_csv(tmp_path / "numbers.csv", index=False)
+    recipe = load_recipe(toy.recipe, [*QUICK, f"data.manifest={tmp_path / 'numbers.csv'}", "training.epochs=1"])
+    cell = CellRunner(recipe, tmp_path / "bench")(Cell("full", "east", 0))
+    assert set(cell.predictions["clip_id"]) <= set(table["clip_id"])
+    assert set(cell.predictions["speaker"]) <= set(speakers.values())
+
+
+def test_the_row_full_is_the_recipe_itself(recipe: Recipe, tmp_path: Path) -> None:
+    cell = CellRunner(recipe, tmp_path / "bench")(Cell("full", "east", 0))
+    (run,) = run_recipe(recipe)
+    alone = pd.read_csv(run / "predictions.csv")
+    fused = [f"fused.{emotion}" for emotion in ("anger", "happiness", "neutral", "sadness")]
+    pd.testing.assert_frame_equal(cell.predictions[["clip_id", *fused]], alone[["clip_id", *fused]])
+    assert cell.parameters > 100_000
+    assert cell.updates == 2
+    assert cell.selection == "validation"
+
+
+@pytest.mark.parametrize(("row", "setting"), [("style-culture", 2), ("style-speaker", 4)])
+def test_styles_of_a_column_fit_the_training_clips(recipe: Recipe, tmp_path: Path, row: str, setting: int) -> None:
+    CellRunner(recipe, tmp_path)(Cell(row, "east", 0))
+    written = json.loads((tmp_path / "runs" / row / "toy-east-s0" / "forward" / "config.json").read_text())
+    assert written["model"]["styles"] == setting
+
+
+def test_random_styles_have_in_each_direction_the_sizes_of_the_run_they_control(toy, tmp_path: Path) -> None:
+    longer = load_recipe(toy.recipe, ["evaluation.probes=false", "training.epochs=4", "training.patience=0"])
+    runner = CellRunner(longer, tmp_path)
+    for row in ("full", "random-style"):
+        runner(Cell(row, "east", 0))
+    for direction in ("forward", "backward"):
+        journal = pd.read_csv(tmp_path / "runs" / "full" / "toy-east-s0" / direction / "journal.csv")
+        wanted = list(journal.filter(regex=r"^style\.size\.").iloc[-1].astype(int))
+        control = tmp_path / "runs" / "random-style" / "toy-east-s0" / direction / "finished.json"
+        training = json.loads(control.read_text())["identity"]["training"]
+        assert training["style_labels"] == "random"
+        assert training["style_sizes"] == wanted
+        assert sum(wanted) == 16
+
+
+def test_rows_on_handmade_functionals_get_them_first(recipe: Recipe, tmp_path: Path) -> None:
+    found = bench_recipe(recipe, ("majority", "linear-handmade"), tmp_path / "bench", seeds=(0,), workers=0)
+    assert (found.done, list(found.failures)) == (2, [])
+    assert (recipe.data.features / "handmade" / "encoder.json").is_file()
+
+
+def test_a_folder_of_another_comparison_is_refused(toy, recipe: Recipe, tmp_path: Path) -> None:
+    bench_recipe(recipe, ("majority",), tmp_path / "bench", seeds=(0,), workers=0)
+    other = load_recipe(toy.recipe, [*QUICK, "training.epochs=3"])
+    with pytest.raises(RecipeError, match="hint: "):
+        bench_recipe(other, ("majority",), tmp_path / "bench", seeds=(0,), workers=0)
+
+
+def test_where_results_lie_is_no_part_of_a_comparison(toy, recipe: Recipe, tmp_path: Path) -> None:
+    bench_recipe(recipe, ("majority",), tmp_path / "bench", seeds=(0,), workers=0)
+    elsewhere = load_recipe(toy.recipe, [*QUICK, f"output={tmp_path / 'other'}"])
+    assert bench_recipe(elsewhere, ("majority",), tmp_path / "bench", seeds=(0,), workers=0).kept == 1
+
+
+def test_a_row_that_cannot_differ_is_absent(toy, tmp_path: Path) -> None:
+    alone = load_recipe(toy.recipe, [*QUICK, "streams.second=null"])
+    found = bench_recipe(alone, ("majority", "without-rfa"), tmp_path / "bench", seeds=(0,), workers=0)
+    assert (found.done, list(found.failures)) == (1, [])
+    assert json.loads((tmp_path / "bench" / "bench.json").read_text())["absent"] == {
+        "without-rfa": "one stream: nothing to align or fuse"
+    }
+
+
+@pytest.mark.parametrize(
+    ("protocol", "n_folds", "table"),
+    [
+        ("leave-one-out", 3, "comparison"),
+        ("matrix", 9, "matrix"),
+        ("within", 18, "within"),
+        ("robustness", 3, "robustness"),
+        ("transductive", 3, "comparison"),
+    ],
+)
+def test_every_protocol_goes_from_a_recipe_to_its_table(
+    toy, tmp_path: Path, protocol: str, n_folds: int, table: str
+) -> None:
+    recipe = load_recipe(toy.recipe, [*QUICK, "fold=all", "folds.n_folds=3"])
+    found = bench_recipe(recipe, ("linear",), tmp_path, seeds=(0,), protocol=protocol)
+    assert (found.done, list(found.failures)) == (n_folds, [])
+    summary = write_bench(tmp_path)
+    assert summary.complete
+    lines = (tmp_path / f"{table}.csv").read_text().splitlines()
+    assert len(lines) > 1
+    assert lines[1].startswith("linear,")
+    for form in ("md", "tex", "html"):
+        assert (tmp_path / f"{table}.{form}").stat().st_size
+    assert "linear" in (tmp_path / "bench.html").read_text()
+    assert len(pd.read_csv(tmp_path / "folds.csv")["fold"].unique()) == n_folds
+
+
+def test_a_tuned_bench_takes_the_settings_that_its_trials_chose(toy, tmp_path: Path) -> None:
+    recipe = load_recipe(toy.recipe, QUICK)
+    found = bench_recipe(recipe, ("linear", "majority"), tmp_path, seeds=(0,), tune=2)
+    assert (found.done, list(found.failures)) == (2, [])
+    assert len(list((tmp_path / "tuning").rglob("*.json"))) == 2 * 2  # configurations, inner groups
+    assert bench_recipe(recipe, ("linear", "majority"), tmp_path, seeds=(0,), tune=2).kept == 2
+    write_bench(tmp_path)
+    tuning = pd.read_csv(tmp_path / "tuning.csv")
+    assert list(tuning["configuration"]) == ["1 of 2", "2 of 2"]
+    assert (tuning["chosen"] == "yes").sum() == 1
+
+
+def test_the_oracle_chooses_for_every_row_and_marks_the_table(toy, tmp_path: Path) -> None:
+    recipe = load_recipe(toy.recipe, [*QUICK, "training.epochs=1"])
+    bench_recipe(recipe, ("linear", "erm"), tmp_path, seeds=(0,), selection="oracle")
+    assert {line.selection for line in write_bench(tmp_path).lines} == {"oracle"}
+    assert "chose on test clips" in (tmp_path / "comparison.md").read_text()
+
+
+def test_picture_sound_and_labels_of_the_held_out_group_never_reach_the_weights(toy, tmp_path: Path) -> None:
+    """Every clip of the group becomes one clip of another group, and its label another one."""
+    clips = tmp_path / "clips"
+    shutil.copytree(toy.manifest.parent, clips)
+    table = pd.read_csv(toy.manifest, dtype=str, keep_default_na=False)
+    east = table["culture"] == "east"
+    donor = clips / table.loc[table["culture"] == "north", "path"].iloc[0]
+    for path in table.loc[east, "path"]:
+        shutil.copy(donor, clips / path)
+    table.loc[east, "emotion"] = np.roll(table.loc[east, "emotion"], 1)
+    table.to_csv(clips / "manifest.csv", index=False)
+    runs = []
+    for manifest in (toy.manifest, clips / "manifest.csv"):
+        changes = ["training.epochs=1", f"data.manifest={manifest}", f"output={tmp_path / manifest.parent.name}-runs"]
+        runs += run_recipe(load_recipe(toy.recipe, [*QUICK, *changes, f"name=run{len(runs)}"]))
+    plain, nonsense = (load_file(run / "forward" / "model.safetensors") for run in runs)
+    assert all(torch.equal(tensor, nonsense[name]) for name, tensor in plain.items())
+    said = [pd.read_csv(run / "predictions.csv").query("part == 'test'") for run in runs]
+    assert not np.allclose(said[0]["fused.anger"], said[1]["fused.anger"])

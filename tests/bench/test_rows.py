@@ -1,0 +1,93 @@
+from typing import Any
+
+import pytest
+
+from cimeu.baselines.registry import METHODS
+from cimeu.bench.cells import BASELINES
+from cimeu.bench.rows import ROWS, Row, Setting, row_named, rows_named, setting_of, why_absent
+from cimeu.errors import RecipeError
+
+PLAIN: dict[str, Any] = {
+    "model.disentangle": "both",
+    "model.alignment": "steps",
+    "model.fusion": "published",
+    "direction": "both",
+    "training.weights.mining": "diverse",
+    "training.weights.heads_trained": "all",
+    "training.style_labels": "pseudo",
+}
+
+
+def setting(**changes: Any) -> Setting:
+    offered = {"recipe": PLAIN, "two_streams": True, "cultures": 3, "speakers": 20, "groups": 3}
+    return Setting(**{**offered, **changes})
+
+
+@pytest.mark.parametrize("row", ROWS.values(), ids=list(ROWS))
+def test_every_row_can_differ_where_everything_is_offered(row: Row) -> None:
+    assert why_absent(row, setting()) == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "reason"),
+    [
+        ("without-rfa", {"two_streams": False}, "one stream: nothing to align or fuse"),
+        ("style-culture", {"cultures": 1}, "one culture among the training clips"),
+        ("style-speaker", {"speakers": 0}, "one known speaker among the training clips"),
+        ("coral", {"groups": 1}, "one group among the training clips"),
+        ("dann", {"groups": 1}, "one group among the training clips"),
+        ("groupdro", {"groups": 1}, "one group among the training clips"),
+        ("random-style", {"recipe": PLAIN | {"model.disentangle": "off"}}, "no style primitives in the recipe"),
+        ("without-er", {"recipe": PLAIN | {"model.disentangle": "off"}}, "no style primitives in the recipe"),
+        ("forward-only", {"recipe": PLAIN | {"direction": "forward"}}, "the recipe already says so"),
+        ("style-culture", {"recipe": PLAIN | {"training.style_labels": "culture"}}, "the recipe already says so"),
+    ],
+)
+def test_a_row_that_cannot_differ_is_absent_with_its_reason(name: str, changes: dict[str, Any], reason: str) -> None:
+    assert why_absent(ROWS[name], setting(**changes)) == reason
+
+
+def test_two_forward_seeds_differ_from_a_single_forward_model() -> None:
+    row = ROWS["two-forward-seeds"]
+    assert why_absent(row, setting(recipe=PLAIN | {"direction": "forward"})) == ""
+    assert len(set(row.seeds(0)) | set(row.seeds(1))) == 4
+
+
+def test_the_setting_counts_training_clips_alone(world: Any) -> None:
+    found = setting_of({"model": {"size": "tiny"}}, world.manifest, world.folds, two_streams=True, group="culture")
+    assert (found.cultures, found.groups) == (2, 2)
+    assert found.recipe == {"model.size": "tiny"}
+
+
+def test_every_baseline_and_method_has_a_row() -> None:
+    assert {row.algorithm for row in ROWS.values() if row.kind == "baseline"} == set(BASELINES)
+    assert {row.algorithm for row in ROWS.values() if row.kind == "method"} == set(METHODS)
+
+
+def test_the_overrides_of_a_row_are_settings_of_a_recipe() -> None:
+    from cimeu.experiments.recipe import override, recipe_from
+
+    tree = {
+        "name": "x",
+        "data": {"root": "."},
+        "folds": {},
+        "training": {},
+        "streams": {"first": {"encoder": "spectral"}, "second": {"encoder": "prosody"}},
+    }
+    for row in ROWS.values():
+        recipe_from(override(tree, row.assignments))
+
+
+def test_names_of_rows_may_be_listed_and_grouped() -> None:
+    assert rows_named("full, erm,full") == ("full", "erm")
+    assert set(rows_named("main")) < set(rows_named("all")) == set(ROWS)
+
+
+def test_without_lrm_h_alone_is_trained_and_decides() -> None:
+    overrides = ROWS["without-lrm"].overrides
+    assert (overrides["training.weights.heads_trained"], overrides["evaluation.levels"]) == ("H", "H")
+
+
+def test_an_unknown_row_is_an_error_with_a_guess() -> None:
+    with pytest.raises(RecipeError, match="unknown row `without-ET`\n\nhint: did you mean `without-er`"):
+        row_named("without-ET")

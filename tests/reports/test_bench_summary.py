@@ -1,0 +1,233 @@
+import csv
+import io
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cimeu.bench.cells import CellResult
+from cimeu.bench.comparison import Bench, Cell
+from cimeu.bench.runner import run_bench
+from cimeu.errors import RecipeError
+from cimeu.evaluation.metrics import uar
+from cimeu.evaluation.uncertainty import Difference
+from cimeu.reports.bench_summary import RowSummary, Summary, summarise
+from cimeu.reports.bench_tables import comparison_table, directions_table, figures_csv, write_tables
+from cimeu.tables import Interval, interval_of, to_html, to_latex, to_markdown
+
+EMOTIONS = ("anger", "neutral")
+ACCURACY = {"full": 0.7, "plain": 0.5, "without-er": 0.7}
+BENCH = Bench(
+    name="little_bench",
+    emotions=EMOTIONS,
+    rows=("full", "plain", "without-er", "without-rfa"),
+    folds=("de", "en", "ur"),
+    seeds=(0, 1),
+    absent={"without-rfa": "one stream"},
+)
+
+
+def run(cell: Cell) -> CellResult:
+    """60 clips of 10 speakers; `ur` is harder for all rows, and its first clip could not be used."""
+    generator = np.random.default_rng([cell.seed, list(ACCURACY).index(cell.row), BENCH.folds.index(cell.fold)])
+    emotion = np.arange(60) % 2
+    share = ACCURACY[cell.row] - 0.15 * (cell.fold == "ur")
+    said = np.where(generator.uniform(size=60) < share, emotion, 1 - emotion)
+    table = pd.DataFrame(
+        {
+            "clip_id": [f"{cell.fold}/{clip:02}" for clip in range(60)],
+            "part": "test",
+            "corpus": "little",
+            "emotion": np.array(EMOTIONS)[emotion],
+            "speaker": [f"s{clip // 6}" for clip in range(60)],
+            "culture": cell.fold,
+            "problem": "",
+            **{f"fused.{name}": (said == number).astype(float) for number, name in enumerate(EMOTIONS)},
+        }
+    )
+    if cell.fold == "ur":
+        table.loc[0, [f"fused.{name}" for name in EMOTIONS]] = np.nan
+    return CellResult(table, parameters=1234, updates=10, wall_s=2.0, figures={"validation_uar": 0.8})
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("bench")
+    run_bench(BENCH, run, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def summary(folder: Path) -> Summary:
+    return summarise(folder, resamples=200)
+
+
+def line_of(summary: Summary, row: str) -> RowSummary:
+    (line,) = [line for line in summary.lines if line.row == row]
+    return line
+
+
+def test_the_figure_is_the_mean_over_groups_of_the_mean_over_seeds(summary: Summary) -> None:
+    scores = []
+    for fold in BENCH.folds:
+        for seed in BENCH.seeds:
+            table = run(Cell("full", fold, seed)).predictions
+            said = table[["fused.anger", "fused.neutral"]].to_numpy()
+            called = np.where(np.isnan(said[:, 0]), -1, np.nan_to_num(said).argmax(axis=1))
+            scores.append(uar(np.arange(60) % 2, called))
+    line = line_of(summary, "full")
+    assert line.uar is not None
+    assert line.uar.value == pytest.approx(np.mean(scores))
+    assert line.uar.low < line.uar.value < line.uar.high
+    assert (line.seeds, line.n_clips, line.n_speakers) == (2, 180, 30)
+
+
+def test_the_worst_group_stands_beside_the_mean(summary: Summary) -> None:
+    assert line_of(summary, "full").worst == "ur"
+
+
+def test_a_worse_row_is_told_from_the_reference_and_an_equal_one_is_not(summary: Summary) -> None:
+    worse, equal = line_of(summary, "plain"), line_of(summary, "without-er")
+    assert worse.difference is not None
+    assert worse.difference.high < 0
+    assert worse.p_holm < 0.05 < equal.p_holm
+    assert worse.improved == 0
+    assert worse.p_holm == pytest.approx(min(1, 2 * worse.p))
+
+
+def test_the_reference_and_absent_rows_have_no_difference(summary: Summary) -> None:
+    assert line_of(summary, "full").difference is None
+    assert line_of(summary, "without-rfa").uar is None
+
+
+def test_a_seed_counts_once_all_its_folds_are_there(tmp_path: Path) -> None:
+    run_bench(BENCH, run, tmp_path)
+    (tmp_path / Cell("plain", "ur", 1).stem.with_suffix(".json")).unlink()
+    found = summarise(tmp_path, resamples=50)
+    line = line_of(found, "plain")
+    assert (line.seeds, line.cells, line.cells_wanted) == (1, 5, 6)
+    assert line.seed_deviation is None
+    assert not found.complete
+    assert "1, 5/6 cells" in to_markdown(comparison_table(found))
+    assert "not finished" in to_markdown(comparison_table(found))
+
+
+def test_comparisons_that_are_not_there_yet_count_for_holm(tmp_path: Path) -> None:
+    run_bench(BENCH, run, tmp_path)
+    for fold in BENCH.folds:
+        for seed in BENCH.seeds:
+            (tmp_path / Cell("without-er", fold, seed).stem.with_suffix(".json")).unlink()
+    line = line_of(summarise(tmp_path, resamples=200), "plain")
+    assert line.p_holm == pytest.approx(min(1, 2 * line.p))
+
+
+def test_an_empty_bench_prints_dashes(tmp_path: Path) -> None:
+    run_bench(BENCH, run, tmp_path, shard=(50, 50))
+    table = comparison_table(summarise(tmp_path, resamples=50))
+    assert set(table.lines[0][1:]) == {"–"}
+
+
+def test_absent_rows_print_no_number(summary: Summary) -> None:
+    table = comparison_table(summary)
+    assert set(table.lines[-1][1:]) == {"n/a"}
+    assert "`without-rfa` is n/a: one stream." in table.notes
+
+
+def test_every_form_has_every_row(summary: Summary) -> None:
+    table = comparison_table(summary)
+    for text in (to_markdown(table), to_latex(table), to_html(table), figures_csv(summary)):
+        for row in BENCH.rows:
+            assert row in text
+
+
+def test_figures_keep_full_digits(summary: Summary) -> None:
+    (line,) = [line for line in csv.DictReader(io.StringIO(figures_csv(summary))) if line["row"] == "full"]
+    found = line_of(summary, "full").uar
+    assert found is not None
+    assert float(line["uar"]) == found.value
+    assert float(line["uar_low"]) == found.low
+
+
+def test_text_is_escaped_where_its_form_asks(summary: Summary) -> None:
+    table = replace(comparison_table(summary), heading="a <b> & c", lines=(("x_1|<i>",),))
+    assert "a &lt;b&gt; &amp; c" in to_html(table)
+    assert "x_1|&lt;i&gt;" in to_html(table)
+    assert r"x_1\|<i>" in to_markdown(table)
+    assert r"x\_1|<i>" in to_latex(table)
+
+
+def with_directions(cell: Cell) -> CellResult:
+    """Both directions of `full` say what it says, but forward is wrong on `en`; other rows keep what is fused only."""
+    result = run(cell)
+    if cell.row != "full":
+        return result
+    table = result.predictions
+    for name, other in zip(EMOTIONS, EMOTIONS[::-1], strict=True):
+        table[f"forward.{name}"] = table[f"fused.{other if cell.fold == 'en' else name}"]
+        table[f"backward.{name}"] = table[f"fused.{name}"]
+    return result
+
+
+def test_a_bench_says_what_each_direction_does_alone(tmp_path: Path) -> None:
+    run_bench(BENCH, with_directions, tmp_path)
+    found = summarise(tmp_path, resamples=100)
+    assert [line.row for line in found.lines if line.alone] == ["full"]
+    line = line_of(found, "full")
+    forward, backward = line.alone["forward"], line.alone["backward"]
+    assert backward.uar == line.uar
+    assert (backward.gain, backward.improved) == (Interval(0.0, 0.0, 0.0), 0)
+    of_en = line.groups["en"].value
+    assert forward.gain.value == pytest.approx((of_en - (1 - of_en)) / 3)
+    assert forward.gain.value == pytest.approx(line.uar.value - forward.uar.value)
+    assert forward.gain.low < forward.gain.value < forward.gain.high
+    assert forward.improved == 1
+    table = directions_table(found)
+    assert [each[0] for each in table.lines] == ["full"]
+    assert table.lines[0][-3:] == ("1 of 3", "+0.0 [+0.0, +0.0]", "0 of 3")
+    written = [path.name for path in write_tables(found, tmp_path / "tables")]
+    assert "directions.csv" in written
+    (figures,) = [each for each in csv.DictReader(io.StringIO(figures_csv(found))) if each["row"] == "full"]
+    assert float(figures["forward.gain"]) == forward.gain.value
+
+
+def test_cells_that_keep_the_fused_answers_only_have_no_table_of_directions(summary: Summary) -> None:
+    assert directions_table(summary) is None
+
+
+def test_all_tables_are_written(summary: Summary, tmp_path: Path) -> None:
+    names = [
+        "figures.csv",
+        "timing.csv",
+        "bench.html",
+        *(f"comparison.{form}" for form in ("csv", "md", "tex", "html")),
+    ]
+    assert [path.name for path in write_tables(summary, tmp_path / "tables") if path.stat().st_size] == names
+
+
+def test_tables_of_clips_made_by_a_program_say_so(summary: Summary) -> None:
+    drawn = replace(summary, bench=replace(BENCH, synthetic=True))
+    assert "made by a program" in to_markdown(comparison_table(drawn))
+
+
+def test_tables_of_published_divisions_that_share_speakers_say_so(summary: Summary) -> None:
+    shared = replace(summary, bench=replace(BENCH, settings={"folds.allow_shared_speakers": True}))
+    assert "Speakers shared" in to_markdown(comparison_table(shared))
+    assert "Speakers shared" not in to_markdown(comparison_table(summary))
+
+
+def test_tables_selected_on_test_clips_say_so(summary: Summary) -> None:
+    marked = replace(summary, lines=(replace(summary.lines[0], selection="oracle"),))
+    assert "Selection `oracle` chose on test clips" in to_markdown(comparison_table(marked))
+
+
+def test_a_folder_without_a_bench_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="no bench in"):
+        summarise(tmp_path)
+
+
+def test_a_difference_without_ends_has_no_interval() -> None:
+    nan = float("nan")
+    unknown = Difference(value=0.1, low=nan, high=nan, p=nan, improved=1, n_cultures=1, cultures={})
+    assert interval_of(unknown) == Interval(0.1, None, None)
