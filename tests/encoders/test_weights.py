@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from cimeu.encoders import weights as module
-from cimeu.encoders.weights import WEIGHTS, Weights, find_weights, sha256_of, verify
+from cimeu.encoders.weights import WEIGHTS, Weights, find_weights, sha256_of, verify, weights_key
 from cimeu.errors import CheckpointError, WeightsMissing
 
 
@@ -73,6 +73,12 @@ def test_a_checksum_is_confirmed_refused_or_unknown(tmp_path: Path, monkeypatch:
     file.write_bytes(b"cut off")
     with pytest.raises(CheckpointError, match=rf"sha256 {sha256_of(file)}, published {published.sha256}"):
         verify("own", file)
+
+
+def test_an_encoder_with_several_networks_has_weights_for_each() -> None:
+    assert weights_key("expression", {"network": "face-api"}) == "expression"
+    assert weights_key("expression", {"network": "fer"}) == "expression-fer"
+    assert weights_key("moonshine", {"layer": 3}) == "moonshine"
 
 
 def test_stated_checksums_have_64_hex_digits() -> None:

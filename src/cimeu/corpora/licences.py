@@ -28,15 +28,22 @@ EMBEDDED = ("filterbank", "functionals", "functionals-windowed", "handmade", "ho
 FOREIGN = "not part of CiMEU: the terms of its weights are those of whoever published them"
 
 
+def cautions(encoders: Iterable[str]) -> list[str]:
+    """What stands against some uses of frozen encoders, by their keys in `WEIGHTS`: one sentence each."""
+    return list(dict.fromkeys(WEIGHTS[each].caution for each in encoders if each in WEIGHTS and WEIGHTS[each].caution))
+
+
 def licences(corpora: Iterable[str], encoders: Iterable[str]) -> list[str]:
-    """One Markdown line for the code, for each corpus and for each frozen encoder of a model."""
+    """One Markdown line for the code, for each corpus and for each frozen encoder (its key in `WEIGHTS`) of a model."""
     lines = ["- Code of CiMEU: MIT"]
     lines += [f"- Corpus `{corpus}`: {CORPORA.get(corpus, UNKNOWN)}" for corpus in corpora]
     for encoder in encoders:
         if encoder in EMBEDDED:
             terms = "part of CiMEU, no weights"
         elif encoder in WEIGHTS:
-            terms = f"weights {WEIGHTS[encoder].licence}, from {WEIGHTS[encoder].page}"
+            weights = WEIGHTS[encoder]
+            terms = f"weights {weights.licence}, from {weights.page}"
+            terms += f"; trained on {weights.trained_on}" if weights.trained_on else ""
         elif encoder in PRESETS:
             preset = PRESETS[encoder]
             terms = f"weights {preset.licence}, from {preset.page}; trained on {preset.trained_on}"

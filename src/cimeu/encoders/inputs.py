@@ -48,6 +48,16 @@ def sound_input(*, trim: bool, level: bool) -> dict[str, object]:
     }
 
 
+def check_fp32(encoder: str, precision: str) -> None:
+    """Refuse another precision for an encoder too small to gain by it.
+
+    Raises:
+        RecipeError: names precision and encoder.
+    """
+    if precision not in ("auto", "fp32"):
+        raise RecipeError(f"precision `{precision}` of {encoder}\n\nhint: it is small; fp32 is all it has")
+
+
 def check_choices(encoder: str, settings: Mapping[str, tuple[str, Collection[str]]]) -> None:
     """Refuse a setting (its value, and what it may be) that an encoder does not know.
 

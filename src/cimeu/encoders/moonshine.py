@@ -28,7 +28,7 @@ from torch.nn import functional as F
 
 from cimeu.devices import Placement, choose_device
 from cimeu.encoders.base import SOUND_RATE_HZ, Window
-from cimeu.encoders.inputs import sound_input
+from cimeu.encoders.inputs import check_fp32, sound_input
 from cimeu.encoders.ort import read_graph
 from cimeu.encoders.weights import find_weights, sha256_of
 from cimeu.errors import CheckpointError, RecipeError
@@ -152,8 +152,7 @@ class Moonshine:
             raise RecipeError(f"layer {self.layer} of moonshine\n\nhint: 0 (the convolutions) to {LAYERS}; 3 is best")
         if self.pool < 1:
             raise RecipeError(f"pool is {self.pool}\n\nhint: 4 averages 96 ms, 1 keeps every state")
-        if self.precision not in ("auto", "fp32"):
-            raise RecipeError(f"precision `{self.precision}` of moonshine\n\nhint: it is small; fp32 is all it has")
+        check_fp32(self.name, self.precision)
         self._path = find_weights(self.name, self.weights)
         self._device = choose_device(self.device)
         self.preprocessing: Mapping[str, object] = {

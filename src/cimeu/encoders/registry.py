@@ -52,6 +52,7 @@ ENCODERS: dict[str, Entry] = {
         f"videomae-v2-{size}": Entry("videomae", "VideoMAEEncoder", {"size": size})
         for size in ("small", "base", "large", "huge", "giant")
     },
+    "voiceprint": Entry("voiceprint", "Voiceprint"),
     **{name: Entry("hub", _HUB_CLASSES[preset.kind], {"preset": name}) for name, preset in PRESETS.items()},
 }
 

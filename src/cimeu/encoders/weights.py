@@ -10,6 +10,7 @@ which state size and SHA-256. What a page does not state is None here: unknown, 
 
 import hashlib
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -20,6 +21,9 @@ from cimeu.errors import CheckpointError, WeightsMissing
 from cimeu.labels import guess
 
 _NON_COMMERCIAL = "CC BY-NC 4.0 (not for products)"
+_NOT_AN_ANSWER = (
+    "labels of the expression networks are poor on talking faces: their features are used, their labels never"
+)
 _FILES = "https://huggingface.co/OpenGVLab/VideoMAE2"
 _HUB = "https://huggingface.co"
 
@@ -41,6 +45,10 @@ class Weights:
     """Checksum as the page states it (of the converted file, for a package); None: unknown."""
     package: "Package | None" = None
     """Archive of a package registry that holds the weights."""
+    trained_on: str | None = None
+    """What the authors state about their training data; None: see the page."""
+    caution: str = ""
+    """What its authors, or the law, say against such use; every model card repeats it."""
 
 
 WEIGHTS: dict[str, Weights] = {
@@ -104,8 +112,10 @@ WEIGHTS: dict[str, Weights] = {
             member_sha256="94e90a4654fc45cdfedb77c4c08e1739f48862998e58fada384b25118134f221",
             converter="moonshine.moonshine_tensors",
         ),
+        trained_on="about 200,000 h of English speech, public and gathered by the authors",
+        caution='the model card of Moonshine holds it unfit for classification "to infer human attributes"',
     ),
-    "expression-face-api": Weights(
+    "expression": Weights(
         "face-api/expression.safetensors",
         "https://www.npmjs.com/package/@vladmandic/face-api/v/1.7.15",
         "",
@@ -123,6 +133,8 @@ WEIGHTS: dict[str, Weights] = {
             converter="expression.face_api_tensors",
             companions=("package/model/face_expression_model-weights_manifest.json",),
         ),
+        trained_on="images of publicly available data sets and of the web, which are not named",
+        caution=_NOT_AN_ANSWER,
     ),
     "expression-fer": Weights(
         "fer/expression.safetensors",
@@ -141,6 +153,28 @@ WEIGHTS: dict[str, Weights] = {
             member_sha256="59534287fdfb125e30a94400296c25ea9f5d706fca93dd8adbbbed916799ea0e",
             converter="expression.fer_tensors",
         ),
+        trained_on="FER2013 (images found by a web search)",
+        caution=_NOT_AN_ANSWER,
+    ),
+    "voiceprint": Weights(
+        "resemblyzer/voiceprint.safetensors",
+        "https://pypi.org/project/resemblyzer/0.1.4/",
+        "",
+        "Apache-2.0",
+        "5.7 MB (15.7 MB to download)",
+        "12fa621afbee39cd0ba84df1267f90cdf575d3766a60500f73d40b0b4a5c94e2",
+        package=Package(
+            client="pip",
+            name="resemblyzer",
+            version="0.1.4",
+            sha256="8f12eb2f1a9982d32e8db7856de754709b59c93a77bcf0ff536584b619a9dd1f",
+            member="resemblyzer/pretrained.pt",
+            member_size=17_090_379,
+            member_sha256="39373b86598fa3da9fcddee6142382efe09777e8d37dc9c0561f41f0070f134e",
+            converter="voiceprint.voiceprint_tensors",
+        ),
+        trained_on="not stated in its package",
+        caution="a print of a voice identifies a person: it is biometric data, with its own consent and legal basis",
     ),
 }
 """Known weights by encoder name. The VideoMAE V2 files are stated as CC BY-NC 4.0 on the authors' export pages."""
@@ -166,6 +200,12 @@ def known_weights(name: str) -> Weights:
     if name not in WEIGHTS:
         raise WeightsMissing(f"no weights are known for `{name}`\n\nhint: {guess(name, tuple(WEIGHTS))}")
     return WEIGHTS[name]
+
+
+def weights_key(name: str, preprocessing: Mapping[str, object]) -> str:
+    """The key in `WEIGHTS` of a described encoder: the encoder's name, with its network where that is another one."""
+    key = f"{name}-{preprocessing.get('network')}"
+    return key if key in WEIGHTS else name
 
 
 def find_weights(name: str, path: Path | str | None = None) -> Path:

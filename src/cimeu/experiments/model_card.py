@@ -5,7 +5,8 @@ from collections.abc import Iterator
 import pandas as pd
 
 from cimeu.corpora.folds import Fold
-from cimeu.corpora.licences import licences
+from cimeu.corpora.licences import cautions, licences
+from cimeu.encoders.weights import weights_key
 from cimeu.evaluation.calibration import expected_calibration_error, negative_log_likelihood
 from cimeu.evaluation.predict import EnsembleSettings
 from cimeu.evaluation.predictions import PROBABILITY, uar_of
@@ -45,7 +46,11 @@ def model_card(
     """
     said, emotions = model.specifications, list(model.config.emotions)
     test = table[table["part"] == "test"]
-    encoders = [str(each["name"]) for each in (said.first_encoder, said.second_encoder) if each]
+    encoders = [
+        weights_key(str(each["name"]), each.get("preprocessing", {}))
+        for each in (said.first_encoder, said.second_encoder)
+        if each
+    ]
     lines = [
         f"# {recipe.name}, fold {fold.name}",
         "",
@@ -89,7 +94,7 @@ def model_card(
         "",
         "## Not for",
         "",
-        *(f"- {use}" for use in PROHIBITED),
+        *(f"- {use}" for use in (*PROHIBITED, *cautions(encoders))),
         "",
         "Scores describe how a clip resembles acted or labelled clips of an emotion; they are no measurement of what a "
         "person feels.",

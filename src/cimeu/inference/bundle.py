@@ -24,7 +24,7 @@ from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from cimeu.encoders.weights import find_weights, sha256_of
+from cimeu.encoders.weights import find_weights, sha256_of, weights_key
 from cimeu.errors import CheckpointError
 from cimeu.evaluation.predict import EnsembleSettings
 from cimeu.inference.model_store import home, model_id
@@ -73,14 +73,19 @@ def write_bundle(run: Path | str, output: Path | str) -> Path:
             )
         wanted = encoder["preprocessing"].get("weights_sha256")
         if wanted is not None:
-            found = find_weights(name)
+            found = find_weights(weights_key(name, encoder["preprocessing"]))
             if sha256_of(found) != wanted:
                 raise CheckpointError(
                     f"`{found}` is not what `{run}` was trained with: sha256 {sha256_of(found)}, then {wanted}\n\n"
                     "hint: put the file that was used into the weights folder"
                 )
             files[f"{WEIGHTS_FOLDER}/{name}/{found.name}"] = found
-    texts = {"LICENCES.md": licences_text(said["corpora"], list(encoders)), "requirements.txt": requirements()}
+    texts = {
+        "LICENCES.md": licences_text(
+            said["corpora"], [weights_key(n, e["preprocessing"]) for n, e in encoders.items()]
+        ),
+        "requirements.txt": requirements(),
+    }
     index = {
         "format": FORMAT,
         "model": model_id(run, ensemble),
