@@ -1,8 +1,13 @@
-"""Shapes in signatures are checked while testing, and only then."""
+"""Shapes in signatures are checked while testing, and only then.
+
+Every kind of call is checked in the first seconds of each test; after that the checks pause until the next test,
+because a training repeats the same calls for hundreds of steps and spent two thirds of its time on checking them.
+"""
 
 import fcntl
 import os
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -11,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import torch
+from jaxtyping import config as jaxtyping_config
 from jaxtyping import install_import_hook
 
 if TYPE_CHECKING:
@@ -23,7 +29,22 @@ if TYPE_CHECKING:
 install_import_hook("cimeu", "beartype.beartype")
 torch.set_num_threads(1)  # before the first fixture: sums of two threads differ in their last bits
 
+CHECKED_S = 3.0
+
 FIXTURES = Path(__file__).parent / "fixtures"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol() -> Generator[None, object, object]:
+    """Check shapes for the first seconds of a test, its fixtures included."""
+    jaxtyping_config.update("jaxtyping_disable", False)
+    pause = threading.Timer(CHECKED_S, jaxtyping_config.update, ("jaxtyping_disable", True))
+    pause.daemon = True
+    pause.start()
+    try:
+        return (yield)
+    finally:
+        pause.cancel()
 
 
 @pytest.fixture(autouse=True)
