@@ -4,7 +4,6 @@ Every kind of call is checked in the first seconds of each test; after that the 
 because a training repeats the same calls for hundreds of steps and spent two thirds of its time on checking them.
 """
 
-import fcntl
 import os
 import threading
 from collections.abc import Callable, Generator
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 from jaxtyping import config as jaxtyping_config
 from jaxtyping import install_import_hook
 
@@ -97,8 +97,7 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Toy:
     base = tmp_path_factory.getbasetemp()
     made = Toy((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "toy")
     made.folder.mkdir(exist_ok=True)
-    with (made.folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with FileLock(made.folder / "lock"):
         if not (made.run / "predictions.csv").is_file():
             _go_the_whole_way(made)
     return made

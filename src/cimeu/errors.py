@@ -11,6 +11,7 @@
     │   └── FingerprintMismatch   features made with other preprocessing
     ├── CheckpointError       weights that do not fit or cannot be trusted
     │   └── WeightsMissing    weights that must be fetched first
+    ├── OutputError           a result that would replace what is not ours to replace
     └── RecipeError           a recipe or setting that cannot be run
 
 A message names the thing, the value and, after an empty line and `hint:`, the way out.
@@ -59,6 +60,10 @@ class CheckpointError(CimeuError):
 
 class WeightsMissing(CheckpointError):
     """Weights have to be fetched by the user first."""
+
+
+class OutputError(CimeuError):
+    """A result cannot get its name: a file of somebody else, a corrected one or another result has it."""
 
 
 class RecipeError(CimeuError):

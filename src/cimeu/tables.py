@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+from cimeu.atomic import write_whole
+
 ABSENT = "n/a"
 MISSING = "–"
 
@@ -145,9 +147,8 @@ def write_table(table: Table, folder: Path, name: str, *, drawing: str = "") -> 
     """Write NAME.csv, .md, .tex and .html of one table, with a drawing the last one as a page; returns their paths."""
     shown = page(table.heading, [to_html(table), drawing]) if drawing else to_html(table)
     texts = {"csv": to_csv(table), "md": to_markdown(table), "tex": to_latex(table), "html": shown}
-    folder.mkdir(parents=True, exist_ok=True)
     for suffix, text in texts.items():
-        (folder / f"{name}.{suffix}").write_text(text, encoding="utf-8")
+        write_whole(folder / f"{name}.{suffix}", text, "table")
     return [folder / f"{name}.{suffix}" for suffix in texts]
 
 

@@ -115,7 +115,7 @@ def test_a_setting_is_for_those_of_several_encoders_that_take_it(
     words = ("--encoder", "hog", "--encoder", "spectral", "--region", "frame", "--workers", 1)
     status, said = extract(manifest, *words)
     assert status == 0, said
-    assert {path.name for path in (tmp_path / "features").iterdir()} == {"hog-frame", "spectral"}
+    assert {path.parent.name for path in (tmp_path / "features").glob("*/encoder.json")} == {"hog-frame", "spectral"}
 
 
 def test_weights_of_another_size_stop_the_run_before_a_clip_is_blamed(

@@ -30,7 +30,7 @@ def clip(toy) -> Path:
 def test_a_model_of_synthetic_clips_marks_every_format(toy, clip: Path, cimeu: Command) -> None:
     status, out, err = cimeu("predict", clip, "-o", "results", "--model", toy.run, "--format", "all", "--explain")
     assert (status, out) == (0, "")
-    assert "results: timelines written" in err
+    assert "1 of 1 timelines written to results" in err
     for suffix in EVERY_FORMAT:
         path = Path("results", f"{clip.stem}{suffix}")
         if suffix == ".mp4":

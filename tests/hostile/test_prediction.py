@@ -217,7 +217,7 @@ def predicted(tmp_path_factory: pytest.TempPathFactory, toy: Any) -> tuple[Path,
     make_all(folder / "in")
     recogniser = Recogniser.from_pretrained(toy.run)
     before, started_s = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
-    failures = predict_files([folder / "in"], folder / "out", recogniser, formats=(".csv",))
+    failures = predict_files([folder / "in"], folder / "out", recogniser, formats=(".csv",)).failures
     assert time.process_time() - started_s < MOST_SECONDS
     assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 < MOST_BYTES
     return folder, failures

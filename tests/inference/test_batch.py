@@ -1,7 +1,9 @@
 import json
+import os
 import shutil
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from cimeu.errors import RecipeError
@@ -31,7 +33,7 @@ def folder(recordings: Path, tmp_path: Path) -> Path:
 
 
 def test_one_bad_file_stops_no_other(make_run: RunMaker, folder: Path, tmp_path: Path) -> None:
-    failures = predict_files([folder], tmp_path / "out", make_run())
+    failures = predict_files([folder], tmp_path / "out", make_run()).failures
     assert [Path(path).name for path in failures["path"]] == ["broken.mp4", "zero.mp4"]
     assert "is empty (0 bytes)" in failures["reason"][1]
     for name in ("mute", "deep/speech"):
@@ -41,21 +43,24 @@ def test_one_bad_file_stops_no_other(make_run: RunMaker, folder: Path, tmp_path:
 
 def test_a_second_run_keeps_what_is_finished(recogniser: Recogniser, folder: Path, tmp_path: Path) -> None:
     predict_files([folder], tmp_path / "out", recogniser)
-    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.*") if path.name != "failures.csv"}
-    failures = predict_files([folder], tmp_path / "out", recogniser)
+    before = {
+        path: path.stat().st_mtime_ns
+        for path in (tmp_path / "out").rglob("*.*")
+        if path.is_file() and path.name != "failures.csv"
+    }
+    report = predict_files([folder], tmp_path / "out", recogniser)
     assert {path: path.stat().st_mtime_ns for path in before} == before
-    assert len(failures) == 2
+    assert (report.recordings, len(report.failures)) == (4, 2)
 
 
 def test_an_interrupted_file_is_made_again_with_the_same_bytes(
     recogniser: Recogniser, folder: Path, tmp_path: Path
 ) -> None:
     predict_files([folder / "mute.mp4"], tmp_path / "out", recogniser)
-    before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    before = {path.name: path.read_bytes() for path in (tmp_path / "out").glob("mute.*")}
     (tmp_path / "out" / "mute.json").unlink()
-    (tmp_path / "out" / "mute.csv").write_text("half")
     predict_files([folder / "mute.mp4"], tmp_path / "out", recogniser)
-    assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out").glob("mute.*")} == before
 
 
 def test_another_model_or_recording_is_not_taken_for_done(
@@ -100,15 +105,85 @@ def test_another_format_is_added_without_recognising_again(
     assert probe(out / "mute.mp4").has_video
 
 
-def test_a_file_of_another_model_is_not_taken_for_this_ones(
+def test_no_result_of_another_model_is_left_as_if_it_were_current(
+    recogniser: Recogniser, make_run: RunMaker, folder: Path, tmp_path: Path
+) -> None:
+    out, other = tmp_path / "out", Recogniser.from_pretrained(make_run("hog", None))
+    predict_files([folder / "mute.mp4"], out, recogniser, formats=(".csv", ".vtt"))
+    predict_files([folder / "mute.mp4"], out, other, formats=(".rttm",))
+    assert all(other.model_id in (out / f"mute.{suffix}").read_text() for suffix in ("csv", "vtt", "rttm"))
+
+
+def test_an_old_result_that_a_person_corrected_stays_and_the_log_names_it(
     recogniser: Recogniser, make_run: RunMaker, folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     out, other = tmp_path / "out", Recogniser.from_pretrained(make_run("hog", None))
     predict_files([folder / "mute.mp4"], out, recogniser, formats=(".csv",))
-    predict_files([folder / "mute.mp4"], out, other, formats=(".rttm",))
-    assert "mute.csv` is of another model or settings" in caplog.text
-    predict_files([folder / "mute.mp4"], out, other, formats=(".csv",))
-    assert other.model_id in (out / "mute.csv").read_text()
+    (out / "mute.csv").write_text("corrected")
+    report = predict_files([folder / "mute.mp4"], out, other, formats=(".rttm",))
+    assert (len(report.failures), (out / "mute.csv").read_text()) == (0, "corrected")
+    assert "mute.csv` is not of this timeline" in caplog.text
+    report = predict_files([folder / "mute.mp4"], out, Recogniser.from_pretrained(make_run()), formats=(".csv",))
+    assert "mute.csv` was changed since cimeu wrote it" in report.failures["reason"][0]
+    assert (out / "mute.csv").read_text() == "corrected"
+
+
+def test_annotations_made_by_hand_stay_and_nothing_is_recognised_in_vain(
+    recogniser: Recogniser, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "mute.eaf").write_text("three days of work")
+    monkeypatch.setattr(Recogniser, "read", lambda *_, **__: pytest.fail("recognised in vain"))
+    report = predict_files([folder / "mute.mp4"], folder, recogniser)
+    assert "mute.eaf` is not a file that cimeu wrote" in report.failures["reason"][0]
+    assert sorted(path.name for path in folder.glob("mute.*")) == ["mute.eaf", "mute.mp4"]
+    assert (folder / "mute.eaf").read_text() == "three days of work"
+
+
+def test_results_inside_the_folder_of_recordings_are_not_recordings(
+    recogniser: Recogniser, folder: Path, tmp_path: Path
+) -> None:
+    for name in ("._mute.mp4", ".Trash/mute.mp4", "$RECYCLE.BIN/mute.mp4"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        shutil.copy(folder / "mute.mp4", folder / name)
+    first = predict_files([folder], folder / "out", recogniser, formats=(".mp4",))
+    shutil.move(folder / "out" / "mute.mp4", folder / "moved.mp4")  # away from the list of what was written
+    again = predict_files([folder], folder / "out", recogniser, formats=(".mp4",))
+    assert (first.recordings, again.recordings) == (4, 4)
+    named = predict_files([folder / "moved.mp4"], tmp_path / "out", recogniser, formats=(".csv",))
+    assert "moved.mp4` was written by `cimeu predict`" in named.failures["reason"][0]
+
+
+def test_failures_of_another_call_stay_until_they_are_answered_for(
+    recogniser: Recogniser, folder: Path, tmp_path: Path
+) -> None:
+    def failed() -> list[str]:
+        return list(pd.read_csv(tmp_path / "out" / "failures.csv")["path"])
+
+    predict_files([folder / "zero.mp4"], tmp_path / "out", recogniser, formats=(".csv",))
+    predict_files([folder / "mute.mp4", tmp_path / "nosuch.mp4"], tmp_path / "out", recogniser, formats=(".csv",))
+    assert failed() == [str(folder / "zero.mp4"), str(tmp_path / "nosuch.mp4")]
+    (folder / "zero.mp4").unlink()
+    predict_files([folder], tmp_path / "out", recogniser, formats=(".csv",))
+    assert failed() == [str(tmp_path / "nosuch.mp4"), str(folder / "broken.mp4")]
+
+
+def test_a_name_that_is_no_text_is_a_failure_of_that_file_alone(
+    recogniser: Recogniser, folder: Path, tmp_path: Path
+) -> None:
+    latin = folder / os.fsdecode(b"caf\xe9.mp4")
+    shutil.copy(folder / "mute.mp4", latin)
+    report = predict_files([folder / "mute.mp4", latin], tmp_path / "out", recogniser, formats=(".csv",))
+    assert list(report.failures["path"]) == [str(folder / "caf\\udce9.mp4")]
+    assert "has a name that is not UTF-8" in report.failures["reason"][0]
+    assert (tmp_path / "out" / "mute.csv").is_file()
+
+
+def test_the_longest_legal_name_gets_its_results(recogniser: Recogniser, folder: Path, tmp_path: Path) -> None:
+    name = "表" * 82 + "ab"
+    shutil.copy(folder / "mute.mp4", folder / f"{name}.mp4")
+    report = predict_files([folder / f"{name}.mp4"], tmp_path / "out", recogniser, formats=(".csv",))
+    assert len(report.failures) == 0
+    assert (tmp_path / "out" / f"{name}.json").is_file()
 
 
 def test_explanations_are_added_to_a_finished_recording(recogniser: Recogniser, folder: Path, tmp_path: Path) -> None:
@@ -116,13 +191,13 @@ def test_explanations_are_added_to_a_finished_recording(recogniser: Recogniser, 
     predict_files([folder / "mute.mp4"], tmp_path / "out", recogniser, formats=(".html",), explained=True)
     content = json.loads((tmp_path / "out" / "mute.json").read_text())
     assert content["explanations"][0]["streams"][0]["stream"] == "face (hog)"
-    assert content["written"] == [".html", ".json"]
+    assert content["written"] == [".csv", ".html", ".json"]
 
 
 def test_the_recordings_own_folder_is_no_danger_to_it(recogniser: Recogniser, folder: Path) -> None:
     before = (folder / "mute.mp4").read_bytes()
-    failures = predict_files([folder / "mute.mp4"], folder, recogniser, formats=(".mp4",))
-    assert "mute.mp4` is the recording itself" in failures["reason"][0]
+    report = predict_files([folder / "mute.mp4"], folder, recogniser, formats=(".mp4",))
+    assert "mute.mp4` is not a file that cimeu wrote" in report.failures["reason"][0]
     assert (folder / "mute.mp4").read_bytes() == before
 
 

@@ -60,7 +60,7 @@ def test_the_report_of_a_toy_run_opens_offline_and_says_what_it_is(toy, tmp_path
 
 def test_a_clip_of_the_corpus_becomes_a_timeline(toy, tmp_path: Path) -> None:
     clip = toy.manifest.parent / "east" / "east01" / "anger_01.mp4"
-    failures = predict_files([clip], tmp_path, toy.run)
+    failures = predict_files([clip], tmp_path, toy.run).failures
     assert failures.empty
     said = json.loads((tmp_path / "anger_01.json").read_text(encoding="utf-8"))
     assert said["demonstration"] is True

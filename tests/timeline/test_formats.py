@@ -11,7 +11,7 @@ import webvtt
 from PIL import Image
 from pympi import Elan
 
-from cimeu.errors import MediaError, RecipeError
+from cimeu.errors import MediaError, OutputError, RecipeError
 from cimeu.timeline.explanation import Contribution, Explanation, Neighbour
 from cimeu.timeline.formats import WRITERS, from_json
 from cimeu.timeline.timeline import DEMONSTRATION, USE_LIMITS, Header, Place, Segment, Timeline
@@ -296,7 +296,7 @@ def test_svg_holds_its_words_as_text(timeline: Timeline, tmp_path: Path) -> None
 
 def test_the_recording_itself_is_never_replaced(timeline: Timeline) -> None:
     timeline.media_path.write_bytes(b"precious")
-    with pytest.raises(RecipeError, match=r"c\.mp4` is the recording itself\n\nhint: write its timeline into another"):
+    with pytest.raises(OutputError, match=r"c\.mp4` is not a file that cimeu wrote\n\nhint: choose another place"):
         timeline.save(timeline.media_path)
     assert timeline.media_path.read_bytes() == b"precious"
 

@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cimeu.atomic import LIST, ROOM
 from cimeu.errors import RecipeError
 from cimeu.timeline.timeline import UNSURE, Cell, Header, Segment, Timeline, TimelineSettings, segments_of
 
@@ -101,7 +102,8 @@ def test_an_unknown_suffix_lists_the_known(tmp_path: Path) -> None:
 
 def test_saving_leaves_nothing_but_the_file(tmp_path: Path) -> None:
     timeline().save(tmp_path / "deep" / "a.csv")
-    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["a.csv"]
+    assert [path.name for path in (tmp_path / "deep").iterdir() if path.name != ROOM] == ["a.csv"]
+    assert [path.name for path in (tmp_path / "deep" / ROOM).iterdir()] == [LIST]
 
 
 def test_settings_that_leave_gaps_are_refused() -> None:

@@ -122,7 +122,7 @@ def bench_recipe(
     )
     bench = open_bench(bench, folder, _defaults())
     table = folds_table(folds, clips.manifest, recipe.folds.group)
-    write_whole(folder / FOLDS, table.to_csv(index=False, lineterminator="\n").encode(), shared=True)
+    write_whole(folder / FOLDS, table.to_csv(index=False, lineterminator="\n"), "bench")
     if tune:
         chosen = [cell.fold for cell in bench.cells(shard)]
         tuned = [row_named(row) for row in bench.rows if row not in bench.absent]

@@ -20,7 +20,7 @@ from urllib.parse import quote
 
 import pandas as pd
 
-from cimeu.atomic import write_whole
+from cimeu.atomic import STATE, write_whole
 from cimeu.bench.cells import CellResult
 from cimeu.bench.rows import REFERENCE, row_named
 from cimeu.errors import RecipeError
@@ -126,7 +126,7 @@ def open_bench(bench: Bench, folder: Path, defaults: Mapping[str, Any] | None = 
     """
     path = folder / "bench.json"
     if not path.is_file():
-        write_whole(path, json.dumps(asdict(bench), indent=2).encode(), shared=True)
+        write_whole(path, json.dumps(asdict(bench), indent=2), STATE)
         return bench
     found = read_bench(folder)
     wanted: Bench = replace(bench, settings=json.loads(json.dumps(bench.settings)))
@@ -160,7 +160,7 @@ def write_cell(bench: Bench, cell: Cell, result: CellResult, folder: Path) -> No
     assert not missing, f"predictions without {sorted(missing)}"
     stem = folder / cell.stem
     table = result.predictions.to_parquet(index=False)
-    write_whole(stem.with_suffix(".parquet"), table)
+    write_whole(stem.with_suffix(".parquet"), table, STATE)
     said = {
         **asdict(cell),
         "fingerprint": bench.fingerprint,
@@ -172,7 +172,7 @@ def write_cell(bench: Bench, cell: Cell, result: CellResult, folder: Path) -> No
         "selection": result.selection,
         "figures": {key: value if math.isfinite(value) else None for key, value in result.figures.items()},
     }
-    write_whole(stem.with_suffix(".json"), json.dumps(said, indent=2).encode())
+    write_whole(stem.with_suffix(".json"), json.dumps(said, indent=2), STATE)
 
 
 def read_cell(bench: Bench, cell: Cell, folder: Path) -> CellResult | None:

@@ -20,7 +20,7 @@ from urllib.parse import quote
 import numpy as np
 import pandas as pd
 
-from cimeu.atomic import write_whole
+from cimeu.atomic import STATE, write_whole
 from cimeu.bench.cells import CellResult
 from cimeu.bench.comparison import Bench
 from cimeu.bench.rows import Row, row_named
@@ -81,7 +81,7 @@ class TuningWork:
             "wall_s": round(time.monotonic() - wall_s, 3),
             "cpu_s": round(time.process_time() - cpu_s, 3),
         }
-        write_whole(_json(self.folder, task.stem), json.dumps(said, indent=1).encode())
+        write_whole(_json(self.folder, task.stem), json.dumps(said, indent=1), STATE)
 
 
 def trials_of(

@@ -8,7 +8,6 @@ A cell that reads the run of another becomes ready when that one is done; nobody
 uses one thread, so that the number of workers changes no bit of a result.
 """
 
-import fcntl
 import hashlib
 import heapq
 import logging
@@ -25,6 +24,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from threadpoolctl import threadpool_limits
 
+from cimeu.atomic import ROOM, locked
 from cimeu.bench.cells import CellResult
 from cimeu.bench.comparison import Bench, Cell, open_bench, read_cell, write_cell
 from cimeu.errors import CimeuError, RecipeError
@@ -205,16 +205,10 @@ def _attempt(task: Any, wait_for_others: bool) -> str:
 
 @contextmanager
 def _held(folder: Path, task: Task, *, wait_for_others: bool) -> Iterator[bool]:
-    """Hold the task's byte of `bench.lock`; False where another process does."""
-    byte = int.from_bytes(hashlib.sha256(task.stem.as_posix().encode()).digest()[:7])
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "bench.lock").open("ab") as file:
-        try:
-            fcntl.lockf(file, fcntl.LOCK_EX | (0 if wait_for_others else fcntl.LOCK_NB), 1, byte)
-        except BlockingIOError:
-            yield False
-            return
-        yield True  # closing the file lets go
+    """Hold the task's lock; False where another process does."""
+    name = hashlib.sha256(task.stem.as_posix().encode()).hexdigest()[:16]
+    with locked(folder / ROOM / "tasks" / name, wait=wait_for_others) as held:
+        yield held
 
 
 @contextmanager

@@ -8,6 +8,8 @@ import datetime
 from collections.abc import Sequence
 from pathlib import Path
 
+from cimeu.errors import OutputError
+
 COLUMNS = ("date", "method_version", "recipe", "rows", "folds", "seeds", "note")
 
 
@@ -22,8 +24,13 @@ def log_look(
     note: str = "",
     date: datetime.date | None = None,
 ) -> None:
-    """Append a look; the file gets its heading with the first one, and no line is ever changed."""
+    """Append a look; the file gets its heading with the first one, and no line is ever changed.
+
+    Raises:
+        OutputError: the file is something else.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
+    _check_log(path)
     day = date or datetime.datetime.now(tz=datetime.UTC).date()
     listed = (" ".join(rows), " ".join(folds), " ".join(map(str, seeds)))
     with path.open("a", newline="", encoding="utf-8") as file:
@@ -31,3 +38,12 @@ def log_look(
         if file.tell() == 0:
             writer.writerow(COLUMNS)
         writer.writerow([day.isoformat(), method_version, recipe, *listed, note])
+
+
+def _check_log(path: Path) -> None:
+    """Refuse to append to a file that is no such log."""
+    if path.exists():
+        with path.open(encoding="utf-8", errors="replace") as file:
+            heading = file.readline(1000)
+        if heading and heading.strip() != ",".join(COLUMNS):
+            raise OutputError(f"`{path}` is not a log of `cimeu bench`\n\nhint: name another file with --looks")

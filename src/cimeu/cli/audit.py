@@ -30,6 +30,7 @@ def audit(
     workers: Annotated[int, typer.Option(help="Clips decoded at a time; 0 takes one for each core.")] = 0,
 ) -> None:
     """Check the recordings themselves, the folds and the labels; exit status 2 if figures would be wrong."""
+    from cimeu.atomic import beside, check_free, page_path
     from cimeu.corpora.audit.audit import audit as look_at_all
     from cimeu.corpora.audit.audit import to_json, with_duplicates, write_html
     from cimeu.corpora.audit.cache import LookCache
@@ -37,9 +38,13 @@ def audit(
     from cimeu.experiments.run import cores
     from cimeu.labels import label_space
 
+    page = page_path(output, "audit")
+    check_free([page], "audit")
+    if mark:
+        check_free([mark], "manifest")
     clips = join_manifests([read_manifest(manifest) for manifest in manifests])
     space = label_space(labels.split(",") if "," in labels else labels) if labels else None
-    with progress_bars() as progress, LookCache(cache or output.with_suffix(".looks.jsonl")) as kept:
+    with progress_bars() as progress, LookCache(cache or beside(page, ".looks.jsonl")) as kept:
         found = look_at_all(
             clips,
             labels=space,
@@ -49,13 +54,13 @@ def audit(
             workers=workers or cores(),
             progress=progress,
         )
-    write_html(found, output, title=", ".join(manifest.name for manifest in manifests))
+    write_html(found, page, title=", ".join(manifest.name for manifest in manifests))
     if mark:
         write_manifest(with_duplicates(clips, found.duplicates), mark)
     for finding in found.findings:
         say(f"{finding.severity}: {finding.message}")
     reused = f", {kept.reused:,} of them seen before" * bool(kept.reused)
-    say(f"{output}: {len(found.clips):,} clips{reused}; {len(found.findings)} findings")
+    say(f"{page}: {len(found.clips):,} clips{reused}; {len(found.findings)} findings")
     if as_json:
         sys.stdout.write(to_json(found) + "\n")
     if fail_on != "never" and found.as_bad_as(fail_on):

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from cimeu.cli.terminal import Output, parse_shard, progress_bars, say
+from cimeu.cli.terminal import PARTLY, Output, parse_shard, progress_bars, say
 from cimeu.errors import RecipeError
 
 
@@ -50,7 +50,7 @@ def bench(
     from cimeu.tables import to_markdown
 
     with progress_bars() as progress:
-        found = bench_recipe(
+        cells = bench_recipe(
             load_recipe(recipe, settings or ()),
             rows_named(methods),
             output,
@@ -63,9 +63,7 @@ def bench(
             shard=parse_shard(shard),
             progress=progress,
         )
-    say(f"{output}: {found.done} cells run, {found.kept} already there, {found.wall_s:.0f} s")
-    if found.failures:
-        say(failures_text(found.failures))
+    say(f"{output}: {cells.done} cells run, {cells.kept} already there, {cells.wall_s:.0f} s")
     summary = write_bench(output)
     log_look(
         looks or output / "looks.csv",
@@ -80,6 +78,11 @@ def bench(
     directions = directions_table(summary)
     if directions is not None:
         print(to_markdown(directions))
+    if cells.failures:
+        say(failures_text(cells.failures))
+        done = cells.done + cells.kept
+        say(f"{done:,} of {done + len(cells.failures):,} cells are there, {len(cells.failures):,} failed")
+        raise typer.Exit(PARTLY)
 
 
 def parse_counts(text: str) -> tuple[int, ...]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from cimeu.cli.terminal import Device, Output, Workers, pairs, parse_shard, progress_bars, say
+from cimeu.cli.terminal import Device, Output, Workers, finish, pairs, parse_shard, progress_bars, say
 from cimeu.errors import RecipeError
 from cimeu.labels import guess
 
@@ -62,12 +62,15 @@ def extract(
     shard: Annotated[str, typer.Option(help="Part i of N, as in 2/8, for job arrays.")] = "1/1",
 ) -> None:
     """Compute frozen features of every clip, forward and backward; resumes where it was stopped."""
+    from cimeu.atomic import check_free, write_whole
     from cimeu.corpora.manifest import read_manifest
     from cimeu.encoders.registry import build_encoder
     from cimeu.experiments.run import cores, default_streams
     from cimeu.features.extract import extract as fill_stores
 
     part, clips = parse_shard(shard), read_manifest(manifest)
+    table = output / ("failures.csv" if part == (1, 1) else f"failures-{part[0]}-of-{part[1]}.csv")
+    check_free([table], "failures")
     given: dict[str, object] = {
         "precision": precision,
         "device": None if device == "auto" else device,
@@ -96,10 +99,10 @@ def extract(
             progress=progress,
         )
     say(f"{output}: {extraction.done} clips computed, {extraction.kept} already there")
-    if len(extraction.failures):
-        table = output / ("failures.csv" if part == (1, 1) else f"failures-{part[0]}-of-{part[1]}.csv")
-        extraction.failures.to_csv(table, index=False)
-        say(f"{len(extraction.failures)} streams could not be computed; reasons in {table}")
+    write_whole(table, extraction.failures.to_csv(index=False, lineterminator="\n"), "failures")
+    ruled_out = extraction.failures["stream"] == "manifest"  # `cimeu prepare` has named them
+    failed, total = extraction.failures["clip_id"][~ruled_out].nunique(), extraction.done + extraction.kept
+    finish(total - failed, total, "clips have all features", table)
 
 
 def streams_named(

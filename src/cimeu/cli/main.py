@@ -4,6 +4,7 @@ Nothing heavy is imported until a command runs, so that `cimeu --help` answers a
 """
 
 import errno
+import io
 import logging
 import sys
 from pathlib import Path
@@ -22,7 +23,7 @@ from cimeu.cli.prepare import prepare
 from cimeu.cli.recipes import recipes_app
 from cimeu.cli.score import score
 from cimeu.cli.serve import serve
-from cimeu.cli.terminal import Output, progress_bars, say
+from cimeu.cli.terminal import PARTLY, Output, progress_bars, say
 from cimeu.cli.weights import weights_app
 from cimeu.errors import CimeuError
 
@@ -49,9 +50,13 @@ app.command()(agree)
 app.command()(bundle)
 app.command()(serve)
 
+KEPT = "; what is finished is kept, run the command again"
 REFUSED = {
-    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "free some space"),
-    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "choose a folder that you may write to"),
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "free some space" + KEPT),
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "choose a folder that you may write to" + KEPT),
+    **dict.fromkeys((errno.ENAMETOOLONG, errno.ELOOP), "choose a shorter name"),
+    **dict.fromkeys((errno.ENOTDIR, errno.EISDIR, errno.EEXIST), "a file is where a folder should be, or a folder"),
+    errno.ENOENT: "check the name",
 }
 """What the machine refuses, and the way out; any other error of the system is a bug of ours and keeps its traceback."""
 
@@ -85,10 +90,20 @@ def evaluate(runs: Annotated[list[Path], typer.Argument(help="Run folders.")]) -
     """Score the checkpoints of runs again on their own test clips and print the figures."""
     from cimeu.experiments.run import evaluate_run
 
+    scored = []
     with progress_bars() as progress:
         for run in runs:
-            evaluate_run(run, progress=progress)
-    show_figures(runs)
+            try:
+                scored.append(evaluate_run(run, progress=progress))
+            except CimeuError as error:
+                if len(runs) == 1:
+                    raise
+                say(f"{run}: {error}")
+    if scored:
+        show_figures(scored)
+    if len(scored) < len(runs):
+        say(f"{len(scored):,} of {len(runs):,} runs scored, {len(runs) - len(scored):,} failed")
+        raise typer.Exit(PARTLY)
 
 
 @app.command()
@@ -106,6 +121,9 @@ def report(
 def main() -> None:
     """Run the command line; a deliberate error is one message and exit status 1."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    for stream in (sys.stdout, sys.stderr):  # a file name may hold bytes that are no text
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
     except CimeuError as error:
@@ -114,7 +132,7 @@ def main() -> None:
     except OSError as error:
         if error.errno not in REFUSED:
             raise
-        say(f"error: {error}\n\nhint: {REFUSED[error.errno]}; what is finished is kept, run the command again")
+        say(f"error: {error}\n\nhint: {REFUSED[error.errno]}")
         raise SystemExit(1) from None
 
 

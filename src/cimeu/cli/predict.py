@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from cimeu.cli.terminal import Device, Output, pairs, progress_bars, say
+from cimeu.cli.terminal import Device, Output, finish, pairs, progress_bars, say
 
 Weights = Annotated[
     list[str] | None,
@@ -35,7 +35,7 @@ def predict(
     from cimeu.inference.model_store import model_named
 
     chosen = model_named(model)
-    from cimeu.inference.batch import FORMATS, predict_files
+    from cimeu.inference.batch import FAILURES, FORMATS, predict_files
     from cimeu.inference.recogniser import Recogniser
     from cimeu.timeline.formats import EVERY_FORMAT
 
@@ -45,10 +45,11 @@ def predict(
     wanted = EVERY_FORMAT if named == [".all"] else named or FORMATS
     recogniser = Recogniser.from_pretrained(chosen, weights=pairs(weights or (), WEIGHTS_SUCH_AS), device=device)
     with progress_bars() as progress:
-        failures = predict_files(paths, output, recogniser, progress, formats=wanted, explained=explain)
-    say(f"{output}: timelines written")
+        report = predict_files(paths, output, recogniser, progress, formats=wanted, explained=explain)
     if profile:
         for line in recogniser.stopwatch.lines():
             say(line)
-    if len(failures):
-        say(f"{len(failures)} files could not be read; reasons in {output / 'failures.csv'}")
+    for path, reason in report.failures.itertuples(index=False):
+        say(f"{path}: {reason}")
+    done = report.recordings - len(report.failures)
+    finish(done, report.recordings, f"timelines written to {output}", output / FAILURES)

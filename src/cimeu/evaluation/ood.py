@@ -21,6 +21,7 @@ from jaxtyping import Float, Float32
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
+from cimeu.atomic import STATE, whole
 from cimeu.batching.dataset import ClipDataset
 from cimeu.errors import CheckpointError
 from cimeu.model.config import ModelConfig
@@ -110,9 +111,9 @@ class Familiarity:
             for name, view in self.views.items()
             for each in fields(View)
         }
-        path = folder / FILE
-        save_file(tensors, path)
-        return path
+        with whole(folder / FILE, STATE) as partial:
+            save_file(tensors, partial)
+        return folder / FILE
 
     @classmethod
     def load(cls, folder: Path) -> "Familiarity | None":

@@ -24,6 +24,7 @@ import torch
 from jaxtyping import Bool, Float, Float32
 from torch import Tensor
 
+from cimeu.atomic import write_whole
 from cimeu.batching.collate import Batch, Collator, evaluation_batches
 from cimeu.batching.dataset import ClipDataset, Sample, Statistics
 from cimeu.errors import CheckpointError
@@ -90,9 +91,7 @@ class EnsembleSettings:
 
     def save(self, folder: Path) -> Path:
         """Write `ensemble.json` into the folder of a run."""
-        path = folder / "ensemble.json"
-        path.write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
-        return path
+        return write_whole(folder / "ensemble.json", json.dumps(asdict(self), indent=2) + "\n", "run")
 
     @classmethod
     def load(cls, folder: Path) -> "EnsembleSettings":

@@ -8,7 +8,6 @@ Axes: N clips, K emotions.
 
 import copy
 import json
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Int
 
+from cimeu.atomic import STATE, write_whole
 from cimeu.batching.dataset import ClipDataset
 from cimeu.corpora.folds import SPEAKERS_UNKNOWN, Fold
 from cimeu.errors import RecipeError
@@ -288,9 +288,9 @@ def _write(
         "adaptation.json": _json(provenance),
     }
     for name, text in texts.items():
-        (output / name).write_text(text, encoding="utf-8")
+        write_whole(output / name, text, "run")
     if part == "heads" and (run / FAMILIARITY).is_file():  # E answers as before
-        shutil.copy(run / FAMILIARITY, output / FAMILIARITY)
+        write_whole(output / FAMILIARITY, (run / FAMILIARITY).read_bytes(), STATE)
     table = adaptation_table(found, f"{run.name} on {prepared.recipe.data.table.name}")
     curve = label_curve({part: [(each.labels, each.uar) for each in found if not each.prior_corrected]})
     write_table(table, output, "adaptation", drawing=curve)

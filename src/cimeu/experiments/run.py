@@ -27,13 +27,13 @@ import pandas as pd
 import torch
 from jaxtyping import Float32
 
-from cimeu.atomic import write_whole
+from cimeu.atomic import STATE, adopt, check_free, whole, write_whole
 from cimeu.batching.dataset import ClipDataset
 from cimeu.corpora.folds import Fold, make_folds
 from cimeu.corpora.manifest import MISSING_FILE, Manifest, check_labels, read_manifest
 from cimeu.encoders.base import Encoder
 from cimeu.encoders.registry import build_encoder
-from cimeu.errors import FeatureError, FingerprintMismatch, MediaError, RecipeError, WeightsMissing
+from cimeu.errors import FeatureError, FingerprintMismatch, MediaError, OutputError, RecipeError, WeightsMissing
 from cimeu.evaluation.ood import MOST_CLIPS, Familiarity, views_of
 from cimeu.evaluation.predict import EnsembleSettings, Scores, fused_probabilities, project, score_clips
 from cimeu.evaluation.predictions import DESCRIBED
@@ -233,7 +233,7 @@ def _closed(prepared: Prepared, fold: Fold, folder: Path) -> None:
     trained = [direction for direction in DIRECTIONS if (folder / direction / "finished.json").is_file()]
     if set(trained) > set(prepared.directions):  # forward yesterday and backward today make an ensemble
         prepared = replace(prepared, recipe=replace(prepared.recipe, direction="both"))
-        (folder / "recipe.yaml").write_text(to_yaml(prepared.recipe), encoding="utf-8")
+        write_whole(folder / "recipe.yaml", to_yaml(prepared.recipe), "run")
     score_run(prepared, fold, folder)
 
 
@@ -242,9 +242,12 @@ def evaluate_run(folder: Path, *, progress: Progress = silent) -> Path:
 
     Raises:
         RecipeError: not a run folder.
+        OutputError: a card or table that a person corrected would be replaced.
     """
     if not (folder / "recipe.yaml").is_file() or not (folder / "fold.json").is_file():
         raise RecipeError(f"`{folder}` is no run folder\n\nhint: name a folder that `cimeu train` printed")
+    adopt_earlier(folder)
+    check_free([folder / "MODEL_CARD.md", folder / PREDICTIONS], "run")
     prepared = prepare(load_recipe(folder / "recipe.yaml"), progress=progress)
     stored = json.loads((folder / "fold.json").read_text(encoding="utf-8"))
     parts = {part: tuple(stored[part]) for part in ("train", "validation", "test")}
@@ -252,6 +255,15 @@ def evaluate_run(folder: Path, *, progress: Progress = silent) -> Path:
     adapted = (folder / "adaptation.json").is_file()
     score_run(prepared, fold, folder, settings=EnsembleSettings.load(folder) if adapted else None)
     return folder
+
+
+def adopt_earlier(folder: Path) -> None:
+    """Take the files of a run that kept no list of what it wrote (before 0.2) as ours."""
+    names = ["recipe.yaml", "environment.json", "fold.json", "ensemble.json", "probes.json", PREDICTIONS]
+    card, table = folder / "MODEL_CARD.md", folder / PREDICTIONS
+    if card.is_file() and table.is_file() and card.stat().st_mtime <= table.stat().st_mtime + 1:
+        names.append(card.name)  # written just before the table; a younger one was corrected
+    adopt(folder, names, "run")
 
 
 def score_run(prepared: Prepared, fold: Fold, folder: Path, *, settings: EnsembleSettings | None = None) -> None:
@@ -287,8 +299,8 @@ def score_run(prepared: Prepared, fold: Fold, folder: Path, *, settings: Ensembl
     )
     trained_on = prepared.manifest.select(fold.train).table
     card = model_card(prepared.recipe, fold, settings, table, model, trained_on)
-    (folder / "MODEL_CARD.md").write_text(card, encoding="utf-8")
-    write_whole(folder / PREDICTIONS, table.to_csv(index=False, float_format="%.6f").encode())
+    write_whole(folder / "MODEL_CARD.md", card, "run")
+    write_whole(folder / PREDICTIONS, table.to_csv(index=False, float_format="%.6f"), "run")
 
 
 def environment(prepared: Prepared, seed: int) -> dict[str, Any]:
@@ -365,8 +377,11 @@ def _claim(folder: Path, recipe: Recipe) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "recipe.yaml"
     if not path.is_file():
-        path.write_text(to_yaml(recipe), encoding="utf-8")
+        if any(not entry.name.startswith(".") for entry in folder.iterdir()):
+            raise OutputError(f"`{folder}` holds other files\n\nhint: set another `output` or `name`")
+        write_whole(path, to_yaml(recipe), "run")
         return
+    adopt_earlier(folder)
     there, here = to_tree(load_recipe(path)), to_tree(recipe)
     for tree in (there, here):  # a stopped training refuses another number itself, a finished one has none
         del tree["training"]["devices"], tree["training"]["nodes"]
@@ -411,7 +426,8 @@ def _write_primitives(prepared: Prepared, fold: Fold, model: CiMEU, folder: Path
     arrays: dict[str, Any] = {"clip_id": np.array(clips.clip_ids[first:]), "emotion_primitives": emotion[first:]}
     if style is not None:
         arrays["style_primitives"] = style[first:]
-    np.savez_compressed(folder / "projections.npz", **arrays)
+    with whole(folder / "projections.npz", STATE) as partial:
+        np.savez_compressed(partial, **arrays)
     known = clips.manifest.table[train]
     TrainingClips.of(known, emotion[train], None if style is None else style[train]).save(folder)
     if all(clips.present[part].any() for part in (train, validation)):
@@ -443,4 +459,4 @@ def _probe_clips(
 
 
 def _write_json(path: Path, content: object) -> None:
-    path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_whole(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n", "run")

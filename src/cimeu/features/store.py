@@ -12,14 +12,15 @@ DuckDB): plain columns, `features` a list of float32 in rows of `width`.
 Axes: T steps of a clip, D width of the vectors.
 """
 
-import fcntl
 import json
 import os
 import secrets
 import time
 import zlib
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from types import TracebackType
 from typing import IO, TYPE_CHECKING
@@ -28,7 +29,7 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Float32
 
-from cimeu.atomic import write_whole
+from cimeu.atomic import ROOM, STATE, locked, whole, write_whole
 from cimeu.corpora.content_hash import content_of
 from cimeu.encoders.description import IMPORTED, check_same, fingerprint_of
 from cimeu.encoders.registry import extract_command
@@ -314,12 +315,9 @@ class _Journal:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / f"journal-{time.time_ns():020d}-{secrets.token_hex(4)}.arrows"
+        self._lock = ExitStack()  # held before the journal is there, so that no other writer takes it for abandoned
+        self._lock.enter_context(locked(_lock_of(self.path), once=True))
         self._file: IO[bytes] = self.path.open("xb")
-        fcntl.flock(self._file, fcntl.LOCK_EX)
-        if not os.fstat(self._file.fileno()).st_nlink:  # another writer took it for abandoned before it was locked
-            self._file.close()
-            self.__init__(folder)  # type: ignore[misc]
-            return
         self._stream = pa.ipc.new_stream(pa.PythonFile(self._file, "w"), _SCHEMA)
 
     @property
@@ -336,6 +334,7 @@ class _Journal:
         self._file.flush()
         shard = _seal(self.path)
         self._file.close()
+        self._lock.close()
         return shard
 
     def abandon(self) -> None:
@@ -344,16 +343,17 @@ class _Journal:
         os.dup2(nowhere, self._file.fileno())
         os.close(nowhere)
         self._file.close()
+        self._lock.close()
 
 
 def _recover(path: Path) -> None:
     """Seal a journal that has no living writer."""
     try:
-        with path.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            _seal(path)
-    except (BlockingIOError, FileNotFoundError):
-        return  # its writer is at work, or sealed it just now
+        with locked(_lock_of(path), wait=False, once=True) as abandoned:
+            if abandoned:
+                _seal(path)
+    except FileNotFoundError:
+        return  # its writer sealed it just now
     except OSError as error:
         raise _cannot_write(path.parent, error) from error
 
@@ -361,22 +361,17 @@ def _recover(path: Path) -> None:
 def _seal(journal: Path) -> Path | None:
     """Write the whole rows of a journal as a shard and delete the journal; None where it holds no row."""
     shard = _shard_of(journal)
-    temporary = shard.with_name(f".{shard.name}.partial")
-    rows = 0
-    try:
-        with temporary.open("wb") as file:
+    batches = _in_larger_batches(_read_journal(journal))
+    first = next(batches, None)
+    if first is not None:
+        with whole(shard, STATE) as partial, partial.open("wb") as file:
             with pa.ipc.new_file(pa.PythonFile(file, "w"), _SCHEMA) as writer:
-                for batch in _in_larger_batches(_read_journal(journal)):
+                for batch in chain([first], batches):
                     writer.write_batch(batch)
-                    rows += len(batch)
             file.flush()
             os.fsync(file.fileno())
-        if rows:
-            os.replace(temporary, shard)
-    finally:
-        temporary.unlink(missing_ok=True)
     journal.unlink()
-    return shard if rows else None
+    return None if first is None else shard
 
 
 def _read_journal(path: Path) -> Iterator[pa.RecordBatch]:
@@ -448,7 +443,7 @@ def _checksum(key: str, row: Row) -> int:
 
 def _write_whole(path: Path, content: bytes) -> None:
     try:
-        write_whole(path, content, shared=True)
+        write_whole(path, content, STATE)
     except OSError as error:
         raise _cannot_write(path.parent, error) from error
 
@@ -462,6 +457,10 @@ def _width_of(description: Mapping[str, object]) -> int:
 
 def _stem(path: Path) -> str:
     return path.stem.split("-", 1)[1]
+
+
+def _lock_of(journal: Path) -> Path:
+    return journal.parent / ROOM / f"{journal.name}.writing"
 
 
 def _shard_of(journal: Path) -> Path:

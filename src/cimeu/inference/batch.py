@@ -1,33 +1,47 @@
-"""Many recordings, one after another: timelines as files, goes on where it stopped.
+"""Many recordings, one after another: timelines as files, resumed where it was stopped.
 
 The `.json` of a recording comes last and seals it: it says which model and settings made it and which files were
 written beside it.
 """
 
+import errno
+import io
 import json
 import logging
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from os.path import isfile
 from pathlib import Path
 
 import pandas as pd
 
-from cimeu.errors import CimeuError, RecipeError
+from cimeu.atomic import ROOM, adopt_file, check_free, is_own, locked, write_whole
+from cimeu.errors import CimeuError, MediaError, RecipeError
 from cimeu.inference.explain import explained_timeline
 from cimeu.inference.recogniser import Recogniser
+from cimeu.media.recordings import recordings_below
 from cimeu.progress import Progress, silent
-from cimeu.timeline.formats import EVERY_FORMAT, from_json, to_json, whole
+from cimeu.timeline.formats import EVERY_FORMAT, KIND, from_json, to_json
+from cimeu.timeline.overlay import is_overlay
 from cimeu.timeline.timeline import Timeline
 
 logger = logging.getLogger(__name__)
 
 FORMATS = (".csv", ".vtt", ".eaf", ".html", ".json")
-"""What `predict_files` writes unless told otherwise: what is cheap and what most people open."""
-SUFFIXES = frozenset(
-    {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".wmv", ".flv", ".ts", ".mts", ".3gp", ".ogv"}
-    | {".wav", ".flac", ".mp3", ".m4a", ".aac", ".ogg", ".opus", ".wma"}
-)
-"""What counts as a recording inside a folder; a file that is named is always tried."""
+"""What `predict_files` writes by default: what is cheap and what most people open."""
+FAILURES = "failures.csv"
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+"""Errors that every further recording would meet too."""
+
+
+@dataclass(frozen=True)
+class BatchReport:
+    """How many recordings there were, and which failed and why."""
+
+    recordings: int
+    failures: pd.DataFrame
+    """Columns `path` and `reason`."""
 
 
 def predict_files(
@@ -38,11 +52,12 @@ def predict_files(
     *,
     formats: Sequence[str] = FORMATS,
     explained: bool = False,
-) -> pd.DataFrame:
+) -> BatchReport:
     """Write a timeline in each format for each recording, its `.json` in any case, and `failures.csv`.
 
     Files of folders keep their place below `output`. A recording that is finished, by the same model and settings, is
-    not recognised again: only formats that were not written yet are added. One that fails stops no other.
+    not recognised again: only formats that were not written yet are added. One that fails stops no other. Several
+    processes may write to one folder.
 
     Args:
         paths: recordings, and folders that are searched for them.
@@ -50,53 +65,86 @@ def predict_files(
         model: run folder or bundle, or a recogniser.
         progress: counts recordings (`files`) and seconds of each.
         formats: suffixes among those of `Timeline.save`.
-        explained: whether each segment is explained: the network is asked about ten times as often.
-
-    Returns:
-        Failures: `path` and `reason`.
+        explained: whether each segment is explained: the network then runs about ten times as often.
 
     Raises:
         CheckpointError, FingerprintMismatch, WeightsMissing: the model cannot be used here.
         RecipeError: an unknown format, or two recordings whose results would have one name.
+        OutputError: `failures.csv` is not ours to replace.
+        OSError: nothing can be written to `output`, or its disk is full; what is finished is kept.
     """
     for suffix in formats:
         if suffix not in EVERY_FORMAT:
             raise RecipeError(f"unknown format `{suffix}`\n\nhint: one of {', '.join(EVERY_FORMAT)}")
-    recogniser = model if isinstance(model, Recogniser) else Recogniser.from_pretrained(model)
-    output = Path(output)
-    output.mkdir(parents=True, exist_ok=True)
-    wanted = _recordings(paths)
-    failures: list[tuple[str, str]] = []
-    for number, (name, path) in enumerate(wanted.items()):
-        progress("files", number, len(wanted))
+    output, given = Path(output), [Path(path) for path in paths]
+    check_free([output / FAILURES], "failures")
+    recordings = _recordings(given)
+    with locked(output / ROOM / "failures.writing"):  # also shows that the folder can be written to
+        recogniser = model if isinstance(model, Recogniser) else Recogniser.from_pretrained(model)
+    failures: dict[Path, str] = {}
+    for number, (name, path) in enumerate(recordings.items()):
+        progress("files", number, len(recordings))
         try:
-            finished = _finished(output / f"{name}.json", path, recogniser)
-            if finished is None or (explained and finished[0].explanations is None):
-                recognise = explained_timeline if explained else Recogniser.__call__
-                finished = recognise(recogniser, path, progress=progress), set()
-            _write(*finished, output, name, formats)
+            _predict(recogniser, path, output / name, formats, explained=explained, progress=progress)
         except CimeuError as error:
-            failures.append((str(path), str(error).split("\n", 1)[0]))
+            failures[path] = str(error).split("\n", 1)[0]
         except Exception as error:
-            logger.exception("`%s` failed", path)
-            failures.append((str(path), f"unexpected {type(error).__name__}: {error}"))
-    progress("files", len(wanted), len(wanted))
-    table = pd.DataFrame(failures, columns=["path", "reason"])
-    with whole(output / "failures.csv") as temporary:
-        temporary.write_text(table.to_csv(index=False, lineterminator="\n"), encoding="utf-8")
-    return table
+            if isinstance(error, OSError) and error.errno in NO_ROOM:
+                raise
+            logger.exception("`%s` failed", _shown(path))
+            failures[path] = f"unexpected {type(error).__name__}: {error}"
+    progress("files", len(recordings), len(recordings))
+    table = pd.DataFrame([(_shown(path), reason) for path, reason in failures.items()], columns=["path", "reason"])
+    _write_failures(output, table, [path for path in given if path.is_dir()], recordings.values())
+    return BatchReport(len(recordings), table)
 
 
-def _recordings(paths: Iterable[Path | str]) -> dict[str, Path]:
+def _predict(
+    recogniser: Recogniser,
+    path: Path,
+    target: Path,
+    formats: Sequence[str],
+    *,
+    explained: bool,
+    progress: Progress,
+) -> None:
+    """Write what is missing of one recording; `target` is the path of its results without suffix."""
+    _check_recording(path)
+    finished = _finished(_with(target, ".json"), path, recogniser)
+    if finished is None or (explained and finished[0].explanations is None):
+        check_free((_with(target, suffix) for suffix in {*formats, ".json"}), KIND)
+        recognise = explained_timeline if explained else Recogniser.__call__
+        finished = recognise(recogniser, path, progress=progress), set()
+    _write(*finished, target, formats)
+
+
+def _check_recording(path: Path) -> None:
+    """Refuse what is no recording of somebody. Raises MediaError."""
+    if _shown(path) != str(path):
+        raise MediaError(f"`{_shown(path)}` has a name that is not UTF-8\n\nhint: rename it")
+    if path.is_dir():
+        raise MediaError(f"`{path}` holds no recording\n\nhint: give a folder with video or sound files in it")
+    if is_own(path) or is_overlay(path):
+        raise MediaError(f"`{path}` was written by `cimeu predict`\n\nhint: give the recording that it was made from")
+
+
+def _recordings(paths: Sequence[Path]) -> dict[str, Path]:
     """Recordings by the name of their results, without suffix."""
-    found: dict[Path, Path] = {}  # recording: its place among the results
-    for path in map(Path, paths):
-        inside = sorted(each for each in path.rglob("*") if each.suffix.lower() in SUFFIXES) if path.is_dir() else []
-        found |= {each: each.relative_to(path) for each in inside} or {path: Path(path.name)}
-    plain = Counter(place.with_suffix("") for place in found.values())
+    places: dict[Path, Path] = {}  # recording: its place among the results
+    for path in paths:
+        inside = list(recordings_below(path)) if path.is_dir() else []
+        if inside:
+            inside = [each for each in inside if not is_overlay(each)]
+            places |= {recording: recording.relative_to(path) for recording in inside}
+        else:
+            places[path] = Path(path.name or path.absolute().name)
+    # `a.mp4` gives `a.csv`, unless `a.wav` is there too: then `a.mp4.csv` and `a.wav.csv`.
+    taken = Counter([*(str(place.with_suffix("")) for place in places.values()), *map(str, places.values())])
+    taken[Path(FAILURES).stem] += 1
     named: dict[str, Path] = {}
-    for path, place in found.items():
-        name = str(place if plain[place.with_suffix("")] > 1 else place.with_suffix(""))
+    for path, place in places.items():
+        bare = str(place.with_suffix(""))
+        name = str(place) if taken[bare] > 1 + (bare == str(place)) else bare
         if name in named:
             raise RecipeError(
                 f"`{named[name]}` and `{path}` would both be written as `{name}`\n\n"
@@ -112,24 +160,56 @@ def _finished(seal: Path, path: Path, recogniser: Recogniser) -> tuple[Timeline,
         content = seal.read_bytes()
         timeline = from_json(content, path)
         written = set(json.loads(content)["written"])
-        wanted = recogniser.header(path, timeline.header.duration_s)
+        current = recogniser.header(path, timeline.header.duration_s)
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return (timeline, written) if timeline.header == wanted else None
+    if timeline.header != current:
+        return None
+    if content == to_json(timeline, seal, written=sorted(written)):
+        adopt_file(seal, KIND)  # versions before 0.2 kept no list of what they wrote
+    return timeline, written
 
 
-def _write(timeline: Timeline, written: set[str], output: Path, name: str, formats: Sequence[str]) -> None:
-    """Add the formats that are missing; the `.json` comes last and lists them."""
-    seal = output / f"{name}.json"
-    there = {suffix for suffix in written if (output / f"{name}{suffix}").is_file()}
-    added = [suffix for suffix in formats if suffix not in there and suffix != ".json"]
+def _write(timeline: Timeline, written: set[str], target: Path, formats: Sequence[str]) -> None:
+    """Add the formats that are missing, and those of an earlier timeline; the `.json` comes last and lists them."""
+    kept = {suffix for suffix in written if isfile(_with(target, suffix))}
+    added = [suffix for suffix in formats if suffix not in kept and suffix != ".json"]
     if written and not added:
         return
+    seal = _with(target, ".json")
+    check_free([*(_with(target, suffix) for suffix in added), seal], KIND)
+    for suffix in sorted(set(EVERY_FORMAT) - kept - {*added, ".json"}):
+        earlier = _with(target, suffix)
+        if is_own(earlier):  # by another model or of another recording of this name
+            added.append(suffix)
+        elif isfile(earlier):
+            logger.warning("`%s` is not of this timeline: it was there before or was changed by hand", earlier)
     for suffix in added:
-        timeline.save(output / f"{name}{suffix}")
-    for suffix in set(EVERY_FORMAT) - there - {*added, ".json"}:
-        if (output / f"{name}{suffix}").is_file():
-            logger.warning("`%s` is of another model or settings", output / f"{name}{suffix}")
-    seal.parent.mkdir(parents=True, exist_ok=True)
-    with whole(seal) as temporary:
-        temporary.write_bytes(to_json(timeline, seal, written=sorted({*there, *added, ".json"})))
+        timeline.save(_with(target, suffix))
+    write_whole(seal, to_json(timeline, seal, written=sorted({*kept, *added, ".json"})), KIND)
+
+
+def _write_failures(output: Path, failures: pd.DataFrame, folders: Sequence[Path], answered: Iterable[Path]) -> None:
+    """Rows of this call; those of other calls stay unless they are about recordings that this one answered for."""
+    path, names = output / FAILURES, {_shown(recording) for recording in answered}
+
+    def is_answered(row: str) -> bool:
+        return row in names or any(Path(row).is_relative_to(folder) for folder in folders)
+
+    with locked(output / ROOM / "failures.writing"):
+        if is_own(path):
+            earlier = pd.read_csv(path, dtype=str, keep_default_na=False)
+            failures = pd.concat([earlier[[not is_answered(row) for row in earlier["path"]]], failures])
+        table = io.StringIO()
+        failures.to_csv(table, index=False, lineterminator="\n")
+        write_whole(path, table.getvalue().encode("utf-8", "backslashreplace"), "failures")
+
+
+def _with(target: Path, suffix: str) -> Path:
+    """A result beside the others; what follows a dot in the name of the recording stays."""
+    return target.with_name(target.name + suffix)
+
+
+def _shown(path: Path) -> str:
+    """A path as text; bytes that are none are escaped."""
+    return str(path).encode("utf-8", "backslashreplace").decode()

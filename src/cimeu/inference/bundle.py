@@ -24,11 +24,11 @@ from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from cimeu.atomic import check_free, whole
 from cimeu.encoders.weights import find_weights, sha256_of, weights_key
 from cimeu.errors import CheckpointError
 from cimeu.evaluation.predict import EnsembleSettings
 from cimeu.inference.model_store import home, model_id
-from cimeu.timeline.formats import whole
 
 INDEX = "bundle.json"
 FORMAT = 1
@@ -54,6 +54,7 @@ def write_bundle(run: Path | str, output: Path | str) -> Path:
     run, output = Path(run), Path(output)
     if output.suffix != ".zip":
         raise CheckpointError(f"a bundle cannot be named `{output.name}`\n\nhint: end the name in .zip")
+    check_free([output], "bundle")
     ensemble = EnsembleSettings.load(run)
     files = {"ensemble.json": run / "ensemble.json"}
     encoders: dict[str, Mapping[str, Any]] = {}
@@ -98,8 +99,7 @@ def write_bundle(run: Path | str, output: Path | str) -> Path:
             },
         },
     }
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with whole(output) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
+    with whole(output, "bundle") as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
         archive.writestr(_member(INDEX), json.dumps(index, indent=1) + "\n")
         for name, text in texts.items():
             archive.writestr(_member(name), text)

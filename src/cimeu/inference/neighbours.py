@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float32
 
+from cimeu.atomic import STATE, whole
 from cimeu.errors import CheckpointError
 from cimeu.timeline.explanation import Neighbour
 
@@ -57,7 +58,8 @@ class TrainingClips:
         arrays["emotion_primitives"] = self.emotion.astype(np.float16)
         if self.style is not None:
             arrays["style_primitives"] = self.style.astype(np.float16)
-        np.savez_compressed(folder / FILE, **arrays)
+        with whole(folder / FILE, STATE) as partial:
+            np.savez_compressed(partial, **arrays)
         return folder / FILE
 
     @classmethod

@@ -5,7 +5,6 @@ direction. Every reader asks it instead of guessing. A folder may lie on disk or
 """
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from importlib.metadata import version
@@ -19,7 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from cimeu.atomic import write_whole
+from cimeu.atomic import STATE, whole, write_whole
 from cimeu.errors import CheckpointError, RecipeError
 from cimeu.model.config import ModelConfig, model_config, to_dict
 from cimeu.pyramid import Direction
@@ -70,13 +69,14 @@ def save_checkpoint(model: nn.Module, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     values = {"format": FORMAT, "model": to_dict(model.config), "specifications": asdict(model.specifications)}  # type: ignore[arg-type,call-overload]
-    unfinished = folder / f".{WEIGHTS_FILE}.unfinished"
-    try:
-        save_file(tensors, unfinished, metadata={"format": "pt"})
-    except SafetensorError as error:
-        raise CheckpointError(f"`{unfinished}` cannot be written ({error})\n\nhint: is the disk full?") from error
-    os.replace(unfinished, folder / WEIGHTS_FILE)
-    write_whole(folder / CONFIG_FILE, (json.dumps(values, indent=1, ensure_ascii=False) + "\n").encode())
+    with whole(folder / WEIGHTS_FILE, STATE) as partial:
+        try:
+            save_file(tensors, partial, metadata={"format": "pt"})
+        except SafetensorError as error:
+            raise CheckpointError(
+                f"`{folder / WEIGHTS_FILE}` cannot be written ({error})\n\nhint: is the disk full?"
+            ) from error
+    write_whole(folder / CONFIG_FILE, json.dumps(values, indent=1, ensure_ascii=False) + "\n", STATE)
 
 
 @dataclass(frozen=True)

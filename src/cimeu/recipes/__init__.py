@@ -80,7 +80,7 @@ def copy_recipe(name: str, place: Path) -> Path:
     if place.exists():
         raise RecipeError(f"`{place}` already exists\n\nhint: name another file with -o")
     # Only line 1 names the recipe itself; `extends` names another one that ships, wherever the copy lies.
-    write_whole(place, text.replace(f" {name} ", f" {place.as_posix()} ", 1).encode())
+    write_whole(place, text.replace(f" {name} ", f" {place.as_posix()} ", 1), "recipe")
     return place
 
 

@@ -36,7 +36,7 @@ def write_bench(folder: Path) -> Summary:
     write_tables(summary, folder, tables, drawing=shots_curve(summary))
     runs = folder / "runs" / bench.reference
     if runs.is_dir():
-        write_whole(runs / "baselines.csv", to_csv(baselines_table(summary)).encode(), shared=True)
+        write_whole(runs / "baselines.csv", to_csv(baselines_table(summary)), "table")
     return summary
 
 

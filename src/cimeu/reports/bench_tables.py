@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
+from cimeu.atomic import write_whole
 from cimeu.bench.rows import row_named
 from cimeu.pyramid import DIRECTIONS
 from cimeu.reports.bench_summary import RowSummary, Summary
@@ -118,11 +119,10 @@ def write_tables(
         tables["directions"] = directions
     tables |= others or {}
     timing = timing_table(summary)
-    folder.mkdir(parents=True, exist_ok=True)
     whole = page(summary.bench.name, [*map(to_html, tables.values()), drawing, to_html(timing)])
     texts = {"figures.csv": figures_csv(summary), "timing.csv": to_csv(timing), "bench.html": whole}
     for name, text in texts.items():
-        (folder / name).write_text(text, encoding="utf-8")
+        write_whole(folder / name, text, "table")
     written = [folder / name for name in texts]
     for name, table in tables.items():
         written += write_table(table, folder, name)

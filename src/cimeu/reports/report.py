@@ -19,6 +19,7 @@ All but the first are optional; what is missing is said to be absent.
 """
 
 import csv
+import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -27,6 +28,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from cimeu.atomic import beside, check_free, page_path, write_whole
 from cimeu.evaluation.metrics import METRICS
 from cimeu.experiments.run_folder import Json
 from cimeu.plots import charts
@@ -43,16 +45,15 @@ def report(runs: Sequence[Path | str], output: Path | str, *, title: str | None 
 
     Raises:
         RecipeError: a run has no predictions, or the runs do not belong together.
+        OutputError: a file of one of these names is not ours to replace.
     """
     summary = summarise([Path(run) for run in runs], title=title)
-    output = Path(output)
-    page = output if output.suffix == ".html" else output / "report.html"
-    page.parent.mkdir(parents=True, exist_ok=True)
-    page.write_text(to_html(summary), encoding="utf-8")
-    page.with_suffix(".md").write_text(to_markdown(summary), encoding="utf-8")
-    page.with_suffix(".tex").write_text(to_latex(summary), encoding="utf-8")
-    page.with_suffix(".json").write_text(json.dumps(summary, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    _write_csv(summary, page.with_suffix(".csv"))
+    page = page_path(Path(output), "report")
+    writers = {".html": to_html, ".md": to_markdown, ".tex": to_latex, ".json": _to_json, ".csv": _to_csv}
+    contents = {beside(page, suffix): write(summary) for suffix, write in writers.items()}
+    check_free(contents, "report")
+    for path, content in contents.items():
+        write_whole(path, content, "report")
     return page
 
 
@@ -157,32 +158,24 @@ def to_latex(summary: Json) -> str:
     return "\n".join(lines).replace(_ABSENT, "--") + "\n"
 
 
-def _write_csv(summary: Json, path: Path) -> None:
+def _to_json(summary: Json) -> str:
+    return json.dumps(summary, indent=1, ensure_ascii=False) + "\n"
+
+
+def _to_csv(summary: Json) -> str:
     """One line per group, model and metric; shares between 0 and 1."""
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(
-            [
-                "group",
-                "model",
-                "metric",
-                "value",
-                "low",
-                "high",
-                "n_clips",
-                "n_unused",
-                "n_speakers",
-                "synthetic",
-                "oracle",
-            ]
-        )
-        for row in summary["results"]:
-            for metric in METRICS:
-                figures = [row[metric][name] for name in ("value", "low", "high")]
-                counts = [row["n_clips"], row["n_unused"], row["n_speakers"]]
-                writer.writerow(
-                    [row["group"], row["kind"], metric, *figures, *counts, summary["synthetic"], summary["oracle"]]
-                )
+    text = io.StringIO()
+    writer = csv.writer(text)
+    counted = ["n_clips", "n_unused", "n_speakers"]
+    writer.writerow(["group", "model", "metric", "value", "low", "high", *counted, "synthetic", "oracle"])
+    for row in summary["results"]:
+        for metric in METRICS:
+            figures = [row[metric][name] for name in ("value", "low", "high")]
+            counts = [row[name] for name in counted]
+            writer.writerow(
+                [row["group"], row["kind"], metric, *figures, *counts, summary["synthetic"], summary["oracle"]]
+            )
+    return text.getvalue()
 
 
 def _fold_lines(summary: Json) -> tuple[list[str], list[list[str]]]:

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
 
+from cimeu.atomic import check_free, write_whole
 from cimeu.corpora.manifest import Manifest, read_manifest
 from cimeu.errors import ManifestError, RecipeError
 from cimeu.evaluation.calibration import expected_calibration_error
@@ -235,9 +236,9 @@ def write_score(score: Score, folder: Path) -> list[Path]:
         "score.csv": to_csv(table),
         "score.html": page(table.heading, [to_html(table)]),
     }
-    folder.mkdir(parents=True, exist_ok=True)
+    check_free((folder / name for name in texts), "score")
     for name, text in texts.items():
-        (folder / name).write_text(text, encoding="utf-8")
+        write_whole(folder / name, text, "score")
     return [folder / name for name in texts]
 
 

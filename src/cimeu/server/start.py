@@ -1,18 +1,18 @@
 """From settings to a server that answers: a socket, a folder that ends with it, two children, and the browser."""
 
-import fcntl
 import os
 import shutil
 import socket
 import tempfile
 import webbrowser
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
 import uvicorn
 
+from cimeu.atomic import locked
 from cimeu.errors import RecipeError
 from cimeu.server.app import create_app
 from cimeu.server.isolated import Isolated
@@ -98,19 +98,18 @@ def own_folder(parent: Path) -> Iterator[Path]:
 
     A lock that ends with its process tells the folders in use from what was left.
     """
-    shared = parent / f"cimeu-serve-{os.getuid()}"
+    user = os.getuid() if hasattr(os, "getuid") else 0  # Windows has a folder for temporary files for each user
+    shared = parent / f"cimeu-serve-{user}"
     shared.mkdir(mode=0o700, exist_ok=True)
-    if shared.is_symlink() or shared.stat().st_uid != os.getuid():
+    if shared.is_symlink() or shared.stat().st_uid != user:
         raise RecipeError(f"`{shared}` belongs to somebody else\n\nhint: set TMPDIR to a folder of your own")
-    with (shared / "lock").open("w") as door:
-        fcntl.flock(door, fcntl.LOCK_EX)
-        for left in shared.iterdir():
-            if left.is_dir() and not _in_use(left):
-                shutil.rmtree(left)
-        folder = Path(tempfile.mkdtemp(dir=shared))
-        held = (folder / "lock").open("w")
-        fcntl.flock(held, fcntl.LOCK_EX)
-    with held:
+    with ExitStack() as held:
+        with locked(shared / "lock"):
+            for left in shared.iterdir():
+                if left.is_dir() and not _in_use(left):
+                    shutil.rmtree(left)
+            folder = Path(tempfile.mkdtemp(dir=shared))
+            held.enter_context(locked(folder / "lock"))
         try:
             (folder / "files").mkdir()
             yield folder / "files"
@@ -119,9 +118,5 @@ def own_folder(parent: Path) -> Iterator[Path]:
 
 
 def _in_use(folder: Path) -> bool:
-    with (folder / "lock").open("a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
+    with locked(folder / "lock", wait=False) as free:
+        return not free

@@ -21,9 +21,9 @@ from xml.etree import ElementTree
 import numpy as np
 from jaxtyping import Float, Int64
 
+from cimeu.atomic import beside, check_free, page_path, write_whole
 from cimeu.errors import ManifestError
 from cimeu.labels import ALIASES, SPACES, canonical
-from cimeu.timeline.formats import whole
 from cimeu.timeline.timeline import UNSURE
 
 GRID_S = 0.1
@@ -218,15 +218,16 @@ def nominal_alpha(counts: Float[np.ndarray, "L L"]) -> float | None:
 
 
 def write_agreement(agreement: Agreement, path: Path | str) -> list[Path]:
-    """Write the page, and beside it `.json` (everything) and `.csv` (the disagreements)."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write the page, and beside it `.json` (everything) and `.csv` (the disagreements).
+
+    Raises:
+        OutputError: a file of one of these names is not ours to replace.
+    """
+    page = page_path(Path(path), "agreement")
     contents = {".html": to_page(agreement), ".json": to_json(agreement), ".csv": to_csv(agreement)}
-    written = [path.with_suffix(suffix) for suffix in contents]
-    for target, content in zip(written, contents.values(), strict=True):
-        with whole(target) as temporary:
-            temporary.write_text(content, encoding="utf-8")
-    return written
+    targets = {beside(page, suffix): content for suffix, content in contents.items()}
+    check_free(targets, "agreement")
+    return [write_whole(target, content, "agreement") for target, content in targets.items()]
 
 
 def to_json(agreement: Agreement) -> str:

@@ -11,14 +11,13 @@ import csv
 import io
 import json
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, astuple, fields
-from glob import escape
 from importlib.resources import files
 from pathlib import Path
 from xml.etree import ElementTree
 
+from cimeu.atomic import whole, write_whole
 from cimeu.errors import RecipeError
 from cimeu.timeline.explanation import Explanation, explanation_from
 from cimeu.timeline.figure import to_png, to_svg
@@ -222,6 +221,7 @@ WRITERS: dict[str, Callable[[Timeline, Path], bytes]] = {
     ".svg": to_svg,
 }
 """The content of a file by its suffix."""
+KIND = "timeline"
 EVERY_FORMAT = (*WRITERS, OVERLAY)
 """Everything a timeline can be saved as."""
 
@@ -230,7 +230,8 @@ def save(timeline: Timeline, path: Path) -> Path:
     """Write a timeline in the format of the suffix; a file is there whole or not at all.
 
     Raises:
-        RecipeError: another suffix, or the recording itself would be replaced.
+        RecipeError: another suffix.
+        OutputError: a file that is not ours has the name, such as the recording itself.
         MediaError: the recording, needed for .mp4, is gone or cannot be decoded.
     """
     suffix = path.suffix.lower()
@@ -238,31 +239,11 @@ def save(timeline: Timeline, path: Path) -> Path:
         raise RecipeError(
             f"a timeline cannot be saved as `{path.name}`\n\nhint: end the name in one of {', '.join(EVERY_FORMAT)}"
         )
-    if path.exists() and timeline.media_path.exists() and path.samefile(timeline.media_path):
-        raise RecipeError(f"`{path}` is the recording itself\n\nhint: write its timeline into another folder")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with whole(path) as temporary:
-        if suffix == OVERLAY:
-            write_overlay(timeline, temporary)
-        else:
-            temporary.write_bytes(WRITERS[suffix](timeline, path))
+    if suffix != OVERLAY:
+        return write_whole(path, WRITERS[suffix](timeline, path), KIND)
+    with whole(path, KIND) as partial:
+        write_overlay(timeline, partial)
     return path
-
-
-@contextmanager
-def whole(path: Path) -> Iterator[Path]:
-    """A name to write to; the file gets its own name when all went well, and nothing stays otherwise.
-
-    What an earlier attempt left behind when it was killed goes too.
-    """
-    for left_behind in path.parent.glob(f".{escape(path.name)}.*.tmp"):
-        left_behind.unlink(missing_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        yield temporary
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _header(timeline: Timeline) -> dict[str, object]:

@@ -24,7 +24,7 @@ from cimeu.media.audio import stream_sound
 from cimeu.media.pixels import add_video_stream, encodable, even_sized
 from cimeu.media.video import Frame, frames, probe
 from cimeu.timeline.style import NOTHING, colours_of
-from cimeu.timeline.timeline import UNSURE, Place, Segment, Timeline
+from cimeu.timeline.timeline import UNSURE, USE_LIMITS, Place, Segment, Timeline
 
 logger = logging.getLogger(__name__)
 
@@ -69,6 +69,17 @@ def write_overlay(timeline: Timeline, path: Path) -> None:
         container.mux(video.encode(None))
         if sound is not None:
             sound.finish()
+
+
+def is_overlay(path: Path) -> bool:
+    """Whether a file is an annotated copy that `write_overlay` made, wherever it lies now."""
+    if path.suffix.lower() != OVERLAY:
+        return False
+    try:
+        with av.open(str(path.absolute())) as container:
+            return container.metadata.get("comment", "").startswith(USE_LIMITS)
+    except (av.FFmpegError, OSError, ValueError):
+        return False
 
 
 class Drawing:

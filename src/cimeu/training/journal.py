@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from cimeu.atomic import write_whole
+from cimeu.atomic import STATE, write_whole
 from cimeu.errors import RecipeError
 
 Entry = dict[str, float | int | None]
@@ -18,13 +18,13 @@ Entry = dict[str, float | int | None]
 def write_journal(folder: Path, entries: Sequence[Mapping[str, float | int | None]]) -> None:
     """Write all epochs anew, whole or not at all."""
     lines = "".join(json.dumps(entry) + "\n" for entry in entries)
-    write_whole(folder / "journal.jsonl", lines.encode())
+    write_whole(folder / "journal.jsonl", lines, STATE)
     columns = list(dict.fromkeys(name for entry in entries for name in entry))
     table = io.StringIO()
     writer = csv.DictWriter(table, columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(entries)
-    write_whole(folder / "journal.csv", table.getvalue().encode())
+    write_whole(folder / "journal.csv", table.getvalue(), STATE)
 
 
 def read_journal(folder: Path) -> list[Entry]:

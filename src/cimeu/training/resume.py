@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cimeu.atomic import write_whole
+from cimeu.atomic import STATE, write_whole
 from cimeu.batching.dataset import ClipDataset
 from cimeu.errors import RecipeError
 from cimeu.model.checkpoint import WEIGHTS_FILE, save_checkpoint
@@ -52,7 +52,7 @@ def save(
     whole = {"model": model.state_dict(), "optimiser": optimiser.state_dict(), "identity": identity, **vars(state)}
     buffer = io.BytesIO()
     torch.save(whole, buffer)  # straight to a file, a full disk would be an error that does not say so
-    write_whole(folder / "resume.pt", buffer.getvalue())
+    write_whole(folder / "resume.pt", buffer.getvalue(), STATE)
 
 
 def saved(folder: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
@@ -104,7 +104,7 @@ def finish(folder: Path, identity: dict[str, Any], model: CiMEU, state: State) -
     model.load_state_dict(state.best)
     save_checkpoint(model, folder)
     note = {"identity": identity, "best_epoch": state.best_epoch, "validation_uar": state.best_uar}
-    write_whole(folder / "finished.json", json.dumps(note, indent=1).encode())
+    write_whole(folder / "finished.json", json.dumps(note, indent=1), STATE)
     (folder / "resume.pt").unlink(missing_ok=True)
 
 

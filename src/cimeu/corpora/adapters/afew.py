@@ -9,11 +9,11 @@ Source: Dhall et al., Collecting large, richly annotated facial-expression datab
 import re
 from pathlib import Path
 
-from cimeu.corpora.adapters.folder import VIDEO_SUFFIXES
 from cimeu.corpora.adapters.layout import PARTIAL, Row, manifest_of, needed
 from cimeu.corpora.manifest import Manifest
 from cimeu.errors import ManifestError
 from cimeu.labels import SPACES
+from cimeu.media.recordings import VIDEO_SUFFIXES
 
 PARTS = {"Train_AFEW": "train", "Val_AFEW": "test"}
 

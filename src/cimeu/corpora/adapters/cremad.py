@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from cimeu.corpora.adapters.folder import SOUND_SUFFIXES, VIDEO_SUFFIXES
 from cimeu.corpora.adapters.layout import Row, checked, columns_needed, manifest_of, needed, rows_by_name
 from cimeu.corpora.manifest import Manifest
+from cimeu.media.recordings import SOUND_SUFFIXES, VIDEO_SUFFIXES
 
 EMOTIONS = {
     "ANG": "anger",

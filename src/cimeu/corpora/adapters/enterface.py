@@ -10,10 +10,10 @@ Source: Martin et al., The eNTERFACE'05 audio-visual emotion database, ICDE Work
 import re
 from pathlib import Path
 
-from cimeu.corpora.adapters.folder import VIDEO_SUFFIXES
 from cimeu.corpora.adapters.layout import Row, checked, logger, manifest_of
 from cimeu.corpora.manifest import Manifest
 from cimeu.errors import ManifestError
+from cimeu.media.recordings import VIDEO_SUFFIXES
 
 EMOTIONS = ("anger", "disgust", "fear", "happiness", "sadness", "surprise")
 COUNTS = {"clips": 1287, "speakers": 43} | {emotion: 212 if emotion == "happiness" else 215 for emotion in EMOTIONS}

@@ -13,9 +13,7 @@ import pandas as pd
 from cimeu.corpora.manifest import Manifest, absolute, build_manifest
 from cimeu.errors import ManifestError
 from cimeu.labels import KNOWN_EMOTIONS, canonical
-
-VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".avi", ".mkv", ".webm", ".flv", ".m4v", ".mpg", ".mpeg", ".wmv"})
-SOUND_SUFFIXES = frozenset({".wav", ".flac", ".mp3", ".m4a", ".ogg", ".opus", ".aac"})
+from cimeu.media.recordings import SOUND_SUFFIXES, VIDEO_SUFFIXES, recordings_below
 
 
 def from_folder(root: Path, *, corpus: str | None = None) -> Manifest:
@@ -49,7 +47,7 @@ def _folders(root: Path) -> list[Path]:
 
 def _media(folder: Path) -> list[tuple[Path, Path | None]]:
     """Videos with the sound file beside them, if any, and sound files that stand alone."""
-    files = sorted(path.absolute() for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
+    files = [path.absolute() for path in recordings_below(folder)]
     videos = {path.with_suffix(""): path for path in files if path.suffix.lower() in VIDEO_SUFFIXES}
     sounds = {path.with_suffix(""): path for path in files if path.suffix.lower() in SOUND_SUFFIXES}
     alone = [(sound, None) for stem, sound in sounds.items() if stem not in videos]

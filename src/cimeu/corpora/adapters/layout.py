@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from cimeu.corpora.adapters.folder import SOUND_SUFFIXES
 from cimeu.corpora.manifest import MISSING_FILE, Manifest, build_manifest
 from cimeu.errors import FoldLeak, ManifestError
 from cimeu.labels import KNOWN_EMOTIONS, canonical
+from cimeu.media.recordings import SOUND_SUFFIXES
 
 logger = logging.getLogger(__name__)
 

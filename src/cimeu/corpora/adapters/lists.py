@@ -12,11 +12,11 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from cimeu.corpora.adapters.folder import SOUND_SUFFIXES
 from cimeu.corpora.adapters.layout import Row, checked, manifest_of
 from cimeu.corpora.manifest import Manifest, absolute
 from cimeu.errors import FoldLeak, ManifestError, UnknownLabel
 from cimeu.labels import KNOWN_EMOTIONS, canonical
+from cimeu.media.recordings import SOUND_SUFFIXES
 
 SPLITS = ("train", "validation", "test")
 

@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-from cimeu.corpora.adapters.folder import SOUND_SUFFIXES, VIDEO_SUFFIXES
 from cimeu.corpora.adapters.layout import Row, checked, manifest_of, rows_by_name
 from cimeu.corpora.manifest import Manifest
 from cimeu.errors import ManifestError
+from cimeu.media.recordings import SOUND_SUFFIXES, VIDEO_SUFFIXES
 
 EMOTIONS = {
     "01": "neutral",

@@ -17,6 +17,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from cimeu.atomic import write_whole
 from cimeu.corpora.adapters.layout import differing
 from cimeu.corpora.adapters.registry import COUNTS
 from cimeu.corpora.audit.cache import Look, LookCache
@@ -149,8 +150,7 @@ def write_html(audit: Audit, path: Path, *, title: str) -> None:
         "counted": lambda count, word: f"{count:,} {word}{'' if count == 1 else 's'}",
     }
     page = environment.get_template("audit.html").render(audit=audit, title=title, severities=SEVERITIES)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page, encoding="utf-8")
+    write_whole(path, page, "audit")
 
 
 # Checks

@@ -18,6 +18,7 @@ from jaxtyping import UInt64
 
 from cimeu.corpora.content_hash import content_of
 from cimeu.corpora.manifest import Clip
+from cimeu.errors import OutputError
 from cimeu.media.faces import FaceDetector
 
 logger = logging.getLogger(__name__)
@@ -63,8 +64,12 @@ class LookCache:
             try:
                 values = json.loads(line)
                 self._looks[values.pop("key")] = values
-            except (ValueError, KeyError, AttributeError):
+            except (ValueError, KeyError, AttributeError, TypeError):
                 continue  # torn by a kill
+        if whole.strip() and not self._looks:
+            raise OutputError(
+                f"`{self.path}` is not a cache of `cimeu audit`\n\nhint: name another file with --cache, or another -o"
+            )
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._file = self.path.open("a", encoding="utf-8")

@@ -6,14 +6,13 @@ drawings, never on people.
 """
 
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pandas as pd
 
-from cimeu.atomic import write_whole
+from cimeu.atomic import STATE, check_free, whole, write_whole
 from cimeu.corpora.manifest import Manifest, build_manifest, read_manifest, write_manifest
 from cimeu.corpora.toy.face import draw_frames, look, motion
 from cimeu.corpora.toy.factors import (
@@ -28,7 +27,7 @@ from cimeu.corpora.toy.factors import (
     draw_take,
 )
 from cimeu.corpora.toy.voice import RATE_HZ, speak
-from cimeu.errors import ManifestError
+from cimeu.errors import ManifestError, OutputError
 from cimeu.media.video import write_video
 from cimeu.progress import Progress, silent
 
@@ -88,19 +87,19 @@ def make_toy(config: ToyConfig, folder: Path, *, progress: Progress = silent) ->
 
     The same settings draw the same pictures and sound; an interrupted run goes on where it stopped. Extra columns:
     `gesture` (with its habit of the voice), `intensity`, `culture_strength`, `synthetic`.
-    Raises ManifestError where the folder holds a toy corpus of another seed, strength or version.
+    Raises ManifestError where the folder holds a toy corpus of another seed, strength or version, OutputError where
+    other files have its names.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    check_free([folder / "manifest.csv"], "manifest")
     _claim(folder, config)
     clips = list(toy_clips(config))
     for done, clip in enumerate(clips):
         progress("drawing synthetic clips", done, len(clips))
         path = folder / clip.path
         if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            partial = path.with_name(f".{path.stem}.{os.getpid()}.partial.mp4")
-            draw_clip(clip, partial)
-            os.replace(partial, path)
+            with whole(path, STATE) as partial:
+                draw_clip(clip, partial)
     progress("drawing synthetic clips", len(clips), len(clips))
     table = pd.DataFrame([{"path": clip.path, **clip.names} for clip in clips])
     write_manifest(build_manifest(table, folder), folder / "manifest.csv")
@@ -159,4 +158,7 @@ def _claim(folder: Path, config: ToyConfig) -> None:
                 f"`{folder}` holds a toy corpus of {found}, asked for is {causes}\n\nhint: choose another folder"
             )
         return
-    write_whole(note, (json.dumps({"corpus": "toy (synthetic)", **causes}, indent=2) + "\n").encode())
+    taken = [name for name in config.cultures if (folder / name).exists()]
+    if taken:
+        raise OutputError(f"`{folder / taken[0]}` is not of a toy corpus\n\nhint: choose another folder")
+    write_whole(note, json.dumps({"corpus": "toy (synthetic)", **causes}, indent=2) + "\n", STATE)

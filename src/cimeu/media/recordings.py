@@ -1,0 +1,31 @@
+"""Which files below a folder are recordings: one list of suffixes and one walk for every command."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from cimeu.atomic import is_own
+
+VIDEO_SUFFIXES = frozenset(
+    {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".wmv", ".flv", ".ts", ".mts", ".3gp", ".ogv"}
+)
+SOUND_SUFFIXES = frozenset({".wav", ".flac", ".mp3", ".m4a", ".aac", ".ogg", ".opus", ".wma"})
+MEDIA_SUFFIXES = VIDEO_SUFFIXES | SOUND_SUFFIXES
+"""What counts as a recording inside a folder; a file that is named is always tried."""
+TRASH = frozenset({"$RECYCLE.BIN", "RECYCLER", "System Volume Information", "__MACOSX", "lost+found", "@eaDir"})
+"""Folders that operating systems and archives make, beside those whose names begin with a dot."""
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder is there for a program: `._clip.mp4` of macOS, `.Trash`, `$RECYCLE.BIN`."""
+    return name.startswith(".") or name in TRASH
+
+
+def recordings_below(folder: Path) -> Iterator[Path]:
+    """Recordings below a folder in the order of their names; hidden files and results of `cimeu` are passed over."""
+    for parent, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not is_hidden(name))
+        for name in sorted(files):
+            path = Path(parent, name)
+            if path.suffix.lower() in MEDIA_SUFFIXES and not is_hidden(name) and not is_own(path):
+                yield path
