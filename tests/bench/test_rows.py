@@ -91,3 +91,11 @@ def test_without_lrm_h_alone_is_trained_and_decides() -> None:
 def test_an_unknown_row_is_an_error_with_a_guess() -> None:
     with pytest.raises(RecipeError, match="unknown row `without-ET`\n\nhint: did you mean `without-er`"):
         row_named("without-ET")
+
+
+@pytest.mark.parametrize(
+    ("row", "inputs"), [("linear", "streams"), ("linear-first", "first"), ("linear-second", "second")]
+)
+def test_a_row_on_one_stream_is_the_same_baseline_on_fewer_inputs(row: str, inputs: str) -> None:
+    assert row_named(row).algorithm == "linear"
+    assert row_named(row).inputs == inputs

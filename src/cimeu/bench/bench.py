@@ -283,6 +283,10 @@ class CellRunner:
             clips = self._clips
             if row.inputs == HANDMADE:
                 clips = replace(clips, first=FeatureStore.open(self.recipe.data.features / HANDMADE), second=None)
+            elif row.inputs == "first":
+                clips = replace(clips, second=None)
+            elif row.inputs == "second":
+                clips = replace(clips, first=clips.second, second=None)
             ids = (divided.train, divided.validation, divided.test)
             self._looked_up[key] = Parts(*(clips.dataset(part, "forward") for part in ids))
         return self._looked_up[key]

@@ -11,7 +11,7 @@ that cannot differ from its reference in a setting is printed as n/a, never as a
     pth-net        E alone and its three levels, pulled together by consistency, class error on H only, H decides
                    (PTH-Net, IEEE TIP 2024); with two streams their heads are mixed late, so inputs stay equal
     plain          E alone and heads on three levels: none of the three modules
-    linear, rbf    on both streams pooled over time; `-handmade`: on 67 functionals of the sound
+    linear, rbf    on both streams pooled over time; `-first`, `-second`: on one of them; `-handmade`: on 67 functionals
     erm            the shared backbone of the domain methods, trained on all groups together
 """
 
@@ -32,7 +32,19 @@ Need = Literal["two streams", "styles", "cultures", "speakers", "groups"]
 REFERENCE = "full"
 HANDMADE = "handmade"
 """Encoder of the rows that read hand-made functionals of the sound instead of the recipe's streams."""
-MAIN = ("linear", "erm", "dann", "pth-net", "full", "without-er", "without-lrm", "random-style")
+STREAMS: tuple[Literal["first", "second"], ...] = ("first", "second")
+MAIN = (
+    "linear",
+    "linear-first",
+    "linear-second",
+    "erm",
+    "dann",
+    "pth-net",
+    "full",
+    "without-er",
+    "without-lrm",
+    "random-style",
+)
 """Rows of the short table."""
 MEMBER_SEEDS = 1000
 """Distance between the seeds of the members of one cell."""
@@ -52,8 +64,8 @@ class Row:
     """Settings of the recipe that differ, by dotted key (`cimeu` only)."""
     needs: tuple[Need, ...] = ()
     """What a setting must offer for the row to differ from its reference."""
-    inputs: Literal["streams", "handmade"] = "streams"
-    """What a baseline or method reads: the pooled streams of the recipe, or the hand-made functionals of the sound."""
+    inputs: Literal["streams", "first", "second", "handmade"] = "streams"
+    """What a baseline or method reads: both streams of the recipe, one of them, or hand-made functionals of the sound."""
     members: int = 1
     """Runs whose probabilities are averaged into one cell, each with its own seed."""
     after: str = ""
@@ -66,7 +78,7 @@ class Row:
     @property
     def algorithm(self) -> str:
         """Name of the baseline or method behind the row."""
-        return self.name.removesuffix(f"-{HANDMADE}")
+        return self.name if self.inputs == "streams" else self.name.removesuffix(f"-{self.inputs}")
 
     @property
     def assignments(self) -> list[str]:
@@ -132,6 +144,16 @@ ROWS: dict[str, Row] = {
         ),
         Row(name="majority", kind="baseline", meaning="the commonest emotion"),
         Row(name="linear", kind="baseline", meaning="logistic regression on one vector per clip"),
+        *(
+            Row(
+                name=f"linear-{stream}",
+                kind="baseline",
+                meaning=f"logistic regression on the {stream} stream alone",
+                inputs=stream,
+                needs=("two streams",),
+            )
+            for stream in STREAMS
+        ),
         Row(name="rbf", kind="baseline", meaning="radial support vectors on one vector per clip"),
         Row(
             name="linear-handmade",
