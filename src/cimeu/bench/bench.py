@@ -286,6 +286,7 @@ class CellRunner:
             elif row.inputs == "first":
                 clips = replace(clips, second=None)
             elif row.inputs == "second":
+                assert clips.second is not None, "the row needs two streams"
                 clips = replace(clips, first=clips.second, second=None)
             ids = (divided.train, divided.validation, divided.test)
             self._looked_up[key] = Parts(*(clips.dataset(part, "forward") for part in ids))

@@ -65,7 +65,7 @@ class Row:
     needs: tuple[Need, ...] = ()
     """What a setting must offer for the row to differ from its reference."""
     inputs: Literal["streams", "first", "second", "handmade"] = "streams"
-    """What a baseline or method reads: both streams of the recipe, one of them, or hand-made functionals of the sound."""
+    """What a baseline or method reads: both streams of the recipe, one of them, or hand-made functionals."""
     members: int = 1
     """Runs whose probabilities are averaged into one cell, each with its own seed."""
     after: str = ""
