@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import uvicorn
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
@@ -21,6 +20,7 @@ from cimeu.server.isolated import Isolated
 from cimeu.server.predictions import Predictions
 from cimeu.server.recording import checking, recognising
 from cimeu.server.settings import ServerSettings
+from cimeu.server.start import server_of
 
 ADDRESS = "http://127.0.0.1:8000"
 AppMaker = Callable[..., FastAPI]
@@ -140,7 +140,7 @@ def when_done(client: TestClient, number: str) -> dict:
 def serving(predictions: Predictions) -> Iterator[str]:
     """Address of a service that answers on a real socket."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        server = uvicorn.Server(uvicorn.Config(create_app(predictions), log_level="warning"))
+        server = server_of(predictions)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"

@@ -1,11 +1,12 @@
 """Who may be let in, and with what."""
 
 import re
+from math import nan
 
 import pytest
 
 from cimeu.errors import RecipeError
-from cimeu.server.settings import ServerSettings
+from cimeu.server.settings import LIMITS, ServerSettings
 
 TOKEN = "0123456789abcdef"
 
@@ -29,10 +30,15 @@ def test_a_token_that_can_be_guessed_or_not_sent_is_refused(token: str) -> None:
         ServerSettings(token=token)
 
 
-@pytest.mark.parametrize("name", ["max_size_mb", "max_duration_s", "keep_minutes", "max_waiting"])
+@pytest.mark.parametrize("name", LIMITS)
 def test_a_limit_is_above_0(name: str) -> None:
     with pytest.raises(RecipeError, match=f"{name} is 0\n\nhint: a number above 0"):
         ServerSettings(**{name: 0})
+
+
+def test_a_limit_is_a_number() -> None:
+    with pytest.raises(RecipeError, match="keep_minutes is nan\n\nhint: a number above 0"):
+        ServerSettings(keep_minutes=nan)
 
 
 def test_a_port_is_one() -> None:

@@ -24,6 +24,11 @@ def serve(
     max_size_mb: Annotated[float, typer.Option(help="Largest recording.")] = 2000,
     max_duration_s: Annotated[float, typer.Option(help="Longest recording.")] = 7200,
     keep_minutes: Annotated[float, typer.Option(help="Everything is deleted so long after it is finished.")] = 240,
+    max_connections_per_client: Annotated[
+        int, typer.Option(help="Connections of one address; raise it behind a proxy, which is the address of all.")
+    ] = 64,
+    min_upload_kb_s: Annotated[float, typer.Option(help="Slower uploads are ended.")] = 20,
+    max_memory_gb: Annotated[float, typer.Option(help="Memory for one recording, beyond the model's.")] = 4,
     no_browser: Annotated[bool, typer.Option("--no-browser", help="Do not open the page.")] = False,
 ) -> None:
     """Open the viewer: drop a recording in the browser, see and correct its timeline. Also a service with an API."""
@@ -42,6 +47,9 @@ def serve(
         max_size_mb=max_size_mb,
         max_duration_s=max_duration_s,
         keep_minutes=keep_minutes,
+        max_connections_per_client=max_connections_per_client,
+        min_upload_kb_s=min_upload_kb_s,
+        max_memory_gb=max_memory_gb,
     )
     from cimeu.inference.model_store import model_named
 

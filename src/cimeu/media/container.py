@@ -46,6 +46,8 @@ FORMATS = (
 """Formats that are opened, as FFmpeg names them. Playlists (HLS, DASH, concat, SDP, IMF) are not among them: a
 file that somebody uploads must not say which other files of this machine are read. `img%d.jpg` is one file, no list."""
 
+LACK_OF_MEMORY = (MemoryError, BlockingIOError)
+"""The second where a decoder cannot start its threads."""
 OWN_FAULTS = (AssertionError, AttributeError, NameError, TypeError)
 """What FFmpeg does not raise about a file: these come of our own code and stay what they are."""
 
@@ -110,7 +112,7 @@ def open_media(path: Path) -> Iterator[InputContainer]:
 
 def in_words(error: Exception) -> str:
     """What a library said of a file, short enough for a message."""
-    if isinstance(error, MemoryError):
+    if isinstance(error, LACK_OF_MEMORY):
         return "it asks for more memory than there is"
     reason = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
     return str(reason).splitlines()[0]
@@ -197,6 +199,8 @@ def decoded(container: InputContainer, stream: av.VideoStream | av.AudioStream, 
     while True:
         try:
             packet = next(demuxer, None)
+        except LACK_OF_MEMORY:  # not damage: what is skipped would be missing from the result without a word
+            raise
         except (av.FFmpegError, OSError):
             packet, damaged = None, damaged + 1
         try:
@@ -204,6 +208,8 @@ def decoded(container: InputContainer, stream: av.VideoStream | av.AudioStream, 
             yield from stream.decode(packet)
         except EOFError:
             break
+        except LACK_OF_MEMORY:
+            raise
         except (av.FFmpegError, OSError):
             damaged += 1
         if packet is None:

@@ -1,15 +1,18 @@
-"""Work in a process of its own: what a hostile file breaks there is one answer, not the server.
+"""Work in a process of its own: whatever a hostile file breaks costs one answer, not the server.
 
-A child holds what is dear to load (a model), answers one call at a time, and is started anew when it was lost. So
-memory is bounded by one recording, a crash of a decoder costs one recording, and work under way can be stopped.
+A child holds what is expensive to load (a model), answers one call at a time, and is started again when it was lost.
+Its memory is bounded, a crash of a decoder costs one recording, and work under way can be stopped.
 """
 
 import logging
 import multiprocessing
+import resource
 import signal
+import sys
 import threading
 from collections.abc import Callable, Mapping
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 from cimeu.errors import CimeuError, MediaError
@@ -21,6 +24,8 @@ Functions = Mapping[str, Callable[..., Any]]
 """Each is called with the arguments of the call and `progress`."""
 START_S = 600.0
 """A child that is not ready after this time is given up."""
+EXIT_S = 5.0
+"""A child that closed its pipe has ended after this time."""
 
 
 class Lost(MediaError):
@@ -46,13 +51,14 @@ class Isolated:
         Args:
             name: of the function.
             arguments: for it.
-            progress: told what the function tells.
-            silence_s: a child that neither tells nor answers for so long is stopped.
+            progress: receives what the function reports.
+            silence_s: a child that neither reports nor answers for so long is stopped.
             turn_s: longest wait for calls before this one; -1 for any.
 
         Raises:
             CimeuError: what the function raised on purpose.
-            Lost: the child ended early, was stopped, or stood still; or `name` failed in a way nobody foresaw.
+            Lost: the child ended early, was stopped, made no progress, or needed too much memory; or `name` failed in
+                an unforeseen way.
             TimeoutError: it was not this call's turn in time.
         """
         if not self._turn.acquire(timeout=turn_s):
@@ -62,20 +68,25 @@ class Isolated:
             self._arguments = arguments
             pipe.send((name, arguments))
             kind, value = self._answer(pipe, progress, silence_s)
-        except (EOFError, OSError):
-            self.close()
-            raise Lost("the program that reads recordings ended early\n\nhint: the file may be damaged") from None
+        except (EOFError, OSError) as error:
+            raise Lost(
+                f"the process that reads recordings ended early{self._reason(error)}\n\n"
+                "hint: the file may be damaged, or too large for this machine"
+            ) from None
         finally:
             self._arguments = ()
             self._turn.release()
         if kind == "raised":
             raise value
+        if kind == "memory":
+            self.close()  # what was allocated so far may be scattered: the next call finds a new process
+            raise Lost(f"reading it needs more memory than {value}\n\nhint: cut it, or save it with smaller frames")
         if kind == "unforeseen":
             raise Lost(f"unexpected {value}\n\nhint: this is a bug; the server's log has the details")
         return value
 
     def start(self) -> None:
-        """Start the child now, so that what is wrong with it is known.
+        """Start the child now, so that an error shows at once.
 
         Raises:
             CimeuError: what `build` raised on purpose.
@@ -88,7 +99,7 @@ class Isolated:
                 raise Lost("a process of the server ended before it was ready\n\nhint: its log says why") from None
 
     def interrupt(self, argument: Any) -> None:
-        """Stop the call under way if it works on this argument; the next one starts a new child."""
+        """Stop the call under way if this is one of its arguments; the next one starts a new child."""
         if argument in self._arguments:
             self.close()
 
@@ -121,7 +132,35 @@ class Isolated:
             if kind != "progress":
                 return kind, value
             progress(*value)
-        raise EOFError("it stood still")
+        raise TimeoutError
+
+    def _reason(self, error: Exception) -> str:
+        """How the child ended, in parentheses; it has ended afterwards."""
+        process = self._process
+        assert process is not None
+        if not isinstance(error, TimeoutError):
+            process.join(EXIT_S)
+        ended = process.exitcode
+        self.close()
+        if ended is None:
+            return " (it made no progress)" if isinstance(error, TimeoutError) else ""
+        return f" ({signal.Signals(-ended).name})" if ended < 0 else f" (status {ended})"
+
+
+def bound_memory(bytes_beyond: int) -> None:
+    """Let this process take so much memory beyond what it holds now; more is a `MemoryError`.
+
+    Counted is private writable memory (Linux: RLIMIT_DATA), so that mapped weights are not; where CUDA is in use
+    nothing is bounded, because its driver maps far more than it uses. Elsewhere than on Linux this does nothing.
+    """
+    torch = sys.modules.get("torch")
+    if not sys.platform.startswith("linux") or (torch is not None and torch.cuda.is_initialized()):
+        return
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    held_bytes = int(status["VmData"].split()[0]) * 1024
+    _, most = resource.getrlimit(resource.RLIMIT_DATA)
+    limit = held_bytes + bytes_beyond
+    resource.setrlimit(resource.RLIMIT_DATA, (limit if most == resource.RLIM_INFINITY else min(limit, most), most))
 
 
 def _answer_calls(pipe: Connection, build: Callable[[], Functions]) -> None:
@@ -134,7 +173,7 @@ def _answer_calls(pipe: Connection, build: Callable[[], Functions]) -> None:
         return
     pipe.send(("ready", None))
 
-    def tell(step: str, completed: int, total: int) -> None:
+    def report(step: str, completed: int, total: int) -> None:
         pipe.send(("progress", (step, completed, total)))
 
     while True:
@@ -143,10 +182,23 @@ def _answer_calls(pipe: Connection, build: Callable[[], Functions]) -> None:
         except EOFError:
             return
         try:
-            answer = "done", functions[name](*arguments, progress=tell)
+            answer = "done", functions[name](*arguments, progress=report)
         except CimeuError as error:
             answer = "raised", error
         except Exception as error:
-            logger.exception("`%s` failed", name)
-            answer = "unforeseen", f"{type(error).__name__}: {error}"
+            if _is_lack_of_memory(error):
+                answer = "memory", _memory_limit()
+            else:
+                logger.exception("`%s` failed", name)
+                answer = "unforeseen", f"{type(error).__name__}: {error}"
         pipe.send(answer)
+
+
+def _is_lack_of_memory(error: Exception) -> bool:
+    """PyTorch's allocator raises a plain RuntimeError."""
+    return isinstance(error, MemoryError) or "can't allocate memory" in str(error)
+
+
+def _memory_limit() -> str:
+    limit, _ = resource.getrlimit(resource.RLIMIT_DATA)
+    return "there is" if limit == resource.RLIM_INFINITY else f"it may take ({limit / 2**30:.1f} GiB with the model)"

@@ -1,4 +1,4 @@
-"""Recordings under way and their results: a queue, one worker, and an end to everything.
+"""Recordings under way and their results: a queue, one worker, and nothing is kept for ever.
 
     place ── add ── waiting ── running ── finished ─┬─ expired
                                       └── failed ───┴─ deleted
@@ -11,6 +11,7 @@ import logging
 import secrets
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -33,9 +34,9 @@ logger = logging.getLogger(__name__)
 Status = Literal["waiting", "running", "finished", "failed"]
 SWEEP_S = 30.0
 CHECK_S = 60.0
-"""A file that cannot be looked at in this time is refused."""
+"""A file that cannot be checked in this time is refused."""
 TURN_S = 2.0
-"""An explanation is not waited for longer than this while a recording is read."""
+"""While a recording is being read, an explanation waits no longer than this for its turn."""
 STILL_S = 1800.0
 """A recording that makes no progress for so long is given up."""
 
@@ -58,11 +59,11 @@ class Prediction:
     timeline: Timeline | None = None
     edits: Edits = NO_EDITS
     explanations: dict[int, Explanation] = field(default_factory=dict)
-    """What was asked for, by number of the segment."""
+    """Those that were requested, by number of the segment."""
     problem: Refused | None = None
 
     def seconds_left(self, now_s: float) -> float | None:
-        """Time until it is finished at the speed so far; None before anything is known."""
+        """Time until it is finished at the speed so far; None before there is a speed."""
         if self.status != "running" or not self.completed_s:
             return None
         return (now_s - self.started_s) / self.completed_s * (self.total_s - self.completed_s)
@@ -80,12 +81,12 @@ class Predictions:
         recogniser: Isolated,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """`folder` is empty and nobody else's; `clock` tells seconds, of which only differences count to expire."""
+        """`folder` is empty and used by nobody else; `clock` gives the time in seconds since 1970."""
         self.settings, self.folder, self.clock = settings, folder, clock
         self._checker, self._recogniser = checker, recogniser
         self.model: Model = recogniser("describe", silence_s=CHECK_S)
-        self._known: dict[str, Prediction] = {}
-        self._arriving = 0
+        self._by_id: dict[str, Prediction] = {}
+        self._arriving: Counter[str] = Counter()
         self._closed = threading.Event()
         self._change = threading.Condition(threading.RLock())
         self._threads = [threading.Thread(target=target, daemon=True) for target in (self._work, self._sweep_regularly)]
@@ -99,52 +100,49 @@ class Predictions:
         """Stop, whatever is under way, and delete everything."""
         self._closed.set()
         with self._change:
-            for each in list(self._known):
-                self.delete(each)
+            for number in list(self._by_id):
+                self.delete(number)
             self._change.notify_all()
         for thread in self._threads:
             thread.join()
 
     @contextmanager
-    def place(self) -> Iterator[tuple[str, Path]]:
-        """Id and path for a recording that arrives. What is not added by the end is deleted.
+    def place(self, client: str = "") -> Iterator[tuple[str, Path]]:
+        """Id and path for a recording that arrives from `client`. What is not added by the end is deleted.
 
         Raises:
-            Refused: too many are under way.
+            Refused: too many are under way, or too many of this client are arriving.
         """
         with self._change:
-            if self._arriving + len(self._in_line()) >= self.settings.max_waiting:
-                raise Refused(
-                    429,
-                    "too_many_waiting",
-                    f"{self.settings.max_waiting} recordings are under way",
-                    "wait until one is finished, or delete one",
-                    headers={"Retry-After": "60"},
-                )
-            self._arriving += 1
+            if self._arriving.total() + len(self._in_line()) >= self.settings.max_waiting:
+                raise _too_many(f"{self.settings.max_waiting} recordings are under way")
+            if self._arriving[client] >= self.settings.max_arriving_per_client:
+                raise _too_many(f"{self._arriving[client]} recordings are arriving from your address")
+            self._arriving[client] += 1
         number = secrets.token_hex(16)
         path = self.folder / number
         try:
             yield number, path
         finally:
             with self._change:
-                self._arriving -= 1
-                if number not in self._known:
+                self._arriving[client] -= 1
+                self._arriving += Counter()  # forgets clients at 0
+                if number not in self._by_id:
                     path.unlink(missing_ok=True)
 
     def add(self, number: str, path: Path, name: str) -> Prediction:
-        """Look at a recording that has arrived, and let it wait for its turn.
+        """Check a recording that has arrived, and queue it.
 
         Raises:
             Refused: it is no recording, or too long.
         """
         try:
-            found = self._checker("check", path, self.settings.max_duration_s, silence_s=CHECK_S)
+            recording = self._checker("check", path, self.settings.max_duration_s, silence_s=CHECK_S)
         except CimeuError as error:
             raise from_error(error, hide=str(path), show=name) from None
         with self._change:
-            prediction = Prediction(number, name, path, found, self.clock())
-            self._known[number] = prediction
+            prediction = Prediction(number, name, path, recording, self.clock())
+            self._by_id[number] = prediction
             self._change.notify_all()
         return prediction
 
@@ -152,7 +150,7 @@ class Predictions:
         """Every recording, in order of arrival."""
         with self._change:
             self.sweep()
-            return list(self._known.values())
+            return list(self._by_id.values())
 
     def get(self, number: str) -> Prediction:
         """One recording.
@@ -162,9 +160,9 @@ class Predictions:
         """
         with self._change:
             self.sweep()
-            if number not in self._known:
+            if number not in self._by_id:
                 raise Refused(404, "unknown", f"no prediction `{number}`", "it may have expired; upload it again")
-            return self._known[number]
+            return self._by_id[number]
 
     def finished(self, number: str) -> tuple[Prediction, Timeline]:
         """One recording with its timeline as people edited it.
@@ -178,8 +176,8 @@ class Predictions:
                 raise Refused(
                     409, "no_result", f"prediction `{number}` is {prediction.status}", "wait until it is finished"
                 )
-            asked = tuple(each for _, each in sorted(prediction.explanations.items()))
-            timeline = replace(prediction.timeline, explanations=asked or None)
+            explanations = tuple(explanation for _, explanation in sorted(prediction.explanations.items()))
+            timeline = replace(prediction.timeline, explanations=explanations or None)
             return prediction, edited(timeline, prediction.edits)
 
     def ahead(self, prediction: Prediction) -> int:
@@ -207,7 +205,7 @@ class Predictions:
 
         Raises:
             Refused: unknown, without a result, or a recording is being read just now.
-            RecipeError: the model was not asked about this segment.
+            RecipeError: the model has no scores for this segment.
         """
         with self._change:
             prediction, _ = self.finished(number)
@@ -217,18 +215,18 @@ class Predictions:
                 raise Refused(404, "unknown", f"no segment {segment}", "their numbers are in the result")
             if segment in prediction.explanations:
                 return prediction.explanations[segment]
-            wanted = timeline.segments[segment]
+        arguments = prediction.path, timeline, timeline.segments[segment]
         try:
-            found = self._recogniser("explain", prediction.path, timeline, wanted, silence_s=STILL_S, turn_s=TURN_S)
+            explanation = self._recogniser("explain", *arguments, silence_s=STILL_S, turn_s=TURN_S)
         except TimeoutError:
             raise Refused(
-                503, "busy", "a recording is being read", "ask again when it is finished", headers={"Retry-After": "30"}
+                503, "busy", "a recording is being read", "try again when it is finished", headers={"Retry-After": "30"}
             ) from None
         except MediaError as error:
             raise from_error(error, hide=str(prediction.path), show=prediction.name) from None
         with self._change:
-            prediction.explanations[segment] = found
-        return found
+            prediction.explanations[segment] = explanation
+        return explanation
 
     def export(self, number: str, suffix: str) -> tuple[str, bytes]:
         """A file in one of the formats of a timeline, with its name.
@@ -237,12 +235,13 @@ class Predictions:
             Refused: unknown, without a result, or an unknown format.
         """
         if suffix not in WRITERS:
-            known = ", ".join(each.lstrip(".") for each in WRITERS)
-            raise Refused(404, "unknown_format", f"no format `{suffix.lstrip('.')}`", f"one of {known}")
+            formats = ", ".join(writer.lstrip(".") for writer in WRITERS)
+            raise Refused(404, "unknown_format", f"no format `{suffix.lstrip('.')}`", f"one of {formats}")
         prediction, timeline = self.finished(number)
         name = f"{prediction.name.rsplit('.', 1)[0]}{suffix}"
-        beside = self.folder / "exports"  # never made: exports link to the recording as lying beside them
-        return name, WRITERS[suffix](replace(timeline, media_path=beside / prediction.name), beside / name)
+        # Never made: exports refer to their recording as a file in the same folder.
+        exports = self.folder / "exports"
+        return name, WRITERS[suffix](replace(timeline, media_path=exports / prediction.name), exports / name)
 
     def delete(self, number: str) -> None:
         """Forget a recording and delete its file; if it is being read, that stops.
@@ -252,7 +251,7 @@ class Predictions:
         """
         with self._change:
             prediction = self.get(number)
-            del self._known[number]
+            del self._by_id[number]
             prediction.path.unlink(missing_ok=True)
             self._recogniser.interrupt(prediction.path)
 
@@ -263,14 +262,14 @@ class Predictions:
     def sweep(self) -> None:
         """Delete what has expired."""
         with self._change:
-            for number, prediction in list(self._known.items()):
+            for number, prediction in list(self._by_id.items()):
                 expires_s = self.expires_s(prediction)
                 if expires_s is not None and expires_s <= self.clock():
-                    del self._known[number]
+                    del self._by_id[number]
                     prediction.path.unlink(missing_ok=True)
 
     def _in_line(self) -> list[Prediction]:
-        return [each for each in self._known.values() if each.status in ("running", "waiting")]
+        return [prediction for prediction in self._by_id.values() if prediction.status in ("running", "waiting")]
 
     def _sweep_regularly(self) -> None:
         while not self._closed.wait(SWEEP_S):
@@ -303,7 +302,7 @@ class Predictions:
         """The first that waits, now running; None when the server closes."""
         with self._change:
             while not self._closed.is_set():
-                waiting = [each for each in self._known.values() if each.status == "waiting"]
+                waiting = [prediction for prediction in self._by_id.values() if prediction.status == "waiting"]
                 if waiting:
                     waiting[0].status, waiting[0].started_s = "running", self.clock()
                     return waiting[0]
@@ -313,3 +312,10 @@ class Predictions:
     def _progressed(self, prediction: Prediction, step: str, completed_s: int, total_s: int) -> None:
         with self._change:
             prediction.completed_s, prediction.total_s = completed_s, total_s
+
+
+def _too_many(message: str) -> Refused:
+    hint = "wait until one is finished, or delete one"
+    # Closed, or the rest of the refused recording would still be received.
+    headers = {"Retry-After": "60", "Connection": "close"}
+    return Refused(429, "too_many_waiting", message, hint, headers=headers)

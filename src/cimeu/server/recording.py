@@ -1,7 +1,7 @@
-"""What runs in the children: is this file a recording, and what does the model say about it.
+"""What runs in the children: is this file a recording, and what does the model predict for it.
 
 A file is judged by what can be decoded from it, never by its name, and opened as `cimeu predict` opens it: no playlist,
-no picture of any size it claims. What is damaged in part is read as far as it goes.
+no frame of any size it claims. What is damaged in part is read as far as it goes.
 """
 
 from collections.abc import Mapping
@@ -18,7 +18,8 @@ from cimeu.media.audio import stream_sound
 from cimeu.media.container import STILLS, open_media, packet_times, sound_stream, video_stream
 from cimeu.media.video import probe
 from cimeu.progress import Progress, silent
-from cimeu.server.isolated import Functions
+from cimeu.server.isolated import Functions, bound_memory
+from cimeu.server.settings import ServerSettings
 
 if TYPE_CHECKING:
     from cimeu.inference.recogniser import Recogniser
@@ -42,14 +43,15 @@ MEDIA_TYPES = {
     "caf": ("", "audio/x-caf"),
     "amr": ("", "audio/amr"),
 }
-"""How browsers call a format (FFmpeg's first name for it) with and without pictures."""
+"""Media type of a format (FFmpeg's first name for it) with and without video."""
+DEFAULT_MEMORY_BYTES = ServerSettings().max_memory_bytes
 UNKNOWN = "application/octet-stream"
-"""Any other format: read like the rest, but no browser plays it."""
+"""Of any other format: it is read like the rest, but no browser plays it."""
 
 
 @dataclass(frozen=True)
 class Recording:
-    """A file that was found to be a recording."""
+    """A file that is a recording."""
 
     media_type: str
     duration_s: float
@@ -61,16 +63,16 @@ class TooLong(MediaError):
 
 
 def check(path: Path, max_duration_s: float | int, *, progress: Progress = silent) -> Recording:
-    """Look at a file: its format, the times of its packets, whatever its header claims, its first picture or sound.
+    """Check a file: its format, the times of its packets, whatever its header claims, its first frame or sound.
 
     Raises:
-        MediaError: it is no recording.
+        MediaError: it is not a recording.
         TooLong: it is longer than `max_duration_s`.
     """
     with open_media(path) as container:
         name = container.format.name.split(",")[0]
         if name in STILLS.split(","):
-            raise MediaError(f"`{path}` is a picture\n\nhint: give a recording such as mp4, webm, wav or mp3")
+            raise MediaError(f"`{path}` is an image, not a recording\n\nhint: give a recording such as mp4, webm, wav or mp3")
         duration_s = _duration_s(container, path, max_duration_s)
     info = probe(path)
     if not info.has_video:
@@ -83,7 +85,7 @@ def _duration_s(container: InputContainer, path: Path, max_duration_s: float | i
     """From the first packet to the end of the last; stops as soon as it is too long."""
     streams = [stream for stream in (video_stream(container), sound_stream(container)) if stream is not None]
     if not streams:
-        raise MediaError(f"`{path}` holds neither picture nor sound\n\nhint: give a video or sound file")
+        raise MediaError(f"`{path}` holds neither video nor sound\n\nhint: give a video or sound file")
     first_s = last_s = None
     for start_s, end_s in packet_times(container, streams):
         first_s = start_s if first_s is None else min(first_s, start_s)
@@ -94,16 +96,22 @@ def _duration_s(container: InputContainer, path: Path, max_duration_s: float | i
                 "hint: cut it, or start the server with a larger --max-duration-s"
             )
     if first_s is None or last_s is None:
-        raise MediaError(f"`{path}` holds nothing that has a time\n\nhint: save it again as mp4 or wav")
+        raise MediaError(f"`{path}` holds no packet with a time\n\nhint: save it again as mp4 or wav")
     return round(last_s - first_s, 3)
 
 
-def checking() -> Functions:
+def checking(memory_bytes: int = DEFAULT_MEMORY_BYTES) -> Functions:
     """The functions of the child that checks files."""
+    bound_memory(memory_bytes)
     return {"check": check}
 
 
-def recognising(run_folder: Path, weights: Mapping[str, str] = MappingProxyType({}), device: str = "auto") -> Functions:
+def recognising(
+    run_folder: Path,
+    weights: Mapping[str, str] = MappingProxyType({}),
+    device: str = "auto",
+    memory_bytes: int = DEFAULT_MEMORY_BYTES,
+) -> Functions:
     """The functions of the child that holds the model, read from a run folder or a bundle.
 
     Raises:
@@ -112,6 +120,7 @@ def recognising(run_folder: Path, weights: Mapping[str, str] = MappingProxyType(
     from cimeu.inference.recogniser import Recogniser
 
     recogniser = Recogniser.from_pretrained(run_folder, weights=weights, device=device)
+    bound_memory(memory_bytes)
     return {
         "recognise": recogniser.__call__,
         "explain": partial(_explain, recogniser),
@@ -129,7 +138,7 @@ def _explain(
 
 @dataclass(frozen=True)
 class Model:
-    """What a server says about its model."""
+    """What a server reports about its model."""
 
     model: str
     emotions: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""What the server answers when it does not do what was asked: one shape, `{"code", "message", "hint"}`."""
+"""What the server answers when it refuses a request: one shape, `{"code", "message", "hint"}`."""
 
 from collections.abc import Mapping
 

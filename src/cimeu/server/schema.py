@@ -43,7 +43,7 @@ class SegmentOut(BaseModel):
     predicted: str = Field(description="What the model said.")
     corrected: bool
     confidence: float | None = Field(description="Calibrated probability of `label`.")
-    scores: dict[str, float] = Field(description="Probability by emotion; empty where the model was not asked.")
+    scores: dict[str, float] = Field(description="Probability by emotion; empty where it has none.")
     abstain: bool
     modality: str
     reason: str
@@ -69,7 +69,7 @@ class Result(BaseModel):
 
 
 class Summary(BaseModel):
-    """A recording and where it stands."""
+    """A recording and its status."""
 
     schema_version: Literal[1] = 1
     id: str = Field(pattern=ID)
@@ -133,7 +133,7 @@ class Health(BaseModel):
 
 
 def summary_of(prediction: Prediction, predictions: Predictions) -> Summary:
-    """A recording as it is told."""
+    """The JSON of a recording."""
     expires_s = predictions.expires_s(prediction)
     problem = prediction.problem
     return Summary(
@@ -156,14 +156,14 @@ def summary_of(prediction: Prediction, predictions: Predictions) -> Summary:
 
 
 def full_of(prediction: Prediction, predictions: Predictions) -> Full:
-    """A recording as it is told, with its result."""
+    """The JSON of a recording with its result."""
     timeline = prediction.timeline
     result = None if timeline is None else result_of(timeline, prediction.edits)
     return Full(**summary_of(prediction, predictions).model_dump(), result=result)
 
 
 def result_of(timeline: Timeline, edits: Edits) -> Result:
-    """A timeline as it is told: segments keep the model's order and numbers."""
+    """The JSON of a timeline: segments keep the model's order and numbers."""
     header = timeline.header
     corrected = edited(timeline, Edits({}, edits.labels)).segments
     segments = [

@@ -2,10 +2,15 @@
 
 import ipaddress
 from dataclasses import dataclass
+from math import inf
 
 from cimeu.errors import RecipeError
 
 SHORTEST_TOKEN = 16
+LIMITS = (
+    *("max_size_mb", "max_duration_s", "keep_minutes", "max_waiting"),
+    *("max_connections_per_client", "min_upload_kb_s", "max_memory_gb"),
+)
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -26,11 +31,18 @@ class ServerSettings:
     keep_minutes: float | int = 240
     """Recording, result and corrections are deleted so long after the result is there."""
     max_waiting: int = 20
-    """Recordings that may be under way at a time: arriving, waiting and running."""
+    """Recordings that may be under way at a time: arriving, waiting and running. One client may have half as many
+    arriving."""
+    max_connections_per_client: int = 64
+    """Connections of one address (of one /64 network in IPv6). Behind a proxy, all clients are the proxy."""
+    min_upload_kb_s: float | int = 20
+    """Slower uploads are ended: whoever sends a byte a second would hold a place for years."""
+    max_memory_gb: float | int = 4
+    """Memory that reading one recording may take beyond what the loaded model takes, in units of 2**30 bytes."""
 
     def __post_init__(self) -> None:
-        for name in ("max_size_mb", "max_duration_s", "keep_minutes", "max_waiting"):
-            if getattr(self, name) <= 0:
+        for name in LIMITS:
+            if not 0 < getattr(self, name) < inf:  # false for NaN too
                 raise RecipeError(f"{name} is {getattr(self, name)}\n\nhint: a number above 0")
         if not 0 <= self.port <= 65535:
             raise RecipeError(f"port is {self.port}\n\nhint: 1 to 65535, or 0 for any free one")
@@ -60,3 +72,13 @@ class ServerSettings:
     def max_bytes(self) -> int:
         """Size limit of one recording."""
         return int(self.max_size_mb * 1e6)
+
+    @property
+    def max_arriving_per_client(self) -> int:
+        """Uploads of one client at a time: half of all places, so that no client takes them all."""
+        return max(1, self.max_waiting // 2)
+
+    @property
+    def max_memory_bytes(self) -> int:
+        """What reading one recording may take."""
+        return int(self.max_memory_gb * 2**30)

@@ -1,4 +1,4 @@
-"""From settings to a server that answers: a socket, a folder that ends with it, two children, and the browser."""
+"""From settings to a running server: a socket, a folder that is deleted with it, two children, and the browser."""
 
 import os
 import shutil
@@ -15,6 +15,7 @@ import uvicorn
 from cimeu.atomic import locked
 from cimeu.errors import RecipeError
 from cimeu.server.app import create_app
+from cimeu.server.connections import ACCEPT_AT_ONCE, Connections, protocol_of
 from cimeu.server.isolated import Isolated
 from cimeu.server.predictions import Predictions
 from cimeu.server.recording import checking, recognising
@@ -37,10 +38,10 @@ def serve(
     Args:
         model: run folder or bundle of a trained ensemble.
         settings: of the server.
-        weights: where the weights of an encoder lie, by its name, if not in the weights folder.
+        weights: path of the weights of an encoder, by its name, if not in the weights folder.
         device: what computes encoders and models (`cimeu.devices`).
         open_browser: open the page once it can be reached.
-        say: told the address.
+        say: receives messages such as the address.
 
     Raises:
         CheckpointError, FingerprintMismatch, WeightsMissing: the model cannot be used here.
@@ -49,8 +50,8 @@ def serve(
     with (
         listening(settings) as listener,
         own_folder(Path(tempfile.gettempdir())) as folder,
-        closing(Isolated(checking)) as checker,
-        closing(Isolated(partial(recognising, model, weights, device))) as recogniser,
+        closing(Isolated(partial(checking, settings.max_memory_bytes))) as checker,
+        closing(Isolated(partial(recognising, model, weights, device, settings.max_memory_bytes))) as recogniser,
     ):
         say(f"reading the model {model}")
         checker.start()
@@ -61,16 +62,26 @@ def serve(
         say(f"{address}  (Ctrl-C ends it and deletes every recording and result)")
         if open_browser:
             webbrowser.open(address)
-        config = uvicorn.Config(
-            create_app(predictions),
+        with suppress(KeyboardInterrupt):
+            server_of(predictions).run(sockets=[listener])
+
+
+def server_of(predictions: Predictions) -> uvicorn.Server:
+    """The server that answers for these predictions, with its connections bounded."""
+    connections = Connections(predictions.settings)
+    return uvicorn.Server(
+        uvicorn.Config(
+            create_app(predictions, connections),
+            http=protocol_of(connections),
+            ws="none",
+            backlog=ACCEPT_AT_ONCE,
             log_level="warning",
             access_log=False,
             server_header=False,
             proxy_headers=False,
             timeout_graceful_shutdown=STOP_S,
         )
-        with suppress(KeyboardInterrupt):
-            uvicorn.Server(config).run(sockets=[listener])
+    )
 
 
 @contextmanager
@@ -94,9 +105,9 @@ def listening(settings: ServerSettings) -> Iterator[socket.socket]:
 
 @contextmanager
 def own_folder(parent: Path) -> Iterator[Path]:
-    """An empty folder of this server below `parent`, deleted at the end; what crashed servers left there goes first.
+    """An empty folder of this server below `parent`, deleted at the end; those of crashed servers are deleted first.
 
-    A lock that ends with its process tells the folders in use from what was left.
+    A lock that ends with its process distinguishes folders in use from those left behind.
     """
     user = os.getuid() if hasattr(os, "getuid") else 0  # Windows has a folder for temporary files for each user
     shared = parent / f"cimeu-serve-{user}"
