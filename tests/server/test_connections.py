@@ -27,9 +27,7 @@ PART = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.mp4"\r\
 def ports(checker: Isolated, recogniser: Isolated, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """Port of a service of 8 connections a client and 4 recordings, with short times."""
     settings = ServerSettings(max_connections_per_client=8, max_waiting=4)
-    predictions = Predictions(
-        settings, tmp_path_factory.mktemp("files"), checker=checker, recogniser=recogniser
-    )
+    predictions = Predictions(settings, tmp_path_factory.mktemp("files"), checker=checker, recogniser=recogniser)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(connections, "HEAD_S", 0.5)
         patch.setattr(limits, "LONGEST_PAUSE_S", 0.5)
@@ -84,10 +82,19 @@ def is_closed(connection: socket.socket) -> bool:
         return True
 
 
+def is_ended_while_sending(connection: socket.socket, content: bytes) -> bool:
+    """Whether the server ends a connection on which a little arrives now and then, for four seconds."""
+    try:
+        for _ in range(200):
+            connection.sendall(content)
+            time.sleep(0.02)
+    except ConnectionError:
+        return True
+    return False
+
+
 @pytest.mark.parametrize("sent", [b"", HEAD], ids=["nothing", "half a head"])
-def test_silent_connections_keep_nobody_out_and_are_closed(
-    connect: Callable[..., socket.socket], sent: bytes
-) -> None:
+def test_silent_connections_keep_nobody_out_and_are_closed(connect: Callable[..., socket.socket], sent: bytes) -> None:
     silent = [connect(sent) for _ in range(150)]
     health_in_time(connect)
     health_in_time(connect, FRIEND)
@@ -97,11 +104,7 @@ def test_silent_connections_keep_nobody_out_and_are_closed(
 
 
 def test_a_head_that_never_ends_is_not_waited_for(connect: Callable[..., socket.socket]) -> None:
-    dribbling = connect(HEAD)
-    with pytest.raises(OSError, match=r"reset|Broken pipe"):
-        for number in range(200):
-            dribbling.sendall(b"X-%d: x\r\n" % number)
-            time.sleep(0.02)
+    assert is_ended_while_sending(connect(HEAD), b"X: x\r\n")
 
 
 def test_an_idle_connection_is_closed_after_its_answer(connect: Callable[..., socket.socket]) -> None:
@@ -109,9 +112,7 @@ def test_an_idle_connection_is_closed_after_its_answer(connect: Callable[..., so
     assert answer(used)[0] == 200  # read until the server closes it
 
 
-def test_slow_uploads_leave_room_for_others_and_are_ended(
-    connect: Callable[..., socket.socket], clip: Path
-) -> None:
+def test_slow_uploads_leave_room_for_others_and_are_ended(connect: Callable[..., socket.socket], clip: Path) -> None:
     slow = [connect(UPLOAD + b"Content-Length: 1000000\r\n\r\n" + PART) for _ in range(2)]
     time.sleep(0.1)
     status, body = answer(connect(UPLOAD + b"Content-Length: 1000000\r\n\r\n" + PART))
@@ -127,11 +128,7 @@ def test_slow_uploads_leave_room_for_others_and_are_ended(
 
 
 def test_an_upload_of_a_byte_now_and_then_is_ended(connect: Callable[..., socket.socket]) -> None:
-    slow = connect(UPLOAD + b"Content-Length: 1000000\r\n\r\n" + PART)
-    with pytest.raises(OSError, match=r"reset|Broken pipe"):
-        for _ in range(200):
-            slow.sendall(b"x")
-            time.sleep(0.02)
+    assert is_ended_while_sending(connect(UPLOAD + b"Content-Length: 1000000\r\n\r\n" + PART), b"x")
 
 
 def test_where_every_connection_is_busy_a_new_one_is_refused_at_once(connect: Callable[..., socket.socket]) -> None:

@@ -1,4 +1,4 @@
-"""The application: who may ask (`guard`), how much and how slowly (`limits`), the routes, the page, one shape of errors."""
+"""The application: who may ask (`guard`), how much and how slowly (`limits`), the routes, the page, and the errors."""
 
 import errno
 from collections.abc import AsyncIterator

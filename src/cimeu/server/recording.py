@@ -72,7 +72,9 @@ def check(path: Path, max_duration_s: float | int, *, progress: Progress = silen
     with open_media(path) as container:
         name = container.format.name.split(",")[0]
         if name in STILLS.split(","):
-            raise MediaError(f"`{path}` is an image, not a recording\n\nhint: give a recording such as mp4, webm, wav or mp3")
+            raise MediaError(
+                f"`{path}` is an image, not a recording\n\nhint: give a recording such as mp4, webm, wav or mp3"
+            )
         duration_s = _duration_s(container, path, max_duration_s)
     info = probe(path)
     if not info.has_video:

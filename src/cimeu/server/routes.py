@@ -124,9 +124,7 @@ def media(id: Id, predictions: Service) -> FileResponse:
 
 
 @router.get("/predictions/{id}/segments/{number}/explanation", responses=problems(404, 409, 415, 422, 503))
-def explanation(
-    id: Id, number: Annotated[int, InPath(ge=0, le=999_999)], predictions: Service
-) -> Explanation:
+def explanation(id: Id, number: Annotated[int, InPath(ge=0, le=999_999)], predictions: Service) -> Explanation:
     """What one segment rests on: parts of its input taken away, and the nearest training clips.
 
     The recording is read again around the segment; the answer is kept and is part of later exports.
