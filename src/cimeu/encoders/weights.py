@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from cimeu.encoders.packages import Package, by_hand
+from cimeu.encoders.packages import Package, Sample, by_hand
 from cimeu.encoders.presets import PRESETS
 from cimeu.errors import CheckpointError, WeightsMissing
 from cimeu.labels import guess
@@ -111,6 +111,11 @@ WEIGHTS: dict[str, Weights] = {
             member_size=13_281_600,
             member_sha256="94e90a4654fc45cdfedb77c4c08e1739f48862998e58fada384b25118134f221",
             converter="moonshine.moonshine_tensors",
+            sample=Sample(
+                "moonshine_voice/assets/beckett.wav",
+                "e5a26b3d29e5b0bc8dbd72c11d16a3808a4ec0ac45b21f12a27d2a2fe5c5ae61",
+                "ten seconds of read English, MIT as the package; nobody labelled an emotion in it",
+            ),
         ),
         trained_on="about 200,000 h of English speech, public and gathered by the authors",
         caution='the model card of Moonshine holds it unfit for classification "to infer human attributes"',
