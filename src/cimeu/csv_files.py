@@ -1,0 +1,231 @@
+"""Tables as people and their programs save them, read by one reader, and tables that come back as they were written.
+
+Excel, LibreOffice, Numbers, R and pandas differ in the separator, the decimal sign and the encoding, and in what they
+leave at the edges: columns and rows without content, rows that stop before their last empty cells, comment lines in
+quotes, a first line `sep=;`. All of that is read alike, as text; numbers are read by the column that needs them.
+
+Text that people type (the name of a lane, of a file, of a speaker) is written so that other programs keep it as text:
+a `#` in quotes, because many readers drop what follows a bare one, and `=1+1` as `'=1+1`, because spreadsheets would
+compute it (OWASP, CSV injection). The reader here takes the apostrophe off again.
+"""
+
+import csv
+import io
+import re
+import stat
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from cimeu.errors import ManifestError
+
+SEPARATORS = (",", ";", "\t")
+MOST_BYTES = 2**30
+"""Larger files are no tables of clips or annotations."""
+_HINT = "hint: save it as CSV UTF-8 in your table program"
+_EXCEL_SEPARATOR = re.compile(r'"?sep=(.)"?\s*$')
+# `-5` and `+0.3` are numbers to a spreadsheet as well and need no apostrophe; the wide signs are those of Japanese input.
+_FORMULA = re.compile(r"'*(?:[=@\t\r＝＠].|[+\-＋－](?!\d*[.,]?\d*(?:[eE][+-]?\d+)?$).)", re.DOTALL)  # noqa: RUF001
+_DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+(?:[eE][+-]?\d+)?")
+_AMBIGUOUS = re.compile(r"[+-]?\d{1,3},\d{3}")
+_BLANK_NUMBERS = frozenset({"", "NA", "nan", "NaN"})
+"""What table programs, R and pandas write for a number that is not there."""
+
+
+@dataclass(frozen=True)
+class CsvTable:
+    """The cells of a file as text; every row has a cell for each column."""
+
+    path: Path
+    separator: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    lines: tuple[int, ...]
+    """Line of the file on which each row ends, counted from 1."""
+
+    @cached_property
+    def frame(self) -> pd.DataFrame:
+        """The cells as text, indexed by the line of the file."""
+        cells = np.array(self.rows, dtype=object).reshape(len(self.rows), len(self.columns))
+        return pd.DataFrame(cells, columns=list(self.columns), index=pd.Index(self.lines, name="line"), dtype=object)
+
+    def need(self, *columns: str) -> None:
+        """Raises ManifestError for a column that the table lacks."""
+        for column in columns:
+            if column not in self.columns:
+                raise ManifestError(
+                    f"`{self.path}` has no column `{column}`, found: {', '.join(islice(self.columns, 20))}\n\n"
+                    f"hint: the first line names the columns, at least {', '.join(columns)}"
+                )
+
+    def numbers(self, column: str) -> pd.Series:
+        """A column as numbers, NaN where there is none; `0,5` is a half where the file says that commas are decimal.
+
+        Raises:
+            ManifestError: no such column, or a cell that is no finite number or can be read in two ways.
+        """
+        self.need(column)
+        cells = self.frame[column].str.strip()
+        return pd.Series([self._number(column, line, cell) for line, cell in cells.items()], cells.index, dtype=float)
+
+    def _number(self, column: str, line: object, cell: str) -> float:
+        if cell in _BLANK_NUMBERS:
+            return np.nan
+        # A quoted `1,234` between commas may be a thousand (English) or one and a bit (German).
+        if self.separator == "," and _AMBIGUOUS.fullmatch(cell):
+            raise ManifestError(
+                f"`{column}` in line {line} of `{self.path}` is `{cell}`: a thousand, or a decimal comma?\n\n"
+                "hint: write decimal points, or save with semicolons between the cells"
+            )
+        try:
+            number = float(cell.replace(",", ".") if _DECIMAL_COMMA.fullmatch(cell) else cell)
+        except ValueError:
+            number = np.nan
+        if not np.isfinite(number):
+            raise ManifestError(
+                f"`{column}` in line {line} of `{self.path}` is `{cell}`\n\nhint: write a number, such as 12.5"
+            )
+        return number
+
+
+def read_csv(path: Path | str, *, quotes: bool = True, errors: str = "strict") -> CsvTable:
+    """Read a table with a header line, whichever program saved it.
+
+    Columns without name and content, and rows without content, are dropped. Lines that begin with `#` are comments in
+    front of the header; below it only where nothing else stands in the row, so that a person called `# Anna` stays.
+
+    Args:
+        path: comma, semicolon or tab separated; UTF-8 or UTF-16.
+        quotes: whether `"` encloses cells.
+        errors: what becomes of bytes that are not UTF-8, as for `bytes.decode`.
+
+    Raises:
+        ManifestError: not a regular file, not text, no header, a column twice, or a row longer than the header.
+    """
+    path = Path(path)
+    text = _text(path, errors)
+    separator, skipped, text = _from_header(text)
+    quoting = csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True, quoting=quoting)
+    try:
+        records = [(reader.line_num + skipped, cells) for cells in reader if any(cell.strip() for cell in cells)]
+    except csv.Error as error:
+        raise ManifestError(
+            f"line {reader.line_num + skipped} of `{path}` is not of a table ({error})\n\n{_HINT}"
+        ) from error
+    if not records:
+        raise ManifestError(f"`{path}` is empty\n\nhint: the first line names the columns")
+    (_, header), *body = records
+    columns, kept = _columns(path, header, [cells for _, cells in body])
+    rows, lines = [], []
+    for line, cells in body:
+        if len(columns) > 1 and _is_comment(cells[0]) and not any(cell.strip() for cell in cells[1:]):
+            continue
+        if any(cell.strip() for cell in cells[kept[-1] + 1 :]):
+            raise ManifestError(
+                f"line {line} of `{path}` has {len(cells)} cells, the first line {len(header)}\n\n"
+                f"hint: quote cells that hold the separator `{separator}`"
+            )
+        rows.append(tuple(_plain(cells[place]) if place < len(cells) else "" for place in kept))
+        lines.append(line)
+    return CsvTable(path, separator, columns, tuple(rows), tuple(lines))
+
+
+def csv_text(rows: Iterable[Sequence[object]]) -> str:
+    """Comma separated lines, the header first; `read_csv` reads every text back as it is.
+
+    >>> csv_text([["name", "score"], ["# Anna", 0.5], ["=1+1", None]])
+    'name,score\\n"# Anna",0.5\\n\\'=1+1,\\n'
+    """
+    return "".join(",".join(map(_cell, row)) + "\n" for row in rows)
+
+
+def frame_text(table: pd.DataFrame) -> str:
+    """A data frame without its index as `csv_text` writes it; NaN is an empty cell."""
+    cells = table.astype(object).where(table.notna(), None)
+    return csv_text([list(table.columns), *cells.itertuples(index=False, name=None)])
+
+
+def _text(path: Path, errors: str) -> str:
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):  # a pipe might never end
+            raise ManifestError(f"`{path}` is not a file\n\nhint: give a table such as manifest.csv")
+        if status.st_size > MOST_BYTES:
+            raise ManifestError(f"`{path}` has {status.st_size:,} bytes\n\nhint: tables have at most {MOST_BYTES:,}")
+        content = path.read_bytes()
+    except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ManifestError(f"`{path}` cannot be read: {reason}\n\nhint: give a table such as manifest.csv") from error
+    try:
+        text = content.decode(_encoding(content), errors)
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise ManifestError(f"`{path}` is not a table in UTF-8 (line {line}: {error.reason})\n\n{_HINT}") from error
+    if "\0" in text:
+        raise ManifestError(f"`{path}` is not a table: it holds zero bytes\n\n{_HINT}")
+    return text
+
+
+def _encoding(content: bytes) -> str:
+    """Of UTF-16 without its mark, every other byte of the header is zero."""
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return "utf-16"
+    start = content[:64]
+    if len(start) > 3 and b"\0" in start:
+        return "utf-16-le" if start[1:2] == b"\0" else "utf-16-be"
+    return "utf-8-sig"
+
+
+def _from_header(text: str) -> tuple[str, int, str]:
+    """What stands between the cells, the number of lines in front of the header, and the text from the header on."""
+    lines = io.StringIO(text, newline="")
+    separator, skipped, start = "", 0, 0
+    for line in lines:
+        excel = _EXCEL_SEPARATOR.match(line)
+        first = re.split(r"[,;\t]", line.lstrip("\"' "), maxsplit=1)[0]
+        if excel:
+            separator = excel[1]
+        elif line.strip(" \t\r\n,;\"") and not _is_comment(first):
+            bare = re.sub(r'"[^"]*"', "", line)
+            return separator or max(SEPARATORS, key=bare.count), skipped, text[start:]
+        skipped += 1
+        start += len(line)
+    return ",", skipped, ""
+
+
+def _columns(path: Path, header: Sequence[str], body: Sequence[Sequence[str]]) -> tuple[tuple[str, ...], list[int]]:
+    """Names and places of the columns that hold something."""
+    filled = {place for cells in body for place, cell in enumerate(cells) if cell and place < len(header)}
+    kept = [place for place, name in enumerate(header) if name.strip() or place in filled]
+    columns = tuple(_plain(header[place].strip()) or f"unnamed_{place + 1}" for place in kept)
+    name, count = Counter(columns).most_common(1)[0]
+    if count > 1:
+        raise ManifestError(f"column `{name}` of `{path}` is there twice\n\nhint: remove or rename one")
+    return columns, kept
+
+
+def _is_comment(cell: str) -> bool:
+    """`# made by ...`; a lone `#` is the heading of a column of numbers."""
+    return cell.startswith("#") and bool(cell.strip("# \t\r\n\""))
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        return str(value)
+    text = f"'{value}" if _FORMULA.match(value) else value
+    if text == "" or not (text != text.strip() or any(sign in text for sign in ',"#\r\n')):
+        return text
+    return '"' + text.replace('"', '""') + '"'
+
+
+def _plain(cell: str) -> str:
+    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
