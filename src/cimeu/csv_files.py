@@ -30,8 +30,8 @@ MOST_BYTES = 2**30
 """Larger files are no tables of clips or annotations."""
 _HINT = "hint: save it as CSV UTF-8 in your table program"
 _EXCEL_SEPARATOR = re.compile(r'"?sep=(.)"?\s*$')
-# `-5` and `+0.3` are numbers to a spreadsheet as well and need no apostrophe; the wide signs are those of Japanese input.
-_FORMULA = re.compile(r"'*(?:[=@\t\r＝＠].|[+\-＋－](?!\d*[.,]?\d*(?:[eE][+-]?\d+)?$).)", re.DOTALL)  # noqa: RUF001
+# `-5` and `+0.3` are numbers to a spreadsheet as well and need no apostrophe; the wide signs are of Japanese input.
+_FORMULA = re.compile(r"'*(?:[=@\t\r＝＠].|[+\-＋－](?!\d*[.,]?\d*(?:[eE][+-]?\d+)?$).)", re.DOTALL)
 _DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+(?:[eE][+-]?\d+)?")
 _AMBIGUOUS = re.compile(r"[+-]?\d{1,3},\d{3}")
 _BLANK_NUMBERS = frozenset({"", "NA", "nan", "NaN"})
@@ -111,8 +111,12 @@ def read_csv(path: Path | str, *, quotes: bool = True, errors: str = "strict") -
     path = Path(path)
     text = _text(path, errors)
     separator, skipped, text = _from_header(text)
-    quoting = csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True, quoting=quoting)
+    reader = csv.reader(
+        io.StringIO(text, newline=""),
+        delimiter=separator,
+        skipinitialspace=True,
+        quoting=csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE,
+    )
     try:
         records = [(reader.line_num + skipped, cells) for cells in reader if any(cell.strip() for cell in cells)]
     except csv.Error as error:
@@ -192,7 +196,7 @@ def _from_header(text: str) -> tuple[str, int, str]:
         first = re.split(r"[,;\t]", line.lstrip("\"' "), maxsplit=1)[0]
         if excel:
             separator = excel[1]
-        elif line.strip(" \t\r\n,;\"") and not _is_comment(first):
+        elif line.strip(' \t\r\n,;"') and not _is_comment(first):
             bare = re.sub(r'"[^"]*"', "", line)
             return separator or max(SEPARATORS, key=bare.count), skipped, text[start:]
         skipped += 1
@@ -213,7 +217,7 @@ def _columns(path: Path, header: Sequence[str], body: Sequence[Sequence[str]]) -
 
 def _is_comment(cell: str) -> bool:
     """`# made by ...`; a lone `#` is the heading of a column of numbers."""
-    return cell.startswith("#") and bool(cell.strip("# \t\r\n\""))
+    return cell.startswith("#") and bool(cell.strip('# \t\r\n"'))
 
 
 def _cell(value: object) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from collections.abc import Mapping as Counts
 from dataclasses import dataclass
 from difflib import get_close_matches
+from unicodedata import normalize
 
 from cimeu.errors import RecipeError, UnknownLabel
 
@@ -38,7 +39,7 @@ def canonical(emotion: str) -> str:
     >>> canonical(" Angry "), canonical("joy"), canonical("anger_disgust")
     ('anger', 'happiness', 'anger_disgust')
     """
-    name = emotion.strip().lower()
+    name = normalize("NFC", emotion).strip().lower()  # macOS writes é as two characters
     return ALIASES.get(name, name)
 
 

@@ -3,24 +3,24 @@
 import csv
 import json
 from pathlib import Path
-from xml.etree import ElementTree
+from time import process_time
 
 import krippendorff
 import numpy as np
 import pytest
-from pympi import Elan
 from sklearn.metrics import cohen_kappa_score
 
-from cimeu.errors import ManifestError
-from cimeu.timeline.agreement import Stretch, Tier, agree, compare, nominal_alpha, read_tiers, write_agreement
+from cimeu.errors import ManifestError, UnknownLabel
+from cimeu.timeline.agreement import agree, compare, nominal_alpha, write_agreement
+from cimeu.timeline.annotations import Annotation, Tier
 from cimeu.timeline.timeline import Header, Segment, Timeline
 
 
-def tier(*stretches: tuple[float, float, str], name: str = "a") -> Tier:
+def tier(*annotations: tuple[float, float, str], name: str = "a") -> Tier:
     made = tuple(
-        Stretch(start_s=float(start_s), end_s=float(end_s), label=label) for start_s, end_s, label in stretches
+        Annotation(start_s=float(start_s), end_s=float(end_s), label=label) for start_s, end_s, label in annotations
     )
-    return Tier(name=name, source=f"{name}.csv", stretches=made)
+    return Tier(name=name, source=f"{name}.csv", annotations=made)
 
 
 def random_tiers(seed: int) -> tuple[Tier, Tier, list[str], list[str]]:
@@ -97,46 +97,6 @@ def test_a_finer_grid_changes_little() -> None:
     assert compare(one, other, grid_s=0.01).observed == pytest.approx(1 - 1.67 / 9, abs=1e-3)
 
 
-@pytest.fixture
-def human(tmp_path: Path) -> Path:
-    """An ELAN document of pympi: emotions, words with times, and a tier whose annotations borrow theirs."""
-    document = Elan.Eaf(author="somebody")
-    document.add_tier("emotion")
-    document.add_tier("words")
-    for start, end, label in ((0, 1500, "Angry"), (1500, 3000, "Joy"), (3000, 4000, "")):
-        document.add_annotation("emotion", start, end, label)
-    document.add_annotation("words", 0, 900, "well then")
-    document.add_linguistic_type("borrowed", constraints="Symbolic_Association", timealignable=False)
-    document.add_tier("second look", ling="borrowed", parent="emotion")
-    document.add_ref_annotation("second look", "emotion", 100, "sad")
-    document.to_file(str(tmp_path / "human.eaf"))
-    return tmp_path / "human.eaf"
-
-
-def test_tiers_of_elan_are_read_with_their_times(human: Path) -> None:
-    found = {each.name: [(s.start_s, s.end_s, s.label) for s in each.stretches] for each in read_tiers(human)}
-    assert found["emotion"] == [(0.0, 1.5, "anger"), (1.5, 3.0, "happiness")]
-    assert found["words"] == [(0.0, 0.9, "well then")]
-    assert found["second look"] == [(0.0, 1.5, "sadness")]
-
-
-def test_slots_without_a_time_lie_between_their_neighbours(human: Path) -> None:
-    tree = ElementTree.parse(human)
-    slots = list(tree.getroot().iter("TIME_SLOT"))
-    ordered = sorted(slots, key=lambda slot: int(slot.attrib["TIME_VALUE"]))
-    order = tree.getroot().find("TIME_ORDER")
-    assert order is not None
-    for slot in slots:
-        order.remove(slot)
-    order.extend(ordered)
-    for slot in ordered:
-        if slot.attrib["TIME_VALUE"] == "900":
-            del slot.attrib["TIME_VALUE"]
-    tree.write(human)
-    words = next(each for each in read_tiers(human) if each.name == "words")
-    assert 0 < words.stretches[0].end_s < 1.5
-
-
 def saved_timeline(folder: Path, suffix: str) -> Path:
     header = Header(
         "a.mp4", "0", 3.0, "cimeu-abc", ("anger", "happiness"), {"hog": "1"}, {"window_s": 2.0}, False, "0.1", ""
@@ -165,13 +125,69 @@ def test_two_people_are_compared_on_the_tier_of_the_same_name(human: Path) -> No
     assert agree(human, human, tier="emotion").kappa == 1.0
 
 
-def test_labels_that_do_not_match_are_told(tmp_path: Path) -> None:
-    for name, label in (("a", "hapy"), ("b", "happy")):
-        (tmp_path / f"{name}.csv").write_text(f"start_s,end_s,label\n0,2,{label}\n2,4,sad\n")
-    found = agree(tmp_path / "a.csv", tmp_path / "b.csv")
+def labelled(path: Path, *labels: str) -> Path:
+    """A table with two seconds of each label."""
+    rows = "".join(f"{2 * place},{2 * place + 2},{label}\n" for place, label in enumerate(labels))
+    path.write_text("start_s,end_s,label\n" + rows, encoding="utf-8")
+    return path
+
+
+def test_labels_that_no_space_has_are_an_error_with_an_offer(tmp_path: Path) -> None:
+    one, other = labelled(tmp_path / "a.csv", "Wut", "sad", "hapy"), labelled(tmp_path / "b.csv", "anger", "sad", "joy")
+    message = (
+        r"`a` of `a.csv`: no label space has `hapy` \(1\), `wut` \(1\)\n\n"
+        r"hint: --label-map hapy=happiness; --label-map wut=anger \(German\), or --allow-unknown-labels"
+    )
+    with pytest.raises(UnknownLabel, match=message):
+        agree(one, other)
+    assert agree(one, other, label_map={"Wut": "anger", "hapy": "happiness"}).kappa == 1.0
+
+
+def test_unknown_labels_count_as_they_are_where_they_are_allowed(tmp_path: Path) -> None:
+    one, other = labelled(tmp_path / "a.csv", "hapy", "sad"), labelled(tmp_path / "b.csv", "happy", "sad")
+    found = agree(one, other, allow_unknown=True)
     assert found.unmatched == ("happiness", "hapy")
     assert found.unknown == ("hapy",)
     assert found.observed == 0.5
+
+
+def test_what_is_left_out_is_counted_on_the_page(tmp_path: Path) -> None:
+    from cimeu.timeline.agreement import to_page
+
+    one = labelled(tmp_path / "a.csv", "anger", "", "sad")
+    found = agree(one, labelled(tmp_path / "b.csv", "anger", "sad", "sad"))
+    assert found.left_out == ("annotations without a label of `a` in `a.csv`: 1 (line 3)",)
+    assert "Left out: annotations without a label of `a` in `a.csv`: 1" in to_page(found)
+
+
+def test_milliseconds_beside_seconds_are_refused(tmp_path: Path) -> None:
+    seconds = labelled(tmp_path / "s.csv", "anger", "sad")
+    other = tmp_path / "ms.csv"
+    other.write_text("start_s,end_s,label\n0,2000,anger\n2000,4000,sad\n")
+    with pytest.raises(
+        ManifestError, match=r"`ms.csv` ends at 4,000 s, `s.csv` at 4.0 s: are times of the first milli"
+    ):
+        agree(seconds, other)
+
+
+def test_the_annotation_that_began_last_counts_where_some_overlap() -> None:
+    found = compare(tier((0, 10, "anger"), (2, 4, "fear"), (3, 9, "sadness")), tier((0, 10, "anger")))
+    assert found.confusion_s == ((3.0, 0.0, 0.0), (1.0, 0.0, 0.0), (6.0, 0.0, 0.0))
+
+
+def test_too_many_overlaps_are_several_people() -> None:
+    with pytest.raises(
+        ManifestError, match=r"more than 100 annotations of a tier overlap at .* s\n\nhint: a tier is ab"
+    ):
+        compare(tier(*((i / 1000, 5, "anger") for i in range(200))), tier((0, 1, "anger")))
+
+
+def test_thousands_of_segments_cost_in_proportion() -> None:
+    """Their square took fourteen seconds."""
+    one = tier(*((i, i + 1, ("anger", "fear")[i % 2]) for i in range(4_000)))
+    started = process_time()
+    assert compare(one, one).kappa == 1.0
+    assert process_time() - started < 4
 
 
 def test_page_json_and_csv_are_written(human: Path, tmp_path: Path) -> None:
@@ -199,10 +215,15 @@ def test_names_of_files_and_tiers_are_escaped() -> None:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.txt", "x", r"`a\.txt` holds no tiers that can be read\n\nhint: give an ELAN \.eaf or a \.csv"),
+        ("a.doc", "x", r"`a\.doc` holds no tiers that can be read\n\nhint: give an ELAN \.eaf or a table: \.csv"),
         ("a.eaf", "<broken", r"a\.eaf` cannot be read \(ParseError"),
-        ("a.csv", "start,end,label\n0,1,x\n", r"a\.csv` cannot be read \(KeyError: 'start_s'\)"),
-        ("a.csv", "start_s,end_s,label\n2,1,x\n", r"a stretch from 2\.0 to 1\.0 s"),
+        ("a.csv", "start,end,label\n0,1,x\n", r"a\.csv` has no column `start_s`, found: start, end"),
+        ("a.csv", "start_s,end_s,label\n0,2,sad\n2,1,x\n", r"tier `a` of .* cannot be used: line 3 runs from 2 to 1 s"),
+        ("a.csv", "start_s,end_s,label\n0,2,sad\n2,,x\n", "line 3 lacks start_s or end_s"),
+        ("a.csv", "start_s,end_s,label\n-1,2,sad\n", r"line 2 of .* starts at -1 s\n\nhint: the recording starts at 0"),
+        ("a.csv", "start_s,end_s,label\n0,inf,sad\n", "`end_s` in line 2 of .* is `inf`"),
+        ("a.csv", "start_s,end_s,label\n0,2e5,sad\n", r"ends at 200,000 s, after 55.6 hours: are its times millisec"),
+        ("a.csv", "start_s,end_s,label\n0,9000,sad\n9000,12000,joy\n", "ends at 12,000 s, after 3.3 hours"),
         ("a.csv", "start_s,end_s,label\n0,1,x\n", r"a\.csv` has 0 tiers with emotions\n\nhint: .*: `a`"),
         ("a.csv", "start_s,end_s,label,tier\n0,1,sad,p\n0,1,sad,q\n", r"has 2 tiers with emotions\n\n.*: `p`, `q`"),
     ],
@@ -216,9 +237,7 @@ def test_what_cannot_be_compared_is_told(tmp_path: Path, name: str, content: str
 def test_a_missing_file_and_a_missing_tier_are_told(human: Path, tmp_path: Path) -> None:
     with pytest.raises(ManifestError, match=r"none\.eaf` does not exist"):
         agree(tmp_path / "none.eaf", human)
-    with pytest.raises(
-        ManifestError, match=r"has no tier `mood` with labels\n\nhint: its tiers are `emotion`, `words`"
-    ):
+    with pytest.raises(ManifestError, match=r"has no tier `mood`\n\nhint: its tiers are `emotion`, `words`"):
         agree(human, human, tier="mood")
 
 
@@ -227,6 +246,13 @@ def test_tiers_without_common_time_are_refused() -> None:
         compare(tier((0, 1, "anger")), tier((1, 2, "anger"), name="b"))
 
 
-def test_a_grid_is_above_zero() -> None:
-    with pytest.raises(ManifestError, match=r"a grid of 0\.0 s\n\nhint: moments some time apart, such as 0\.1"):
-        compare(tier((0, 1, "anger")), tier((0, 1, "anger")), grid_s=0.0)
+@pytest.mark.parametrize("grid_s", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_grid_is_above_zero(grid_s: float) -> None:
+    with pytest.raises(ManifestError, match=rf"a grid of {grid_s} s\n\nhint: moments some time apart, such as 0\.1"):
+        compare(tier((0, 1, "anger")), tier((0, 1, "anger")), grid_s=grid_s)
+
+
+@pytest.mark.parametrize("same_iou", [0.0, 1.1, float("nan")])
+def test_an_overlap_is_a_share(same_iou: float) -> None:
+    with pytest.raises(ManifestError, match=f"an overlap of {same_iou}\n\nhint: above 0 and at most 1"):
+        compare(tier((0, 1, "anger")), tier((0, 1, "anger")), same_iou=same_iou)

@@ -22,6 +22,14 @@ Device = Annotated[
     typer.Option(help="What computes networks: auto (the first CUDA device, else the processor), cpu, cuda, cuda:1."),
 ]
 
+LabelMap = Annotated[
+    list[str] | None,
+    typer.Option("--label-map", help="label=emotion, such as Wut=anger or 0=happiness; repeat for each."),
+]
+AllowUnknownLabels = Annotated[
+    bool, typer.Option("--allow-unknown-labels", help="Keep labels that no label space has, as they are.")
+]
+
 
 def say(line: str) -> None:
     """One line for the person, on stderr."""

@@ -1,67 +1,45 @@
 """How far two annotations of one recording agree: people and the model, or two people.
 
 Times are compared on a grid: a moment counts for the label whose segment covers its middle. Moments that only one of
-the two labelled are no disagreement; how many there are is told.
+the two labelled are no disagreement; they are counted. Every step is linear in the number of segments.
 
 Sources: Cohen, A coefficient of agreement for nominal scales (1960); Krippendorff, Content analysis (2018), nominal
 alpha from the coincidence matrix.
 Axes: N moments, L labels.
 """
 
-import csv
-import io
+import heapq
 import json
-from collections.abc import Iterable, Sequence
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.resources import files
-from itertools import groupby
+from itertools import pairwise
 from pathlib import Path
-from xml.etree import ElementTree
+from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 
 from cimeu.atomic import beside, check_free, page_path, write_whole
+from cimeu.csv_files import csv_text
 from cimeu.errors import ManifestError
-from cimeu.labels import ALIASES, SPACES, canonical
-from cimeu.timeline.timeline import UNSURE
+from cimeu.label_words import check_known, unknown_labels
+from cimeu.timeline.annotations import Annotation, Tier, only_tier, read_tiers
 
 GRID_S = 0.1
 """Moments are this far apart."""
 SAME_IOU = 0.5
 """Segments of one label that share at least this part of the time they cover together are the same."""
-KNOWN = frozenset({*ALIASES.values(), *(emotion for space in SPACES.values() for emotion in space)})
-"""Labels that are emotions."""
-NO_LABEL = frozenset({"", UNSURE})
-
-
-@dataclass(frozen=True, kw_only=True)
-class Stretch:
-    """A labelled stretch of time."""
-
-    start_s: float
-    end_s: float
-    label: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Tier:
-    """What one annotator says about one person."""
-
-    name: str
-    source: str
-    """Name of the file."""
-    stretches: tuple[Stretch, ...]
-
-    @property
-    def labels(self) -> set[str]:
-        """Labels that occur."""
-        return {stretch.label for stretch in self.stretches}
+MOST_AT_ONCE = 100
+"""Annotations of one tier that may overlap: more are several people, and would cost their square."""
+SECONDS_PER_MILLISECOND = 1000.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Disagreement:
-    """A stretch to which both gave a label, and not the same."""
+    """A stretch of time to which both gave a label, and not the same."""
 
     start_s: float
     end_s: float
@@ -80,7 +58,9 @@ class Agreement:
     unmatched: tuple[str, ...]
     """Labels of one side that the other never uses."""
     unknown: tuple[str, ...]
-    """Labels that are no emotion of CiMEU, perhaps misspelt; they count as they are."""
+    """Labels that no label space has and that were allowed; they count as they are."""
+    left_out: tuple[str, ...]
+    """Instants and annotations without a label, in words with their number and where they are."""
     grid_s: float
     same_iou: float
     both_s: float
@@ -105,33 +85,6 @@ class Agreement:
     disagreements: tuple[Disagreement, ...]
 
 
-def read_tiers(path: Path | str) -> list[Tier]:
-    """Tiers of an ELAN document, or of a CSV with columns `start_s`, `end_s`, `label` and perhaps `tier` or `person`.
-
-    Lines of a CSV that begin with `#` are skipped, as are stretches without a label.
-
-    Raises:
-        ManifestError: the file is missing, of another kind or cannot be read.
-    """
-    path = Path(path)
-    readers = {".eaf": _read_eaf, ".csv": _read_csv}
-    if path.suffix.lower() not in readers:
-        raise ManifestError(f"`{path.name}` holds no tiers that can be read\n\nhint: give an ELAN .eaf or a .csv")
-    if not path.is_file():
-        raise ManifestError(f"`{path}` does not exist\n\nhint: give the file of an annotation")
-    try:
-        found = readers[path.suffix.lower()](path)
-    except (ElementTree.ParseError, ValueError, KeyError, TypeError, csv.Error) as error:
-        raise ManifestError(
-            f"`{path}` cannot be read ({type(error).__name__}: {error})\n\n"
-            "hint: save it again with ELAN; a CSV needs columns start_s, end_s and label, in seconds"
-        ) from error
-    return [
-        Tier(name=name, source=path.name, stretches=tuple(sorted(stretches, key=lambda each: each.start_s)))
-        for name, stretches in found.items()
-    ]
-
-
 def agree(
     first: Path | str,
     second: Path | str,
@@ -140,69 +93,85 @@ def agree(
     second_tier: str | None = None,
     grid_s: float = GRID_S,
     same_iou: float = SAME_IOU,
+    label_map: Mapping[str, str] | None = None,
+    allow_unknown: bool = False,
 ) -> Agreement:
     """Compare a tier of one annotation with a tier of another.
 
     Args:
-        first: `.eaf` or `.csv`, usually of a person.
-        second: `.eaf` or `.csv`, usually `results/interview.eaf` of `cimeu predict`.
+        first: ELAN `.eaf` or a table, usually of a person.
+        second: the same, usually `results/interview.eaf` of `cimeu predict`.
         tier: name of the first's tier; may be left out where one tier alone holds emotions.
         second_tier: name of the second's; left out, the tier of the same name, or the only one with emotions.
         grid_s: seconds between two moments.
         same_iou: from which overlap on two segments are the same.
+        label_map: emotion by label, for both files.
+        allow_unknown: whether labels that no label space has count as they are.
 
     Raises:
-        ManifestError: a file cannot be read, a tier cannot be told, or nothing was labelled by both.
+        ManifestError: a file cannot be read, a tier is not clear, or nothing was labelled by both.
+        UnknownLabel: a label that no label space has.
     """
-    ones, others = read_tiers(first), read_tiers(second)
-    one = _chosen(ones, tier, Path(first))
-    same_name = one.name if second_tier is None and one.name in {each.name for each in others} else second_tier
-    return compare(one, _chosen(others, same_name, Path(second)), grid_s=grid_s, same_iou=same_iou)
+    tiers, other_tiers = (read_tiers(path, label_map=label_map) for path in (first, second))
+    one = only_tier(tiers, tier, Path(first))
+    same_name = one.name if second_tier is None and one.name in {other.name for other in other_tiers} else second_tier
+    other = only_tier(other_tiers, same_name, Path(second))
+    if not allow_unknown:
+        for each in (one, other):
+            counts = Counter(annotation.label for annotation in each.annotations)
+            check_known(counts, f"`{each.name}` of `{each.source}`")
+    return compare(one, other, grid_s=grid_s, same_iou=same_iou)
 
 
 def compare(first: Tier, second: Tier, *, grid_s: float = GRID_S, same_iou: float = SAME_IOU) -> Agreement:
     """Compare two tiers.
 
     Raises:
-        ManifestError: there is no time that both labelled, or the grid is not above 0 s.
+        ManifestError: there is no time that both labelled, one is in milliseconds, too many annotations of a tier
+            overlap, or a setting is outside its range.
     """
-    if grid_s <= 0:
+    if not (math.isfinite(grid_s) and grid_s > 0):
         raise ManifestError(f"a grid of {grid_s} s\n\nhint: moments some time apart, such as {GRID_S}")
+    if not 0 < same_iou <= 1:
+        raise ManifestError(f"an overlap of {same_iou}\n\nhint: above 0 and at most 1, such as {SAME_IOU}")
+    _check_units(first, second)
     labels = tuple(sorted(first.labels | second.labels))
-    end_s = max((stretch.end_s for each in (first, second) for stretch in each.stretches), default=0.0)
-    middles = (np.arange(round(end_s / grid_s)) + 0.5) * grid_s
-    one, other = (_on_grid(each, middles, labels) for each in (first, second))
-    both = (one >= 0) & (other >= 0)
-    if not both.any():
+    runs = [_runs(tier, labels, grid_s) for tier in (first, second)]
+    shared = list(_shared(*runs))
+    counts = np.zeros((len(labels), len(labels)))
+    for run in shared:
+        counts[run.label, run.other] += run.last - run.first
+    if not counts.any():
         raise ManifestError(
             f"`{first.name}` of `{first.source}` and `{second.name}` of `{second.source}` share no labelled time\n\n"
             "hint: are both about the same recording, with times in seconds?"
         )
-    counts = np.zeros((len(labels), len(labels)))
-    np.add.at(counts, (one[both], other[both]), 1)
-    shares = counts / counts.sum()
+    moments = [sum(run.last - run.first for run in of_tier) for of_tier in runs]
+    n_both = int(counts.sum())
+    shares = counts / n_both
     observed, by_chance = float(np.trace(shares)), float(shares.sum(1) @ shares.sum(0))
-    n_same = _n_same(first.stretches, second.stretches, same_iou)
+    n_same = _n_same(first.annotations, second.annotations, same_iou)
     return Agreement(
         first=first,
         second=second,
         labels=labels,
         unmatched=tuple(sorted(first.labels ^ second.labels)),
-        unknown=tuple(label for label in labels if label not in KNOWN),
+        unknown=tuple(unknown_labels(labels)),
+        left_out=(*first.left_out, *second.left_out),
         grid_s=grid_s,
         same_iou=same_iou,
-        both_s=_seconds(both, grid_s),
-        first_only_s=_seconds((one >= 0) & (other < 0), grid_s),
-        second_only_s=_seconds((one < 0) & (other >= 0), grid_s),
+        both_s=round(n_both * grid_s, 3),
+        first_only_s=round((moments[0] - n_both) * grid_s, 3),
+        second_only_s=round((moments[1] - n_both) * grid_s, 3),
         observed=observed,
         by_chance=by_chance,
         kappa=None if by_chance == 1 else (observed - by_chance) / (1 - by_chance),
         alpha=nominal_alpha(counts),
-        precision=n_same / len(second.stretches),
-        recall=n_same / len(first.stretches),
-        f1=2 * n_same / (len(first.stretches) + len(second.stretches)),
-        confusion_s=tuple(tuple(round(float(each) * grid_s, 3) for each in row) for row in counts),
-        disagreements=tuple(_disagreements(one, other, labels, grid_s)),
+        precision=n_same / len(second.annotations),
+        recall=n_same / len(first.annotations),
+        f1=2 * n_same / (len(first.annotations) + len(second.annotations)),
+        confusion_s=tuple(tuple(round(float(count) * grid_s, 3) for count in row) for row in counts),
+        disagreements=tuple(_disagreements(shared, labels, grid_s)),
     )
 
 
@@ -236,12 +205,9 @@ def to_json(agreement: Agreement) -> str:
 
 
 def to_csv(agreement: Agreement) -> str:
-    """The disagreements, one a row."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["start_s", "end_s", "first", "second"])
-    writer.writerows([each.start_s, each.end_s, each.first, each.second] for each in agreement.disagreements)
-    return text.getvalue()
+    """The disagreements, one per row."""
+    rows = [(each.start_s, each.end_s, each.first, each.second) for each in agreement.disagreements]
+    return csv_text([("start_s", "end_s", "first", "second"), *rows])
 
 
 def to_page(agreement: Agreement) -> str:
@@ -257,99 +223,74 @@ def to_page(agreement: Agreement) -> str:
     return template.render(a=agreement, clock=clock, plot=agreement_svg(agreement), longest_s=longest_s) + "\n"
 
 
-def _chosen(tiers: Sequence[Tier], name: str | None, path: Path) -> Tier:
-    """The tier of this name, or the only one with emotions."""
-    listed = ", ".join(f"`{each.name}`" for each in tiers) or "none"
-    if name is not None:
-        found = [each for each in tiers if each.name == name]
-        if not found:
-            raise ManifestError(f"`{path}` has no tier `{name}` with labels\n\nhint: its tiers are {listed}")
-        return found[0]
-    emotional = [each for each in tiers if each.labels & KNOWN]
-    if len(emotional) != 1:
+def _check_units(first: Tier, second: Tier) -> None:
+    """Refuse seconds beside milliseconds: one annotation ends about a thousand times as late as the other."""
+    ends_s = [max((annotation.end_s for annotation in tier.annotations), default=0.0) for tier in (first, second)]
+    late, early = (first, second) if ends_s[0] > ends_s[1] else (second, first)
+    ratio = max(ends_s) / min(ends_s) if min(ends_s) > 0 else 1.0
+    whole = all(float(t).is_integer() for each in late.annotations for t in (each.start_s, each.end_s))
+    if whole and SECONDS_PER_MILLISECOND / 2 <= ratio <= SECONDS_PER_MILLISECOND * 2:
         raise ManifestError(
-            f"`{path}` has {len(emotional)} tiers with emotions\n\n"
-            f"hint: name one with --tier or --second-tier: {listed}"
+            f"`{late.source}` ends at {max(ends_s):,.0f} s, `{early.source}` at {min(ends_s):,.1f} s: are times of the "
+            "first milliseconds?\n\nhint: give seconds in both"
         )
-    return emotional[0]
 
 
-def _read_csv(path: Path) -> dict[str, list[Stretch]]:
-    lines = [line for line in path.read_text(encoding="utf-8-sig").splitlines(keepends=True) if line[:1] != "#"]
-    found: dict[str, list[Stretch]] = {}
-    for row in csv.DictReader(lines):
-        name = row.get("tier") or row.get("person") or path.stem
-        _add(found, name, float(row["start_s"]), float(row["end_s"]), row["label"])
-    return found
+class _Run(NamedTuple):
+    """Moments from `first` to before `last`; numbers of the labels they have."""
+
+    first: int
+    last: int
+    label: int
+    other: int = -1
 
 
-def _read_eaf(path: Path) -> dict[str, list[Stretch]]:
-    """Tiers with times of their own, and tiers whose annotations borrow those of another.
+def _runs(tier: Tier, labels: Sequence[str], grid_s: float) -> list[_Run]:
+    """The labels of a tier over the moments, in order and without overlaps; the annotation that began last counts.
 
-    Slots without a time, which ELAN allows inside a subdivision, are spread evenly between their neighbours.
+    Moments are counted, not stored: hours cost no more than seconds.
     """
-    root = ElementTree.parse(path).getroot()
-    slots = _slot_times(root)
-    spans: dict[str, tuple[float, float]] = {}
-    borrowed: dict[str, str] = {}
-    annotations: list[tuple[str, str, str]] = []
-    for tier in root.iter("TIER"):
-        for annotation in tier.iter():
-            if annotation.tag not in ("ALIGNABLE_ANNOTATION", "REF_ANNOTATION"):
-                continue
-            known = annotation.attrib["ANNOTATION_ID"]
-            if annotation.tag == "REF_ANNOTATION":
-                borrowed[known] = annotation.attrib["ANNOTATION_REF"]
-            else:
-                ends = (annotation.attrib["TIME_SLOT_REF1"], annotation.attrib["TIME_SLOT_REF2"])
-                spans[known] = slots[ends[0]], slots[ends[1]]
-            annotations.append((tier.attrib["TIER_ID"], known, annotation.findtext("ANNOTATION_VALUE") or ""))
-    found: dict[str, list[Stretch]] = {}
-    for name, known, label in annotations:
-        owner = known
-        while owner not in spans:
-            owner = borrowed[owner]
-        _add(found, name, *spans[owner], label)
-    return found
+    numbers = {label: number for number, label in enumerate(labels)}
+    spans = [
+        (_moment(annotation.start_s, grid_s), _moment(annotation.end_s, grid_s), numbers[annotation.label])
+        for annotation in tier.annotations
+    ]
+    edges = sorted({edge for first, last, _ in spans for edge in (first, last)})
+    runs: list[_Run] = []
+    open_spans: list[tuple[int, int, int]] = []  # the one that began last on top
+    place = 0
+    for start, end in pairwise(edges):
+        while place < len(spans) and spans[place][0] <= start:
+            heapq.heappush(open_spans, (-place, spans[place][1], spans[place][2]))
+            place += 1
+        while open_spans and open_spans[0][1] <= start:
+            heapq.heappop(open_spans)
+        if open_spans:
+            runs.append(_Run(start, end, open_spans[0][2]))
+    return runs
 
 
-def _slot_times(root: ElementTree.Element) -> dict[str, float]:
-    names = [slot.attrib["TIME_SLOT_ID"] for slot in root.iter("TIME_SLOT")]
-    values = [slot.get("TIME_VALUE") for slot in root.iter("TIME_SLOT")]
-    known = [(index, int(value) / 1000) for index, value in enumerate(values) if value is not None]
-    if not known:
-        return {}
-    times = np.interp(np.arange(len(names)), [index for index, _ in known], [time_s for _, time_s in known])
-    return dict(zip(names, times.tolist(), strict=True))
+def _moment(time_s: float, grid_s: float) -> int:
+    """The first moment whose middle is not before a time; the tolerance is that of decimal fractions."""
+    return math.ceil(time_s / grid_s - 0.5 - 1e-9)
 
 
-def _add(found: dict[str, list[Stretch]], name: str, start_s: float, end_s: float, label: str) -> None:
-    if not end_s > start_s >= 0:
-        raise ValueError(f"a stretch from {start_s} to {end_s} s")
-    if canonical(label) not in NO_LABEL:
-        found.setdefault(name, []).append(Stretch(start_s=start_s, end_s=end_s, label=canonical(label)))
+def _shared(ones: Sequence[_Run], others: Sequence[_Run]) -> Iterator[_Run]:
+    """Stretches that both labelled, with both labels."""
+    one = other = 0
+    while one < len(ones) and other < len(others):
+        first, last = max(ones[one].first, others[other].first), min(ones[one].last, others[other].last)
+        if first < last:
+            yield _Run(first, last, ones[one].label, others[other].label)
+        if ones[one].last <= others[other].last:
+            one += 1
+        else:
+            other += 1
 
 
-def _on_grid(tier: Tier, middles: Float[np.ndarray, " N"], labels: Sequence[str]) -> Int64[np.ndarray, " N"]:
-    """Number of the label at each moment, -1 for none; of stretches that overlap, the later one counts."""
-    numbers = np.full(len(middles), -1, np.int64)
-    for stretch in tier.stretches:
-        first, last = np.searchsorted(middles, (stretch.start_s, stretch.end_s))
-        numbers[first:last] = labels.index(stretch.label)
-    return numbers
-
-
-def _n_same(first: Sequence[Stretch], second: Sequence[Stretch], same_iou: float) -> int:
+def _n_same(first: Sequence[Annotation], second: Sequence[Annotation], same_iou: float) -> int:
     """Pairs of segments of one label that overlap enough, each in one pair at most, the best overlaps first."""
-    pairs = sorted(
-        (
-            (iou, one, other)
-            for one, mine in enumerate(first)
-            for other, theirs in enumerate(second)
-            if mine.label == theirs.label and (iou := _iou(mine, theirs)) >= same_iou
-        ),
-        key=lambda pair: -pair[0],
-    )
+    pairs = sorted((-iou, one, other) for one, other, iou in _overlaps(first, second) if iou >= same_iou)
     used: tuple[set[int], set[int]] = (set(), set())
     for _, one, other in pairs:
         if one not in used[0] and other not in used[1]:
@@ -358,26 +299,45 @@ def _n_same(first: Sequence[Stretch], second: Sequence[Stretch], same_iou: float
     return len(used[0])
 
 
-def _iou(one: Stretch, other: Stretch) -> float:
-    shared = max(0.0, min(one.end_s, other.end_s) - max(one.start_s, other.start_s))
-    return shared / (one.end_s - one.start_s + other.end_s - other.start_s - shared)
-
-
-def _disagreements(
-    one: Int64[np.ndarray, " N"], other: Int64[np.ndarray, " N"], labels: Sequence[str], grid_s: float
-) -> Iterable[Disagreement]:
-    place = 0
-    for (mine, theirs), run in groupby(zip(one.tolist(), other.tolist(), strict=True)):
-        length = len(list(run))
-        if mine >= 0 and theirs >= 0 and mine != theirs:
-            yield Disagreement(
-                start_s=round(place * grid_s, 3),
-                end_s=round((place + length) * grid_s, 3),
-                first=labels[mine],
-                second=labels[theirs],
+def _overlaps(first: Sequence[Annotation], second: Sequence[Annotation]) -> Iterator[tuple[int, int, float]]:
+    """Numbers of the segments of one label that overlap, and how far; a sweep over their starts."""
+    sides = (first, second)
+    starts = sorted((each.start_s, side, number) for side in (0, 1) for number, each in enumerate(sides[side]))
+    running: tuple[list[int], list[int]] = ([], [])
+    for start_s, side, number in starts:
+        for of_side, numbers in zip(sides, running, strict=True):
+            numbers[:] = [running_number for running_number in numbers if of_side[running_number].end_s > start_s]
+        new = sides[side][number]
+        for other in running[1 - side]:
+            if new.label == sides[1 - side][other].label:
+                iou = _iou(new, sides[1 - side][other])
+                yield (number, other, iou) if side == 0 else (other, number, iou)
+        running[side].append(number)
+        if len(running[side]) > MOST_AT_ONCE:
+            raise ManifestError(
+                f"more than {MOST_AT_ONCE} annotations of a tier overlap at {start_s:g} s\n\n"
+                "hint: a tier is about one person; name persons in a column `tier`"
             )
-        place += length
 
 
-def _seconds(moments: np.ndarray, grid_s: float) -> float:
-    return round(float(moments.sum()) * grid_s, 3)
+def _iou(one: Annotation, other: Annotation) -> float:
+    shared_s = max(0.0, min(one.end_s, other.end_s) - max(one.start_s, other.start_s))
+    return shared_s / (one.end_s - one.start_s + other.end_s - other.start_s - shared_s)
+
+
+def _disagreements(shared: Sequence[_Run], labels: Sequence[str], grid_s: float) -> Iterator[Disagreement]:
+    joined: list[_Run] = []
+    for run in shared:
+        before = joined[-1] if joined else None
+        if before and before.last == run.first and before[2:] == run[2:]:
+            joined[-1] = before._replace(last=run.last)
+        else:
+            joined.append(run)
+    for run in joined:
+        if run.label != run.other:
+            yield Disagreement(
+                start_s=round(run.first * grid_s, 3),
+                end_s=round(run.last * grid_s, 3),
+                first=labels[run.label],
+                second=labels[run.other],
+            )

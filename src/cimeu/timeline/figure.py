@@ -122,12 +122,16 @@ def agreement_svg(agreement: "Agreement") -> str:
     axes = drawn.add_axes((0.14, 0.16, 0.84, 0.6))
     names = [f"{tier.name[:16]}\n{tier.source[:18]}" for tier in (agreement.first, agreement.second)]
     for row, tier in enumerate((agreement.first, agreement.second)):
-        for stretch in tier.stretches:
-            span = [(stretch.start_s, stretch.end_s - stretch.start_s)]
-            axes.broken_barh(span, (row - 0.4, 0.8), facecolor=colours[stretch.label], edgecolor="white", linewidth=0.5)
+        for label in sorted(tier.labels):  # one shape for each label: thousands of them would take seconds
+            spans = [
+                (annotation.start_s, annotation.end_s - annotation.start_s)
+                for annotation in tier.annotations
+                if annotation.label == label
+            ]
+            axes.broken_barh(spans, (row - 0.4, 0.8), facecolor=colours[label], edgecolor="white", linewidth=0.5)
     differ = [(each.start_s, each.end_s - each.start_s) for each in agreement.disagreements]
     axes.broken_barh(differ, (1.6, 0.4), facecolor="#b3261e")
-    end_s = max(stretch.end_s for tier in (agreement.first, agreement.second) for stretch in tier.stretches)
+    end_s = max(annotation.end_s for tier in (agreement.first, agreement.second) for annotation in tier.annotations)
     axes.set(xlim=(0, end_s), ylim=(2.1, -0.5), yticks=[0, 1, 1.8], yticklabels=[*names, "differ"])
     axes.xaxis.set_major_formatter(FuncFormatter(lambda time_s, _: clock(time_s)))
     axes.tick_params(labelsize=7, length=2)
