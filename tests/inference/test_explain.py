@@ -92,12 +92,12 @@ def test_a_contribution_is_the_probability_lost(recogniser: Recogniser, recordin
     timeline = recogniser.timeline(reading)
     segment = timeline.segments[0]
     emotion = recogniser.emotions.index(segment.label)
-    answer = recogniser.probabilities(asked)[:, emotion].mean()
+    answer = recogniser.answer(asked).probabilities[:, emotion].mean()
     unknown = [
         replace(question, first={way: np.full_like(rows, np.nan) for way, rows in question.first.items()})
         for question in asked
     ]
-    without = recogniser.probabilities(unknown)[:, emotion].mean()
+    without = recogniser.answer(unknown).probabilities[:, emotion].mean()
     explanation = explain(recogniser, timeline, segment)
     assert explanation.score == pytest.approx(answer, abs=1e-4)
     assert explanation.streams[0].lost == pytest.approx(answer - without, abs=2e-4)
@@ -106,7 +106,7 @@ def test_a_contribution_is_the_probability_lost(recogniser: Recogniser, recordin
 def test_a_stream_that_the_network_ignores_contributes_nothing(make_run: RunMaker, recordings: Path) -> None:
     recogniser = Recogniser.from_pretrained(make_run("spectral", "prosody", mu=0.5))
     with torch.no_grad():
-        for model in recogniser.models.values():
+        for model in recogniser.classifier.models.values():
             for heads in (model.first_heads, model.second_heads):
                 for head in heads.heads:
                     head.weight.zero_()
@@ -133,7 +133,8 @@ def test_training_clips_near_a_segment_are_named(make_run: RunMaker, recordings:
     run = shutil.copytree(make_run("hog", None), tmp_path / "run")
     asked: list[Question] = []
     Recogniser.from_pretrained(run).read(recordings / "mute.mp4", watch=asked.extend)
-    emotion, style = Recogniser.from_pretrained(run).primitives(asked)
+    answers = Recogniser.from_pretrained(run).answer(asked)
+    emotion, style = answers.representation, answers.style
     assert style is not None
     away = np.linspace(-1, 1, 7, dtype=np.float32)[:, None] * np.arange(1, emotion.shape[1] + 1, dtype=np.float32)
     names = {name: tuple(f"{name}{row}" for row in range(7)) for name in ("clip_id", "emotion", "corpus", "culture")}

@@ -193,7 +193,7 @@ def test_only_encoders_that_are_networks_use_every_thread(
 
     monkeypatch.setattr(Hog, "__call__", noted)
     monkeypatch.setattr(Hog, "heavy", heavy)
-    for model in recogniser.models.values():
+    for model in recogniser.classifier.models.values():
         model.register_forward_pre_hook(lambda *_: of_model.add(torch.get_num_threads()))
     torch.set_num_threads(3)
     try:

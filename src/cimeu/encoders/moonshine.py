@@ -162,6 +162,11 @@ class Moonshine:
             "weights_sha256": sha256_of(self._path),
         }
 
+    @property
+    def step_s(self) -> float:
+        """Seconds of sound that a step stands for; what it holds depends on the whole clip."""
+        return self.pool * SAMPLES_PER_STATE / SOUND_RATE_HZ
+
     def prepare(self, source: Float32[np.ndarray, " N"]) -> Float32[np.ndarray, " N"]:
         """Samples as they are."""
         return source

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from math import ceil, inf
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32
@@ -36,13 +37,20 @@ AT_ONCE = 256
 WORDS = {"face": "face", "frame": "picture", "sound": "voice"}
 
 
+class Answer(NamedTuple):
+    """Probabilities of a window alone, and what they rest on: a style may change them once it is known."""
+
+    probabilities: Float[np.ndarray, " K"]
+    representation: Float32[np.ndarray, " C"]
+
+
 @dataclass
 class Evidence:
-    """What one window would have said without parts of its input: probabilities by emotion."""
+    """What the model would have said about one window without parts of its input."""
 
-    without: dict[str, Float[np.ndarray, " K"]] = field(default_factory=dict)
+    without: dict[str, Answer] = field(default_factory=dict)
     """By stream."""
-    without_moment: dict[tuple[str, int], Float[np.ndarray, " K"]] = field(default_factory=dict)
+    without_moment: dict[tuple[str, int], Answer] = field(default_factory=dict)
     """By stream and stretch: stretch k goes from k to k + 1 hops."""
     emotion: Float32[np.ndarray, " C"] | None = None
     """Emotion primitives; None where no face was read."""
@@ -64,10 +72,11 @@ class Occluder:
         concerned = [each for each in questions if each.start_s < self._until_s and each.end_s > self._from_s]
         seen = [question for question in concerned if question.first]
         if seen:
-            emotion, style = self._recogniser.primitives(seen)
+            answers = self._recogniser.answer(seen)
             for row, question in enumerate(seen):
                 evidence = self.evidence[question.lane, question.number]
-                evidence.emotion, evidence.style = emotion[row], None if style is None else style[row]
+                evidence.emotion = answers.representation[row]
+                evidence.style = None if answers.style is None else answers.style[row]
         changed = [
             (question, stream, moment, other)
             for question in concerned
@@ -75,8 +84,9 @@ class Occluder:
         ]
         for start in range(0, len(changed), AT_ONCE):
             part = changed[start : start + AT_ONCE]
-            answers = self._recogniser.probabilities([other for *_, other in part])
-            for (question, stream, moment, _), answer in zip(part, answers, strict=True):
+            answers = self._recogniser.answer([other for *_, other in part])
+            rows = map(Answer, answers.probabilities, answers.representation)
+            for (question, stream, moment, _), answer in zip(part, rows, strict=True):
                 evidence = self.evidence[question.lane, question.number]
                 if moment is None:
                     evidence.without[stream] = answer
@@ -102,7 +112,7 @@ def explained_timeline(recogniser: Recogniser, path: Path | str, *, progress: Pr
         MediaError: missing, empty, or no media.
     """
     occluder = Occluder(recogniser)
-    reading = recogniser.read(path, progress=progress, watch=occluder)
+    reading = recogniser.adapted(recogniser.read(path, progress=progress, watch=occluder))
     timeline = recogniser.timeline(reading)
     explained = [
         _explained(recogniser, reading, occluder, segment, segment.person)
@@ -134,8 +144,10 @@ def explain(
             "\n\nhint: explain a segment that has scores"
         )
     occluder = Occluder(recogniser, from_s=segment.start_s, until_s=segment.end_s)
-    reading = recogniser.read(
-        timeline.media_path, progress=progress, watch=occluder, from_s=segment.start_s, until_s=segment.end_s
+    # A style is read from the whole recording.
+    from_s, until_s = (segment.start_s, segment.end_s) if recogniser.style == "none" else (0.0, inf)
+    reading = recogniser.adapted(
+        recogniser.read(timeline.media_path, progress=progress, watch=occluder, from_s=from_s, until_s=until_s)
     )
     return _explained(recogniser, reading, occluder, segment, _same_lane(reading, timeline, segment))
 
@@ -193,11 +205,13 @@ def _explained(
     answers = [float(lane.answers[number][emotion]) for number in windows]
     streams: dict[str, float] = defaultdict(float)
     moments: dict[tuple[str, int], float] = defaultdict(float)
-    for answer, each in zip(answers, evidence, strict=True):
+    for number, answer, each in zip(windows, answers, evidence, strict=True):
         for stream, other in each.without.items():
-            streams[stream] += (answer - float(other[emotion])) / len(windows)
+            lost = answer - recogniser.given_style(reading, name, number, *other)[emotion]
+            streams[stream] += float(lost) / len(windows)
         for key, other in each.without_moment.items():
-            moments[key] += (answer - float(other[emotion])) / len(windows)
+            lost = answer - recogniser.given_style(reading, name, number, *other)[emotion]
+            moments[key] += float(lost) / len(windows)
     emotions = [each.emotion for each in evidence if each.emotion is not None]
     styles = [each.style for each in evidence if each.style is not None]
     style = np.mean(styles, axis=0) if styles else None

@@ -26,7 +26,8 @@ from cimeu.inference.face_path import REACH_S, FacePath, resampling_of, side_of
 from cimeu.inference.reidentification import Identity, Portrait
 from cimeu.inference.stopwatch import Stopwatch
 from cimeu.inference.tracks import PictureTrack, Sightings, SoundTrack
-from cimeu.inference.voice_activity import MouthMotion, who_speaks, why_not_heard
+from cimeu.inference.utterances import ContextEncoder, Utterances
+from cimeu.inference.voice_activity import NO_SPEECH, MouthMotion, who_speaks, why_not_heard
 from cimeu.media.audio import RATE_HZ, at_level, stream_sound, trim_silence
 from cimeu.media.clips import scaled_down_to
 from cimeu.media.face_crops import TrackedFrame, track_faces
@@ -35,6 +36,7 @@ from cimeu.media.prefetch import read_ahead
 from cimeu.media.regions import whole_picture
 from cimeu.media.threads import one_thread
 from cimeu.media.video import MediaInfo, frames
+from cimeu.model.classifier import Clip
 from cimeu.pyramid import Direction
 from cimeu.timeline.timeline import Modality, Place, TimelineSettings
 
@@ -75,6 +77,13 @@ class Question:
     end_s: float
     first: Vectors
     second: Float32[np.ndarray, "T D"] | None
+    reach_s: tuple[float, float]
+    """From when to when the encoders looked and listened: the window, or the stretches of speech it lies in."""
+
+    @property
+    def clip(self) -> Clip:
+        """What a classifier is asked about."""
+        return Clip(self.first, self.second)
 
 
 @dataclass
@@ -91,6 +100,10 @@ class Lane:
     """Per stretch: what an answer rests on, and what is missing why."""
     mouth: MouthMotion = field(default_factory=MouthMotion)
     portrait: Portrait | None = None
+    representations: dict[int, Float32[np.ndarray, " C"]] = field(default_factory=dict)
+    """Per stretch, where the style of the person is read from other windows."""
+    reach_s: dict[int, tuple[float, float]] = field(default_factory=dict)
+    """Per stretch: from when to when the encoders looked and listened for its window."""
     places: list[Place] = field(default_factory=list)
     """Where the face was, `PLACES_HZ` times a second."""
 
@@ -134,7 +147,12 @@ class Reader:
         listens = listens and info.has_sound
         blocks = stream_sound(path, block_s=SOUND_BLOCK_S, start_s=from_s) if listens else iter(())
         self._sound = SoundTrack(self._until_broken(self._stopwatch.each("decode sound", blocks), "sound"))
-        self._heard: tuple[tuple[float, float], dict[str, Vectors]] | None = None
+        self._heard: tuple[tuple[float, float], dict[str, Vectors], tuple[float, float]] | None = None
+        self._utterances = {
+            stream: Utterances(self._sound, encoder, self._directions[stream])
+            for stream, encoder in self._of_sound.items()
+            if isinstance(encoder, ContextEncoder)
+        }
         self._scene = {stream: PictureTrack(encoder) for stream, encoder in self._of_frames.items()}
         self._live: dict[str, Lane] = {}
         self.lanes: dict[str, Lane] = {}
@@ -217,7 +235,9 @@ class Reader:
         if vectors:
             start_s, end_s = (self._from_s + frame / self._rate_hz for frame in span)
             second = vectors.get("second", {}).get("forward")
-            yield Question(name, number, start_s, end_s, vectors.get("first", {}), second)
+            heard_s = self._heard[2] if voice and self._heard else (start_s, end_s)
+            reach_s = min(start_s, heard_s[0]), max(end_s, heard_s[1])
+            yield Question(name, number, start_s, end_s, vectors.get("first", {}), second, reach_s)
 
     def _voice(self, look: Look) -> tuple[dict[str, Vectors], str]:
         """The vectors of a window of sound by stream, or why nobody is heard in the stretch it speaks for."""
@@ -229,13 +249,24 @@ class Reader:
             return {}, why
         window = look.start_s, look.end_s
         if self._heard is None or self._heard[0] != window:
-            vectors: dict[str, Vectors] = {}
-            for stream, encoder in self._of_sound.items():
-                with self._stopwatch("encode sound"), threads_for(encoder):
+            self._heard = window, *self._listen(window, samples)
+        vectors = self._heard[1]
+        return (vectors, "") if all(vectors.values()) else ({}, NO_SPEECH)
+
+    def _listen(
+        self, window: tuple[float, float], samples: Float32[np.ndarray, " N"]
+    ) -> tuple[dict[str, Vectors], tuple[float, float]]:
+        """Vectors of a window by stream, and from when to when the encoders listened, in the time of the recording."""
+        vectors: dict[str, Vectors] = {}
+        reach_s = window
+        for stream, encoder in self._of_sound.items():
+            with self._stopwatch("encode sound"), threads_for(encoder):
+                if stream in self._utterances:
+                    vectors[stream], reach_s = self._utterances[stream].window(*window)
+                else:
                     ready = made_ready(samples, encoder)
                     vectors[stream] = {each: encode(encoder, ready, each) for each in self._directions[stream]}
-            self._heard = window, vectors
-        return self._heard[1], ""
+        return vectors, (self._from_s + reach_s[0], self._from_s + reach_s[1])
 
     def _why_unseen(self, lane: Lane, start: int, stop: int) -> str:
         if lane.sightings.share(start, stop) < self._settings.face_share:
@@ -323,7 +354,10 @@ class Reader:
 
     def _forget(self, before: int) -> None:
         """Drop what came before this frame, and the pictures of faces that are gone."""
-        self._sound.forget(before / self._rate_hz)
+        before_s = before / self._rate_hz
+        for utterances in self._utterances.values():
+            utterances.forget(before_s)
+        self._sound.forget(before_s)
         for track in self._scene.values():
             track.forget(before)
         for name, lane in list(self._live.items()):

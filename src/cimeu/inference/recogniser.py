@@ -14,41 +14,40 @@ Axes: N windows, K emotions, C width of the primitives.
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from itertools import count, pairwise
 from math import ceil, inf, lcm, nan
 from operator import attrgetter
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
-import torch
-from jaxtyping import Bool, Float, Float32
-from torch import Tensor
+from jaxtyping import Float, Float32
 
-from cimeu.batching.dataset import Sample
 from cimeu.corpora.content_hash import content_of_file
 from cimeu.devices import choose_device
 from cimeu.encoders.base import Encoder
 from cimeu.encoders.description import fingerprint
 from cimeu.encoders.registry import encoder_from
 from cimeu.errors import CheckpointError, RecipeError
+from cimeu.evaluation.ensemble import load_classifier
 from cimeu.evaluation.ood import FILE, PRIMITIVES, Familiarity, mean_step
-from cimeu.evaluation.predict import EnsembleSettings, Scores, evaluation_collator, fused_probabilities
+from cimeu.evaluation.predict import EnsembleSettings
 from cimeu.inference.bundle import bundled_weights, open_bundle
 from cimeu.inference.face_path import REACH_S
 from cimeu.inference.model_store import model_id
 from cimeu.inference.neighbours import TrainingClips
+from cimeu.inference.own_style import Adapted, Scope, Support, Windows, adapt, scope_named
 from cimeu.inference.reader import NO_FACE, NOBODY, PLACES_HZ, Lane, Question, Reader, rate_of
 from cimeu.inference.reidentification import Identity, one_people
 from cimeu.inference.stopwatch import Stopwatch
 from cimeu.media.faces import DETECTORS, FaceDetector
-from cimeu.media.threads import one_thread
 from cimeu.media.video import probe
-from cimeu.model.network import CiMEU, Output
+from cimeu.model.classifier import Answers, Classifier, StyleReader
 from cimeu.progress import Progress, silent
-from cimeu.pyramid import DIRECTIONS, Direction
+from cimeu.pyramid import Direction
 from cimeu.timeline.timeline import Cell, Header, Segment, Timeline, TimelineSettings, segments_of
 
 logger = logging.getLogger(__name__)
@@ -57,6 +56,19 @@ STREAMS = ("first", "second")
 BATCH_WINDOWS = 32
 FRAME_RATE_HZ = 25.0
 """Grid of windows where no encoder of pictures sets one."""
+
+
+@dataclass(frozen=True)
+class LoadedRun:
+    """A trained model in memory, and what belongs to it."""
+
+    classifier: Classifier
+    settings: EnsembleSettings
+    """How directions are fused, and the confidence below which no emotion is named."""
+    model_id: str
+    """Stands in every export."""
+    folder: Path | None = None
+    """Where the run or the unpacked bundle lies, for what else it holds."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +81,19 @@ class Reading:
     """What the reader calls each lane in its questions; several names where a person came back after a cut."""
     edges: list[float]
     """Stretch n goes from edge n to edge n + 1, in seconds."""
+    styles: dict[str, Adapted] = field(default_factory=dict)
+    """What each lane's answers rest on, where a style was read from other windows."""
+
+    def windows(self, name: str) -> Windows:
+        """Windows of a lane that were answered alone."""
+        lane = self.lanes[name]
+        numbers = tuple(sorted(lane.representations))
+        return Windows(
+            numbers,
+            np.stack([lane.representations[number] for number in numbers]),
+            np.array([lane.reach_s[number] for number in numbers]),
+            np.stack([lane.answers[number] for number in numbers]),
+        )
 
 
 class Recogniser:
@@ -76,47 +101,43 @@ class Recogniser:
 
     def __init__(
         self,
-        models: Mapping[Direction, CiMEU],
-        ensemble: EnsembleSettings,
+        run: LoadedRun,
         *,
-        model_id: str,
-        folder: Path | None = None,
         settings: TimelineSettings | None = None,
         detector: FaceDetector | None = None,
         identity: Identity | None = None,
+        style: str = "recording",
         weights: Mapping[str, Path | str] = MappingProxyType({}),
         device: str = "auto",
     ) -> None:
-        """Build from models; `from_pretrained` is the usual way.
+        """Build from a model in memory; `from_pretrained` is the usual way.
 
         Args:
-            models: by direction, with the specifications they were saved with.
-            ensemble: how their answers are put together.
-            model_id: stands in every export.
-            folder: where the run or the unpacked bundle lies, for what else it holds.
+            run: the trained model and what belongs to it.
             settings: thresholds of the timeline.
             detector: of faces; default the one the encoders were trained with.
             identity: tells who comes back after a cut; without one, a cut ends every person.
+            style: where models that can do so read a person's style (`cimeu.inference.own_style`); others ignore it.
             weights: where the weights of an encoder lie, by its name, if not in the weights folder.
-            device: what computes encoders and models: `auto`, `cpu`, `cuda` or `cuda:N`.
+            device: what computes encoders and networks: `auto`, `cpu`, `cuda` or `cuda:N`.
 
         Raises:
-            CheckpointError: no model, or models of different encoders.
-            RecipeError: weights of an encoder that the models do not read, or no such device.
+            CheckpointError: the model does not say which encoders it reads.
+            RecipeError: weights of an encoder that the models do not read, no such scope of style, or no such device.
             FingerprintMismatch, WeightsMissing: the encoders cannot be rebuilt here.
         """
-        if not models:
-            raise CheckpointError("an ensemble without a model\n\nhint: train `forward`, `backward` or both")
         self.device = choose_device(device)
-        self.models = {d: models[d].eval().to(self.device) for d in DIRECTIONS if d in models}
-        self.ensemble, self.model_id, self.folder = ensemble, model_id, folder
-        self.specifications = next(iter(self.models.values())).specifications
+        self.classifier, self.ensemble = run.classifier, run.settings
+        self.model_id, self.folder = run.model_id, run.folder
+        self.specifications = run.classifier.specifications
         self.emotions = tuple(self.specifications.emotions)
         self.encoders = self._rebuilt(weights)
         self.settings = settings or TimelineSettings()
         self.detector, self.identity = detector or _detector_of(self.encoders.values()), identity
-        self.familiarity = Familiarity.load(folder) if folder is not None else None
-        self.training_clips = TrainingClips.load(folder) if folder is not None else None
+        scope = scope_named(style)
+        self.style: Scope = scope if isinstance(run.classifier, StyleReader) else "none"
+        self.familiarity = Familiarity.load(run.folder) if run.folder is not None else None
+        self.training_clips = TrainingClips.load(run.folder) if run.folder is not None else None
         self.stopwatch = Stopwatch()
         """Time spent in each stage, over all recordings read so far."""
         self._rate_hz, self._length, self._hop = self._grid()
@@ -129,6 +150,7 @@ class Recogniser:
         settings: TimelineSettings | None = None,
         detector: FaceDetector | None = None,
         identity: Identity | None = None,
+        style: str = "recording",
         weights: Mapping[str, Path | str] = MappingProxyType({}),
         device: str = "auto",
     ) -> "Recogniser":
@@ -138,7 +160,7 @@ class Recogniser:
 
         Raises:
             CheckpointError: a part is missing or damaged.
-            RecipeError: weights of an encoder that the run does not read, or no such device.
+            RecipeError: weights of an encoder that the run does not read, no such scope of style, or no such device.
             FingerprintMismatch, WeightsMissing: its encoders cannot be rebuilt here.
         """
         folder = Path(run_folder)
@@ -147,18 +169,15 @@ class Recogniser:
         if not folder.is_dir():
             raise CheckpointError(f"no run folder `{folder}`\n\nhint: name the folder that `cimeu train` wrote")
         ensemble = EnsembleSettings.load(folder)
-        models = {direction: CiMEU.from_pretrained(folder / direction) for direction in ensemble.directions}
-        name = model_id(folder, ensemble)
+        classifier = load_classifier(folder, ensemble, choose_device(device))
         if not (folder / FILE).is_file():
             logger.warning("`%s` has no %s: nothing is marked as unlike its training clips", folder, FILE)
         return cls(
-            models,
-            ensemble,
-            model_id=name,
-            folder=folder,
+            LoadedRun(classifier, ensemble, model_id(folder, ensemble), folder),
             settings=settings,
             detector=detector,
             identity=identity,
+            style=style,
             weights=weights,
             device=device,
         )
@@ -169,7 +188,7 @@ class Recogniser:
         Raises:
             MediaError: missing, empty, or no media.
         """
-        return self.timeline(self.read(path, progress=progress))
+        return self.timeline(self.adapted(self.read(path, progress=progress)))
 
     def read(
         self,
@@ -199,7 +218,7 @@ class Recogniser:
             path,
             info,
             self.encoders,
-            tuple(self.models),
+            self._directions,
             self.settings,
             self.detector,
             self._rate_hz,
@@ -231,25 +250,67 @@ class Recogniser:
         lanes = {name: _joined([reader.lanes[face] for face in known]) for name, known in called.items()}
         return Reading(path, lanes, called, edges)
 
+    def adapted(self, reading: "Reading", others: Sequence[Support] = ()) -> "Reading":
+        """The same recording, each lane answered given the style of its person, as `style` says where from.
+
+        Args:
+            reading: what was read, with the answers of each window alone.
+            others: windows of other recordings (`person`, `study`).
+        """
+        if self.style == "none":
+            return reading
+        assert isinstance(self.classifier, StyleReader), "any other model is asked about each window alone"
+        lanes, styles = dict(reading.lanes), {}
+        for name, lane in reading.lanes.items():
+            if lane.representations:
+                windows = reading.windows(name)
+                with self.stopwatch("style"):
+                    styles[name] = adapt(self.classifier, windows, others, scope=self.style)
+                answers = dict(zip(windows.numbers, styles[name].probabilities, strict=True))
+                lanes[name] = replace(lane, answers=lane.answers | answers)
+        return replace(reading, lanes=lanes, styles=styles)
+
+    def given_style(
+        self,
+        reading: "Reading",
+        name: str,
+        number: int,
+        probabilities: Float[np.ndarray, " K"],
+        representation: Float32[np.ndarray, " C"],
+    ) -> Float[np.ndarray, " K"]:
+        """What a changed window of a lane would have been answered, given the style that its own answer rests on."""
+        if name not in reading.styles:
+            return probabilities
+        assert isinstance(self.classifier, StyleReader), "no other model reads a style"
+        styles, row = reading.styles[name].styles, reading.styles[name].rows[number]
+        return self.classifier.probabilities(representation[None], styles[row : row + 1])[0]
+
     def timeline(self, reading: "Reading") -> Timeline:
         """Segments of what was read."""
         places = {name: tuple(lane.places) for name, lane in reading.lanes.items() if lane.places}
-        return Timeline(self.header(reading.path, reading.edges[-1]), self._segments(reading), reading.path, places)
+        header = replace(self.header(reading.path, reading.edges[-1]), **self._style_of(reading))
+        return Timeline(header, self._segments(reading), reading.path, places)
+
+    def _style_of(self, reading: "Reading") -> dict[str, Any]:
+        """How many windows a style was read from, and what they look like."""
+        notes = [
+            f"{name}: they look like {self.emotions[style.looks_like]} alone"
+            for name, style in reading.styles.items()
+            if style.looks_like is not None
+        ]
+        n_windows = sum(style.n_windows for style in reading.styles.values())
+        return {"style_windows": n_windows, "style_note": "; ".join(notes)}
 
     def _rebuilt(self, weights: Mapping[str, Path | str]) -> dict[str, Encoder]:
         encoders = {}
         for stream in STREAMS:
-            descriptions = [getattr(model.specifications, f"{stream}_encoder") for model in self.models.values()]
-            if any(description != descriptions[0] for description in descriptions):
-                raise CheckpointError(
-                    f"forward and backward model have different {stream} encoders\n\nhint: train both in one run"
-                )
-            if descriptions[0]:
-                found = weights.get(descriptions[0]["name"])
+            description = getattr(self.specifications, f"{stream}_encoder")
+            if description:
+                found = weights.get(description["name"])
                 if found is None and self.folder is not None:
-                    found = bundled_weights(self.folder, descriptions[0])
+                    found = bundled_weights(self.folder, description)
                 encoders[stream] = encoder_from(
-                    descriptions[0], device=str(self.device), **({} if found is None else {"weights": found})
+                    description, device=str(self.device), **({} if found is None else {"weights": found})
                 )
         if not encoders:
             raise CheckpointError("the model does not say which encoders it reads\n\nhint: train it with `cimeu train`")
@@ -279,40 +340,42 @@ class Recogniser:
         grid = lcm(self._hop, ceil(self._rate_hz / PLACES_HZ))
         return max(0, settled // grid * grid) / self._rate_hz
 
+    @property
+    def _directions(self) -> tuple[Direction, ...]:
+        return self.ensemble.directions
+
     def _answer(self, questions: Sequence[Question], lanes: Mapping[str, Lane]) -> None:
         if not questions:
             return
         with self.stopwatch("models and fusion"):
-            probabilities, primitives = self._ask(questions)
-            foreign = self._foreignness(questions, primitives)
-        for question, answer, distance in zip(questions, probabilities, foreign, strict=True):
-            lanes[question.lane].answers[question.number] = answer
-            lanes[question.lane].foreign[question.number] = float(distance)
+            answers = self.answer(questions)
+            foreign = self._foreignness(questions, answers.representation)
+        for row, question in enumerate(questions):
+            lane = lanes[question.lane]
+            lane.answers[question.number] = answers.probabilities[row]
+            lane.foreign[question.number] = float(foreign[row])
+            if self.style != "none":
+                lane.representations[question.number] = answers.representation[row]
+                lane.reach_s[question.number] = question.reach_s
 
-    def probabilities(self, questions: Sequence[Question]) -> Float[np.ndarray, "N K"]:
-        """What the ensemble answers to each question."""
-        return self._ask(questions)[0]
-
-    def _ask(self, questions: Sequence[Question]) -> tuple[Float[np.ndarray, "N K"], Float32[np.ndarray, "N C"]]:
-        """Probabilities, and the emotion primitives of the first direction, NaN without a first stream."""
-        answers = {direction: self._scores(questions, direction) for direction in self.models}
-        scores = {direction: each[0] for direction, each in answers.items()}
-        fused = fused_probabilities(scores.get("forward"), scores.get("backward"), self.ensemble)["fused"]
-        return fused, next(iter(answers.values()))[1]
+    def answer(self, questions: Sequence[Question]) -> Answers:
+        """What the model says about each window alone."""
+        return self.classifier.answer([question.clip for question in questions])
 
     def _foreignness(
         self, questions: Sequence[Question], primitives: Float32[np.ndarray, "N C"]
     ) -> Float[np.ndarray, " N"]:
         if self.familiarity is None:
             return np.full(len(questions), np.nan)
-        direction, model = next(iter(self.models.items()))
-        views = {PRIMITIVES: primitives}
-        first = [mean_step(question.first.get(direction), model.config.first.width) for question in questions]
-        views["first"] = np.stack(first)
-        if model.config.second is not None:
-            width = model.config.second.width
-            views["second"] = np.stack([mean_step(question.second, width) for question in questions])
-        return self.familiarity.foreignness(views)
+        direction = self._directions[0]
+        steps = {"first": [question.first.get(direction) for question in questions]}
+        if "second" in self.encoders:
+            steps["second"] = [question.second for question in questions]
+        views = {
+            stream: np.stack([mean_step(each, self.encoders[stream].width) for each in rows])
+            for stream, rows in steps.items()
+        }
+        return self.familiarity.foreignness({PRIMITIVES: primitives} | views)
 
     @property
     def hop_s(self) -> float:
@@ -321,43 +384,7 @@ class Recogniser:
 
     def in_order_of_time(self, stream: str) -> bool:
         """Whether the vectors of a stream follow each other in time; tokens of a spectrogram do not."""
-        configs = [getattr(model.config, stream) for model in self.models.values()]
-        return all(config is not None and config.kind != "tokens" for config in configs)
-
-    def primitives(
-        self, questions: Sequence[Question]
-    ) -> tuple[Float32[np.ndarray, "N C"], Float32[np.ndarray, "N C"] | None]:
-        """Emotion and style primitives by the first direction's network; NaN without a disentangled stream."""
-        direction = next(iter(self.models))
-        output, present = self._output(questions, direction), self._present(questions, direction)
-        there = present[:, : len(output.emotion)].any(axis=1, keepdims=True)  # streams with primitives of their own
-        emotion = np.where(there, output.emotion_pooled[0].numpy(), np.float32(np.nan))
-        if output.style_pooled is None:
-            return emotion, None
-        return emotion, np.where(there, output.style_pooled[0].numpy(), np.float32(np.nan))
-
-    def _output(self, questions: Sequence[Question], direction: Direction) -> Output:
-        model = self.models[direction]
-        samples = [
-            Sample(f"{question.lane} {question.number}", question.first.get(direction), question.second, -1, -1, index)
-            for index, question in enumerate(questions)
-        ]
-        batch = evaluation_collator(model)(samples).to(self.device)
-        assert batch.first is not None, "every model has a first stream"
-        with torch.inference_mode(), one_thread():
-            return model(batch.first, batch.second).map(Tensor.cpu)
-
-    def _present(self, questions: Sequence[Question], direction: Direction) -> Bool[np.ndarray, "N 2"]:
-        return np.array([[direction in question.first, question.second is not None] for question in questions])
-
-    def _scores(self, questions: Sequence[Question], direction: Direction) -> tuple[Scores, Float32[np.ndarray, "N C"]]:
-        output, present = self._output(questions, direction), self._present(questions, direction)
-        second = None if output.second_logits is None else torch.stack(output.second_logits).numpy()
-        first, gate = torch.stack(output.first_logits).numpy(), torch.stack(output.gate).numpy()
-        there = present[:, : len(output.emotion)].any(axis=1, keepdims=True)
-        primitives = np.where(there, output.emotion_pooled[0].numpy(), np.float32(np.nan))
-        names = tuple(f"{question.lane} {question.number}" for question in questions)
-        return Scores(names, first, second, gate, present), primitives
+        return stream in self.encoders and self.encoders[stream].kind != "tokens"
 
     def _segments(self, reading: "Reading") -> tuple[Segment, ...]:
         threshold = self.settings.abstain_below
@@ -393,6 +420,7 @@ class Recogniser:
             demonstration=self.specifications.synthetic,
             version=version("cimeu"),
             faces=self._faces(),
+            style=self.style,
         )
 
     def _faces(self) -> str:
@@ -441,6 +469,8 @@ def _joined(lanes: Sequence[Lane]) -> Lane:
                 joined.grounds[number] = found
         joined.answers |= lane.answers
         joined.foreign |= lane.foreign
+        joined.representations |= lane.representations
+        joined.reach_s |= lane.reach_s
         joined.places += lane.places
     joined.places.sort(key=lambda place: place.time_s)
     return joined

@@ -5,11 +5,11 @@ direction. Every reader asks it instead of guessing. A folder may lie on disk or
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from huggingface_hub import hf_hub_download
@@ -20,12 +20,16 @@ from torch import Tensor, nn
 
 from cimeu.atomic import STATE, whole, write_whole
 from cimeu.errors import CheckpointError, RecipeError
-from cimeu.model.config import ModelConfig, model_config, to_dict
+from cimeu.model.config import ModelConfig, model_config
 from cimeu.pyramid import Direction
 
 WEIGHTS_FILE = "model.safetensors"
 CONFIG_FILE = "config.json"
 FORMAT = 1
+CIMEU = "cimeu"
+"""Kind of the network of this project; folders that name no kind, as those of version 0.1, hold one."""
+
+Config = TypeVar("Config")
 
 
 def versions() -> dict[str, str]:
@@ -64,11 +68,16 @@ class Specifications:
 
 
 def save_checkpoint(model: nn.Module, folder: Path) -> None:
-    """Write weights and configuration of a `CiMEU` network; a reader never sees half a file."""
+    """Write weights and configuration of a model; a reader never sees half a file."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    values = {"format": FORMAT, "model": to_dict(model.config), "specifications": asdict(model.specifications)}  # type: ignore[arg-type,call-overload]
+    values = {
+        "format": FORMAT,
+        "kind": getattr(model, "kind", CIMEU),
+        "model": {**asdict(model.config), "emotions": list(model.config.emotions)},  # type: ignore[arg-type,call-overload,union-attr]
+        "specifications": asdict(model.specifications),  # type: ignore[call-overload]
+    }
     with whole(folder / WEIGHTS_FILE, STATE) as partial:
         try:
             save_file(tensors, partial, metadata={"format": "pt"})
@@ -97,7 +106,7 @@ class Weights:
 
 
 def read_checkpoint(source: str | Path, **download: Any) -> tuple[ModelConfig, Specifications, Weights]:
-    """Read a folder on disk, or fetch it from the hub.
+    """Read a network from a folder on disk, or fetch it from the hub.
 
     Args:
         source: folder, or hub id such as `name/model`.
@@ -106,29 +115,63 @@ def read_checkpoint(source: str | Path, **download: Any) -> tuple[ModelConfig, S
     Raises:
         CheckpointError: a file is missing, damaged or not of this project.
     """
-    config_path = _file(source, CONFIG_FILE, download)
+    config, specifications = read_config(source, CIMEU, model_config, **download)
+    return config, specifications, read_weights(source, **download)
+
+
+def kind_of(folder: Path) -> str:
+    """What a folder holds: `cimeu`, `style-set`; a configuration that cannot be read is left to who reads it.
+
+    Raises:
+        CheckpointError: no configuration.
+    """
     try:
-        values = json.loads(config_path.read_text(encoding="utf-8"))
-        config = model_config(values["model"])
+        return str(json.loads(_file(folder, CONFIG_FILE, {}).read_text(encoding="utf-8")).get("kind", CIMEU))
+    except (ValueError, AttributeError):
+        return CIMEU
+
+
+def read_config(
+    source: str | Path, kind: str, build: Callable[[dict[str, Any]], Config], **download: Any
+) -> tuple[Config, Specifications]:
+    """What a folder says about its model of this kind; `build` makes the configuration from plain values.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, or of another kind of model.
+    """
+    path = _file(source, CONFIG_FILE, download)
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        if (found := values.get("kind", CIMEU)) != kind:
+            raise ValueError(f"kind `{found}`")
+        config = build(values["model"])
         known = {f.name for f in fields(Specifications)}
         specified = {name: value for name, value in values["specifications"].items() if name in known}
-        specifications = Specifications(**{**specified, "emotions": tuple(specified["emotions"])})
+        return config, Specifications(**{**specified, "emotions": tuple(specified["emotions"])})
     except RecipeError as error:
-        raise CheckpointError(f"`{config_path}` describes a model that cannot be built: {error}") from error
+        raise CheckpointError(f"`{path}` describes a model that cannot be built: {error}") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
+        what = "a CiMEU network" if kind == CIMEU else f"a model of kind `{kind}`"
         raise CheckpointError(
-            f"`{config_path}` is not the configuration of a CiMEU network ({type(error).__name__}: {error})\n\n"
+            f"`{path}` is not the configuration of {what} ({type(error).__name__}: {error})\n\n"
             "hint: point to a folder that `cimeu train` wrote, such as RUN/forward"
         ) from error
-    weights_path = _file(source, WEIGHTS_FILE, download)
+
+
+def read_weights(source: str | Path, **download: Any) -> Weights:
+    """Tensors of a folder on disk or on the hub.
+
+    Raises:
+        CheckpointError: the file is missing or damaged.
+    """
+    path = _file(source, WEIGHTS_FILE, download)
     try:
-        tensors = load_file(weights_path)
+        return Weights(load_file(path), path)
     except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(
-            f"`{weights_path}` is not a readable safetensors file ({error})\n\n"
+            f"`{path}` is not a readable safetensors file ({error})\n\n"
             "hint: it may have been cut while copying; compare its size with the original and copy it again"
         ) from error
-    return config, specifications, Weights(tensors, weights_path)
 
 
 def check_tensors(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], path: Path) -> None:

@@ -12,7 +12,7 @@ import io
 import json
 import os
 from collections.abc import Callable
-from dataclasses import asdict, astuple, fields
+from dataclasses import MISSING, asdict, astuple, fields
 from importlib.resources import files
 from pathlib import Path
 from xml.etree import ElementTree
@@ -60,7 +60,7 @@ def from_json(content: bytes, media_path: Path) -> Timeline:
         ValueError, KeyError, TypeError: not such a file.
     """
     found = json.loads(content)
-    names = [each.name for each in fields(Header)]
+    names = [each.name for each in fields(Header) if each.name in found or each.default is MISSING]
     header = Header(**{name: found[name] for name in names} | {"emotions": tuple(found["emotions"])})
     segments = tuple(Segment(**segment) for segment in found["segments"])
     places = {person: tuple(Place(*row) for row in rows) for person, rows in found["places"].items()}

@@ -144,6 +144,12 @@ class Header:
     version: str
     faces: str
     """What found the faces, and what recognised them after a cut; empty where no encoder looks at faces."""
+    style: str = "none"
+    """Where the style of a person was read from, without labels: `recording`, `person` or `study`."""
+    style_windows: int = 0
+    """How many windows it was read from."""
+    style_note: str = ""
+    """Lanes whose windows look like one emotion alone."""
 
     def lines(self) -> list[str]:
         """The header as sentences, use limits first."""
@@ -155,7 +161,18 @@ class Header:
             "preprocessing: " + ", ".join(f"{name} {print_}" for name, print_ in self.fingerprints.items()),
             "settings: " + ", ".join(f"{name} {value:g}" for name, value in self.settings.items()),
             *([f"faces: {self.faces}"] if self.faces else []),
+            *([self._style()] if self.style != "none" else []),
         ]
+
+    def _style(self) -> str:
+        whose = {
+            "recording": "other windows of the same recording",
+            "person": "other windows of the recordings that were read together as one person's",
+            "study": "other windows of the recordings that were read together as one study",
+        }
+        told = f"style: {self.style}, from {self.style_windows} {whose.get(self.style, 'other windows')}"
+        note = f"; {self.style_note}" if self.style_note else ""
+        return f"{told}, without labels (transductive){note}"
 
 
 @dataclass(frozen=True)

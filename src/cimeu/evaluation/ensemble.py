@@ -1,0 +1,107 @@
+"""A run folder as one classifier: the networks of both directions with their settings, or any other kind of model.
+
+Axes: N clips, K emotions, C width of the primitives.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Bool
+from torch import Tensor
+
+from cimeu.batching.dataset import Sample
+from cimeu.errors import CheckpointError
+from cimeu.evaluation.predict import EnsembleSettings, Scores, evaluation_collator, fused_probabilities
+from cimeu.media.threads import one_thread
+from cimeu.model.checkpoint import CIMEU, kind_of
+from cimeu.model.classifier import Answers, Classifier, Clip
+from cimeu.model.network import CiMEU, Output
+from cimeu.model.style_set import StyleSet
+from cimeu.pyramid import DIRECTIONS, Direction
+
+
+class Ensemble:
+    """Networks of one or both directions whose answers are fused."""
+
+    def __init__(
+        self, models: Mapping[Direction, CiMEU], settings: EnsembleSettings, device: torch.device | str = "cpu"
+    ) -> None:
+        """Put networks together.
+
+        Raises:
+            CheckpointError: no network, or networks of different encoders.
+        """
+        if not models:
+            raise CheckpointError("an ensemble without a model\n\nhint: train `forward`, `backward` or both")
+        self.models = {d: models[d].eval().to(device) for d in DIRECTIONS if d in models}
+        self.settings, self.device = settings, device
+        self.specifications = next(iter(self.models.values())).specifications
+        for stream in ("first", "second"):
+            described = [getattr(model.specifications, f"{stream}_encoder") for model in self.models.values()]
+            if any(description != described[0] for description in described):
+                raise CheckpointError(
+                    f"forward and backward model have different {stream} encoders\n\nhint: train both in one run"
+                )
+
+    @property
+    def directions(self) -> tuple[Direction, ...]:
+        """Directions in which the first stream is read."""
+        return tuple(self.models)
+
+    def answer(self, clips: Sequence[Clip]) -> Answers:
+        """Fused probabilities, and the primitives of the first direction's network."""
+        outputs = {direction: self._output(clips, direction) for direction in self.models}
+        scores = {direction: _scores(output, _present(clips, direction)) for direction, output in outputs.items()}
+        fused = fused_probabilities(scores.get("forward"), scores.get("backward"), self.settings)["fused"]
+        direction, output = next(iter(outputs.items()))
+        # Streams with primitives of their own: a clip with neither of them has none.
+        there = _present(clips, direction)[:, : len(output.emotion)].any(axis=1, keepdims=True)
+        emotion = np.where(there, output.emotion_pooled[0].numpy(), np.float32(np.nan))
+        if output.style_pooled is None:
+            return Answers(fused, emotion)
+        return Answers(fused, emotion, np.where(there, output.style_pooled[0].numpy(), np.float32(np.nan)))
+
+    def _output(self, clips: Sequence[Clip], direction: Direction) -> Output:
+        model = self.models[direction]
+        samples = [
+            Sample(str(index), clip.first.get(direction), clip.second, -1, -1, index)
+            for index, clip in enumerate(clips)
+        ]
+        batch = evaluation_collator(model)(samples).to(torch.device(self.device))
+        assert batch.first is not None, "every network has a first stream"
+        with torch.inference_mode(), one_thread():
+            return model(batch.first, batch.second).map(Tensor.cpu)
+
+
+READERS: dict[str, Callable[[Path], Classifier]] = {StyleSet.kind: StyleSet.from_pretrained}
+"""How kinds of models that stand alone are read, from the folder of their direction."""
+
+
+def load_classifier(folder: Path, settings: EnsembleSettings, device: torch.device | str = "cpu") -> Classifier:
+    """The model of a run folder.
+
+    Raises:
+        CheckpointError: a part is missing or damaged, or of a kind that this version does not know.
+    """
+    kind = kind_of(folder / settings.directions[0])
+    if kind == CIMEU:
+        models = {direction: CiMEU.from_pretrained(folder / direction) for direction in settings.directions}
+        return Ensemble(models, settings, device)
+    if kind not in READERS:
+        raise CheckpointError(
+            f"`{folder}` holds a model of kind `{kind}`, this version reads {', '.join([CIMEU, *READERS])}\n\n"
+            "hint: install the version of cimeu that made it"
+        )
+    return READERS[kind](folder / settings.directions[0])
+
+
+def _present(clips: Sequence[Clip], direction: Direction) -> Bool[np.ndarray, "N 2"]:
+    return np.array([[direction in clip.first, clip.second is not None] for clip in clips])
+
+
+def _scores(output: Output, present: Bool[np.ndarray, "N 2"]) -> Scores:
+    second = None if output.second_logits is None else torch.stack(output.second_logits).numpy()
+    first, gate = torch.stack(output.first_logits).numpy(), torch.stack(output.gate).numpy()
+    return Scores(tuple(map(str, range(len(present)))), first, second, gate, present)

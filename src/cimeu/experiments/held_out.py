@@ -1,0 +1,208 @@
+"""A style-set model judged on groups it has never heard, everything chosen inside the other groups.
+
+    choice     of a rule: leave one group out *inside* the training groups; the mean over clips alone and natural, even,
+               skewed and single supports of ten clips, so that no rule wins by what only one of them allows
+    outer      every group in turn is tested by a model of the others with the rule that they chose, its temperatures
+               and its threshold of abstention fitted on their inner held-out groups
+    within     unseen speakers of groups that are trained on
+
+Every fit is kept, so that an inner training set of one outer fold is not fitted again for another.
+
+Axes: N clips, S seeds, K emotions.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from cimeu.evaluation.calibration import at_temperature, fit_temperature
+from cimeu.evaluation.metrics import uar
+from cimeu.evaluation.supports import Condition
+from cimeu.progress import Progress, silent
+from cimeu.training.style_set import Embedded, Scored, StyleFit, StyleRule, candidates, score
+
+ALONE, NATURAL = Condition(0), Condition(10)
+EVEN, SKEWED, OWN, OTHER = (Condition(10, mix) for mix in ("even", "skewed", "own", "other"))
+CHOOSING = (ALONE, NATURAL, EVEN, SKEWED, OWN)
+"""Conditions whose mean UAR chooses a rule."""
+REPORTED = (ALONE, Condition(3), NATURAL, Condition(20), EVEN, SKEWED, OWN, OTHER)
+STRENGTHS = (0.003, 0.01, 0.03)
+SHRINKS = (1.0, 3.0)
+MIX_PRIORS = (1.0, 3.0, float("inf"))
+FEWEST_CLIPS = 20
+"""A condition that fewer clips of a group can meet gives no figure there."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What the training groups preferred, and what follows from their inner held-out groups."""
+
+    rule: StyleRule
+    scores: dict[str, float]
+    """Mean UAR of each candidate that was tried, by its words."""
+    temperatures: tuple[float, float]
+    """Of the classifier of the clip alone, and of the adapted one."""
+    thresholds: dict[float, float]
+    """Confidence of the adapted classifier that lets this share of held-out clips through."""
+
+
+@dataclass(frozen=True)
+class OuterFold:
+    """One held-out group, with answers of several seeds under each condition."""
+
+    group: str
+    choice: Choice
+    truth: Int[np.ndarray, " N"]
+    rows: Int[np.ndarray, " N"]
+    """Places of its clips among all."""
+    answers: dict[Condition, list[Scored]]
+    """Calibrated, one for each seed."""
+
+
+@dataclass
+class HeldOut:
+    """Fits and answers of one set of clips, kept by what they were trained on."""
+
+    clips: Embedded
+    progress: Progress = silent
+    fits: dict[tuple[tuple[str, ...], int], StyleFit] = field(default_factory=dict)
+    scored: dict[tuple, Scored] = field(default_factory=dict)
+    done: int = 0
+
+    def fit(self, groups: Sequence[str], seed: int = 0) -> StyleFit:
+        """Statistics and supports of some training groups."""
+        key = (tuple(groups), seed)
+        if key not in self.fits:
+            inside = np.any([self.clips.of(group) for group in groups], axis=0)
+            self.fits[key] = StyleFit(self.clips.take(inside), seed)
+        return self.fits[key]
+
+    def answers(
+        self, groups: Sequence[str], tested: str, rule: StyleRule, conditions: Sequence[Condition], seed: int = 0
+    ) -> list[Scored]:
+        """What a model of some groups says about another one, not calibrated."""
+        keys = [(tuple(groups), tested, rule, condition, seed) for condition in conditions]
+        if any(key not in self.scored for key in keys):
+            model = self.fit(groups, seed).model(rule)
+            for other in (*sorted(set(self.clips.groups) - set(groups)),):  # an inner model serves two outer folds
+                clips = self.clips.take(self.clips.of(other))
+                for condition in conditions:
+                    self.scored[tuple(groups), other, rule, condition, seed] = score(model, clips, condition, seed)
+            self.done += 1
+            self.progress("models", self.done, self.done)
+        return [self.scored[key] for key in keys]
+
+    def choose(self, groups: Sequence[str]) -> Choice:
+        """Leave one group out inside `groups`; the first of the best candidates."""
+        rules = candidates(STRENGTHS, SHRINKS, MIX_PRIORS)
+        scores = {str(rule): self._mean_uar(groups, rule, CHOOSING) for rule in rules}
+        rule = max(rules, key=lambda each: scores[str(each)])
+        inner = {condition: self._pooled(groups, rule, condition) for condition in (ALONE, NATURAL)}
+        temperatures = [fit_temperature(probabilities, truth) for probabilities, truth, _ in inner.values()]
+        confidence = at_temperature(inner[NATURAL][0], temperatures[1]).max(axis=1)
+        thresholds = {share: _threshold(confidence, inner[NATURAL][2], share) for share in (0.5, 0.8)}
+        return Choice(rule, scores, (temperatures[0], temperatures[1]), thresholds)
+
+    def outer(self, group: str, seeds: Sequence[int]) -> OuterFold:
+        """Test one group by a model of the others."""
+        others = [name for name in self.clips.groups if name != group]
+        choice = self.choose(others)
+        rows = np.flatnonzero(self.clips.of(group))
+        answers: dict[Condition, list[Scored]] = {}
+        for seed in seeds:
+            found = self.answers(others, group, choice.rule, REPORTED, seed)
+            for condition, scored in zip(REPORTED, found, strict=True):
+                temperature = choice.temperatures[bool(condition.size)]
+                calibrated = at_temperature(scored.probabilities, temperature)
+                answers.setdefault(condition, []).append(Scored(scored.rows, calibrated, scored.sizes))
+        return OuterFold(group, choice, self.clips.emotion[rows], rows, answers)
+
+    def _mean_uar(self, groups: Sequence[str], rule: StyleRule, conditions: Sequence[Condition]) -> float:
+        """Mean over conditions of the mean over inner held-out groups that can meet them."""
+        values: dict[Condition, list[float]] = {condition: [] for condition in conditions}
+        for tested in groups:
+            training = [name for name in groups if name != tested]
+            truth = self.clips.emotion[self.clips.of(tested)]
+            for condition, scored in zip(conditions, self.answers(training, tested, rule, conditions), strict=True):
+                values[condition].append(uar_where_met(truth, scored, len(self.clips.emotions)))
+        means = [np.nanmean(each) for each in values.values() if np.isfinite(each).any()]
+        return float(np.mean(means))
+
+    def _pooled(
+        self, groups: Sequence[str], rule: StyleRule, condition: Condition
+    ) -> tuple[Float[np.ndarray, "N K"], Int[np.ndarray, " N"], Float[np.ndarray, " N"]]:
+        """Answers about all inner held-out groups, the truth, and weights by which each group counts the same."""
+        probabilities, truths, weights = [], [], []
+        for tested in groups:
+            training = [name for name in groups if name != tested]
+            (scored,) = self.answers(training, tested, rule, (condition,))
+            probabilities.append(scored.probabilities)
+            truths.append(self.clips.emotion[self.clips.of(tested)][scored.rows])
+            weights.append(np.full(len(scored.rows), 1 / len(scored.rows)))
+        return np.concatenate(probabilities), np.concatenate(truths), np.concatenate(weights)
+
+
+def within(
+    clips: Embedded, rule: StyleRule, seed: int = 0, *, n_folds: int = 5, only: str | None = None
+) -> dict[Condition, Float[np.ndarray, "N K"]]:
+    """Answers about each clip by a model that knows its group and not its speaker; NaN where nothing was asked.
+
+    Args:
+        clips: of all groups.
+        rule: how models are fitted.
+        seed: deals the speakers out, and draws supports.
+        n_folds: parts of the speakers of each group.
+        only: train on this group alone, without supports of others.
+    """
+    part = _parts(clips, n_folds, seed)
+    conditions = (ALONE, NATURAL) if only is None else (ALONE,)
+    asked = np.ones(len(clips.x), bool) if only is None else clips.of(only)
+    answered = {condition: np.full((len(clips.x), len(clips.emotions)), np.nan) for condition in conditions}
+    for number in range(n_folds):
+        test = np.flatnonzero((part == number) & asked)
+        model = StyleFit(clips.take((part != number) & asked), seed).model(rule)
+        for condition in conditions:
+            scored = score(model, clips.take(test), condition, seed)
+            answered[condition][test[scored.rows]] = scored.probabilities
+    return answered
+
+
+def uar_where_met(truth: Int[np.ndarray, " N"], scored: Scored, n_emotions: int) -> float:
+    """UAR over the clips that meet a condition; not a number where they are few or lack an emotion."""
+    met = truth[scored.rows]
+    if len(met) < FEWEST_CLIPS or len(np.unique(met)) < n_emotions:
+        return float("nan")
+    return uar(met, scored.probabilities.argmax(axis=1))
+
+
+def answered_at(confidence: Float[np.ndarray, " N"], threshold: float) -> Bool[np.ndarray, " N"]:
+    """Clips that are sure enough."""
+    return confidence >= threshold
+
+
+def _threshold(confidence: Float[np.ndarray, " N"], weights: Float[np.ndarray, " N"], share: float) -> float:
+    """Largest confidence that still lets this share through, each group counting the same."""
+    order = np.argsort(-confidence, kind="stable")
+    passed = np.cumsum(weights[order]) / weights.sum()
+    return float(confidence[order][np.searchsorted(passed, share - 1e-9)])
+
+
+def _parts(clips: Embedded, n_folds: int, seed: int) -> Int[np.ndarray, " N"]:
+    """Part of each clip: speakers of each group are dealt out one by one, the one with most clips first."""
+    part = np.zeros(len(clips.x), int)
+    generator = np.random.default_rng(seed)
+    for group in clips.groups:
+        rows = np.flatnonzero(clips.of(group))
+        people = np.array([clips.person[row] or f"clip {row}" for row in rows.tolist()])
+        counts = np.zeros((n_folds, len(clips.emotions)))
+        names = sorted(set(people.tolist()), key=lambda name: (-int((people == name).sum()), generator.random()))
+        for name in names:
+            own = rows[people == name]
+            emotions = np.bincount(clips.emotion[own], minlength=len(clips.emotions))
+            # Where most of its emotions are rarest so far; then where there are fewest clips.
+            chosen = min(range(n_folds), key=lambda n: (float(counts[n] @ emotions), counts[n].sum()))
+            part[own] = chosen
+            counts[chosen] += emotions
+    return part

@@ -1,0 +1,64 @@
+"""What predict, serve, bundle, score and explain ask of a trained model, whatever it is made of.
+
+A classifier gets the steps of clips, or of the windows of a recording, as an encoder made them, and gives
+probabilities. What it is made of, which steps of a clip it reads and how it standardises them is its own affair.
+
+Axes: N clips, T steps, D width, K emotions, C width of the representation.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Float, Float32
+
+from cimeu.model.checkpoint import Specifications
+from cimeu.pyramid import Direction
+
+
+@dataclass(frozen=True)
+class Clip:
+    """Steps of one clip or window: the first stream in each direction there is, the second as it was recorded."""
+
+    first: Mapping[Direction, np.ndarray]
+    second: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a classifier says about some clips; rows of clips without a stream are NaN."""
+
+    probabilities: Float[np.ndarray, "N K"]
+    representation: Float32[np.ndarray, "N C"]
+    """What it reads the emotion from, compared with that of training clips."""
+    style: Float32[np.ndarray, "N C"] | None = None
+    """What it takes for the style of each clip; None where it has no such part."""
+
+
+@runtime_checkable
+class Classifier(Protocol):
+    """A trained model."""
+
+    @property
+    def specifications(self) -> Specifications: ...
+
+    def answer(self, clips: Sequence[Clip]) -> Answers:
+        """Probabilities of some clips, in their order."""
+        ...
+
+
+@runtime_checkable
+class StyleReader(Classifier, Protocol):
+    """A classifier that also reads the style of a person from other clips of the person, without labels."""
+
+    def adapt(
+        self, x: np.ndarray, pool: np.ndarray, support: np.ndarray, *, shrink: float | None = None
+    ) -> tuple[Float[np.ndarray, "N K"], Float32[np.ndarray, "N C"]]:
+        """Probabilities of representations `x` given, for each, those rows of `pool` that `support` marks, and what
+        was estimated as style; `shrink` replaces the model's own assumption of how many clips a style needs."""
+        ...
+
+    def probabilities(self, x: np.ndarray, styles: np.ndarray) -> Float[np.ndarray, "N K"]:
+        """Probabilities of representations given styles."""
+        ...

@@ -1,0 +1,192 @@
+"""The style of a person, read from other speech of the same person: a linear rule with few numbers.
+
+One clip does not tell what is the person and what is the emotion; several unlabelled clips of the person do. The mean
+embedding x of a clip or window, standardised, is taken as
+
+    x = u + delta_e + noise         u: the person, the room, the culture; delta_e: what emotion e adds
+
+and u is estimated from a support set: n unlabelled clips of the same person, never the scored one.
+
+    r_ie    probability of emotion e in support clip i, by a classifier that does not know the person, times the mix
+    p_e     mix of emotions in the support: (sum_i r_ie + prior) / (n + K prior), refined with r in a few passes
+    u       n / (n + shrink) mean_i (x_i - sum_e r_ie delta_e), 0 without support
+
+The classifier of x - u answers. Without the mix, a support set of one emotion makes that emotion the person's style
+and hides it; with it, what all clips share is first taken for their emotion, and only the rest for the person.
+
+Sources: the offset and its shrinkage are those of speaker factors (Kenny et al., IEEE TASLP 2007); the mix is estimated
+like class priors in new data (Saerens et al., Neural Computation 2002), with a Dirichlet prior.
+
+Axes: N scored clips, M clips that supports are taken from, D width, K emotions.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Float32
+from torch import Tensor, nn
+
+from cimeu.errors import RecipeError
+from cimeu.model.checkpoint import Specifications, read_config, read_weights
+from cimeu.model.classifier import Answers, Clip
+from cimeu.model.config import StreamConfig
+
+FURTHEST = 8.0
+"""Standardised values are cut here: single dimensions of foreign sound must not decide alone."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StyleSetConfig:
+    """Sizes and constants of the rule."""
+
+    emotions: tuple[str, ...]
+    """Classes in the order of the logits."""
+    first: StreamConfig
+    """The only stream."""
+    shrink: float = 1.0
+    """Support clips that weigh as much as the assumption that a person has no style."""
+    mix_prior: float = 1.0
+    """Clips of each emotion assumed in every support beforehand."""
+    passes: int = 3
+    """How often the mix and the posteriors are refined in turn; 0 leaves the posteriors as they are."""
+
+    def __post_init__(self) -> None:
+        for name, least in (("shrink", 0.0), ("mix_prior", 0.0), ("passes", 0)):
+            if not getattr(self, name) >= least:
+                raise RecipeError(f"{name} of a style set is {getattr(self, name)}\n\nhint: {least:g} or more")
+
+
+class StyleSet(nn.Module):
+    """Two linear classifiers of one embedding per clip: of the clip alone, and of the clip less a person's style."""
+
+    kind: ClassVar[str] = "style-set"
+
+    def __init__(self, config: StyleSetConfig, specifications: Specifications | None = None) -> None:
+        super().__init__()
+        self.config = config
+        self.specifications = specifications or Specifications(emotions=config.emotions)
+        width, n_emotions = config.first.width, len(config.emotions)
+        self.mean: Tensor
+        self.register_buffer("mean", torch.zeros(width))
+        self.deviation: Tensor
+        self.register_buffer("deviation", torch.ones(width))
+        self.deltas: Tensor
+        self.register_buffer("deltas", torch.zeros(n_emotions, width))
+        self.alone = nn.Linear(width, n_emotions)
+        self.adapted = nn.Linear(width, n_emotions)
+        self.sharpness: Tensor
+        self.register_buffer("sharpness", torch.ones(2))
+        """Inverse temperatures of the two classifiers, fitted on held-out groups."""
+
+    def standardised(self, x: Float[Tensor, "N D"]) -> Float[Tensor, "N D"]:
+        """With the training groups' statistics; what was not measurable (NaN) becomes their mean, 0."""
+        return ((x - self.mean) / self.deviation).nan_to_num(nan=0.0).clamp(-FURTHEST, FURTHEST)
+
+    def posteriors(self, z: Float[Tensor, "M D"]) -> Float[Tensor, "M K"]:
+        """By the classifier that knows no person, as it was when the other one was trained."""
+        return self.alone(z).softmax(-1)
+
+    def forward(self, x: Float[Tensor, "N D"], offsets: Float[Tensor, "N D"] | None = None) -> Float[Tensor, "N K"]:
+        """Calibrated logits of clips alone, or less the style that was estimated for each."""
+        z = self.standardised(x)
+        if offsets is None:
+            return self.alone(z) * self.sharpness[0]
+        return self.adapted((z - offsets).clamp(-FURTHEST, FURTHEST)) * self.sharpness[1]
+
+    @torch.inference_mode()
+    def answer(self, clips: Sequence[Clip]) -> Answers:
+        """Probabilities of each clip alone, and its embedding."""
+        x = self.embed(clips)
+        probabilities = self(torch.from_numpy(x).to(self.mean.device)).softmax(-1).double().cpu().numpy()
+        probabilities[~np.isfinite(x).any(axis=1)] = np.nan
+        return Answers(probabilities, x)
+
+    def embed(self, clips: Sequence[Clip]) -> Float32[np.ndarray, "N D"]:
+        """Mean over the steps of each clip; NaN in dimensions, or clips, that hold nothing measurable."""
+        empty = np.full((1, self.config.first.width), np.nan, np.float32)
+        steps = [clip.first.get("forward", empty) for clip in clips]
+        return np.stack([_mean(row) for row in steps]) if steps else empty[:0]
+
+    @torch.inference_mode()
+    def adapt(
+        self,
+        x: Float32[np.ndarray, "N D"],
+        pool: Float32[np.ndarray, "M D"],
+        support: Bool[np.ndarray, "N M"],
+        *,
+        shrink: float | None = None,
+    ) -> tuple[Float[np.ndarray, "N K"], Float32[np.ndarray, "N D"]]:
+        """Probabilities given each clip's support among the clips of `pool`, and the styles they rest on; `shrink`
+        replaces the model's own."""
+        config = self.config if shrink is None else replace(self.config, shrink=shrink)
+        z = self.standardised(torch.from_numpy(pool))
+        styles = offsets(z, self.posteriors(z), torch.from_numpy(support), self.deltas, config).numpy()
+        return self.probabilities(x, styles), styles
+
+    @torch.inference_mode()
+    def probabilities(
+        self, x: Float32[np.ndarray, "N D"], styles: Float32[np.ndarray, "N D"]
+    ) -> Float[np.ndarray, "N K"]:
+        """Probabilities of embeddings given a style for each; NaN where there is no embedding."""
+        answered = self(torch.from_numpy(x), torch.from_numpy(styles)).softmax(-1).double().numpy()
+        answered[~np.isfinite(x).any(axis=1)] = np.nan
+        return answered
+
+    @classmethod
+    def from_pretrained(cls, folder: Path | str) -> "StyleSet":
+        """Read a folder that `save_checkpoint` wrote.
+
+        Raises:
+            CheckpointError: a file is missing, damaged or does not fit; the first differing tensor is named.
+        """
+        config, specifications = read_config(folder, cls.kind, config_from)
+        model = cls(config, specifications)
+        read_weights(folder).into(model)
+        return model.eval()
+
+
+def offsets(
+    z: Float[Tensor, "M D"],
+    posteriors: Float[Tensor, "M K"],
+    support: Bool[Tensor, "N M"],
+    deltas: Float[Tensor, "K D"],
+    config: StyleSetConfig,
+) -> Float[Tensor, "N D"]:
+    """The rule of this file, with posteriors from anywhere: in training they come from other groups."""
+    marked = support.to(z.dtype)
+    n = marked.sum(1, keepdim=True)  # [N 1]
+    weights = marked / n.clamp(min=1)
+    mixes = weights @ posteriors  # [N K]
+    if config.passes:
+        mixes = _refined_mixes(posteriors, marked, config)
+    return n / (n + config.shrink).clamp(min=1e-6) * (weights @ z - mixes @ deltas)
+
+
+def _refined_mixes(
+    posteriors: Float[Tensor, "M K"], marked: Float[Tensor, "N M"], config: StyleSetConfig
+) -> Float[Tensor, "N K"]:
+    """Mean posteriors of each support after the mix was estimated from them, and they from the mix, some times."""
+    n, n_emotions = marked.sum(1, keepdim=True), posteriors.shape[1]
+    responsibilities = marked[..., None] * posteriors  # [N M K]
+    for _ in range(config.passes):
+        counts = responsibilities.sum(1)  # [N K]
+        prior = (counts + config.mix_prior) / (n + n_emotions * config.mix_prior).clamp(min=1e-6)
+        joint = posteriors * prior[:, None]
+        responsibilities = marked[..., None] * joint / joint.sum(-1, keepdim=True).clamp(min=1e-12)
+    return responsibilities.sum(1) / n.clamp(min=1)
+
+
+def config_from(values: dict[str, Any]) -> StyleSetConfig:
+    """Read a configuration from plain values."""
+    return StyleSetConfig(**{**values, "emotions": tuple(values["emotions"]), "first": StreamConfig(**values["first"])})
+
+
+def _mean(steps: Float32[np.ndarray, "T D"]) -> Float32[np.ndarray, " D"]:
+    measured = np.isfinite(steps)
+    count = measured.sum(axis=0)
+    total = np.where(measured, steps, 0).sum(axis=0, dtype=np.float64)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan).astype(np.float32)

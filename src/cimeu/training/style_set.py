@@ -1,0 +1,262 @@
+"""Fit the linear rule of a support set (`cimeu.model.style_set`) to embeddings of clips.
+
+    statistics    mean and variance of each training group, averaged over groups: none weighs more for having more clips
+    deltas        what an emotion adds, within each group, averaged over groups
+    alone         logistic regression of the standardised clip
+    adapted       logistic regression of the clip less the style of its person, from supports drawn as they will be met;
+                  the posteriors that take out the mix come from a classifier fitted without the clip's own group, for
+                  a person who is met later is of no training group
+
+Every emotion of every group weighs the same. Both classifiers are calibrated afterwards, on groups they have not seen.
+
+Axes: N clips, D width, K emotions.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Float32, Int
+from sklearn.linear_model import LogisticRegression
+from torch import Tensor
+
+from cimeu.errors import EmptyClass
+from cimeu.evaluation.supports import Condition, People, draw, draw_for_training
+from cimeu.model.checkpoint import Specifications
+from cimeu.model.config import StreamConfig
+from cimeu.model.style_set import FURTHEST, StyleSet, StyleSetConfig, offsets
+
+DEVIATION_FLOOR = 1e-3
+SIZES = (0, 3, 5, 10, 20)
+"""Sizes of supports in training."""
+DRAWS = 2
+"""Supports drawn for each training clip."""
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """One vector per clip, and what is known of it."""
+
+    x: Float32[np.ndarray, "N D"]
+    emotion: Int[np.ndarray, " N"]
+    group: tuple[str, ...]
+    """Culture, or whatever is held out."""
+    person: tuple[str, ...]
+    """Empty where unknown; unique over all groups."""
+    emotions: tuple[str, ...]
+
+    def take(self, rows: Int[np.ndarray, " M"] | Bool[np.ndarray, " N"]) -> "Embedded":
+        """Some of the clips."""
+        places = np.arange(len(self.x))[rows].tolist()
+        group, person = (tuple(values[place] for place in places) for values in (self.group, self.person))
+        return Embedded(self.x[rows], self.emotion[rows], group, person, self.emotions)
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """Names of the groups."""
+        return tuple(sorted(set(self.group)))
+
+    def of(self, group: str) -> Bool[np.ndarray, " N"]:
+        """Clips of one group."""
+        return np.array([name == group for name in self.group])
+
+    @property
+    def people(self) -> People:
+        """Who is heard with which emotion."""
+        return People.of(self.person, self.emotion, len(self.emotions))
+
+
+@dataclass(frozen=True, kw_only=True)
+class StyleRule:
+    """What is chosen inside the training groups."""
+
+    strength: float = 0.01
+    """Inverse strength of the regularisation of both classifiers."""
+    shrink: float = 1.0
+    """Support clips that weigh as much as having no style (`StyleSetConfig`)."""
+    mix_prior: float = 1.0
+    """Clips of each emotion assumed in every support (`StyleSetConfig`)."""
+    passes: int = 3
+    """Refinements of the mix (`StyleSetConfig`)."""
+
+    def __str__(self) -> str:
+        mix = f"mix prior {self.mix_prior:g}, {self.passes} passes" if self.passes else "mix as the posteriors say"
+        return f"C {self.strength:g}, shrinkage {self.shrink:g}, {mix}"
+
+
+class StyleFit:
+    """Fits of one set of training clips; what rules share is computed once."""
+
+    def __init__(self, clips: Embedded, seed: int = 0) -> None:
+        """Take the statistics of the training groups.
+
+        Raises:
+            EmptyClass: an emotion without a clip in one of the groups.
+        """
+        self.clips, self.seed = clips, seed
+        rows = {group: clips.of(group) for group in clips.groups}
+        for group, inside in rows.items():
+            missing = set(range(len(clips.emotions))) - set(clips.emotion[inside].tolist())
+            if missing:
+                raise EmptyClass(
+                    f"group `{group}` has no clip of `{clips.emotions[min(missing)]}`\n\n"
+                    "hint: leave the group out, or the emotion (`data.labels`)"
+                )
+        self._rows = rows
+        x = clips.x.astype(np.float64)
+        self.mean = np.mean([x[inside].mean(axis=0) for inside in rows.values()], axis=0)
+        variance = np.mean([x[inside].var(axis=0) for inside in rows.values()], axis=0)
+        self.deviation = np.maximum(np.sqrt(variance), DEVIATION_FLOOR)
+        self.z = np.clip((x - self.mean) / self.deviation, -FURTHEST, FURTHEST)
+        self.deltas = np.mean([self._deltas(inside) for inside in rows.values()], axis=0)
+        self._weights = _balanced(clips)
+        people, generator = clips.people, np.random.default_rng(seed)
+        self._people = people
+        self._supports = [
+            [draw_for_training(people, clip, SIZES, generator) for clip in range(len(clips.x))] for _ in range(DRAWS)
+        ]
+        self._alone: dict[float, tuple[Linear, Float[np.ndarray, "N K"]]] = {}
+
+    def model(self, rule: StyleRule, specifications: Specifications | None = None, encoder: str = "") -> StyleSet:
+        """The model of one rule, not calibrated."""
+        clips = self.clips
+        config = StyleSetConfig(
+            emotions=clips.emotions,
+            first=StreamConfig(width=clips.x.shape[1], encoder=encoder),
+            shrink=rule.shrink,
+            mix_prior=rule.mix_prior,
+            passes=rule.passes,
+        )
+        model = StyleSet(config, specifications)
+        alone, posteriors = self.alone(rule.strength)
+        deltas = torch.from_numpy(self.deltas)
+        styles = [
+            styles_of(torch.from_numpy(self.z), torch.from_numpy(posteriors), self._people, supports, deltas, config)
+            for supports in self._supports
+        ]
+        less_style = np.clip(np.concatenate([self.z - style.numpy() for style in styles]), -FURTHEST, FURTHEST)
+        adapted = Linear.fit(
+            less_style, np.tile(clips.emotion, DRAWS), np.tile(self._weights, DRAWS) / DRAWS, rule.strength
+        )
+        values = {"mean": self.mean, "deviation": self.deviation, "deltas": self.deltas, "sharpness": np.ones(2)}
+        values |= {"alone.weight": alone.weight, "alone.bias": alone.bias}
+        values |= {"adapted.weight": adapted.weight, "adapted.bias": adapted.bias}
+        model.load_state_dict({name: torch.from_numpy(np.array(value)).float() for name, value in values.items()})
+        return model.eval()
+
+    def alone(self, strength: float) -> tuple["Linear", Float[np.ndarray, "N K"]]:
+        """The classifier of a clip alone, and posteriors of the training clips by classifiers of the other groups."""
+        if strength not in self._alone:
+            posteriors = np.full((len(self.z), len(self.clips.emotions)), 1 / len(self.clips.emotions))
+            for inside in self._rows.values() if len(self._rows) > 1 else ():
+                others = ~inside
+                weights = _balanced(self.clips.take(others))
+                other = Linear.fit(self.z[others], self.clips.emotion[others], weights, strength)
+                posteriors[inside] = other.posteriors(self.z[inside])
+            classifier = Linear.fit(self.z, self.clips.emotion, self._weights, strength)
+            self._alone[strength] = classifier, posteriors
+        return self._alone[strength]
+
+    def _deltas(self, inside: Bool[np.ndarray, " N"]) -> Float[np.ndarray, "K D"]:
+        centres = np.stack(
+            [self.z[inside & (self.clips.emotion == e)].mean(axis=0) for e in range(len(self.clips.emotions))]
+        )
+        return centres - centres.mean(axis=0)
+
+
+@dataclass(frozen=True)
+class Linear:
+    """A logistic regression."""
+
+    weight: Float[np.ndarray, "K D"]
+    bias: Float[np.ndarray, " K"]
+
+    @classmethod
+    def fit(
+        cls,
+        z: Float[np.ndarray, "N D"],
+        labels: Int[np.ndarray, " N"],
+        weights: Float[np.ndarray, " N"],
+        strength: float,
+    ) -> "Linear":
+        model = LogisticRegression(C=strength, max_iter=400, tol=1e-3).fit(z, labels, sample_weight=weights)
+        return cls(model.coef_, model.intercept_)
+
+    def posteriors(self, z: Float[np.ndarray, "N D"]) -> Float[np.ndarray, "N K"]:
+        logits = z @ self.weight.T + self.bias
+        raised = np.exp(logits - logits.max(axis=1, keepdims=True))
+        return raised / raised.sum(axis=1, keepdims=True)
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Answers about held-out clips under one condition; clips whose person cannot fill it are left out."""
+
+    rows: Int[np.ndarray, " n"]
+    probabilities: Float[np.ndarray, "n K"]
+    sizes: Int[np.ndarray, " n"]
+    """Clips in each support."""
+
+
+def score(model: StyleSet, clips: Embedded, condition: Condition, seed: int = 0) -> Scored:
+    """What a model says about clips of people it does not know, given supports drawn among those clips."""
+    with torch.inference_mode():
+        x = torch.from_numpy(clips.x)
+        if not condition.size:
+            answered = model(x).softmax(-1).double().numpy()
+            return Scored(np.arange(len(x)), answered, np.zeros(len(x), int))
+        people, generator = clips.people, np.random.default_rng(seed)
+        drawn = [draw(people, clip, condition, generator) for clip in range(len(x))]
+        rows = np.array([clip for clip, support in enumerate(drawn) if support is not None], int)
+        supports = [np.zeros(0, int) if support is None else support for support in drawn]
+        z = model.standardised(x)
+        styles = styles_of(z, model.posteriors(z), people, supports, model.deltas, model.config)
+        answered = model(x[rows], styles[rows]).softmax(-1).double().numpy()
+        return Scored(rows, answered, np.array([len(supports[row]) for row in rows], int))
+
+
+def styles_of(
+    z: Float[Tensor, "N D"],
+    posteriors: Float[Tensor, "N K"],
+    people: People,
+    supports: Sequence[Int[np.ndarray, " _"]],
+    deltas: Float[Tensor, "K D"],
+    config: StyleSetConfig,
+) -> Float[Tensor, "N D"]:
+    """Style for each clip from its support; 0 without one."""
+    styles = torch.zeros_like(z)
+    for person in np.unique(people.person[people.person >= 0]):
+        rows = np.flatnonzero(people.person == person)
+        marked = np.stack([np.isin(rows, supports[row]) for row in rows.tolist()])
+        styles[rows] = offsets(z[rows], posteriors[rows], torch.from_numpy(marked), deltas, config)
+    return styles
+
+
+def calibrated(model: StyleSet, alone: float, adapted: float) -> StyleSet:
+    """The model with temperatures for its two classifiers."""
+    model.sharpness.copy_(torch.tensor([1 / alone, 1 / adapted]))
+    return model
+
+
+def candidates(
+    strengths: Sequence[float], shrinks: Sequence[float], mix_priors: Sequence[float]
+) -> tuple[StyleRule, ...]:
+    """Every combination; an infinite prior stands for posteriors as they are."""
+    return tuple(
+        replace(
+            StyleRule(strength=strength, shrink=shrink),
+            **({"passes": 0} if math.isinf(prior) else {"mix_prior": prior}),
+        )
+        for strength in strengths
+        for shrink in shrinks
+        for prior in mix_priors
+    )
+
+
+def _balanced(clips: Embedded) -> Float[np.ndarray, " N"]:
+    """Weights under which every emotion of every group weighs the same; 1 on average."""
+    cells = [f"{group} {emotion}" for group, emotion in zip(clips.group, clips.emotion.tolist(), strict=True)]
+    names, inverse, counts = np.unique(cells, return_inverse=True, return_counts=True)
+    return len(cells) / (len(names) * counts[inverse])
