@@ -13,7 +13,7 @@ EXTRAS := convert,corpora,openvino,ray,server,tensorboard
 DEMO := .demo
 SPEECH := $(DEMO)/moonshine-voice-0.0.73-beckett.wav
 
-.PHONY: demo test test-browser check docs bench clean
+.PHONY: demo test test-browser coverage check docs bench clean
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -56,11 +56,16 @@ test-browser: $(VENV)/.tested
 		$$root apt-get update -q && $$root apt-get install --yes --no-install-recommends chromium; }
 	$(BIN)/python -m pytest tests/server/test_browser.py
 
+# The floor is `fail_under` in pyproject.toml.
+coverage: $(VENV)/.weights-tested
+	$(BIN)/python -m pytest --numprocesses 2 --cov --cov-report=term:skip-covered
+
 check: $(VENV)/.tested
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	! command -v npx >/dev/null || npx --yes @biomejs/biome@2.6.8 lint --error-on-warnings
 	$(BIN)/python -m pip list --format freeze | { ! grep -iE '^(torchvision|torchaudio|nvidia-)'; }
 
 docs: $(VENV)/.installed

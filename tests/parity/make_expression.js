@@ -1,7 +1,7 @@
 // Writes expression_face_api.json: what face-api itself makes of three drawn images. Run once, by hand:
 //   npm install @vladmandic/face-api@1.7.15 @tensorflow/tfjs@4 @tensorflow/tfjs-backend-wasm@4
 //   node make_expression.js images.bin     (uint8, three images of 112 x 112 x 3, from make_expression.py)
-const fs = require("fs");
+const fs = require("node:fs");
 require("@tensorflow/tfjs");
 require("@tensorflow/tfjs-backend-wasm");
 const faceapi = require("@vladmandic/face-api/dist/face-api.node-wasm.js");
