@@ -65,8 +65,17 @@ __all__ = [
 ]
 
 
+def __dir__() -> list[str]:
+    """Public names, whether they are imported yet or not."""
+    return [*__all__, "__version__"]
+
+
 def __getattr__(name: str) -> Any:
-    """Import a public name when it is first asked for, so that `import cimeu` costs nothing."""
+    """Import a public name at its first use, so that `import cimeu` costs nothing."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("cimeu")
     if name not in _HOMES:
         raise AttributeError(f"module `cimeu` has no attribute `{name}`")
     return getattr(importlib.import_module(_HOMES[name]), name)

@@ -6,13 +6,17 @@ from typing import Annotated
 
 import typer
 
-from cimeu.cli.terminal import PARTLY, Output, parse_shard, progress_bars, say
+from cimeu.cli.terminal import PARTLY, Output, complete_recipe, parse_shard, progress_bars, say
 from cimeu.errors import RecipeError
 
 
 def bench(
     recipe: Annotated[
-        Path, typer.Argument(help="A YAML file, or a name that `cimeu recipes list` shows; it is the row `full`.")
+        Path,
+        typer.Argument(
+            help="A YAML file, or a name that `cimeu recipes list` shows; it is the row `full`.",
+            autocompletion=complete_recipe,
+        ),
     ],
     settings: Annotated[list[str] | None, typer.Argument(help="key=value that replace settings of the recipe.")] = None,
     methods: Annotated[str, typer.Option(help="Rows, separated by commas; `main` or `all`.")] = "main",
@@ -38,7 +42,7 @@ def bench(
     ] = 0,
     looks: Annotated[Path | None, typer.Option(help="Log of looks at the table. [default: OUTPUT/looks.csv]")] = None,
 ) -> None:
-    """Compare CiMEU with its parts left out and with other methods; goes on where it stopped."""
+    """Compare CiMEU with its parts left out and with other methods; resumes."""
     from cimeu.bench.bench import bench_recipe
     from cimeu.bench.rows import rows_named
     from cimeu.bench.runner import failures_text

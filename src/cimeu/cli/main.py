@@ -7,7 +7,6 @@ import errno
 import io
 import logging
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -17,38 +16,47 @@ from cimeu.cli.agree import agree
 from cimeu.cli.audit import audit
 from cimeu.cli.bench import bench
 from cimeu.cli.bundle import bundle
+from cimeu.cli.evaluate import evaluate, report
 from cimeu.cli.extract import extract, import_
+from cimeu.cli.help import DATA, JUDGE, TRAIN, USE, CommandsByUse, CorpusCommand, shown
 from cimeu.cli.predict import predict
 from cimeu.cli.prepare import prepare
 from cimeu.cli.recipes import recipes_app
 from cimeu.cli.score import score
 from cimeu.cli.serve import serve
-from cimeu.cli.terminal import PARTLY, Output, progress_bars, say
+from cimeu.cli.terminal import say
+from cimeu.cli.train import train
 from cimeu.cli.weights import weights_app
 from cimeu.errors import CimeuError
 
+ABOUT = "Emotion in clips of talking faces, tested on people and cultures never seen."
+
 app = typer.Typer(
-    help="Emotion in clips of talking faces, tested on people and cultures never seen.",
+    help=ABOUT,
+    cls=CommandsByUse,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
+    context_settings={"max_content_width": 100},
 )
 features_app = typer.Typer(help="Work with stored features.", no_args_is_help=True, rich_markup_mode=None)
-app.add_typer(features_app, name="features")
-app.command()(prepare)
-app.command()(audit)
-app.add_typer(weights_app, name="weights")
-app.add_typer(recipes_app, name="recipes")
-app.command()(extract)
-features_app.command("import")(import_)
-app.command()(bench)
-app.command()(adapt)
-app.command()(score)
-app.command()(predict)
-app.command()(agree)
-app.command()(bundle)
-app.command()(serve)
+features_app.command("import", **shown("features import"))(import_)
+app.command(cls=CorpusCommand, **shown("prepare", DATA))(prepare)
+app.command(**shown("audit", DATA))(audit)
+app.command(**shown("extract", DATA))(extract)
+app.add_typer(features_app, name="features", rich_help_panel=DATA)
+app.add_typer(weights_app, name="weights", rich_help_panel=DATA)
+app.add_typer(recipes_app, name="recipes", rich_help_panel=TRAIN)
+app.command(**shown("train", TRAIN))(train)
+app.command(**shown("adapt", TRAIN))(adapt)
+app.command(**shown("bench", JUDGE))(bench)
+app.command(**shown("evaluate", JUDGE))(evaluate)
+app.command(**shown("report", JUDGE))(report)
+app.command(**shown("score", JUDGE))(score)
+app.command(**shown("agree", JUDGE))(agree)
+app.command(**shown("predict", USE))(predict)
+app.command(**shown("bundle", USE))(bundle)
+app.command(**shown("serve", USE))(serve)
 
 KEPT = "; what is finished is kept, run the command again"
 REFUSED = {
@@ -61,61 +69,22 @@ REFUSED = {
 """What the machine refuses, and the way out; any other error of the system is a bug of ours and keeps its traceback."""
 
 
-@app.command()
-def train(
-    recipe: Annotated[Path, typer.Argument(help="A YAML file, or a name that `cimeu recipes list` shows.")],
-    settings: Annotated[list[str] | None, typer.Argument(help="key=value that replace settings of the recipe.")] = None,
-    devices: Annotated[int | None, typer.Option(help="Processes on each node, such as its GPUs.")] = None,
-    nodes: Annotated[int | None, typer.Option(help="Machines that train together.")] = None,
-) -> None:
-    """Run a recipe: features where missing, then an ensemble for each fold and seed. Goes on where it stopped."""
-    from cimeu.experiments.recipe import load_recipe
-    from cimeu.experiments.run import run_recipe
-    from cimeu.training.distributed import is_first
+def print_version(is_given: bool) -> bool:
+    """Print name and version, and end."""
+    if is_given:
+        from importlib.metadata import version
 
-    counts = {"devices": devices, "nodes": nodes}
-    shared = [f"training.{name}={count}" for name, count in counts.items() if count is not None]
-    asked = load_recipe(recipe, [*(settings or ()), *shared])
-    with progress_bars() as progress:
-        runs = run_recipe(asked, progress=progress)
-    if not is_first(asked.training):
-        return
-    show_figures(runs)
-    for run in runs:
-        print(run)
+        print(f"cimeu {version('cimeu')}")
+        raise typer.Exit
+    return is_given
 
 
-@app.command()
-def evaluate(runs: Annotated[list[Path], typer.Argument(help="Run folders.")]) -> None:
-    """Score the checkpoints of runs again on their own test clips and print the figures."""
-    from cimeu.experiments.run import evaluate_run
-
-    scored = []
-    with progress_bars() as progress:
-        for run in runs:
-            try:
-                scored.append(evaluate_run(run, progress=progress))
-            except CimeuError as error:
-                if len(runs) == 1:
-                    raise
-                say(f"{run}: {error}")
-    if scored:
-        show_figures(scored)
-    if len(scored) < len(runs):
-        say(f"{len(scored):,} of {len(runs):,} runs scored, {len(runs) - len(scored):,} failed")
-        raise typer.Exit(PARTLY)
+Version = Annotated[bool, typer.Option("--version", is_eager=True, callback=print_version, help="Print the version.")]
 
 
-@app.command()
-def report(
-    runs: Annotated[list[Path], typer.Argument(help="Run folders.")],
-    output: Output = Path("report.html"),
-    title: Annotated[str | None, typer.Option(help="Heading of the page.")] = None,
-) -> None:
-    """Write one page about runs, with Markdown, CSV and JSON beside it; trains nothing."""
-    from cimeu.reports.report import report as write_report
-
-    print(write_report(runs, output, title=title))
+@app.callback()
+def before_command(version: Version = False) -> None:
+    pass
 
 
 def main() -> None:
@@ -134,32 +103,3 @@ def main() -> None:
             raise
         say(f"error: {error}\n\nhint: {REFUSED[error.errno]}")
         raise SystemExit(1) from None
-
-
-def show_figures(runs: list[Path]) -> None:
-    """Print UAR and WAR of runs as a table."""
-    from rich.console import Console
-    from rich.table import Table
-
-    from cimeu.reports.run_summary import summarise
-
-    summary = summarise(runs)
-    marks = [" (synthetic clips)"] * bool(summary["synthetic"]) + [" (ORACLE selection)"] * bool(summary["oracle"])
-    marks += [" (speakers shared)"] * any("speakers shared" in run["note"] for run in summary["runs"])
-    table = Table(title=summary["recipe"] + "".join(marks), caption="percent, 95 % intervals; `cimeu report` says more")
-    for heading in (summary["group_word"], "model", "N", "UAR", "WAR"):
-        table.add_column(heading)
-    for row in summary["results"]:
-        spans = [f"{100 * row[name]['value']:.1f}" + span(row[name]) for name in ("uar", "war")]
-        table.add_row(row["group"], row["kind"], str(row["n_clips"]), *spans)
-    Console(stderr=True).print(table)
-
-
-def span(estimate: dict[str, float | None]) -> str:
-    """The interval of an estimate; nothing where it has none.
-
-    >>> span({"value": 0.5, "low": 0.4, "high": 0.6}), span({"value": 0.5, "low": None, "high": None})
-    (' [40.0, 60.0]', '')
-    """
-    low, high = estimate["low"], estimate["high"]
-    return "" if low is None or high is None else f" [{100 * low:.1f}, {100 * high:.1f}]"

@@ -1,6 +1,6 @@
 """`cimeu prepare`: a corpus as it was packed to a manifest."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -9,9 +9,48 @@ import typer
 from cimeu.cli.terminal import Output, pairs, progress_bars, say
 from cimeu.errors import RecipeError
 
+UNPUBLISHED = ("folder", "csv", "toy")
+APPLIES_TO = {
+    **dict.fromkeys(("takes", "speakers", "strength", "seed"), ("toy",)),
+    **dict.fromkeys(("lists", "label_map", "speaker"), ("lists",)),
+    "task": ("mafw",),
+    "modality": ("ravdess",),
+    "name": ("folder", "csv", "lists"),
+    "csv": ("folder", "csv"),
+}
+"""Corpora by the option that is for them alone; `allow_partial` is for all but `UNPUBLISHED`, the others for all."""
+EXAMPLE_OF = {
+    "folder": "cimeu prepare folder recordings -o manifest.csv",
+    "csv": "cimeu prepare csv recordings --csv labels.csv -o manifest.csv",
+    "toy": "cimeu prepare toy toy --takes 2 -o toy/manifest.csv",
+    "lists": "cimeu prepare lists corpus --list train=train.csv --list test=test.csv --label-map 0=happiness",
+    "mafw": "cimeu prepare mafw MAFW --task compound -o manifest.csv",
+    "ravdess": "cimeu prepare ravdess RAVDESS --modality 03 -o manifest.csv",
+}
+
+
+def applies(option: str, corpus: str) -> bool:
+    """Whether an option, by the name of its parameter, has a use for a corpus."""
+    if option == "allow_partial":
+        return corpus not in UNPUBLISHED
+    return corpus in APPLIES_TO.get(option, (corpus,))
+
+
+def complete_corpus(incomplete: str) -> list[str]:
+    """Names of corpora for the completion of a shell."""
+    from cimeu.corpora.adapters.registry import CORPORA
+
+    return [name for name in CORPORA if name.startswith(incomplete)]
+
 
 def prepare(
-    corpus: Annotated[str, typer.Argument(help="`folder`, `csv`, `toy`, or the name of a corpus.")],
+    corpus: Annotated[
+        str,
+        typer.Argument(
+            help="`folder`, `csv`, `toy`, or the name of a corpus; put --help behind it for its options alone.",
+            autocompletion=complete_corpus,
+        ),
+    ],
     root: Annotated[Path, typer.Argument(help="Folder of the recordings (for `toy`: where to draw them).")],
     output: Output = Path("manifest.csv"),
     csv: Annotated[
@@ -44,7 +83,8 @@ def prepare(
         str | None, typer.Option(help="Lists: expression whose group finds the speaker in a path.")
     ] = None,
 ) -> None:
-    """Turn a folder of recordings into a manifest: one row a clip; published counts and folds are checked first."""
+    """Turn a folder of recordings into a manifest: one row per clip; published counts and folds are checked first."""
+    from cimeu.atomic import check_free
     from cimeu.corpora.adapters.registry import CORPORA, PUBLISHED
     from cimeu.corpora.manifest import write_manifest
     from cimeu.corpora.toy.corpus import ToyConfig
@@ -53,12 +93,10 @@ def prepare(
     if corpus not in CORPORA:
         raise RecipeError(f"unknown corpus `{corpus}`\n\nhint: {guess(corpus, tuple(CORPORA))}")
     toy: dict[str, Any] = {"takes": takes, "speakers": speakers, "strength": strength, "seed": seed}
-    check_meant(corpus, ("toy",), toy)
-    check_meant(corpus, ("mafw",), {"task": task})
-    check_meant(corpus, ("ravdess",), {"modality": modality})
-    check_meant(corpus, ("lists",), {"list": lists or None, "label-map": label_map or None, "speaker": speaker})
-    check_meant(corpus, ("folder", "csv", "lists"), {"name": name})
-    check_meant(corpus, ("folder", "csv"), {"csv": csv})
+    listed = {"lists": lists or None, "label_map": label_map or None, "speaker": speaker}
+    check_applies(corpus, toy | listed | {"task": task, "modality": modality, "name": name, "csv": csv})
+    check_applies(corpus, {"allow_partial": allow_partial or None})
+    check_free([output], "manifest")
     if corpus == "csv" and not csv:
         raise RecipeError("no table is named for `csv`\n\nhint: add --csv FILE, with columns path and emotion")
     with progress_bars() as progress:
@@ -92,12 +130,14 @@ def prepare(
         say("counts were not compared with the published ones" if allow_partial else "counts are the published ones")
 
 
-def check_meant(corpus: str, able: Sequence[str], options: Mapping[str, object]) -> None:
+def check_applies(corpus: str, options: Mapping[str, object]) -> None:
     """Refuse an option that was given (its value is not None) for a corpus that has no use for it.
 
     Raises:
         RecipeError: such an option.
     """
     for option, value in options.items():
-        if value is not None and corpus not in able:
-            raise RecipeError(f"--{option} means nothing to `{corpus}`\n\nhint: it is for {', '.join(able)}")
+        if value is not None and not applies(option, corpus):
+            able = ", ".join(APPLIES_TO.get(option, ("corpora with published counts",)))
+            words = option.replace("_", "-").replace("lists", "list")
+            raise RecipeError(f"--{words} does not apply to `{corpus}`\n\nhint: it is for {able}")

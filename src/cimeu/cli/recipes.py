@@ -5,12 +5,13 @@ from typing import Annotated
 
 import typer
 
-from cimeu.cli.terminal import say
+from cimeu.cli.help import shown
+from cimeu.cli.terminal import complete_recipe, say
 
 recipes_app = typer.Typer(help="Recipes that ship with the package.", no_args_is_help=True, rich_markup_mode=None)
 
 
-@recipes_app.command("list")
+@recipes_app.command("list", **shown("recipes list"))
 def list_() -> None:
     """Name of every recipe, what it is, and the command that runs it."""
     from cimeu.recipes import shipped_recipes
@@ -21,9 +22,11 @@ def list_() -> None:
         print(f"  {recipe.command}")
 
 
-@recipes_app.command()
+@recipes_app.command(**shown("recipes copy"))
 def copy(
-    name: Annotated[str, typer.Argument(help="A name that `cimeu recipes list` shows.")],
+    name: Annotated[
+        str, typer.Argument(help="A name that `cimeu recipes list` shows.", autocompletion=complete_recipe)
+    ],
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="The copy. [default: NAME.yaml, `-` for each `/`]")
     ] = None,

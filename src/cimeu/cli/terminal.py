@@ -1,15 +1,20 @@
-"""What every command shares: options, lines and bars on stderr."""
+"""What every command shares: options, lines and progress on stderr."""
 
 import sys
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cimeu.errors import RecipeError
 from cimeu.progress import Progress
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 PARTLY = 3
 """Exit status of a command that did some of its work (0: all, 1: an error, 2: wrong usage, or findings of an audit)."""
@@ -77,10 +82,67 @@ def finish(done: int, total: int, what: str, reasons: Path) -> None:
     raise typer.Exit(PARTLY)
 
 
+def complete_recipe(incomplete: str) -> list[str]:
+    """Recipes of the package for the completion of a shell, which adds files itself."""
+    from cimeu.recipes import shipped_names
+
+    return [name for name in shipped_names() if name.startswith(incomplete)]
+
+
 @contextmanager
 def progress_bars() -> Iterator[Progress]:
-    """Bars with pace and time left on stderr, one for each step that reports; nothing until one does."""
+    """Progress on stderr: bars in a terminal, a line now and then in a log; nothing until a step reports."""
     from rich.console import Console
+
+    console = Console(stderr=True)
+    if not console.is_terminal or console.is_dumb_terminal:
+        yield ProgressLines(say)
+        return
+    with _bars(console) as show:
+        yield show
+
+
+class ProgressLines:
+    """Lines such as `extract: 120 of 3,000, 2.1/s, 0:22:51 left`; soon at first, then a minute apart.
+
+    Args:
+        write: takes a line.
+        clock: seconds.
+    """
+
+    FIRST_S, MOST_S = 2.0, 60.0
+
+    def __init__(self, write: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> None:
+        self._write, self._clock = write, clock
+        self._wait_s = self.FIRST_S
+        self._last_s = clock()
+        self._begun: dict[str, tuple[float, int]] = {}
+        self._unfinished: set[str] = set()
+        """Steps that had a line: their end is worth one too."""
+
+    def __call__(self, step: str, completed: int, total: int) -> None:
+        now_s = self._clock()
+        started_s, already = self._begun.setdefault(step, (now_s, completed))
+        if completed == total and step in self._unfinished:
+            self._unfinished.discard(step)
+        elif now_s - self._last_s >= self._wait_s:
+            self._wait_s = min(2 * self._wait_s, self.MOST_S)
+            self._unfinished.add(step)
+        else:
+            return
+        self._last_s = now_s
+        words = [f"{step}: {completed:,} of {total:,}"]
+        if completed > already and now_s > started_s:
+            pace = (completed - already) / (now_s - started_s)
+            words.append(f"{pace:.3g}/s")
+            if completed < total:
+                words.append(f"{timedelta(seconds=round((total - completed) / pace))} left")
+        self._write(", ".join(words))
+
+
+@contextmanager
+def _bars(console: "Console") -> Iterator[Progress]:
+    """Bars with pace and time left, one for each step."""
     from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, TaskID, TextColumn
     from rich.progress import Progress as Bars
     from rich.progress import TimeRemainingColumn as TimeLeft
@@ -91,8 +153,8 @@ def progress_bars() -> Iterator[Progress]:
             pace = task.finished_speed or task.speed
             return Text("" if pace is None else f"{pace:.3g}/s")
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Pace(), TimeLeft())
-    bars = Bars(*columns, console=Console(stderr=True))
+    name = TextColumn("{task.description}", markup=False)  # a file may be called `[/b].mp4`
+    bars = Bars(name, BarColumn(), MofNCompleteColumn(), Pace(), TimeLeft(), console=console)
     tasks: dict[str, TaskID] = {}
 
     def show(step: str, completed: int, total: int) -> None:

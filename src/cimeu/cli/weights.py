@@ -5,12 +5,13 @@ from typing import Annotated
 
 import typer
 
+from cimeu.cli.help import shown
 from cimeu.cli.terminal import progress_bars, say
 
 weights_app = typer.Typer(help="Weights of frozen encoders.", no_args_is_help=True, rich_markup_mode=None)
 
 
-@weights_app.command("list")
+@weights_app.command("list", **shown("weights list"))
 def list_() -> None:
     """Source, licence, size, checksum and place of every known file and hub model; nothing is fetched."""
     from cimeu.encoders.presets import PRESETS
@@ -36,7 +37,7 @@ def list_() -> None:
         print(f"  {'trained on:':<11}{preset.trained_on}")
 
 
-@weights_app.command()
+@weights_app.command(**shown("weights fetch"))
 def fetch(
     names: Annotated[list[str], typer.Argument(help="Encoders.")],
     url: Annotated[str | None, typer.Option(help="A mirror, in place of the authors' address.")] = None,
@@ -70,7 +71,7 @@ def fetch(
             print(sample)
 
 
-@weights_app.command()
+@weights_app.command(**shown("weights verify"))
 def verify(
     names: Annotated[list[str] | None, typer.Argument(help="Encoders. [default: all that are here]")] = None,
     file: Annotated[Path | None, typer.Option(help="A file elsewhere, for one encoder.")] = None,

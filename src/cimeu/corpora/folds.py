@@ -40,6 +40,10 @@ class Fold:
     speakers_known: bool
     note: str
 
+    def __repr__(self) -> str:
+        parts = ", ".join(f"{part} {len(getattr(self, part)):,}" for part in ("train", "validation", "test"))
+        return f"<Fold {self.name}: {parts} clips{f'; {self.note}' if self.note else ''}>"
+
 
 @dataclass(frozen=True, kw_only=True)
 class FoldsConfig:

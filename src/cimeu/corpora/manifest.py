@@ -52,6 +52,10 @@ class Manifest:
     table: pd.DataFrame
     root: Path
 
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{name} {count:,}" for name, count in self.table["emotion"].value_counts().items())
+        return f"<Manifest {self.root}: {len(self):,} clips ({counts})>"
+
     def __len__(self) -> int:
         return len(self.table)
 

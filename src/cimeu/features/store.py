@@ -134,6 +134,9 @@ class FeatureStore:
             check_same(description, wanted, f"the store `{folder}`", hint)
         return cls(folder, description, writable=writable)
 
+    def __repr__(self) -> str:
+        return f"<FeatureStore {self.folder}: {len(self):,} rows of {self.description['name']}>"
+
     def __len__(self) -> int:
         return len(self._rows) + len(self._fresh)
 

@@ -142,6 +142,13 @@ class Recogniser:
         """Time spent in each stage, over all recordings read so far."""
         self._rate_hz, self._length, self._hop = self._grid()
 
+    def __repr__(self) -> str:
+        encoders = ", ".join(encoder.name for encoder in self.encoders.values())
+        demonstration = ", DEMONSTRATION" * self.specifications.synthetic
+        return (
+            f"<Recogniser {self.model_id}: {', '.join(self.emotions)} from {encoders} on {self.device}{demonstration}>"
+        )
+
     @classmethod
     def from_pretrained(
         cls,

@@ -188,6 +188,15 @@ class Timeline:
     explanations: tuple[Explanation, ...] | None = None
     """What segments rest on; None where that was not asked for."""
 
+    def __repr__(self) -> str:
+        people = "person" if len(self.persons) == 1 else "persons"
+        counts = f"{len(self.persons)} {people}, {len(self.segments):,} segments"
+        return f"<Timeline {self.header.media}: {self.header.duration_s:g} s, {counts}, model {self.header.model}>"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the segments as a table, below the use limits."""
+        return f"<p>{USE_LIMITS}</p>{self.to_dataframe()._repr_html_()}"
+
     @property
     def persons(self) -> tuple[str, ...]:
         """Lanes in order of appearance."""

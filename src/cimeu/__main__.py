@@ -1,0 +1,5 @@
+"""`python -m cimeu` is `cimeu`."""
+
+from cimeu.cli.main import main
+
+main()

@@ -1,0 +1,43 @@
+"""`cimeu evaluate` and `cimeu report`: run folders to figures and pages."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cimeu.cli.figures import show_figures
+from cimeu.cli.terminal import PARTLY, Output, progress_bars, say
+from cimeu.errors import CimeuError
+
+Runs = Annotated[list[Path], typer.Argument(help="Run folders that `cimeu train` printed.")]
+
+
+def evaluate(runs: Runs) -> None:
+    """Score the checkpoints of runs again on their own test clips and print the figures."""
+    from cimeu.experiments.run import evaluate_run
+
+    scored = []
+    with progress_bars() as progress:
+        for run in runs:
+            try:
+                scored.append(evaluate_run(run, progress=progress))
+            except CimeuError as error:
+                if len(runs) == 1:
+                    raise
+                say(f"error: {run}: {error}")
+    if scored:
+        show_figures(scored)
+    if len(scored) < len(runs):
+        say(f"{len(scored):,} of {len(runs):,} runs scored, {len(runs) - len(scored):,} failed")
+        raise typer.Exit(PARTLY)
+
+
+def report(
+    runs: Runs,
+    output: Output = Path("report.html"),
+    title: Annotated[str | None, typer.Option(help="Heading of the page.")] = None,
+) -> None:
+    """Write one page about runs, with Markdown, LaTeX, CSV and JSON beside it; trains nothing."""
+    from cimeu.reports.report import report as write_report
+
+    print(write_report(runs, output, title=title))
