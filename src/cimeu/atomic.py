@@ -2,7 +2,7 @@
 
     folder/report.html             gets its name when all of it is written
     folder/.cimeu/3f5c....partial  the same file while it is written; `3f5c....lock` is held by its writer
-    folder/.cimeu/written          a line per file written here: SHA-256, kind, name
+    folder/.cimeu/digests/3f       a line per file written here: SHA-256, kind, name; `3f` begins the name's own digest
 
 A file may be replaced if it still has bytes that we wrote under its name, as a file of the same kind. A file of
 somebody else, one that a person corrected, and a result of another command stay as they are: the writer gets an error.
@@ -25,7 +25,8 @@ from cimeu.errors import OutputError
 
 ROOM = ".cimeu"
 """Folder beside the files, for what is being written and for the list of what was."""
-LIST = "written"
+LIST = "digests"
+"""Folder of the lists: one would be long to read where 50,000 files lie."""
 STATE = "state"
 """Kind of a file that only programs read and change, inside a folder that is ours: it is replaced without a look."""
 _LONGEST_SUFFIX = 16
@@ -104,7 +105,7 @@ def adopt(folder: Path, names: Iterable[str], kind: str) -> None:
 
     Nothing is done where there is a list, for a file that is not on it was put there by somebody else.
     """
-    if not (folder / ROOM / LIST).is_file():
+    if not (folder / ROOM / LIST).is_dir():
         for path in (folder / name for name in names):
             if path.is_file() and not path.is_symlink():
                 adopt_file(path, kind)
@@ -189,7 +190,7 @@ def _partial(path: Path) -> Iterator[Path]:
 
 def _sweep(room: Path) -> None:
     """Delete what killed writers left; a lock that can be had belongs to no living writer."""
-    with suppress(FileNotFoundError):
+    with suppress(OSError):  # no such folder, or files of another user
         for entry in os.listdir(room):
             token, dot, kind = entry.partition(".")
             if kind != "lock":
@@ -224,13 +225,13 @@ def _publish(partial: Path, path: Path, kind: str) -> None:
 
 def _note(path: Path, kind: str, digest: bytes) -> None:
     """Append to the list of a folder; one write, so that lines of several processes do not mix."""
-    room = path.parent / ROOM
-    room.mkdir(parents=True, exist_ok=True)
+    place = _list_of(path)
+    place.parent.mkdir(parents=True, exist_ok=True)
     line = b"%s %s %s\n" % (digest, kind.encode(), _name(path))
-    file = os.open(room / LIST, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+    file = os.open(place, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
     try:
         if os.write(file, line) < len(line):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(room / LIST))
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(place))
     finally:
         os.close(file)
 
@@ -238,10 +239,10 @@ def _note(path: Path, kind: str, digest: bytes) -> None:
 def _entries(path: Path) -> Iterator[tuple[bytes, str]]:
     """Digest and kind of everything that was written under a name, the oldest first.
 
-    The list is searched, not split: it may have 50,000 lines. A line that a full disk cut short may stand before one.
+    A line that a full disk cut short may stand before another one, which is found by its end.
     """
     try:
-        written = (path.parent / ROOM / LIST).read_bytes()
+        written = _list_of(path).read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         return
     end = b" %s\n" % _name(path)
@@ -251,6 +252,10 @@ def _entries(path: Path) -> Iterator[tuple[bytes, str]]:
         digest, _, kind = line.rpartition(b" ")
         yield digest[-_DIGITS:], kind.decode()
         place = written.find(end, place + 1)
+
+
+def _list_of(path: Path) -> Path:
+    return path.parent / ROOM / LIST / hashlib.sha256(_name(path)).hexdigest()[:2]
 
 
 def _name(path: Path) -> bytes:
