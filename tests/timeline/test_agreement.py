@@ -194,7 +194,8 @@ def test_page_json_and_csv_are_written(human: Path, tmp_path: Path) -> None:
     found = agree(human, saved_timeline(tmp_path, ".eaf"), tier="emotion")
     page, data, table = write_agreement(found, tmp_path / "out" / "agreement.html")
     text = page.read_text(encoding="utf-8")
-    assert "1 disagreements" in text
+    assert "<h2>1 disagreement</h2>" in text
+    assert "time (minutes:seconds)" in text
     for outside in ("<script", "src=", "@import"):
         assert outside not in text
     assert json.loads(data.read_text())["kappa"] == pytest.approx(found.kappa)

@@ -255,6 +255,31 @@ def test_the_page_is_self_contained(timeline: Timeline, tmp_path: Path) -> None:
         assert outside not in page
 
 
+@pytest.mark.parametrize(
+    ("name", "place", "player"),
+    [
+        ("a b#1.mp4", "results", '<video controls preload="metadata" src="./a%20b%231.mp4"'),
+        ("a.wav", ".", '<audio controls preload="metadata" src="../a.wav"'),
+        ("a.mp4", "elsewhere", None),
+    ],
+)
+def test_the_page_plays_a_recording_that_lies_near_it(
+    timeline: Timeline, tmp_path: Path, name: str, place: str, player: str | None
+) -> None:
+    media = tmp_path / place / name
+    media.parent.mkdir(exist_ok=True)
+    assert "controls" not in text(replace(timeline, media_path=media), tmp_path, ".html")
+    media.write_bytes(b"")
+    page = text(replace(timeline, media_path=media), tmp_path, ".html")
+    assert player in page if player else "controls" not in page
+
+
+def test_the_page_names_the_recording_first_and_what_its_axis_is(timeline: Timeline, tmp_path: Path) -> None:
+    main = text(timeline, tmp_path, ".html").split("<main>")[1]
+    assert main.lstrip().startswith("<h1>a &lt;b&gt; &amp; c.mp4</h1>")
+    assert "time (minutes:seconds)" in main
+
+
 def test_the_page_shows_what_a_segment_rests_on(timeline: Timeline, tmp_path: Path) -> None:
     moments = tuple(
         Contribution(stream="face (hog)", start_s=float(n), end_s=n + 1.0, lost=lost)

@@ -14,7 +14,6 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from importlib.resources import files
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
@@ -212,15 +211,13 @@ def to_csv(agreement: Agreement) -> str:
 
 def to_page(agreement: Agreement) -> str:
     """One page without scripts or links."""
-    import jinja2
-
+    from cimeu.plots.pages import page_environment
     from cimeu.timeline.figure import agreement_svg
     from cimeu.timeline.style import clock
 
-    environment = jinja2.Environment(autoescape=True)
-    template = environment.from_string(files("cimeu.timeline").joinpath("agreement.html").read_text(encoding="utf-8"))
+    template = page_environment("cimeu.timeline", "agreement.html").get_template("agreement.html")
     longest_s = max(max(row) for row in agreement.confusion_s)
-    return template.render(a=agreement, clock=clock, plot=agreement_svg(agreement), longest_s=longest_s) + "\n"
+    return template.render(a=agreement, clock=clock, plot=agreement_svg(agreement), longest_s=longest_s)
 
 
 def _check_units(first: Tier, second: Tier) -> None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 WIDTH_IN = 10.0
 LANE_IN = 0.55
+TIME = "time (minutes:seconds)"
 FOOTER_COLUMNS = 190
 """Characters of a line below the bands."""
 
@@ -46,9 +47,9 @@ def figure(timeline: Timeline) -> "Figure":
     header, persons = timeline.header, timeline.persons or ("",)
     footer = [part for line in header.lines() for part in textwrap.wrap(line, FOOTER_COLUMNS)]
     bands_in, footer_in = LANE_IN * len(persons), 0.14 * len(footer)
-    height_in = 0.65 + bands_in + 0.45 + footer_in + 0.1
+    height_in = 0.65 + bands_in + 0.65 + footer_in + 0.1
     drawn = Figure(figsize=(WIDTH_IN, height_in))
-    axes = drawn.add_axes((0.1, (footer_in + 0.5) / height_in, 0.88, bands_in / height_in))
+    axes = drawn.add_axes((0.1, (footer_in + 0.7) / height_in, 0.88, bands_in / height_in))
     colours = colours_of(header.emotions)
     end_s = max(header.duration_s, *(segment.end_s for segment in timeline.segments), 1e-3)
     for segment in timeline.segments:
@@ -56,6 +57,7 @@ def figure(timeline: Timeline) -> "Figure":
         _band(axes, segment, row, colours, end_s)
     axes.set(xlim=(0, end_s), ylim=(len(persons) - 0.5, -0.5), yticks=range(len(persons)), yticklabels=persons)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda time_s, _: clock(time_s)))
+    axes.set_xlabel(TIME, fontsize=8)
     axes.tick_params(labelsize=8, length=2)
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
@@ -118,8 +120,8 @@ def agreement_svg(agreement: "Agreement") -> str:
     from matplotlib.ticker import FuncFormatter
 
     colours = colours_of(agreement.labels)
-    drawn = Figure(figsize=(WIDTH_IN, 2.3))
-    axes = drawn.add_axes((0.14, 0.16, 0.84, 0.6))
+    drawn = Figure(figsize=(WIDTH_IN, 2.5))
+    axes = drawn.add_axes((0.14, 0.22, 0.84, 0.54))
     names = [f"{tier.name[:16]}\n{tier.source[:18]}" for tier in (agreement.first, agreement.second)]
     for row, tier in enumerate((agreement.first, agreement.second)):
         for label in sorted(tier.labels):  # one shape for each label: thousands of them would take seconds
@@ -129,11 +131,12 @@ def agreement_svg(agreement: "Agreement") -> str:
                 if annotation.label == label
             ]
             axes.broken_barh(spans, (row - 0.4, 0.8), facecolor=colours[label], edgecolor="white", linewidth=0.5)
-    differ = [(each.start_s, each.end_s - each.start_s) for each in agreement.disagreements]
+    differ = [(stretch.start_s, stretch.end_s - stretch.start_s) for stretch in agreement.disagreements]
     axes.broken_barh(differ, (1.6, 0.4), facecolor="#b3261e")
     end_s = max(annotation.end_s for tier in (agreement.first, agreement.second) for annotation in tier.annotations)
     axes.set(xlim=(0, end_s), ylim=(2.1, -0.5), yticks=[0, 1, 1.8], yticklabels=[*names, "differ"])
     axes.xaxis.set_major_formatter(FuncFormatter(lambda time_s, _: clock(time_s)))
+    axes.set_xlabel(TIME, fontsize=7)
     axes.tick_params(labelsize=7, length=2)
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)

@@ -1,7 +1,7 @@
 """A timeline in the formats that tables, players and annotation tools read.
 
 Every file opens with the use limits and says which model and preprocessing made it; nothing in it depends on the clock
-or the machine, so the same timeline gives the same bytes.
+or the machine, so the same timeline gives the same bytes (a page also needs the recording at the same place).
 
 Sources: WebVTT (W3C); RTTM (NIST rich transcription, comments start with `;;`); ELAN's EAF 3.0 schema
 (http://www.mpi.nl/tools/elan/EAFv3.0.xsd).
@@ -13,16 +13,17 @@ import json
 import os
 from collections.abc import Callable
 from dataclasses import MISSING, asdict, astuple, fields
-from importlib.resources import files
 from pathlib import Path
+from urllib.parse import quote
 from xml.etree import ElementTree
 
 from cimeu.atomic import whole, write_whole
 from cimeu.errors import RecipeError
+from cimeu.media.recordings import SOUND_SUFFIXES
 from cimeu.timeline.explanation import Explanation, explanation_from
 from cimeu.timeline.figure import to_png, to_svg
 from cimeu.timeline.overlay import OVERLAY, write_overlay
-from cimeu.timeline.style import clock, colours_of, told
+from cimeu.timeline.style import clock, colours_of, described
 from cimeu.timeline.timeline import DEMONSTRATION, UNSURE, USE_LIMITS, Header, Place, Segment, Timeline
 
 
@@ -81,7 +82,7 @@ def to_vtt(timeline: Timeline, path: Path) -> bytes:
     blocks = [f"WEBVTT - {first}", "NOTE\n" + "\n".join(others)]
     for segment in sorted(timeline.segments, key=lambda segment: (segment.start_s, segment.end_s)):
         times = f"{_vtt_time(segment.start_s)} --> {_vtt_time(segment.end_s)}"
-        blocks.append(f"{times}\n<v {_vtt_text(segment.person)}>{_vtt_text(told(segment))}")
+        blocks.append(f"{times}\n<v {_vtt_text(segment.person)}>{_vtt_text(described(segment))}")
     return ("\n\n".join(blocks) + "\n").encode()
 
 
@@ -163,12 +164,13 @@ def to_eaf(timeline: Timeline, path: Path) -> bytes:
 
 
 def to_html(timeline: Timeline, path: Path) -> bytes:
-    """One page without scripts or links: a band per person, grey where nothing is said, with the reason."""
-    import jinja2
+    """One page without scripts: a band per person, hatched where no emotion is named, with the reason.
 
-    template = jinja2.Environment(autoescape=True).from_string(
-        files("cimeu.timeline").joinpath("timeline.html").read_text(encoding="utf-8")
-    )
+    A player stands above the bands where the recording lies in the folder of the page or in the one that holds it.
+    """
+    from cimeu.plots.pages import page_environment
+
+    template = page_environment("cimeu.timeline", "timeline.html").get_template("timeline.html")
     duration_s = max(timeline.header.duration_s, *(segment.end_s for segment in timeline.segments), 1e-3)
     colours = colours_of(timeline.header.emotions)
 
@@ -202,10 +204,11 @@ def to_html(timeline: Timeline, path: Path) -> bytes:
         ticks=[duration_s * part / 5 for part in range(6)],
         percent=lambda time_s: f"{100 * time_s / duration_s:.3f}",
         clock=clock,
-        told=told,
+        described=described,
         shade=shade,
+        player=_player(timeline.media_path, path),
     )
-    return (page + "\n").encode()
+    return page.encode()
 
 
 WRITERS: dict[str, Callable[[Timeline, Path], bytes]] = {
@@ -291,6 +294,15 @@ def _eaf_annotation(
         attributes["CVE_REF"] = entry
     annotation = ElementTree.SubElement(ElementTree.SubElement(tier, "ANNOTATION"), "ALIGNABLE_ANNOTATION", attributes)
     ElementTree.SubElement(annotation, "ANNOTATION_VALUE").text = value
+
+
+def _player(media: Path, page: Path) -> dict[str, str] | None:
+    """Element and address of a player; None where the recording is not near, for a longer way would name folders."""
+    folder = page.resolve().parent
+    if media.resolve().parent not in (folder, folder.parent) or not media.is_file():
+        return None
+    element = "audio" if media.suffix.lower() in SOUND_SUFFIXES else "video"
+    return {"element": element, "address": quote(_relative_link(media, page))}
 
 
 def _relative_link(media: Path, path: Path) -> str:

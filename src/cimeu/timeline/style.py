@@ -4,21 +4,40 @@ from collections.abc import Sequence
 
 from cimeu.timeline.timeline import UNSURE, Segment
 
-COLOURS = (
-    *("#e07a5f", "#81b29a", "#f2cc8f", "#8ea7d9", "#c9a0dc", "#e5989b", "#7fc8c2", "#d4a373", "#a3b18a"),
-    *("#bcb8e0", "#f4a261", "#9ec5e8", "#c2c5aa"),
-)
-"""Told apart in print and by people who see few colours through their different lightness; labels stand beside them."""
+COLOURS = {
+    "anger": "#e07a5f",
+    "happiness": "#f2cc8f",
+    "sadness": "#8ea7d9",
+    "neutral": "#c2c5aa",
+    "fear": "#c9a0dc",
+    "disgust": "#a3b18a",
+    "surprise": "#f4a261",
+    "contempt": "#d4a373",
+    "anxiety": "#bcb8e0",
+    "helplessness": "#9ec5e8",
+    "disappointment": "#e5989b",
+    "boredom": "#7fc8c2",
+    "calm": "#81b29a",
+}
+"""The colour of each emotion on every page, in pictures, videos and the viewer (`viewer.css`, in the same order). They
+differ in lightness for print and for people who see few colours; labels stand beside them."""
 NOTHING = "#d5d9de"
 """Where nothing is said."""
 
 
 def colours_of(emotions: Sequence[str]) -> dict[str, str]:
-    """A colour for each emotion."""
-    return {emotion: COLOURS[number % len(COLOURS)] for number, emotion in enumerate(emotions)}
+    """A colour for each emotion: its own, or for a name not in `COLOURS` one that no other emotion of the list has.
+
+    >>> colours_of(["happiness", "confusion"])
+    {'happiness': '#f2cc8f', 'confusion': '#e07a5f'}
+    """
+    free = [colour for name, colour in COLOURS.items() if name not in emotions] or list(COLOURS.values())
+    others = [emotion for emotion in emotions if emotion not in COLOURS]
+    given = {emotion: free[number % len(free)] for number, emotion in enumerate(others)}
+    return {emotion: COLOURS.get(emotion) or given[emotion] for emotion in emotions}
 
 
-def told(segment: Segment) -> str:
+def described(segment: Segment) -> str:
     """A segment in words: `happiness 0.81 (face; silent sound)` or `[no face]`."""
     if not (segment.label or segment.scores):
         return f"[{segment.reason}]"

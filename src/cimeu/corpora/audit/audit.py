@@ -141,10 +141,11 @@ def to_json(audit: Audit) -> str:
 
 def write_html(audit: Audit, path: Path, *, title: str) -> None:
     """One page without anything to load."""
-    from jinja2 import Environment, PackageLoader
     from markupsafe import Markup, escape
 
-    environment = Environment(loader=PackageLoader("cimeu.corpora.audit", ""), autoescape=True, trim_blocks=True)
+    from cimeu.plots.pages import page_environment
+
+    environment = page_environment("cimeu.corpora.audit", "audit.html")
     environment.filters |= {
         "marked": lambda text: Markup(re.sub("`([^`]*)`", r"<code>\1</code>", str(escape(text)))),
         "counted": lambda count, word: f"{count:,} {word}{'' if count == 1 else 's'}",

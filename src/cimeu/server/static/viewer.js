@@ -338,9 +338,18 @@ function drawPlayer(recording) {
   at("unplayable").hidden = true;
 }
 
+// The order of COLOURS in cimeu/timeline/style.py: an emotion has one colour on every page. Other names get, in the
+// order of the model's emotions, the colours that none of those emotions has.
+const TONES = ["anger", "happiness", "sadness", "neutral", "fear", "disgust", "surprise", "contempt", "anxiety",
+  "helplessness", "disappointment", "boredom", "calm"];
+
 function tone(result, label) {
-  const number = result.emotions.indexOf(label);
-  return number < 0 ? "none" : `tone-${number % 13}`;
+  if (!result.emotions.includes(label)) return "none";
+  if (TONES.includes(label)) return `tone-${TONES.indexOf(label)}`;
+  const free = [...TONES.keys()].filter((place) => !result.emotions.includes(TONES[place]));
+  const tones = free.length ? free : [...TONES.keys()];
+  const others = result.emotions.filter((emotion) => !TONES.includes(emotion));
+  return `tone-${tones[others.indexOf(label) % tones.length]}`;
 }
 
 function drawLegend(result) {
