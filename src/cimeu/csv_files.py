@@ -14,8 +14,8 @@ import io
 import re
 import stat
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -24,6 +24,7 @@ import numpy as np
 import pandas as pd
 
 from cimeu.errors import ManifestError
+from cimeu.labels import guess
 
 SEPARATORS = (",", ";", "\t")
 MOST_BYTES = 2**30
@@ -63,6 +64,17 @@ class CsvTable:
                     f"`{self.path}` has no column `{column}`, found: {', '.join(islice(self.columns, 20))}\n\n"
                     f"hint: the first line names the columns, at least {', '.join(columns)}"
                 )
+
+    def renamed(self, names: Mapping[str, str]) -> "CsvTable":
+        """The same cells with other names for some columns. Raises ManifestError for one that is absent or taken."""
+        for column in names:
+            if column not in self.columns:
+                raise ManifestError(
+                    f"`{self.path}` has no column `{column}`\n\nhint: {guess(column, self.columns[:20])}"
+                )
+        columns = tuple(names.get(column, column) for column in self.columns)
+        _check_once(columns, self.path)
+        return replace(self, columns=columns)
 
     def numbers(self, column: str) -> pd.Series:
         """A column as numbers, NaN where there is none; `0,5` is a half where the file says that commas are decimal.
@@ -209,10 +221,14 @@ def _columns(path: Path, header: Sequence[str], body: Sequence[Sequence[str]]) -
     filled = {place for cells in body for place, cell in enumerate(cells) if cell and place < len(header)}
     kept = [place for place, name in enumerate(header) if name.strip() or place in filled]
     columns = tuple(_plain(header[place].strip()) or f"unnamed_{place + 1}" for place in kept)
+    _check_once(columns, path)
+    return columns, kept
+
+
+def _check_once(columns: Sequence[str], path: Path) -> None:
     name, count = Counter(columns).most_common(1)[0]
     if count > 1:
         raise ManifestError(f"column `{name}` of `{path}` is there twice\n\nhint: remove or rename one")
-    return columns, kept
 
 
 def _is_comment(cell: str) -> bool:

@@ -1,11 +1,15 @@
+import os
 from pathlib import Path
+from time import process_time
+from unicodedata import normalize
 
 import pandas as pd
 import pytest
 
 from cimeu.corpora.adapters.csv import from_csv
-from cimeu.corpora.adapters.folder import from_folder
+from cimeu.corpora.adapters.folder import from_folder, read_recordings
 from cimeu.corpora.adapters.registry import CORPORA
+from cimeu.corpora.labelling import relabelled
 from cimeu.corpora.manifest import (
     COLUMNS,
     Manifest,
@@ -122,6 +126,69 @@ def test_tables_of_any_program_are_read(tmp_path: Path, separator: str) -> None:
     assert read_manifest(path).table["clip_id"][0] == "a"
 
 
+def test_times_may_have_decimal_commas(tmp_path: Path) -> None:
+    table = read_manifest(written(tmp_path, "path;emotion;start_s;end_s;;\na.mp4;anger;0,5;1,5;;\n;;;;;\n")).table
+    assert table[["clip_id", "start_s", "end_s"]].to_numpy().tolist() == [["a@0.5-1.5", 0.5, 1.5]]
+
+
+def test_paths_of_windows_lead_to_the_files(tmp_path: Path) -> None:
+    touch(tmp_path, "anger/a.wav", "odd\\name.wav")
+    manifest = read_manifest(written(tmp_path, "path,emotion\nanger\\a.wav,anger\nodd\\name.wav,sad\n"))
+    assert [clip.problem for clip in manifest.clips()] == ["", ""]
+    assert list(manifest.table["path"]) == ["anger/a.wav", "odd\\name.wav"]
+
+
+@pytest.mark.parametrize("stored", ["NFC", "NFD"])
+@pytest.mark.parametrize("listed", ["NFC", "NFD"])
+def test_names_with_accents_lead_to_their_files_in_either_form(tmp_path: Path, stored: str, listed: str) -> None:
+    touch(tmp_path, normalize(stored, "Zoë/Müller.wav"))
+    path = written(tmp_path, "path,emotion\n" + normalize(listed, "Zoë/Müller.wav") + ",anger\n")
+    (clip,) = read_manifest(path).clips()
+    assert clip.path.is_file()
+    assert clip.clip_id == normalize("NFC", "Zoë/Müller")
+
+
+def test_a_name_that_no_file_can_have_is_a_problem_of_its_row(tmp_path: Path) -> None:
+    touch(tmp_path, "b.mp4")
+    os.mkfifo(tmp_path / "pipe.wav")
+    rows = f"{'x' * 300}.mp4,anger\nb.mp4,anger\npipe.wav,sad\n"
+    problems = [clip.problem for clip in read_manifest(written(tmp_path, "path,emotion\n" + rows)).clips()]
+    assert problems == ["a name that is too long", "", "neither a file nor a folder of images"]
+
+
+def test_what_people_type_comes_back_equal(tmp_path: Path) -> None:
+    names = ["=1+1.wav", "# Anna.wav", "'t.wav", "-1,5.wav", '"q".wav', "+.wav", " b.wav"]
+    touch(tmp_path, *names)
+    table = pd.DataFrame({"path": names, "emotion": "anger", "speaker": ["@x", "=y", "-5", "#", "'=z", "a\nb", ""]})
+    manifest = build_manifest(table, tmp_path)
+    write_manifest(manifest, tmp_path / "typed.csv")
+    pd.testing.assert_frame_equal(read_manifest(tmp_path / "typed.csv").table, manifest.table)
+    assert not any(line.startswith(("=", "@")) for line in (tmp_path / "typed.csv").read_text().splitlines())
+
+
+def test_other_columns_may_be_taken_for_those_of_a_manifest(tmp_path: Path) -> None:
+    path = written(tmp_path, "file,label,path\na.mp4,joy,x\n")
+    with pytest.raises(ManifestError, match=r"column `path` of .* is there twice"):
+        from_csv(path, columns={"path": "file"})
+    found = from_csv(path, columns={"path": "file", "emotion": "label", "old_path": "path"})
+    assert found.table[["path", "emotion", "old_path"]].to_numpy().tolist() == [["a.mp4", "happiness", "x"]]
+    with pytest.raises(ManifestError, match="has no column `flie`\n\nhint: did you mean `file`"):
+        from_csv(path, columns={"path": "flie"})
+
+
+def test_clips_without_a_label_are_accepted_where_none_is_needed(tmp_path: Path) -> None:
+    path = written(tmp_path, "path,emotion\na.mp4,\nb.mp4,joy\n")
+    assert list(read_manifest(path, labelled=False).table["emotion"]) == ["", "happiness"]
+
+
+def test_a_hundred_thousand_columns_cost_in_proportion(tmp_path: Path) -> None:
+    names = [f"c{number}" for number in range(100_000)]
+    path = written(tmp_path, ",".join(["path", "emotion", *names]) + "\n" + ",".join(["a.wav", "joy", *names]) + "\n")
+    started = process_time()
+    assert read_manifest(path).table.shape == (1, len(COLUMNS) + 100_000)
+    assert process_time() - started < 10
+
+
 def test_paths_can_be_relative_to_another_root(tmp_path: Path) -> None:
     touch(tmp_path / "media", "a.mp4")
     assert (
@@ -137,11 +204,12 @@ def test_paths_can_be_relative_to_another_root(tmp_path: Path) -> None:
         ("path\na\n", ManifestError, "without a column `emotion`, found: path"),
         ("path,emotion\n", ManifestError, "without a single clip"),
         ("", ManifestError, "manifest.csv` is empty"),
-        ("path,emotion\na.mp4,\n", UnknownLabel, "clip `a.mp4` has no emotion"),
+        ("path,emotion\na.mp4,\n", UnknownLabel, "clip `a.mp4` in line 2 has no emotion"),
         ("path,emotion\na.mp4,anger\n ,anger\n", ManifestError, "line 3 of the manifest has no path"),
         ("path,emotion\na.mp4,anger\nx/../a.mp4,anger\n", DuplicateClip, "clip `a` is listed twice"),
         ("path,emotion\na.mp4,anger\na.wav,anger\n", DuplicateClip, "clip `a` is listed twice"),
-        ("path,emotion,end_s\na.mp4,anger,soon\n", ManifestError, "`end_s` holds `soon`"),
+        ("path,emotion,end_s\na.mp4,anger,soon\n", ManifestError, "`end_s` in line 2 of .* is `soon`"),
+        ("path,emotion,end_s\na.mp4,anger,inf\n", ManifestError, "`end_s` in line 2 of .* is `inf`"),
         ("path,emotion,start_s,end_s\na.mp4,anger,2,1\n", ManifestError, "clip `a.mp4` runs from 2.0 s to 1.0 s"),
         ("path,emotion\na.mp4,anger,x,y\nb,c\n", ManifestError, "line 2 of .* has 4 cells, the first line 2"),
         ("path,emotion,path\na.mp4,anger,b.mp4\n", ManifestError, "column `path` of .* is there twice"),
@@ -192,6 +260,64 @@ def test_a_folder_per_emotion_is_a_corpus(tmp_path: Path) -> None:
         ("own/1", "own", ""),
     ]
     assert set(table["corpus"]) == {tmp_path.name}
+
+
+def test_files_of_one_name_are_clips_of_their_own(tmp_path: Path) -> None:
+    touch(tmp_path, "anger/01.wav", "anger/01.mp3", "anger/v.mp4", "anger/v.mov", "anger/v.wav", "sad/01.wav")
+    table = from_folder(tmp_path).table
+    assert list(table["clip_id"]) == ["anger/01.mp3", "anger/01.wav", "anger/v.mov", "anger/v.mp4", "sad/01"]
+    assert list(table["audio_path"]) == ["", "", "anger/v.wav", "anger/v.wav", ""]
+
+
+def test_what_is_left_out_of_a_folder_is_counted_and_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    touch(tmp_path, "sad/1.mp4", "sad/1.wav", "sad/1.mp3", "sad/notes.txt", "sad/.DS_Store", "stray.wav")
+    assert len(from_folder(tmp_path).table) == 1
+    assert [record.getMessage().replace(str(tmp_path), "ROOT") for record in caplog.records] == [
+        "left out: 1 files (.mp3 1), `ROOT/sad/1.wav` is the sound of that video already: `ROOT/sad/1.mp3`",
+        "left out: 1 files (.txt 1), no recordings by their suffix: `ROOT/sad/notes.txt`",
+        "left out: 1 files (.wav 1), in no folder of an emotion: `ROOT/stray.wav`",
+    ]
+
+
+def test_recordings_of_cameras_and_phones_are_found(tmp_path: Path) -> None:
+    touch(tmp_path, "sad/a.MTS", "sad/b.3gp", "sad/c.aiff", "sad/d.m2ts", "sad/e.amr")
+    assert len(from_folder(tmp_path).table) == 5
+
+
+def test_a_name_that_is_not_utf8_is_a_row_with_its_reason(tmp_path: Path) -> None:
+    touch(tmp_path, "anger/ok.wav")
+    (tmp_path / "anger" / os.fsdecode(b"M\xfcller.wav")).write_bytes(b"x")
+    write_manifest(from_folder(tmp_path), tmp_path / "m.csv")
+    table = read_manifest(tmp_path / "m.csv").table
+    assert dict(zip(table["path"], table["problem"], strict=True)) == {
+        "anger/ok.wav": "",
+        "anger/M\\xfcller.wav": "a name that is not UTF-8: rename the file",
+    }
+
+
+def test_a_folder_named_in_another_language_holds_its_emotion(tmp_path: Path) -> None:
+    touch(tmp_path, "Wut/session 1/1.mp4")
+    assert list(from_folder(tmp_path).table["culture"]) == ["Wut"]
+    found = relabelled(from_folder(tmp_path, label_map={"Wut": "anger"}), {"Wut": "anger"}).table
+    assert found[["emotion", "culture"]].to_numpy().tolist() == [["anger", ""]]
+
+
+def test_a_label_to_be_mapped_that_no_clip_has_is_an_error(small: Manifest) -> None:
+    with pytest.raises(UnknownLabel, match="no clip has the label `wut`, to become `anger`\n\nhint: known: "):
+        relabelled(small, {"Wut": "anger"})
+
+
+def test_a_flat_folder_needs_no_labels(tmp_path: Path) -> None:
+    touch(tmp_path, "a.wav", "deep/b.mp4")
+    table = read_recordings(tmp_path).table
+    assert table[["clip_id", "emotion", "corpus"]].to_numpy().tolist() == [
+        ["a", "", tmp_path.name],
+        ["deep/b", "", tmp_path.name],
+    ]
+    flat = tmp_path / "flat"
+    touch(flat, "a.wav")
+    with pytest.raises(ManifestError, match=r"hint: `cimeu extract .*flat`, `audit` and `predict` need no labels"):
+        from_folder(flat)
 
 
 def test_the_upper_of_two_levels_is_the_culture(tmp_path: Path) -> None:

@@ -31,10 +31,11 @@ def audit(
 ) -> None:
     """Check the recordings themselves, the folds and the labels; exit status 2 if figures would be wrong."""
     from cimeu.atomic import beside, check_free, page_path
+    from cimeu.corpora.adapters.folder import read_recordings
     from cimeu.corpora.audit.audit import audit as look_at_all
     from cimeu.corpora.audit.audit import to_json, with_duplicates, write_html
     from cimeu.corpora.audit.cache import LookCache
-    from cimeu.corpora.manifest import join_manifests, read_manifest, write_manifest
+    from cimeu.corpora.manifest import join_manifests, write_manifest
     from cimeu.experiments.run import cores
     from cimeu.labels import label_space
 
@@ -42,7 +43,7 @@ def audit(
     check_free([page], "audit")
     if mark:
         check_free([mark], "manifest")
-    clips = join_manifests([read_manifest(manifest) for manifest in manifests])
+    clips = join_manifests([read_recordings(manifest) for manifest in manifests])
     space = label_space(labels.split(",") if "," in labels else labels) if labels else None
     with progress_bars() as progress, LookCache(cache or beside(page, ".looks.jsonl")) as kept:
         found = look_at_all(

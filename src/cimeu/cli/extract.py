@@ -63,12 +63,12 @@ def extract(
 ) -> None:
     """Compute frozen features of every clip, forward and backward; resumes where it was stopped."""
     from cimeu.atomic import check_free, write_whole
-    from cimeu.corpora.manifest import read_manifest
+    from cimeu.corpora.adapters.folder import read_recordings
     from cimeu.encoders.registry import build_encoder
     from cimeu.experiments.run import cores, default_streams
     from cimeu.features.extract import extract as fill_stores
 
-    part, clips = parse_shard(shard), read_manifest(manifest)
+    part, clips = parse_shard(shard), read_recordings(manifest)
     table = output / ("failures.csv" if part == (1, 1) else f"failures-{part[0]}-of-{part[1]}.csv")
     check_free([table], "failures")
     given: dict[str, object] = {

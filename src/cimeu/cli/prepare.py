@@ -6,17 +6,17 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from cimeu.cli.terminal import Output, pairs, progress_bars, say
+from cimeu.cli.terminal import AllowUnknownLabels, LabelMap, Output, pairs, progress_bars, say
 from cimeu.errors import RecipeError
 
 UNPUBLISHED = ("folder", "csv", "toy")
 APPLIES_TO = {
     **dict.fromkeys(("takes", "speakers", "strength", "seed"), ("toy",)),
-    **dict.fromkeys(("lists", "label_map", "speaker"), ("lists",)),
+    **dict.fromkeys(("lists", "speaker"), ("lists",)),
     "task": ("mafw",),
     "modality": ("ravdess",),
     "name": ("folder", "csv", "lists"),
-    "csv": ("folder", "csv"),
+    **dict.fromkeys(("csv", "column"), ("folder", "csv")),
 }
 """Corpora by the option that is for them alone; `allow_partial` is for all but `UNPUBLISHED`, the others for all."""
 EXAMPLE_OF = {
@@ -76,8 +76,11 @@ def prepare(
         list[str] | None,
         typer.Option("--list", help="Lists: part=file, such as test=test.csv or, for a fold, 1=set_1_test.txt."),
     ] = None,
-    label_map: Annotated[
-        list[str] | None, typer.Option(help="Lists: label=emotion, such as 0=happiness; repeat for each.")
+    label_map: LabelMap = None,
+    allow_unknown_labels: AllowUnknownLabels = False,
+    column: Annotated[
+        list[str] | None,
+        typer.Option(help="Csv: name=column, such as path=file or emotion=label, where the table has other names."),
     ] = None,
     speaker: Annotated[
         str | None, typer.Option(help="Lists: expression whose group finds the speaker in a path.")
@@ -86,19 +89,24 @@ def prepare(
     """Turn a folder of recordings into a manifest: one row per clip; published counts and folds are checked first."""
     from cimeu.atomic import check_free
     from cimeu.corpora.adapters.registry import CORPORA, PUBLISHED
+    from cimeu.corpora.labelling import label_counts, relabelled
     from cimeu.corpora.manifest import write_manifest
     from cimeu.corpora.toy.corpus import ToyConfig
+    from cimeu.label_words import check_known
     from cimeu.labels import guess
 
     if corpus not in CORPORA:
         raise RecipeError(f"unknown corpus `{corpus}`\n\nhint: {guess(corpus, tuple(CORPORA))}")
     toy: dict[str, Any] = {"takes": takes, "speakers": speakers, "strength": strength, "seed": seed}
-    listed = {"lists": lists or None, "label_map": label_map or None, "speaker": speaker}
+    listed = {"lists": lists or None, "speaker": speaker, "column": column or None}
     check_applies(corpus, toy | listed | {"task": task, "modality": modality, "name": name, "csv": csv})
     check_applies(corpus, {"allow_partial": allow_partial or None})
     check_free([output], "manifest")
     if corpus == "csv" and not csv:
         raise RecipeError("no table is named for `csv`\n\nhint: add --csv FILE, with columns path and emotion")
+    if column and not csv:
+        raise RecipeError("--column without a table\n\nhint: add --csv FILE")
+    labels = pairs(label_map or (), "Wut=anger")
     with progress_bars() as progress:
         if corpus == "toy":
             fields = {"speakers": "speakers_per_culture", "strength": "culture_strength"}
@@ -112,20 +120,26 @@ def prepare(
                 options["modality"] = modality
             if corpus == "lists":
                 files = {part: Path(file) for part, file in pairs(lists or ()).items()}
-                options |= {"lists": files, "labels": pairs(label_map or ()), "speaker": speaker or "", "corpus": name}
+                options |= {"lists": files, "labels": labels, "speaker": speaker or "", "corpus": name}
             manifest = PUBLISHED[corpus](root, **options)
         elif csv:
-            manifest = CORPORA["csv"](csv, root=root, corpus=name)
+            manifest = CORPORA["csv"](csv, root=root, corpus=name, columns=pairs(column or (), "path=file"))
         else:
-            manifest = CORPORA[corpus](root, corpus=name)
+            manifest = CORPORA[corpus](root, corpus=name, label_map=labels)
+    if corpus != "lists":  # whose numbers have no meaning without their names
+        manifest = relabelled(manifest, labels)
+    counts = label_counts(manifest)
+    if not allow_unknown_labels:
+        check_known(counts, f"`{csv or root}`")
     write_manifest(manifest, output)
     unusable = int((manifest.table["problem"] != "").sum())
     say(f"{output}: {len(manifest):,} clips" + (f", {unusable} of them unusable (column `problem`)" * bool(unusable)))
-    for column in ("fold", "split"):
-        sizes = manifest.table[column][manifest.table[column] != ""].value_counts()
+    say("labels: " + ", ".join(f"{label} {count:,}" for label, count in counts.items()))
+    for division in ("fold", "split"):
+        sizes = manifest.table[division][manifest.table[division] != ""].value_counts()
         if len(sizes):
             parts = sorted(sizes.index, key=lambda part: (len(part), part))
-            say(f"published `{column}`: " + ", ".join(f"{part} {sizes[part]:,}" for part in parts))
+            say(f"published `{division}`: " + ", ".join(f"{part} {sizes[part]:,}" for part in parts))
     if corpus in PUBLISHED and corpus != "lists":
         say("counts were not compared with the published ones" if allow_partial else "counts are the published ones")
 

@@ -4,15 +4,17 @@ A CSV needs only `path,emotion`; extra columns are kept. Unknown cells are empty
 keeps its row, with the reason in `problem`, because a published test set does not shrink.
 """
 
-import csv
 import os
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from cimeu.atomic import write_whole
+from cimeu.corpora.paths import FROM_DISK, PathFinder, absolute, clip_id_of, inside, problem_of
+from cimeu.csv_files import frame_text, read_csv
 from cimeu.errors import DuplicateClip, EmptyClass, ManifestError, UnknownLabel
 from cimeu.labels import LabelSpace, canonical, guess
 
@@ -20,10 +22,9 @@ COLUMNS = (
     *("clip_id", "path", "audio_path", "emotion", "corpus", "speaker", "culture", "language", "gender", "acted"),
     *("start_s", "end_s", "fold", "split", "problem"),
 )
-MISSING_FILE = "missing file"
 NEVER_RELEASED = "never released"
 """Reason of a clip that its corpus lists and nobody outside has."""
-_SEPARATORS = (",", ";", "\t")
+_TIMES = ("start_s", "end_s")
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ class Manifest:
         ]
 
     def select(self, clip_ids: Sequence[str]) -> "Manifest":
-        """The named clips, in the order asked for. Raises ManifestError for one that is not here."""
+        """The named clips, in the given order. Raises ManifestError for one that is not here."""
         rows = pd.Index(self.table["clip_id"]).get_indexer(list(clip_ids))
         if (rows < 0).any():
             absent = clip_ids[int((rows < 0).argmax())]
@@ -85,35 +86,38 @@ class Manifest:
         return Manifest(self.table.iloc[rows].reset_index(drop=True), self.root)
 
 
-def build_manifest(table: pd.DataFrame, root: Path) -> Manifest:
-    """Fill, normalise and check a table that has at least `path` and `emotion`.
+def build_manifest(table: pd.DataFrame, root: Path, *, labelled: bool = True) -> Manifest:
+    """Fill, normalise and check a table that has at least `path` and, unless `labelled` is off, `emotion`.
 
     Emotions get their canonical names. A clip_id that is not given is the path inside the corpus without suffix, plus
     `@start-end` for a stretch of a file. Raises ManifestError, UnknownLabel (a row without emotion), DuplicateClip.
     """
-    for column in ("path", "emotion"):
+    needed = ("path", "emotion") if labelled else ("path",)
+    for column in needed:
         if column not in table.columns:
             raise ManifestError(
-                f"manifest without a column `{column}`, found: {', '.join(map(str, table.columns))}\n\n"
-                f"hint: the first line names the columns, at least `path,emotion`"
+                f"manifest without a column `{column}`, found: {', '.join(map(str, table.columns[:20]))}\n\n"
+                f"hint: the first line names the columns, at least `{','.join(needed)}`; "
+                f"`cimeu prepare csv FOLDER --csv FILE --column {column}=NAME` takes another column for it"
             )
     if table.empty:
         raise ManifestError("manifest without a single clip\n\nhint: add a row per clip below `path,emotion`")
     root = absolute(root)
-    extra = [column for column in table.columns if column not in COLUMNS]
-    table = table.reindex(columns=[*COLUMNS, *extra]).reset_index(drop=True)
-    times = {column: _seconds(table[column], column) for column in ("start_s", "end_s")}
-    texts = {column: table[column].astype(object) for column in table.columns if column not in times}
-    texts = {column: values.where(values.notna(), "").map(str) for column, values in texts.items()}
-    table = pd.DataFrame({column: times.get(column, texts.get(column)) for column in table.columns})
-    table["start_s"] = table["start_s"].fillna(0.0)
-    _check_cells(table)
+    lines = list(table.index) if table.index.name == "line" else range(2, len(table) + 2)
+    table = _filled(table)
+    _check_cells(table, lines, labelled=labelled)
+    finder = PathFinder(root)
+    from_disk = table["problem"].isin(FROM_DISK | {""})
     for column in ("path", "audio_path"):
-        table[column] = [_inside(path, root) if path else "" for path in table[column]]
+        # a row that has a problem of its own may have a path that no file can have
+        table[column] = [
+            (finder.find(path) if lookup else path) if path else ""
+            for path, lookup in zip(table[column], from_disk, strict=True)
+        ]
     table["emotion"] = table["emotion"].map(canonical)
     table["clip_id"] = [
         clip_id or _clip_id(path, start_s, end_s)
-        for clip_id, path, start_s, end_s in table[["clip_id", "path", "start_s", "end_s"]].itertuples(index=False)
+        for clip_id, path, start_s, end_s in table[["clip_id", "path", *_TIMES]].itertuples(index=False)
     ]
     repeated = table["clip_id"][table["clip_id"].duplicated()]
     if len(repeated):
@@ -122,52 +126,57 @@ def build_manifest(table: pd.DataFrame, root: Path) -> Manifest:
             "hint: remove the repeated row; give stretches of one file their start_s and end_s, "
             "and sound in its own file the column audio_path"
         )
-    missing = [not ((root / path).exists() and (root / sound).exists())
-               for path, sound in zip(table["path"], table["audio_path"], strict=True)]  # fmt: skip
-    table["problem"] = table["problem"].where(table["problem"] != MISSING_FILE, "")
-    table.loc[pd.Series(missing) & (table["problem"] == ""), "problem"] = MISSING_FILE
+    table["problem"] = [
+        (problem_of(os.path.join(root, path)) or (problem_of(os.path.join(root, sound)) if sound else ""))
+        if lookup
+        else problem
+        for path, sound, problem, lookup in zip(
+            table["path"], table["audio_path"], table["problem"], from_disk, strict=True
+        )
+    ]
     return Manifest(table, root)
 
 
-def read_manifest(path: Path | str, *, root: Path | str | None = None) -> Manifest:
-    """Read a CSV whose paths are relative to `root`, or to the manifest's own folder.
+def read_manifest(
+    path: Path | str,
+    *,
+    root: Path | str | None = None,
+    labelled: bool = True,
+    columns: Mapping[str, str] | None = None,
+) -> Manifest:
+    """Read any table that `cimeu.csv_files.read_csv` reads.
 
-    Comma, semicolon or tab separated, UTF-8. Raises ManifestError and what `build_manifest` raises.
+    Args:
+        path: the table.
+        root: folder that its paths start from; by default its own.
+        labelled: whether every clip needs an emotion.
+        columns: column of the table by the manifest's name for it, such as {"path": "file"}.
+
+    Raises:
+        ManifestError: no table, a column that it lacks, and what `build_manifest` raises.
     """
     path = Path(path)
-    if not path.is_file():
+    if not path.exists():
         raise ManifestError(f"no manifest at `{path}`\n\nhint: `cimeu prepare` writes one from a folder of clips")
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as lines:
-            separator = max(_SEPARATORS, key=lines.readline().count)
-            lines.seek(0)
-            reader = csv.reader(lines, delimiter=separator, skipinitialspace=True)
-            rows = [(reader.line_num, cells) for cells in reader if cells]
-    except (UnicodeDecodeError, csv.Error) as error:
+    if path.is_dir():
         raise ManifestError(
-            f"`{path}` is not a table in UTF-8 ({error})\n\nhint: save it as CSV UTF-8 in your table program"
-        ) from error
-    if not rows:
-        raise ManifestError(f"`{path}` is empty\n\nhint: the first line names the columns, at least `path,emotion`")
-    (_, header), *body = rows
-    for number, cells in body:
-        if len(cells) != len(header):
-            raise ManifestError(
-                f"line {number} of `{path}` has {len(cells)} cells, the first line {len(header)}\n\n"
-                f"hint: quote cells that hold the separator `{separator}`"
-            )
-    if len(set(header)) < len(header):
-        twice = next(column for column in header if header.count(column) > 1)
-        raise ManifestError(f"column `{twice}` of `{path}` is there twice\n\nhint: remove or rename one")
-    table = pd.DataFrame([cells for _, cells in body], columns=header, dtype=str)
-    return build_manifest(table, Path(root) if root else path.parent)
+            f"`{path}` is a folder, not a manifest\n\nhint: `cimeu prepare folder {path}` writes a manifest of it"
+        )
+    file = read_csv(path)
+    if columns:
+        file = file.renamed({source: name for name, source in columns.items()})
+    table = file.frame.copy()
+    for column in _TIMES:
+        if column in table.columns:
+            table[column] = file.numbers(column)
+    return build_manifest(table, Path(root) if root else path.parent, labelled=labelled)
 
 
 def join_manifests(manifests: Sequence[Manifest]) -> Manifest:
     """One manifest of several, whose paths become absolute.
 
-    A clip_id that two of them have gets the name of its corpus in front. Raises DuplicateClip where that does not tell
-    the clips apart.
+    A clip_id that two of them have gets the name of its corpus in front. Raises DuplicateClip where the clips still
+    have one name.
     """
     if len(manifests) == 1:
         return manifests[0]
@@ -180,7 +189,7 @@ def join_manifests(manifests: Sequence[Manifest]) -> Manifest:
     table = pd.concat(tables, ignore_index=True)
     again = table["clip_id"].duplicated(keep=False)
     table["clip_id"] = table["clip_id"].where(~again, table["corpus"] + "/" + table["clip_id"])
-    return build_manifest(table, manifests[0].root)
+    return build_manifest(table, manifests[0].root, labelled=False)
 
 
 def write_manifest(manifest: Manifest, path: Path | str) -> None:
@@ -188,8 +197,8 @@ def write_manifest(manifest: Manifest, path: Path | str) -> None:
     path = Path(path)
     table = manifest.table.copy()
     for column in ("path", "audio_path"):
-        table[column] = [_inside(manifest.root / cell, absolute(path.parent)) if cell else "" for cell in table[column]]
-    write_whole(path, table.to_csv(index=False), "manifest")
+        table[column] = [inside(manifest.root / cell, absolute(path.parent)) if cell else "" for cell in table[column]]
+    write_whole(path, frame_text(table), "manifest")
 
 
 def check_labels(manifest: Manifest, labels: LabelSpace) -> None:
@@ -205,44 +214,47 @@ def check_labels(manifest: Manifest, labels: LabelSpace) -> None:
         if emotion not in usable:
             raise EmptyClass(
                 f"no usable clip of `{emotion}` among {len(manifest)} clips\n\n"
-                f"hint: choose a label space without it, or look at the column `problem`"
+                f"hint: choose a label space without it, or read the column `problem`"
             )
+
+
+def _filled(table: pd.DataFrame) -> pd.DataFrame:
+    """Columns in order, text in every cell but those of times; a copy."""
+    extra = [column for column in table.columns if column not in COLUMNS]
+    table = table.reindex(columns=[*COLUMNS, *extra]).reset_index(drop=True)
+    cells = table.to_numpy(dtype=object)  # column by column, a hundred thousand of them would take a minute
+    texts = ["" if missing else str(cell) for cell, missing in zip(cells.flat, pd.isna(cells).flat, strict=True)]
+    filled = pd.DataFrame(np.array(texts, dtype=object).reshape(cells.shape), columns=table.columns, dtype=object)
+    for column in _TIMES:
+        filled[column] = _seconds(table[column], column)
+    filled["start_s"] = filled["start_s"].fillna(0.0)
+    return filled
 
 
 def _seconds(cells: pd.Series, column: str) -> pd.Series:
     blank = cells.isna() | (cells.astype(str).str.strip() == "")
     numbers = pd.to_numeric(cells.where(~blank, None), errors="coerce").astype(float)
-    wrong = cells[numbers.isna() & ~blank]
+    wrong = cells[(~np.isfinite(numbers)) & ~blank]
     if len(wrong):
         raise ManifestError(f"`{column}` holds `{wrong.iloc[0]}`\n\nhint: write seconds as a number, such as 12.5")
     return numbers
 
 
-def _check_cells(table: pd.DataFrame) -> None:
-    for row, (path, emotion, start_s, end_s) in enumerate(
-        table[["path", "emotion", "start_s", "end_s"]].itertuples(index=False), start=2
-    ):
+def _check_cells(table: pd.DataFrame, lines: Sequence[Hashable], *, labelled: bool) -> None:
+    rows = table[["path", "emotion", *_TIMES]].itertuples(index=False)
+    for line, (path, emotion, start_s, end_s) in zip(lines, rows, strict=True):
         if not path.strip():
-            raise ManifestError(f"line {row} of the manifest has no path\n\nhint: fill the column `path`")
-        if not emotion.strip():
-            raise UnknownLabel(f"clip `{path}` has no emotion\n\nhint: fill the column `emotion`, or drop the row")
+            raise ManifestError(f"line {line} of the manifest has no path\n\nhint: fill the column `path`")
+        if labelled and not emotion.strip():
+            raise UnknownLabel(
+                f"clip `{path}` in line {line} has no emotion\n\nhint: fill the column `emotion`, or drop the row"
+            )
         if start_s < 0 or end_s <= start_s:
             raise ManifestError(f"clip `{path}` runs from {start_s} s to {end_s} s\n\nhint: 0 <= start_s < end_s")
 
 
-def absolute(path: Path) -> Path:
-    """Absolute and without `..`, so that what clips are called does not depend on where one stands."""
-    return Path(os.path.abspath(path))
-
-
-def _inside(path: str | Path, root: Path) -> str:
-    """Path relative to `root` with forward slashes where it lies below it, else absolute."""
-    whole = Path(os.path.normpath(root / path))
-    return whole.relative_to(root).as_posix() if whole.is_relative_to(root) else whole.as_posix()
-
-
 def _clip_id(path: str, start_s: float, end_s: float) -> str:
-    stem = PurePosixPath(path).with_suffix("").as_posix().lstrip("/")
+    name = clip_id_of(path)
     if start_s == 0 and pd.isna(end_s):
-        return stem
-    return f"{stem}@{start_s:g}-{'' if pd.isna(end_s) else f'{end_s:g}'}"
+        return name
+    return f"{name}@{start_s:g}-{'' if pd.isna(end_s) else f'{end_s:g}'}"

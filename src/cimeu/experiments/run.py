@@ -30,7 +30,8 @@ from jaxtyping import Float32
 from cimeu.atomic import STATE, adopt, check_free, whole, write_whole
 from cimeu.batching.dataset import ClipDataset
 from cimeu.corpora.folds import Fold, make_folds
-from cimeu.corpora.manifest import MISSING_FILE, Manifest, check_labels, read_manifest
+from cimeu.corpora.manifest import Manifest, check_labels, read_manifest
+from cimeu.corpora.paths import MISSING_FILE
 from cimeu.encoders.base import Encoder
 from cimeu.encoders.registry import build_encoder
 from cimeu.errors import FeatureError, FingerprintMismatch, MediaError, OutputError, RecipeError, WeightsMissing

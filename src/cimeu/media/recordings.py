@@ -7,9 +7,13 @@ from pathlib import Path
 from cimeu.atomic import is_own
 
 VIDEO_SUFFIXES = frozenset(
-    {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".wmv", ".flv", ".ts", ".mts", ".3gp", ".ogv"}
+    {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".wmv", ".asf", ".flv", ".f4v", ".ogv", ".vob"}
+    | {".ts", ".mts", ".m2ts", ".3gp", ".3g2", ".mxf", ".dv"}
 )
-SOUND_SUFFIXES = frozenset({".wav", ".flac", ".mp3", ".m4a", ".aac", ".ogg", ".opus", ".wma"})
+SOUND_SUFFIXES = frozenset(
+    {".wav", ".flac", ".mp3", ".m4a", ".aac", ".ogg", ".oga", ".opus", ".wma", ".aiff", ".aif", ".aifc", ".caf"}
+    | {".amr", ".ac3", ".mka", ".au", ".weba"}
+)
 MEDIA_SUFFIXES = VIDEO_SUFFIXES | SOUND_SUFFIXES
 """What counts as a recording inside a folder; a file that is named is always tried."""
 TRASH = frozenset({"$RECYCLE.BIN", "RECYCLER", "System Volume Information", "__MACOSX", "lost+found", "@eaDir"})
@@ -23,9 +27,18 @@ def is_hidden(name: str) -> bool:
 
 def recordings_below(folder: Path) -> Iterator[Path]:
     """Recordings below a folder in the order of their names; hidden files and results of `cimeu` are passed over."""
+    return (path for path in _files_below(folder) if path.suffix.lower() in MEDIA_SUFFIXES)
+
+
+def other_files_below(folder: Path) -> list[Path]:
+    """Files that are not recordings by their suffix, in the order of their names."""
+    return [path for path in _files_below(folder) if path.suffix.lower() not in MEDIA_SUFFIXES]
+
+
+def _files_below(folder: Path) -> Iterator[Path]:
     for parent, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not is_hidden(name))
         for name in sorted(files):
             path = Path(parent, name)
-            if path.suffix.lower() in MEDIA_SUFFIXES and not is_hidden(name) and not is_own(path):
+            if not is_hidden(name) and not is_own(path):
                 yield path

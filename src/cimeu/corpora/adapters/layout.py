@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from cimeu.corpora.manifest import MISSING_FILE, Manifest, build_manifest
+from cimeu.corpora.manifest import Manifest, build_manifest
+from cimeu.corpora.paths import MISSING_FILE
 from cimeu.errors import FoldLeak, ManifestError
 from cimeu.labels import KNOWN_EMOTIONS, canonical
 from cimeu.media.recordings import SOUND_SUFFIXES

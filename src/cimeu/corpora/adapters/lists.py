@@ -13,7 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from cimeu.corpora.adapters.layout import Row, checked, manifest_of
-from cimeu.corpora.manifest import Manifest, absolute
+from cimeu.corpora.manifest import Manifest
+from cimeu.corpora.paths import absolute
 from cimeu.errors import FoldLeak, ManifestError, UnknownLabel
 from cimeu.labels import KNOWN_EMOTIONS, canonical
 from cimeu.media.recordings import SOUND_SUFFIXES
