@@ -5,7 +5,7 @@ keeps its row, with the reason in `problem`, because a published test set does n
 """
 
 import os
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -240,7 +240,7 @@ def _seconds(cells: pd.Series, column: str) -> pd.Series:
     return numbers
 
 
-def _check_cells(table: pd.DataFrame, lines: Sequence[Hashable], *, labelled: bool) -> None:
+def _check_cells(table: pd.DataFrame, lines: Iterable[object], *, labelled: bool) -> None:
     rows = table[["path", "emotion", *_TIMES]].itertuples(index=False)
     for line, (path, emotion, start_s, end_s) in zip(lines, rows, strict=True):
         if not path.strip():
