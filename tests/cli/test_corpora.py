@@ -78,6 +78,28 @@ def test_options_of_another_corpus_are_refused(
     assert (status, message in err) == (1, True), err
 
 
+def test_labels_of_another_language_stop_prepare_with_an_offer(cimeu: Command, emodb: Path, tmp_path: Path) -> None:
+    table = tmp_path / "labels.csv"
+    table.write_text("file;label\n03a01Wa.wav;Wut\n08a01Fa.wav;Freude\n09a01Na.wav;Wut\n", encoding="utf-8-sig")
+    words = ("prepare", "csv", emodb, "--csv", table, "--column", "path=file", "--column", "emotion=label")
+    out = ("-o", tmp_path / "m.csv")
+    status, _, err = cimeu(*words, *out)
+    assert status == 1
+    assert "no label space has `freude` (1), `wut` (2)" in err
+    assert "hint: --label-map freude=happiness (German); --label-map wut=anger (German)" in err
+    assert not (tmp_path / "m.csv").exists()
+    status, _, err = cimeu(*words, *out, "--label-map", "Wut=anger", "--label-map", "Freude=happiness")
+    assert (status, "labels: anger 2, happiness 1" in err) == (0, True), err
+    status, _, err = cimeu(*words, "-o", tmp_path / "own.csv", "--allow-unknown-labels")
+    assert (status, "labels: wut 2, freude 1" in err) == (0, True), err
+
+
+def test_an_audit_takes_a_folder_of_recordings(cimeu: Command, emodb: Path, tmp_path: Path) -> None:
+    status, _, err = cimeu("audit", emodb, "-o", tmp_path / "a.html")
+    assert (status, "a.html: 3 clips" in err) == (0, True), err
+    assert "emotion" not in err
+
+
 def test_pairs_need_an_equals_sign() -> None:
     with pytest.raises(RecipeError, match="`happy` is not name=value"):
         pairs(["0=anger", "happy"])

@@ -81,7 +81,7 @@ def test_a_network_sees_both_regions_in_both_directions(
         (("--encoder", "hogg", "--fuse"), "unknown encoder `hogg`\n\nhint: did you mean `hog`?"),
         (
             ("--encoder", "hog", "--precision", "fp32"),
-            "--precision does not apply to hog\n\nhint: it is for ast, hub-picture",
+            "--precision does not apply to hog\n\nhint: it is for ast, expression, hub-picture",
         ),
         (
             ("--encoder", "hog", "--encoder", "ast", "--engine", "torch"),
@@ -91,7 +91,7 @@ def test_a_network_sees_both_regions_in_both_directions(
         (("--encoder", "spectral", "--fuse"), "--fuse does not apply to spectral\n\nhint: it is for videomae-v2-small"),
         (
             ("--encoder", "spectral", "--region", "face"),
-            "--region does not apply to spectral\n\nhint: it is for hog, hub",
+            "--region does not apply to spectral\n\nhint: it is for expression, hog, hub",
         ),
         (("--precision", "fp32"), "no encoder is named for these settings\n\nhint: add --encoder NAME"),
         (
