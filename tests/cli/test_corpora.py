@@ -62,11 +62,11 @@ def test_lists_get_their_labels_from_the_command_line(cimeu: Command, emodb: Pat
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("emodb", "--task", "compound"), "--task means nothing to `emodb`\n\nhint: it is for mafw"),
-        (("mafw", "--takes", "4"), "--takes means nothing to `mafw`\n\nhint: it is for toy"),
-        (("dfew", "--list", "test=a.csv"), "--list means nothing to `dfew`\n\nhint: it is for lists"),
-        (("dfew", "--csv", "a.csv"), "--csv means nothing to `dfew`\n\nhint: it is for folder, csv"),
-        (("toy", "--name", "own"), "--name means nothing to `toy`\n\nhint: it is for folder, csv, lists"),
+        (("emodb", "--task", "compound"), "--task does not apply to `emodb`\n\nhint: it is for mafw"),
+        (("mafw", "--takes", "4"), "--takes does not apply to `mafw`\n\nhint: it is for toy"),
+        (("dfew", "--list", "test=a.csv"), "--list does not apply to `dfew`\n\nhint: it is for lists"),
+        (("dfew", "--csv", "a.csv"), "--csv does not apply to `dfew`\n\nhint: it is for folder, csv"),
+        (("toy", "--name", "own"), "--name does not apply to `toy`\n\nhint: it is for folder, csv, lists"),
         (("csv",), "no table is named for `csv`\n\nhint: add --csv FILE"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",

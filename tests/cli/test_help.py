@@ -57,7 +57,7 @@ def test_the_example_of_a_corpus_parses(corpus: str) -> None:
     ("corpus", "own"),
     [
         ("toy", {"takes", "speakers", "strength", "seed"}),
-        ("folder", {"name", "csv"}),
+        ("folder", {"name", "csv", "column"}),
         ("mafw", {"task", "allow-partial"}),
         ("emodb", {"allow-partial"}),
     ],
@@ -69,8 +69,8 @@ def test_help_behind_a_corpus_shows_its_options_alone(cimeu: Command, corpus: st
 
 
 def test_an_option_of_another_corpus_is_refused(cimeu: Command) -> None:
-    status, _, err = cimeu("prepare", "folder", ".", "--label-map", "0=anger")
-    assert (status, "--label-map does not apply to `folder`\n\nhint: it is for lists" in err) == (1, True)
+    status, _, err = cimeu("prepare", "folder", ".", "--speaker", "x")
+    assert (status, "--speaker does not apply to `folder`\n\nhint: it is for lists" in err) == (1, True)
     status, _, err = cimeu("prepare", "folder", ".", "--allow-partial")
     assert (status, "--allow-partial does not apply to `folder`" in err) == (1, True)
 
