@@ -12,25 +12,27 @@ what 99 % of the *validation* clips stay within: they come from the same corpora
 Axes: N clips, D width of a view, K principal directions.
 """
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, Float32
-from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from cimeu.atomic import STATE, whole
 from cimeu.batching.dataset import ClipDataset
 from cimeu.errors import CheckpointError
 from cimeu.model.config import ModelConfig
+from cimeu.reading import blaming, require_regular
 
 FILE = "familiarity.safetensors"
 QUANTILE = 0.99
 DIRECTIONS = 8
 MOST_CLIPS = 1000
 """So many training clips, evenly spread, describe them all."""
+LARGEST_BYTES = 2**28
 FEWEST_CLIPS = 8
 """With fewer clips of either kind a view is left out."""
 PRIMITIVES = "primitives"
@@ -122,15 +124,32 @@ class Familiarity:
         Raises:
             CheckpointError: the file is damaged.
         """
-        path = folder / FILE
-        if not path.is_file():
+        path, hint = folder / FILE, "`cimeu evaluate` writes it again"
+        if not os.path.lexists(path):
             return None
-        try:
+        require_regular(path, CheckpointError, hint, at_most=LARGEST_BYTES)
+        with blaming(path, CheckpointError, hint):
             tensors = load_file(path)
             names = dict.fromkeys(name.split(".", 1)[0] for name in tensors)
-            return cls({name: View(*(tensors[f"{name}.{each.name}"] for each in fields(View))) for name in names})
-        except (SafetensorError, KeyError) as error:
-            raise CheckpointError(f"`{path}` is damaged ({error})\n\nhint: `cimeu evaluate` writes it anew") from error
+            views = {name: {part.name: tensors[f"{name}.{part.name}"] for part in fields(View)} for name in names}
+        for name, parts in views.items():
+            if reason := _wrong_in(parts):
+                raise CheckpointError(f"`{path}` is damaged: {reason} of the view `{name}`\n\nhint: {hint}")
+        return cls({name: View(**parts) for name, parts in views.items()})
+
+
+def _wrong_in(parts: Mapping[str, np.ndarray]) -> str:
+    """What no fit gives; empty where everything may be right."""
+    for name, values in parts.items():
+        if values.dtype != np.float32 or not np.isfinite(values).all():
+            return f"{name} that are not finite float32 numbers"
+        if name in ("deviation", "variances", "rest", "limit") and (values <= 0).any():
+            return f"{name} of 0 or less"
+    width = parts["mean"].shape
+    count = parts["variances"].shape
+    if len(width) != 1 or parts["deviation"].shape != width or parts["directions"].shape != (*count, *width):
+        return "the shapes"
+    return "the shapes" if parts["rest"].shape or parts["limit"].shape else ""
 
 
 def views_of(

@@ -17,7 +17,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
@@ -27,10 +27,12 @@ from torch import Tensor
 from cimeu.atomic import write_whole
 from cimeu.batching.collate import Batch, Collator, evaluation_batches
 from cimeu.batching.dataset import ClipDataset, Sample, Statistics
-from cimeu.errors import CheckpointError
+from cimeu.errors import CheckpointError, RecipeError
 from cimeu.evaluation.calibration import at_temperature
 from cimeu.model.network import CiMEU, Output
 from cimeu.pyramid import LEVELS, Direction
+from cimeu.ranges import Within, check_values, from_plain
+from cimeu.reading import read_json
 
 Levels = Literal["H", "mean"]
 Selection = Literal["validation", "last", "oracle"]
@@ -51,6 +53,7 @@ class Scores:
     present: Bool[np.ndarray, "N 2"]
 
 
+ENSEMBLE = "ensemble.json"
 _ADDED = ("coverage",)
 """Settings that runs of earlier versions do not have."""
 
@@ -59,22 +62,27 @@ _ADDED = ("coverage",)
 class EnsembleSettings:
     """How the answers of an ensemble are put together; the defaults are the published ones."""
 
-    mu: float = 0.6
-    """Weight of the forward model, 0..1."""
+    mu: Annotated[float, Within(0, 1)] = 0.6
+    """Weight of the forward model."""
     levels: Levels = "H"
     """`H` alone, or the mean probability of H, M and L."""
-    a: float | None = None
+    a: Annotated[float, Within(0, 1)] | None = None
     """One weight of the second stream for all clips; None keeps what the models say."""
-    temperature: float = 1.0
+    temperature: Annotated[float, Within(0, 100, above=True)] = 1.0
     """Temperature of the fused probabilities."""
-    abstain_below: float = 0.0
+    abstain_below: Annotated[float, Within(0, 1)] = 0.0
     """Fused confidence under which no emotion is named."""
-    coverage: float | None = None
+    coverage: Annotated[float, Within(0, 1)] | None = None
     """Share of usable clips that must get an emotion, from which that confidence follows; None: nothing was chosen."""
     selection: Selection = "last"
     """Where these settings come from: `validation` clips, nowhere (`last`: defaults), or the test clips (`oracle`)."""
     directions: tuple[Direction, ...] = ("forward", "backward")
     """Directions that have a model."""
+
+    def __post_init__(self) -> None:
+        check_values(self)
+        if not self.directions or len(set(self.directions)) < len(self.directions):
+            raise RecipeError(f"`directions` is {list(self.directions)}\n\nhint: forward, backward, or each of them once")
 
     def __str__(self) -> str:
         """One line for a log or a table."""
@@ -98,18 +106,15 @@ class EnsembleSettings:
         """Read `ensemble.json` from the folder of a run; keys of others are left alone.
 
         Raises:
-            CheckpointError: the file is missing or lacks a setting.
+            CheckpointError: the file is missing or damaged, lacks a setting, or has one outside its range.
         """
-        path = folder / "ensemble.json"
-        if not path.is_file():
-            raise CheckpointError(f"`{path}` does not exist\n\nhint: name the folder of a finished run")
-        written = json.loads(path.read_text(encoding="utf-8"))
-        names = [each.name for each in fields(cls)]
+        path, hint = folder / ENSEMBLE, "name the folder of a finished run; `cimeu evaluate` writes this file again"
+        written = read_json(path, CheckpointError, hint)
+        names = [field.name for field in fields(cls)]
         missing = [name for name in names if name not in written and name not in _ADDED]
         if missing:
             raise CheckpointError(f"`{path}` has no `{missing[0]}`\n\nhint: evaluate the run again to write it anew")
-        settings = {name: written[name] for name in names if name in written}
-        return cls(**{**settings, "directions": tuple(settings["directions"])})
+        return from_plain(cls, {name: written[name] for name in names if name in written}, path, CheckpointError)
 
 
 def score_clips(model: CiMEU, dataset: ClipDataset, *, batch_size: int = 64) -> Scores:

@@ -31,11 +31,13 @@ from cimeu.evaluation.predict import EnsembleSettings
 from cimeu.inference.model_store import home, model_id
 
 INDEX = "bundle.json"
-FORMAT = 1
 LARGEST_BYTES = 16 * 2**30
-"""Of all members together; the largest frozen encoder has 2 GB."""
-LARGEST_INDEX_BYTES = 2**20
-OPTIONAL = ("MODEL_CARD.md", "familiarity.safetensors", "training_clips.npz", "environment.json")
+"""The largest frozen encoder has 2 GB."""
+MOST_EXPANSION = 10
+MOST_MEMBERS = 1000
+DEEPEST, LONGEST_NAME = 8, 200
+"""Folders within each other, and bytes of a name; file systems end at 255."""
+COPY_AGAIN = "copy the bundle again from where it was made"
 WEIGHTS_FOLDER = "weights"
 
 
@@ -55,49 +57,24 @@ def write_bundle(run: Path | str, output: Path | str) -> Path:
     if output.suffix != ".zip":
         raise CheckpointError(f"a bundle cannot be named `{output.name}`\n\nhint: end the name in .zip")
     check_free([output], "bundle")
-    ensemble = EnsembleSettings.load(run)
-    files = {"ensemble.json": run / "ensemble.json"}
-    encoders: dict[str, Mapping[str, Any]] = {}
-    for direction in ensemble.directions:
-        for name in ("config.json", "model.safetensors"):
-            files[f"{direction}/{name}"] = run / direction / name
-        if not files[f"{direction}/model.safetensors"].is_file() or not files[f"{direction}/config.json"].is_file():
-            raise CheckpointError(f"`{run / direction}` holds no model\n\nhint: name the folder of a finished run")
-        said = json.loads(files[f"{direction}/config.json"].read_text(encoding="utf-8"))["specifications"]
-        encoders |= {each["name"]: each for each in (said["first_encoder"], said["second_encoder"]) if each}
-    files |= {name: run / name for name in OPTIONAL if (run / name).is_file()}
-    for name, encoder in encoders.items():
-        if "content_sha256" in encoder["preprocessing"]:
-            raise CheckpointError(
-                f"`{run}` reads `{name}`, a model of the hub that no bundle can hold\n\n"
-                "hint: hand over the run folder and that model folder"
-            )
-        wanted = encoder["preprocessing"].get("weights_sha256")
-        if wanted is not None:
-            found = find_weights(weights_key(name, encoder["preprocessing"]))
-            if sha256_of(found) != wanted:
-                raise CheckpointError(
-                    f"`{found}` is not what `{run}` was trained with: sha256 {sha256_of(found)}, then {wanted}\n\n"
-                    "hint: put the file that was used into the weights folder"
-                )
-            files[f"{WEIGHTS_FOLDER}/{name}/{found.name}"] = found
-    texts = {
-        "LICENCES.md": licences_text(
-            said["corpora"], [weights_key(n, e["preprocessing"]) for n, e in encoders.items()]
-        ),
-        "requirements.txt": requirements(),
+    opened = open_model_folder(run)
+    encoders = {
+        str(encoder["name"]): encoder
+        for model in opened.models.values()
+        for encoder in (model.specifications.first_encoder, model.specifications.second_encoder)
+        if encoder
     }
+    names = [*model_files(opened.ensemble), "MODEL_CARD.md", "environment.json"]
+    files = {name: run / name for name in names if (run / name).is_file()} | _encoder_files(encoders, run)
+    terms = [weights_key(name, encoder["preprocessing"]) for name, encoder in encoders.items()]
+    corpora = next(iter(opened.models.values())).specifications.corpora
+    texts = {"LICENCES.md": licences_text(corpora, terms), "requirements.txt": requirements()}
+    digests = {name: Digest.of(path) for name, path in files.items()}
     index = {
         "format": FORMAT,
-        "model": model_id(run, ensemble),
+        "model": model_id(run, opened.ensemble),
         "cimeu": version("cimeu"),
-        "files": {
-            **{name: {"size": path.stat().st_size, "sha256": sha256_of(path)} for name, path in files.items()},
-            **{
-                name: {"size": len(text.encode()), "sha256": hashlib.sha256(text.encode()).hexdigest()}
-                for name, text in texts.items()
-            },
-        },
+        "files": to_plain(digests | {name: Digest.of(text.encode()) for name, text in texts.items()}),
     }
     with whole(output, "bundle") as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
         archive.writestr(_member(INDEX), json.dumps(index, indent=1) + "\n")
@@ -110,19 +87,22 @@ def write_bundle(run: Path | str, output: Path | str) -> Path:
 
 
 def open_bundle(path: Path) -> Path:
-    """Folder with the checked content of a bundle, unpacked once below `home()`.
+    """Folder with the unpacked content of a bundle, every digest checked; unpacked once below `home()`.
+
+    `cimeu.inference.model_folder` then checks what the files say, as it does for a run folder.
 
     Raises:
         CheckpointError: no bundle, damaged, or with members that have no business in one.
     """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            index = _index(archive, path)
-            folder = home() / "bundles" / hashlib.sha256(json.dumps(index, sort_keys=True).encode()).hexdigest()[:16]
-            if not folder.is_dir():
-                _unpack(archive, index, path, folder)
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
-        raise CheckpointError(f"`{path}` is no whole zip file ({error})\n\nhint: copy the bundle again") from error
+    size = require_regular(path, CheckpointError, COPY_AGAIN, at_most=LARGEST_BYTES)
+    with blaming(path, CheckpointError, COPY_AGAIN):
+        archive = zipfile.ZipFile(path)
+    with archive:
+        digests = _digests(archive, path, size)
+        identity = json.dumps(to_plain(digests), sort_keys=True)
+        folder = home() / "bundles" / hashlib.sha256(identity.encode()).hexdigest()[:16]
+        if not folder.is_dir():
+            _unpack(archive, digests, path, folder)
     return folder
 
 
@@ -165,68 +145,107 @@ def _member(name: str) -> zipfile.ZipInfo:
     return member
 
 
-def _index(archive: zipfile.ZipFile, path: Path) -> dict[str, Any]:
-    """The index of an archive, after every member was compared with it."""
+def _encoder_files(encoders: Mapping[str, Mapping[str, Any]], run: Path) -> dict[str, Path]:
+    """Weights of frozen encoders by their names in the bundle."""
+    files = {}
+    for name, encoder in encoders.items():
+        if "content_sha256" in encoder["preprocessing"]:
+            raise CheckpointError(
+                f"`{run}` reads `{name}`, a model of the hub that no bundle can hold\n\n"
+                "hint: hand over the run folder and that model folder"
+            )
+        expected = encoder["preprocessing"].get("weights_sha256")
+        if expected is None:
+            continue
+        path = find_weights(weights_key(name, encoder["preprocessing"]))
+        if sha256_of(path) != expected:
+            raise CheckpointError(
+                f"`{path}` is not what `{run}` was trained with: sha256 {sha256_of(path)}, then {expected}\n\n"
+                "hint: put the file that was used into the weights folder"
+            )
+        files[f"{WEIGHTS_FOLDER}/{name}/{path.name}"] = path
+    return files
+
+
+def _digests(archive: zipfile.ZipFile, path: Path, size: int) -> dict[str, Digest]:
+    """Digests that the index of an archive lists, after every member was compared with it; nothing is unpacked."""
     members = {member.filename: member for member in archive.infolist()}
-    if INDEX not in members or members[INDEX].file_size > LARGEST_INDEX_BYTES:
-        raise CheckpointError(f"`{path}` is no bundle: it has no `{INDEX}`\n\nhint: `cimeu bundle RUN` writes bundles")
-    try:
-        index = json.loads(archive.read(INDEX))
-        files = {str(name): (int(each["size"]), str(each["sha256"])) for name, each in index["files"].items()}
-        known = index["format"] == FORMAT
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"`{path}` is no bundle: `{INDEX}` cannot be read\n\nhint: copy it again") from error
-    if not known:
-        raise CheckpointError(
-            f"`{path}` has format {index['format']}, this version reads {FORMAT}\n\nhint: install a newer cimeu"
-        )
-    for problem in _problems(members, files, len(archive.infolist())):
-        raise CheckpointError(f"`{path}` is not opened: {problem}\n\nhint: take the bundle from where it was made")
-    assert isinstance(index, dict)
-    return index
+    if INDEX not in members or members[INDEX].file_size > LARGEST_SEAL_BYTES:
+        raise CheckpointError(f"`{path}` is not a bundle: it has no `{INDEX}`\n\nhint: `cimeu bundle RUN` writes bundles")
+    with blaming(path, CheckpointError, COPY_AGAIN):
+        content = archive.read(INDEX)
+    digests = from_plain(parse_json(content, path, CheckpointError, COPY_AGAIN), path)
+    for problem in _problems(members, digests, len(archive.infolist()), size):
+        raise CheckpointError(f"`{path}` is not opened: {problem}\n\nhint: {COPY_AGAIN}")
+    return digests
 
 
 def _problems(
-    members: Mapping[str, zipfile.ZipInfo], files: Mapping[str, tuple[int, str]], n_members: int
+    members: Mapping[str, zipfile.ZipInfo], digests: Mapping[str, Digest], n_members: int, archive_bytes: int
 ) -> Iterator[str]:
+    """What is wrong with the members of a bundle, in words."""
     if n_members != len(members):
         yield "a member is there twice"
+    if n_members > MOST_MEMBERS:
+        yield f"it has {n_members:,} members, at most {MOST_MEMBERS} are taken"
+    folders = {str(parent) for name in members for parent in PurePosixPath(name).parents}
     for name, member in members.items():
         parts = PurePosixPath(name).parts
         if "\\" in name or ":" in name or "\0" in name or name.startswith("/") or ".." in parts or not parts:
             yield f"member `{name}` leads out of the folder"
+        elif len(parts) > DEEPEST or max(len(part.encode("utf-8", "replace")) for part in parts) > LONGEST_NAME:
+            yield f"member `{name[:80]}` has a name that is too long or too deep"
         elif stat.S_IFMT(member.external_attr >> 16) not in (0, stat.S_IFREG) or member.is_dir():
-            yield f"member `{name}` is no plain file"
-        elif name != INDEX and name not in files:
+            yield f"member `{name}` is not a regular file"
+        elif name in folders:
+            yield f"member `{name}` is a file and a folder"
+        elif name == SEAL or member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            yield f"member `{name}` is not of the kind that `cimeu bundle` writes"
+        elif name != INDEX and name not in digests:
             yield f"member `{name}` is not listed in `{INDEX}`"
-        elif name != INDEX and member.file_size != files[name][0]:
-            yield f"member `{name}` has {member.file_size} bytes, listed are {files[name][0]}"
-    for name in files:
+        elif name != INDEX and member.file_size != digests[name].size:
+            yield f"member `{name}` has {member.file_size} bytes, listed are {digests[name].size}"
+    for name in digests:
         if name not in members:
             yield f"member `{name}` is missing"
-    total = sum(size for size, _ in files.values())
-    if total > LARGEST_BYTES:
-        yield f"its members have {total / 2**30:.1f} GiB, at most {LARGEST_BYTES / 2**30:.0f} are taken"
+    # Weights hardly compress. What expands more was made to fill the disk.
+    total, most = sum(digest.size for digest in digests.values()), MOST_EXPANSION * archive_bytes
+    if total > most:
+        yield f"its members have {total:,} bytes, at most {most:,} are taken from a file of {archive_bytes:,}"
 
 
-def _unpack(archive: zipfile.ZipFile, index: Mapping[str, Any], path: Path, folder: Path) -> None:
-    """Into a folder of another name, which is renamed when every checksum was right."""
+def _unpack(archive: zipfile.ZipFile, digests: Mapping[str, Digest], path: Path, folder: Path) -> None:
+    """Into a folder of another name, which is renamed when every digest was right."""
     unfinished = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     try:
-        for name, said in index["files"].items():
+        for name, listed in digests.items():
             target = unfinished / name
             target.parent.mkdir(parents=True, exist_ok=True)
-            with archive.open(name) as source, target.open("wb") as sink:
-                digest, left = hashlib.sha256(), int(said["size"])
-                while block := source.read(min(2**20, left + 1)):
+            digest, left = hashlib.sha256(), listed.size
+            with target.open("wb") as sink:
+                for block in _blocks(archive, name, path):
                     digest.update(block)
-                    sink.write(block)
                     left -= len(block)
                     if left < 0:
                         break
-            if left != 0 or digest.hexdigest() != said["sha256"]:
-                raise CheckpointError(f"`{path}` is damaged: checksum of `{name}` differs\n\nhint: copy it again")
+                    sink.write(block)
+            if left != 0 or digest.hexdigest() != listed.sha256:
+                raise CheckpointError(f"`{path}` is damaged: checksum of `{name}` differs\n\nhint: {COPY_AGAIN}")
+        write_seal(unfinished, digests)
         if not folder.is_dir():
             unfinished.rename(folder)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _blocks(archive: zipfile.ZipFile, name: str, path: Path) -> Iterator[bytes]:
+    """The bytes of a member. Whatever decompression raises is a fault of the bundle; what writing raises is not."""
+    with blaming(path, CheckpointError, COPY_AGAIN):
+        source = archive.open(name)
+    with source:
+        while True:
+            with blaming(path, CheckpointError, COPY_AGAIN):
+                block = source.read(2**20)
+            if not block:
+                return
+            yield block

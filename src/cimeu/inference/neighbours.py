@@ -7,7 +7,7 @@ no dimension counts more for its scale.
 Axes: N clips, C width of the primitives.
 """
 
-import zipfile
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,12 +19,14 @@ from jaxtyping import Float32
 
 from cimeu.atomic import STATE, whole
 from cimeu.errors import CheckpointError
+from cimeu.reading import blaming, read_arrays
 from cimeu.timeline.explanation import Neighbour
 
 FILE = "training_clips.npz"
 MOST_CLIPS = 4000
 """Of more clips, so many are kept, evenly spread."""
 NAMES = ("clip_id", "emotion", "corpus", "culture")
+PRIMITIVES = ("emotion_primitives", "style_primitives")
 NEAREST = 5
 
 
@@ -69,16 +71,20 @@ class TrainingClips:
         Raises:
             CheckpointError: the file is damaged.
         """
-        path = folder / FILE
-        if not path.is_file():
+        path, hint = folder / FILE, "`cimeu evaluate` writes it again"
+        if not os.path.lexists(path):
             return None
-        try:
-            with np.load(path, allow_pickle=False) as arrays:
-                style = arrays["style_primitives"].astype(np.float32) if "style_primitives" in arrays else None
-                names = {name: tuple(str(value) for value in arrays[name]) for name in NAMES}
-                return cls(names=names, emotion=arrays["emotion_primitives"].astype(np.float32), style=style)
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-            raise CheckpointError(f"`{path}` is damaged ({error})\n\nhint: `cimeu evaluate` writes it anew") from error
+        arrays = read_arrays(path, CheckpointError, hint)
+        with blaming(path, CheckpointError, hint):
+            primitives = {name: arrays[name].astype(np.float32) for name in PRIMITIVES if name in arrays}
+            names = {name: tuple(str(value) for value in arrays[name]) for name in NAMES}
+            emotion, style = primitives[PRIMITIVES[0]], primitives.get(PRIMITIVES[1])
+        tables = [emotion] if style is None else [emotion, style]
+        if any(table.ndim != 2 or not np.isfinite(table).all() for table in tables):
+            raise CheckpointError(f"`{path}` is damaged: primitives that are not finite numbers\n\nhint: {hint}")
+        if len({len(column) for column in [*tables, *names.values()]}) > 1:
+            raise CheckpointError(f"`{path}` is damaged: its columns differ in length\n\nhint: {hint}")
+        return cls(names=names, emotion=emotion, style=style)
 
     def nearest(
         self, emotion: Float32[np.ndarray, " C"], style: Float32[np.ndarray, " C"] | None = None

@@ -32,11 +32,11 @@ from cimeu.encoders.base import Encoder
 from cimeu.encoders.description import fingerprint
 from cimeu.encoders.registry import encoder_from
 from cimeu.errors import CheckpointError, RecipeError
-from cimeu.evaluation.ensemble import load_classifier
 from cimeu.evaluation.ood import FILE, PRIMITIVES, Familiarity, mean_step
 from cimeu.evaluation.predict import EnsembleSettings
 from cimeu.inference.bundle import bundled_weights, open_bundle
 from cimeu.inference.face_path import REACH_S
+from cimeu.inference.model_folder import open_model_folder
 from cimeu.inference.model_store import model_id
 from cimeu.inference.neighbours import TrainingClips
 from cimeu.inference.own_style import Adapted, Scope, Support, Windows, adapt, scope_named
@@ -173,14 +173,11 @@ class Recogniser:
         folder = Path(run_folder)
         if folder.suffix == ".zip" and folder.is_file():
             folder = open_bundle(folder)
-        if not folder.is_dir():
-            raise CheckpointError(f"no run folder `{folder}`\n\nhint: name the folder that `cimeu train` wrote")
-        ensemble = EnsembleSettings.load(folder)
-        classifier = load_classifier(folder, ensemble, choose_device(device))
-        if not (folder / FILE).is_file():
+        opened = open_model_folder(folder, choose_device(device))
+        if opened.familiarity is None:
             logger.warning("`%s` has no %s: nothing is marked as unlike its training clips", folder, FILE)
         return cls(
-            LoadedRun(classifier, ensemble, model_id(folder, ensemble), folder),
+            LoadedRun(opened.classifier, opened.ensemble, model_id(folder, opened.ensemble), folder),
             settings=settings,
             detector=detector,
             identity=identity,

@@ -22,10 +22,16 @@ from cimeu.atomic import STATE, whole, write_whole
 from cimeu.errors import CheckpointError, RecipeError
 from cimeu.model.config import ModelConfig, model_config
 from cimeu.pyramid import Direction
+from cimeu.ranges import check_values, from_plain
+from cimeu.reading import read_json, require_regular
 
 WEIGHTS_FILE = "model.safetensors"
 CONFIG_FILE = "config.json"
 FORMAT = 1
+LARGEST_WEIGHT = 1e6
+"""No weight or running statistic of standardised features comes near it; what is larger was not trained."""
+LARGEST_WEIGHTS_BYTES = 16 * 2**30
+HINT = "point to a folder that `cimeu train` wrote, such as RUN/forward"
 CIMEU = "cimeu"
 """Kind of the network of this project; folders that name no kind, as those of version 0.1, hold one."""
 
@@ -65,6 +71,23 @@ class Specifications:
     """How the epoch was chosen: `validation`, `last` or `oracle`."""
     versions: dict[str, str] = field(default_factory=versions)
     """Versions of the packages that trained it."""
+
+    def __post_init__(self) -> None:
+        check_values(self)
+        for stream in ("first", "second"):
+            statistics = getattr(self, f"{stream}_statistics")
+            if not statistics:
+                continue
+            sizes = {name: len(statistics.get(name, ())) for name in ("mean", "deviation")}
+            if set(statistics) != set(sizes) or len(set(sizes.values())) > 1:
+                raise RecipeError(
+                    f"`{stream}_statistics` has {sizes['mean']} means and {sizes['deviation']} deviations\n\n"
+                    "hint: as many of each"
+                )
+            if min(statistics["deviation"], default=1.0) <= 0:
+                raise RecipeError(
+                    f"`{stream}_statistics` has the deviation {min(statistics['deviation'])}\n\nhint: a number above 0"
+                )
 
 
 def save_checkpoint(model: nn.Module, folder: Path) -> None:
@@ -120,15 +143,13 @@ def read_checkpoint(source: str | Path, **download: Any) -> tuple[ModelConfig, S
 
 
 def kind_of(folder: Path) -> str:
-    """What a folder holds: `cimeu`, `style-set`; a configuration that cannot be read is left to who reads it.
+    """What a folder holds: `cimeu`, `style-set`.
 
     Raises:
-        CheckpointError: no configuration.
+        CheckpointError: no configuration, or a damaged one.
     """
-    try:
-        return str(json.loads(_file(folder, CONFIG_FILE, {}).read_text(encoding="utf-8")).get("kind", CIMEU))
-    except (ValueError, AttributeError):
-        return CIMEU
+    values = read_json(_file(folder, CONFIG_FILE, {}), CheckpointError, HINT)
+    return str(values.get("kind", CIMEU))
 
 
 def read_config(
@@ -140,22 +161,60 @@ def read_config(
         CheckpointError: the file is missing, damaged, or of another kind of model.
     """
     path = _file(source, CONFIG_FILE, download)
+    values = read_json(path, CheckpointError, HINT)
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
         if (found := values.get("kind", CIMEU)) != kind:
             raise ValueError(f"kind `{found}`")
         config = build(values["model"])
-        known = {f.name for f in fields(Specifications)}
-        specified = {name: value for name, value in values["specifications"].items() if name in known}
-        return config, Specifications(**{**specified, "emotions": tuple(specified["emotions"])})
+        names = {field.name for field in fields(Specifications)}
+        specified = {name: value for name, value in values["specifications"].items() if name in names}
+        if not specified["emotions"]:
+            raise ValueError("no emotions")
     except RecipeError as error:
         raise CheckpointError(f"`{path}` describes a model that cannot be built: {error}") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         what = "a CiMEU network" if kind == CIMEU else f"a model of kind `{kind}`"
         raise CheckpointError(
-            f"`{path}` is not the configuration of {what} ({type(error).__name__}: {error})\n\n"
-            "hint: point to a folder that `cimeu train` wrote, such as RUN/forward"
+            f"`{path}` is not the configuration of {what} ({type(error).__name__}: {error})\n\nhint: {HINT}"
         ) from error
+    specifications = from_plain(Specifications, specified, path, CheckpointError)
+    check_twins(config, specifications, path, own_statistics=kind != CIMEU)
+    return config, specifications
+
+
+def check_twins(config: Any, specifications: Specifications, path: Path, *, own_statistics: bool = False) -> None:
+    """Compare what a checkpoint says twice: as the shape of its model, and to its readers.
+
+    Args:
+        config: configuration of the model, of whatever kind.
+        specifications: what its readers are told.
+        path: file of both.
+        own_statistics: the model keeps the statistics of its streams among its tensors.
+
+    Raises:
+        CheckpointError: two values differ, or a stream has no statistics.
+    """
+
+    def differ(what: str, one: object, other: object) -> CheckpointError:
+        return CheckpointError(
+            f"`{path}` contradicts itself: {what} {one} and {other}\n\nhint: take it from where it was made"
+        )
+
+    if config.emotions != specifications.emotions:
+        raise differ("the emotions are", list(config.emotions), list(specifications.emotions))
+    direction = getattr(config, "direction", specifications.direction)
+    if direction != specifications.direction:
+        raise differ("the direction is", f"`{direction}`", f"`{specifications.direction}`")
+    for stream in ("first", "second"):
+        shape = getattr(config, stream, None)
+        described, statistics = (getattr(specifications, f"{stream}_{part}") for part in ("encoder", "statistics"))
+        if shape is None:
+            continue
+        if described.get("width", shape.width) != shape.width:
+            raise differ(f"the {stream} stream is", f"{shape.width} wide", described["width"])
+        n_means = len(statistics.get("mean", ()))
+        if n_means != shape.width and (statistics or (described and not own_statistics)):
+            raise differ(f"the {stream} stream is", f"{shape.width} wide", f"has {n_means} means")
 
 
 def read_weights(source: str | Path, **download: Any) -> Weights:
@@ -165,20 +224,20 @@ def read_weights(source: str | Path, **download: Any) -> Weights:
         CheckpointError: the file is missing or damaged.
     """
     path = _file(source, WEIGHTS_FILE, download)
+    hint = "it may have been cut while copying; compare its size with the original and copy it again"
+    require_regular(path, CheckpointError, hint, at_most=LARGEST_WEIGHTS_BYTES)
     try:
         return Weights(load_file(path), path)
-    except (SafetensorError, OSError, ValueError) as error:
-        raise CheckpointError(
-            f"`{path}` is not a readable safetensors file ({error})\n\n"
-            "hint: it may have been cut while copying; compare its size with the original and copy it again"
-        ) from error
+    except (SafetensorError, OSError, ValueError, RuntimeError) as error:
+        raise CheckpointError(f"`{path}` is not a readable safetensors file ({error})\n\nhint: {hint}") from error
 
 
 def check_tensors(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], path: Path) -> None:
-    """Compare names, shapes and kinds.
+    """Compare names, shapes, types and sizes of values.
 
     Raises:
-        CheckpointError: names the file and the first tensor that is missing, too many or of another shape.
+        CheckpointError: names the file and the first tensor that is missing, too many, of another shape or type, or that
+            holds what no training leaves.
     """
     difference = None
     for name, tensor in expected.items():
@@ -186,8 +245,13 @@ def check_tensors(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], p
             difference = f"tensor `{name}` {list(tensor.shape)} is missing"
         elif found[name].shape != tensor.shape:
             difference = f"tensor `{name}` is {list(found[name].shape)}, the model expects {list(tensor.shape)}"
+        elif found[name].dtype != tensor.dtype:
+            difference = f"tensor `{name}` is of {found[name].dtype}, the model expects {tensor.dtype}"
         elif not torch.isfinite(found[name]).all():
             difference = f"tensor `{name}` holds values that are not finite"
+        elif tensor.is_floating_point() and tensor.numel() and found[name].abs().max() > LARGEST_WEIGHT:
+            largest = float(found[name].abs().max())
+            difference = f"tensor `{name}` holds {largest:.3g}, trained ones stay within {LARGEST_WEIGHT:g}"
         if difference:
             break
     extra = next((name for name in found if name not in expected), None)
