@@ -71,7 +71,7 @@ def check_values(config: Any, prefix: str = "", error: type[CimeuError] = Recipe
     Raises:
         CimeuError: of the kind `error`, with name, value and range of the first value that is not allowed.
     """
-    for name, hint in _hints(type(config)).items():
+    for name, hint in _hints(type(config)).items():  # type: ignore[arg-type]
         whole = f"{prefix}.{name}" if prefix else name
         for place, value, allowed in _values(getattr(config, name), hint):
             if reason := _reason(value, allowed):
@@ -86,7 +86,7 @@ def from_plain(kind: type[Kind], values: Mapping[str, Any], path: Path, error: t
     """
     hint = "take the file from where it was made"
     try:
-        return _adapter(kind).validate_json(json.dumps(values), strict=True)
+        return _adapter(kind).validate_json(json.dumps(values), strict=True)  # type: ignore[arg-type]
     except ValidationError as wrong:
         first = wrong.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
@@ -98,12 +98,12 @@ def from_plain(kind: type[Kind], values: Mapping[str, Any], path: Path, error: t
 
 
 @cache
-def _adapter(kind: type) -> Any:
+def _adapter(kind: Any) -> Any:
     return TypeAdapter(kind)
 
 
 @cache
-def _hints(kind: type) -> dict[str, Any]:
+def _hints(kind: Any) -> dict[str, Any]:
     hints = get_type_hints(kind, include_extras=True)
     return {field.name: hints[field.name] for field in fields(kind)}
 

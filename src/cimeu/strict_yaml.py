@@ -1,8 +1,8 @@
 """YAML as its version 1.2 reads it, bounded: a file of a kilobyte must not become a gigabyte, nor `1:30` a 90.
 
 PyYAML follows version 1.1, in which `no` is false, `1:30` is 90 and `010` is 8, while `1e-4` is text. Here plain words
-are `null`, `true`, `false`, decimal integers, floats, or text. A key may stand only once. Anchors are allowed as long as
-the document, with every alias written out, stays small.
+are `null`, `true`, `false`, decimal integers, floats, or text. A key may stand only once. Anchors are allowed as long
+as the document, with every alias written out, stays small.
 
 Source: YAML 1.2.2, core schema (section 10.3.2).
 """
@@ -80,7 +80,7 @@ def parse_yaml(text: str, what: str, error: type[CimeuError], hint: str) -> Any:
 
 
 def _values(node: yaml.Node, counted: dict[int, int], depth: int) -> int:
-    """Values in a document, an alias counted as often as it is used. RecursionError where it is too deep, or endless."""
+    """Values in a document, aliases counted each time they are used; RecursionError where it is too deep or endless."""
     if depth > DEEPEST:
         raise RecursionError
     if id(node) not in counted:

@@ -1,5 +1,7 @@
 import json
+import os
 import shutil
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -104,3 +106,21 @@ def test_a_model_without_its_description_is_none(here: Path, make_run: RunMaker)
 def test_a_real_model_is_not_called_a_demonstration() -> None:
     model = FoundModel(path=Path("a"), emotions=("anger",), encoders=("hog",), corpora=("one", "two"), synthetic=False)
     assert str(model) == "a: anger; from hog; trained on one, two"
+
+
+def test_what_is_not_named_is_not_opened(here: Path, make_run: RunMaker) -> None:
+    """A pipe would wait for a writer for ever, and an archive may expand to any size."""
+    shutil.copytree(make_run(), here / "runs" / "toy-run")
+    os.mkfifo(here / "pipe.zip")
+    with zipfile.ZipFile(here / "planted.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("forward/config.json", bytes(100_000_000))
+    assert model_named("toy-run") == Path("runs/toy-run")
+    assert model_named("runs/toy-run") == Path("runs/toy-run")
+    assert [model.path for model in found_models()] == [Path("runs/toy-run")]
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", '{"specifications": []}', '{"specifications": {"emotions": 3}}', ""])
+def test_an_archive_without_a_description_is_no_model(here: Path, content: str) -> None:
+    with zipfile.ZipFile(here / "x.zip", "w") as archive:
+        archive.writestr("forward/config.json", content)
+    assert found_models() == []

@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from cimeu.errors import CheckpointError
+from cimeu.errors import CheckpointError, RecipeError
 from cimeu.model.checkpoint import Specifications, save_checkpoint
 from cimeu.model.config import ModelConfig, StreamConfig
 from cimeu.model.network import CiMEU
@@ -83,8 +83,24 @@ def test_a_cut_file_is_named(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["{", "[]", '{"model": {}}', '{"model": {"emotions": ["a", "b"]}, "specifications": {}}']
+    ("content", "message"),
+    [
+        (b"", "is damaged"),
+        (b"{", "is damaged"),
+        (b"[]", "holds no named values"),
+        (bytes(100), "is damaged"),
+        (b"\xff\xfe{", "is not text in UTF-8 but UTF-16"),
+        (b'{"model": NaN}', "NaN is not a number of JSON"),
+        (b"[" * 100_000, "is damaged .RecursionError"),
+    ],
 )
+def test_a_damaged_configuration_is_named(folder: Path, content: bytes, message: str) -> None:
+    (folder / "config.json").write_bytes(content)
+    with pytest.raises(CheckpointError, match=rf"config\.json` .*{message}(.|\n)*hint: "):
+        CiMEU.from_pretrained(folder)
+
+
+@pytest.mark.parametrize("text", ['{"model": {}}', '{"model": {"emotions": ["a", "b"]}, "specifications": {}}'])
 def test_a_foreign_configuration_is_named(folder: Path, text: str) -> None:
     (folder / "config.json").write_text(text)
     with pytest.raises(CheckpointError, match=r"config\.json` is not the configuration of a CiMEU network(.|\n)*hint"):
@@ -113,6 +129,8 @@ def changed(folder: Path, name: str, tensor: torch.Tensor | None) -> None:
         (None, r"tensor `first_map\.weight` \[32, 32\] is missing"),
         (torch.zeros(32, 31), r"tensor `first_map\.weight` is \[32, 31\], the model expects \[32, 32\]"),
         (torch.full((32, 32), torch.nan), r"tensor `first_map\.weight` holds values that are not finite"),
+        (torch.full((32, 32), 1e38), r"tensor `first_map\.weight` holds 1e\+38, trained ones stay within 1e\+06"),
+        (torch.ones(32, 32, dtype=torch.int8), r"tensor `first_map\.weight` is of torch\.int8, the model expects"),
     ],
 )
 def test_the_first_differing_tensor_is_named(folder: Path, tensor: torch.Tensor | None, message: str) -> None:
@@ -125,6 +143,41 @@ def test_a_tensor_too_many_is_named(folder: Path) -> None:
     changed(folder, "third_map.weight", torch.zeros(2))
     with pytest.raises(CheckpointError, match=r"tensor `third_map\.weight` \[2\] is not part of the model"):
         CiMEU.from_pretrained(folder)
+
+
+def rewritten(folder: Path, part: str, name: str, value: object) -> None:
+    values = json.loads((folder / "config.json").read_text())
+    values[part][name] = value
+    (folder / "config.json").write_text(json.dumps(values))
+
+
+@pytest.mark.parametrize(
+    ("part", "name", "value", "message"),
+    [
+        ("specifications", "emotions", ["calm", "anger"], "the emotions are .*'anger', 'calm'. and .'calm', 'anger'."),
+        ("model", "emotions", ["calm", "anger"], "the emotions are .*'calm', 'anger'. and .'anger', 'calm'."),
+        ("specifications", "direction", "backward", "the direction is `forward` and `backward`"),
+        ("specifications", "direction", "sideways", "`direction` is 'sideways' .Input should be"),
+        ("specifications", "first_statistics", {}, "the first stream is 6 wide and has 0 means"),
+        ("specifications", "first_statistics", {"mean": [0.1], "deviation": [1.0]}, "is 6 wide and has 1 means"),
+        ("specifications", "first_statistics", {"mean": [0.1] * 6}, "has 6 means and 0 deviations"),
+        ("specifications", "first_statistics", {"mean": [0.1] * 6, "deviation": [0.0] * 6}, "has the deviation 0.0"),
+        ("specifications", "first_statistics", {"mean": ["a"] * 6, "deviation": [1.0] * 6}, "is 'a' .Input should"),
+        ("specifications", "first_encoder", {"name": "hog", "width": 7}, "the first stream is 6 wide and 7"),
+        ("specifications", "synthetic", "no", "`synthetic` is 'no' .Input should be a valid boolean"),
+    ],
+)
+def test_what_contradicts_itself_is_named(folder: Path, part: str, name: str, value: object, message: str) -> None:
+    rewritten(folder, part, name, value)
+    with pytest.raises(CheckpointError, match=rf"config\.json` .*{message}(.|\n)*hint: "):
+        CiMEU.from_pretrained(folder)
+
+
+def test_statistics_that_are_not_finite_are_refused() -> None:
+    with pytest.raises(RecipeError, match=r"`first_statistics\.mean\.1` is nan\n\nhint: a finite number"):
+        Specifications(
+            emotions=CONFIG.emotions, first_statistics={"mean": [0.0, float("nan")], "deviation": [1.0, 1.0]}
+        )
 
 
 def test_what_is_neither_folder_nor_model_is_named(tmp_path: Path) -> None:

@@ -82,7 +82,9 @@ class EnsembleSettings:
     def __post_init__(self) -> None:
         check_values(self)
         if not self.directions or len(set(self.directions)) < len(self.directions):
-            raise RecipeError(f"`directions` is {list(self.directions)}\n\nhint: forward, backward, or each of them once")
+            raise RecipeError(
+                f"`directions` is {list(self.directions)}\n\nhint: forward, backward, or each of them once"
+            )
 
     def __str__(self) -> str:
         """One line for a log or a table."""

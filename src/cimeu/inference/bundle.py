@@ -27,8 +27,10 @@ from typing import Any
 from cimeu.atomic import check_free, whole
 from cimeu.encoders.weights import find_weights, sha256_of, weights_key
 from cimeu.errors import CheckpointError
-from cimeu.evaluation.predict import EnsembleSettings
+from cimeu.inference.model_folder import model_files, open_model_folder
 from cimeu.inference.model_store import home, model_id
+from cimeu.reading import blaming, parse_json, require_regular
+from cimeu.sealed import FORMAT, LARGEST_SEAL_BYTES, SEAL, Digest, from_plain, to_plain, write_seal
 
 INDEX = "bundle.json"
 LARGEST_BYTES = 16 * 2**30
@@ -58,17 +60,16 @@ def write_bundle(run: Path | str, output: Path | str) -> Path:
         raise CheckpointError(f"a bundle cannot be named `{output.name}`\n\nhint: end the name in .zip")
     check_free([output], "bundle")
     opened = open_model_folder(run)
+    specifications = opened.classifier.specifications
     encoders = {
         str(encoder["name"]): encoder
-        for model in opened.models.values()
-        for encoder in (model.specifications.first_encoder, model.specifications.second_encoder)
+        for encoder in (specifications.first_encoder, specifications.second_encoder)
         if encoder
     }
     names = [*model_files(opened.ensemble), "MODEL_CARD.md", "environment.json"]
     files = {name: run / name for name in names if (run / name).is_file()} | _encoder_files(encoders, run)
     terms = [weights_key(name, encoder["preprocessing"]) for name, encoder in encoders.items()]
-    corpora = next(iter(opened.models.values())).specifications.corpora
-    texts = {"LICENCES.md": licences_text(corpora, terms), "requirements.txt": requirements()}
+    texts = {"LICENCES.md": licences_text(specifications.corpora, terms), "requirements.txt": requirements()}
     digests = {name: Digest.of(path) for name, path in files.items()}
     index = {
         "format": FORMAT,
@@ -171,7 +172,9 @@ def _digests(archive: zipfile.ZipFile, path: Path, size: int) -> dict[str, Diges
     """Digests that the index of an archive lists, after every member was compared with it; nothing is unpacked."""
     members = {member.filename: member for member in archive.infolist()}
     if INDEX not in members or members[INDEX].file_size > LARGEST_SEAL_BYTES:
-        raise CheckpointError(f"`{path}` is not a bundle: it has no `{INDEX}`\n\nhint: `cimeu bundle RUN` writes bundles")
+        raise CheckpointError(
+            f"`{path}` is not a bundle: it has no `{INDEX}`\n\nhint: `cimeu bundle RUN` writes bundles"
+        )
     with blaming(path, CheckpointError, COPY_AGAIN):
         content = archive.read(INDEX)
     digests = from_plain(parse_json(content, path, CheckpointError, COPY_AGAIN), path)

@@ -91,7 +91,9 @@ def check_models(models: Mapping[Direction, CiMEU], folder: Path) -> None:
         # An encoder that gives one vector per clip reads it alike in both directions.
         has_order = bool(one.specifications.first_encoder.get("window"))
         weights = one.state_dict(), other.state_dict()
-        if has_order and all(torch.equal(tensor, weights[1].get(key, tensor[:0])) for key, tensor in weights[0].items()):
+        if has_order and all(
+            torch.equal(tensor, weights[1].get(key, tensor[:0])) for key, tensor in weights[0].items()
+        ):
             raise CheckpointError(
                 f"`{folder / twin}` holds the weights of `{name}`\n\nhint: copy it again from where it was trained"
             )

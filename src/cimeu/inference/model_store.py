@@ -10,14 +10,14 @@ import hashlib
 import json
 import os
 import zipfile
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from platformdirs import user_data_path
 
-from cimeu.errors import RecipeError
+from cimeu.errors import CheckpointError, RecipeError
+from cimeu.reading import LARGEST_JSON_BYTES, blaming, parse_json, read_json
 
 if TYPE_CHECKING:
     from cimeu.evaluation.predict import EnsembleSettings
@@ -59,17 +59,19 @@ def places() -> list[Path]:
 
 def found_models() -> list[FoundModel]:
     """Models in `places`; what cannot be read is no model."""
-    return [model for place in places() for model in _inside(place)]
+    return [model for place in places() for path in _entries(place) if (model := _described(path)) is not None]
 
 
 def model_named(name: Path | str | None) -> Path:
     """The run folder or bundle of this path, or of this name in one of `places`; without one, the one real model.
 
+    What was not named is not opened: other files in those places may be of any size and kind.
+
     Raises:
         RecipeError: there is no such model, or without a name, not exactly one.
     """
-    found = found_models()
     if name is None:
+        found = found_models()
         real = [model for model in found if not model.synthetic]
         if len(real) == 1:
             return real[0].path
@@ -77,10 +79,11 @@ def model_named(name: Path | str | None) -> Path:
     path = Path(name)
     if path.exists() or path.name != str(name):
         return path
-    named = [model.path for model in found if str(name) in (model.path.name, model.path.stem)]
-    if not named:
-        raise RecipeError(f"no model `{name}` is known here{_listed(found)}\n\nhint: {_WAYS}")
-    return named[0]
+    entries = [entry for place in places() for entry in _entries(place) if str(name) in (entry.name, entry.stem)]
+    for entry in entries:
+        if _described(entry) is not None:
+            return entry
+    raise RecipeError(f"no model `{name}` is known here{_listed(found_models())}\n\nhint: {_WAYS}")
 
 
 def model_id(folder: Path, ensemble: "EnsembleSettings") -> str:
@@ -117,37 +120,44 @@ def _listed(found: list[FoundModel]) -> str:
     return "".join(f"\n  {model}" for model in found)
 
 
-def _inside(place: Path) -> Iterator[FoundModel]:
+def _entries(place: Path) -> list[Path]:
+    """What lies in a place and may be a model by its kind: folders, and regular files that end in `.zip`."""
     if not place.is_dir():
-        return
-    for path in sorted(place.iterdir()):
-        try:
-            said = _specifications(path)
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile):
-            continue
-        encoders = (said["first_encoder"], said["second_encoder"])
-        yield FoundModel(
+        return []
+    entries = sorted(place.iterdir())
+    return [path for path in entries if path.is_dir() or (path.suffix == ".zip" and path.is_file())]
+
+
+def _described(path: Path) -> FoundModel | None:
+    """What a folder or bundle says about itself; None for anything else."""
+    try:
+        values = _configuration(path)
+        if values is None:
+            return None
+        specifications = values["specifications"]
+        encoders = (specifications["first_encoder"], specifications["second_encoder"])
+        return FoundModel(
             path=path,
-            emotions=tuple(said["emotions"]),
-            encoders=tuple(str(each["name"]) for each in encoders if each),
-            corpora=tuple(said["corpora"]),
-            synthetic=bool(said["synthetic"]),
+            emotions=tuple(map(str, specifications["emotions"])),
+            encoders=tuple(str(encoder["name"]) for encoder in encoders if encoder),
+            corpora=tuple(map(str, specifications["corpora"])),
+            synthetic=bool(specifications["synthetic"]),
         )
+    except (CheckpointError, KeyError, TypeError, AttributeError):
+        return None
 
 
-def _specifications(path: Path) -> dict[str, Any]:
-    """What one direction of a run folder or bundle says about itself; KeyError for anything else."""
+def _configuration(path: Path) -> dict[str, Any] | None:
+    """`config.json` of one direction of a run folder or bundle."""
+    names = [f"{direction}/config.json" for direction in DIRECTIONS]
     if path.is_dir():
         if not (path / "ensemble.json").is_file():
-            raise KeyError(path)
-        files = [path / direction / "config.json" for direction in DIRECTIONS]
-        content = next(file.read_bytes() for file in [*files, path / "ensemble.json"] if file.is_file())
-    elif path.suffix == ".zip":
-        with zipfile.ZipFile(path) as archive:
-            names = set(archive.namelist()) & {f"{direction}/config.json" for direction in DIRECTIONS}
-            content = archive.read(max(names, default="bundle.json"))
-    else:
-        raise KeyError(path)
-    said = json.loads(content)["specifications"]
-    assert isinstance(said, dict)
-    return said
+            return None
+        files = [path / name for name in names if (path / name).is_file()]
+        return read_json(files[0], CheckpointError, _WAYS) if files else None
+    with blaming(path, CheckpointError, _WAYS), zipfile.ZipFile(path) as archive:
+        members = {member.filename: member for member in archive.infolist()}
+        for name in names:
+            if name in members and members[name].file_size <= LARGEST_JSON_BYTES:
+                return parse_json(archive.read(name), path, CheckpointError, _WAYS)
+    return None

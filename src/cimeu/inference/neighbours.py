@@ -82,7 +82,7 @@ class TrainingClips:
         tables = [emotion] if style is None else [emotion, style]
         if any(table.ndim != 2 or not np.isfinite(table).all() for table in tables):
             raise CheckpointError(f"`{path}` is damaged: primitives that are not finite numbers\n\nhint: {hint}")
-        if len({len(column) for column in [*tables, *names.values()]}) > 1:
+        if len({*map(len, tables), *map(len, names.values())}) > 1:
             raise CheckpointError(f"`{path}` is damaged: its columns differ in length\n\nhint: {hint}")
         return cls(names=names, emotion=emotion, style=style)
 

@@ -236,8 +236,8 @@ def check_tensors(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], p
     """Compare names, shapes, types and sizes of values.
 
     Raises:
-        CheckpointError: names the file and the first tensor that is missing, too many, of another shape or type, or that
-            holds what no training leaves.
+        CheckpointError: names the file and the first tensor that is missing, too many, of another shape or type, or
+            that holds what no training leaves.
     """
     difference = None
     for name, tensor in expected.items():

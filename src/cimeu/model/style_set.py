@@ -151,7 +151,8 @@ class StyleSet(nn.Module):
             smallest = float(weights.tensors[name].min())
             if smallest <= 0:
                 raise CheckpointError(
-                    f"`{weights.path}` is damaged: `{name}` holds {smallest}\n\nhint: copy it again from where it was made"
+                    f"`{weights.path}` is damaged: `{name}` holds {smallest}\n\n"
+                    "hint: copy it again from where it was made"
                 )
         return model.eval()
 
