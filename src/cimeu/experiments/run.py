@@ -9,6 +9,7 @@ A run folder is an ensemble and everything one needs to read it again without tr
     familiarity.safetensors                      what the training clips look like, to tell what is unlike them
     training_clips.npz                           primitives of the training clips, to name those near a segment
     projections.npz probes.json MODEL_CARD.md    primitives, what can be read from them, what the model is for
+    digests.json                                 of every file, so that none is read that was changed or cut
 
 `predictions.csv` is written last: a folder that has it is finished, one that lacks it goes on where it stopped.
 """
@@ -52,6 +53,7 @@ from cimeu.model.config import StreamConfig
 from cimeu.model.network import CiMEU
 from cimeu.progress import Progress, silent
 from cimeu.pyramid import DIRECTIONS, Direction
+from cimeu.sealed import seal, unseal
 from cimeu.training.config import TrainingConfig
 from cimeu.training.distributed import first_only, is_first, one_after_the_other
 from cimeu.training.loop import train
@@ -270,6 +272,7 @@ def adopt_earlier(folder: Path) -> None:
 def score_run(prepared: Prepared, fold: Fold, folder: Path, *, settings: EnsembleSettings | None = None) -> None:
     """Choose the settings of the ensemble on validation clips unless given, then score validation and test clips."""
     recipe = prepared.recipe
+    unseal(folder)
     models = {direction: CiMEU.from_pretrained(folder / direction) for direction in prepared.directions}
     parts = {"validation": fold.validation} if fold.validation else {}
     parts["test"] = fold.test
@@ -302,6 +305,7 @@ def score_run(prepared: Prepared, fold: Fold, folder: Path, *, settings: Ensembl
     card = model_card(prepared.recipe, fold, settings, table, model, trained_on)
     write_whole(folder / "MODEL_CARD.md", card, "run")
     write_whole(folder / PREDICTIONS, table.to_csv(index=False, float_format="%.6f"), "run")
+    seal(folder)
 
 
 def environment(prepared: Prepared, seed: int) -> dict[str, Any]:
