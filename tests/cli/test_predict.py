@@ -8,6 +8,7 @@ from pathlib import Path
 import av
 import pytest
 
+from cimeu.sealed import unseal
 from cimeu.timeline.formats import EVERY_FORMAT
 from cimeu.timeline.timeline import DEMONSTRATION
 
@@ -59,6 +60,7 @@ def test_a_synthetic_model_is_used_only_when_it_is_named(toy, clip: Path, cimeu:
 
 def test_the_one_real_model_is_used_and_named(toy, clip: Path, cimeu: Command) -> None:
     shutil.copytree(toy.run, "runs/mine")
+    unseal(Path("runs/mine"))
     for file in Path("runs/mine").glob("*/config.json"):
         said = json.loads(file.read_text())
         said["specifications"]["synthetic"] = False

@@ -57,7 +57,7 @@ def test_a_run_leaves_everything_one_needs_to_read_it_again(toy) -> None:
     assert {path.name for path in toy.run.iterdir() if path.name != ROOM} == {
         *("recipe.yaml", "environment.json", "fold.json", "forward", "backward", "ensemble.json"),
         *("predictions.csv", "projections.npz", "probes.json", "MODEL_CARD.md"),
-        *("familiarity.safetensors", "training_clips.npz"),
+        *("familiarity.safetensors", "training_clips.npz", "digests.json"),
     }
 
 
@@ -86,6 +86,22 @@ def test_primitives_are_kept_for_every_validation_and_test_clip(toy) -> None:
         rows = predictions(toy.run)
         assert list(kept["clip_id"]) == list(rows["clip_id"])
         assert kept["emotion_primitives"].shape == kept["style_primitives"].shape == (len(rows), 64)
+
+
+def test_the_digests_of_a_run_name_every_file(toy) -> None:
+    files = {path.relative_to(toy.run).as_posix() for path in toy.run.rglob("*") if path.is_file()}
+    listed = set(json.loads((toy.run / "digests.json").read_text())["files"])
+    assert listed == {name for name in files if not name.startswith(".") and "/." not in name} - {"digests.json"}
+
+
+def test_weights_that_were_changed_get_no_new_digest(toy, tmp_path: Path) -> None:
+    run = shutil.copytree(toy.run, tmp_path / "run")
+    weights = run / "forward" / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"model\.safetensors` is not what was written: its digest differs"):
+        evaluate_run(run)
 
 
 def test_a_run_that_is_evaluated_again_says_the_same(toy, tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from cimeu.inference.recogniser import Recogniser
 from cimeu.media.audio import write_sound
 from cimeu.media.video import write_video
 from cimeu.reports.run_summary import summarise
+from cimeu.sealed import unseal
 
 PROGRAM = Path(sys.executable).with_name("cimeu")
 QUICK = ("direction=forward", "training.epochs=1", "evaluation.probes=false")
@@ -97,6 +98,7 @@ def test_a_speaker_on_both_sides_of_a_published_split_stops_before_training(corp
 
 def test_weights_of_another_network_are_refused_by_tensor(toy, tmp_path: Path) -> None:
     run = shutil.copytree(toy.run, tmp_path / "run")
+    unseal(run)
     weights = run / "forward" / "model.safetensors"
     save_file({name: x for name, x in load_file(weights).items() if not name.startswith("style.")}, weights)
     for read in (evaluate_run, Recogniser.from_pretrained):
@@ -106,6 +108,7 @@ def test_weights_of_another_network_are_refused_by_tensor(toy, tmp_path: Path) -
 
 def test_a_checkpoint_cut_short_is_refused(toy, tmp_path: Path) -> None:
     run = shutil.copytree(toy.run, tmp_path / "run")
+    unseal(run)
     weights = run / "forward" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
     with pytest.raises(CheckpointError, match="not a readable safetensors file"):

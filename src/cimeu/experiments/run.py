@@ -48,12 +48,12 @@ from cimeu.features.extract import Extraction, extract
 from cimeu.features.store import FeatureStore, key_of
 from cimeu.inference.neighbours import TrainingClips
 from cimeu.labels import LabelSpace, label_space
-from cimeu.model.checkpoint import versions
+from cimeu.model.checkpoint import CONFIG_FILE, WEIGHTS_FILE, versions
 from cimeu.model.config import StreamConfig
 from cimeu.model.network import CiMEU
 from cimeu.progress import Progress, silent
 from cimeu.pyramid import DIRECTIONS, Direction
-from cimeu.sealed import seal, unseal
+from cimeu.sealed import check_seal, seal, unseal
 from cimeu.training.config import TrainingConfig
 from cimeu.training.distributed import first_only, is_first, one_after_the_other
 from cimeu.training.loop import train
@@ -245,12 +245,15 @@ def evaluate_run(folder: Path, *, progress: Progress = silent) -> Path:
 
     Raises:
         RecipeError: not a run folder.
+        CheckpointError: a network is damaged, or was changed since it was trained.
         OutputError: a card or table that a person corrected would be replaced.
     """
     if not (folder / "recipe.yaml").is_file() or not (folder / "fold.json").is_file():
         raise RecipeError(f"`{folder}` is no run folder\n\nhint: name a folder that `cimeu train` printed")
     adopt_earlier(folder)
     check_free([folder / "MODEL_CARD.md", folder / PREDICTIONS], "run")
+    # Scoring seals the folder again: weights that were changed must not get a fresh digest.
+    check_seal(folder, [f"{direction}/{name}" for direction in DIRECTIONS for name in (CONFIG_FILE, WEIGHTS_FILE)])
     prepared = prepare(load_recipe(folder / "recipe.yaml"), progress=progress)
     stored = json.loads((folder / "fold.json").read_text(encoding="utf-8"))
     parts = {part: tuple(stored[part]) for part in ("train", "validation", "test")}
