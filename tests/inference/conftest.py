@@ -88,27 +88,46 @@ def _write_run(folder: Path, encoders: list[Encoder], synthetic: bool, ensemble:
     return folder
 
 
-def face_at(pixels: np.ndarray, x: int, y: int, radius: int, mouth: float = 0.0) -> None:
+LIGHT = ((224, 180, 150), (60, 40, 30))
+"""Skin and hair of the usual drawn person,"""
+DARK = ((150, 100, 70), (20, 16, 14))
+"""and of another one."""
+
+
+def face_at(
+    pixels: np.ndarray, x: int, y: int, radius: int, mouth: float = 0.0, colours: tuple[tuple[int, ...], ...] = LIGHT
+) -> None:
     """Draw a plain face that the embedded detector finds; `mouth` opens it."""
-    rows, columns = np.mgrid[: pixels.shape[0], : pixels.shape[1]]
+    skin, hair = colours
+    reach = 2 * radius
+    top, left = max(0, y - reach), max(0, x - reach)
+    pixels = pixels[top : y + reach, left : x + reach]  # a view: nothing is drawn further away
+    rows, columns = np.mgrid[top : top + pixels.shape[0], left : left + pixels.shape[1]]
 
     def ellipse(dx: float, dy: float, width: float, height: float) -> np.ndarray:
         return ((columns - x - dx * radius) / (width * radius)) ** 2 + (
             (rows - y - dy * radius) / (height * radius)
         ) ** 2 < 1
 
-    pixels[ellipse(0, 0, 0.8, 1.05)] = (224, 180, 150)
-    pixels[ellipse(0, -0.75, 0.82, 0.45)] = (60, 40, 30)
-    pixels[ellipse(0, -0.05, 0.72, 0.75)] = (224, 180, 150)
+    pixels[ellipse(0, 0, 0.8, 1.05)] = skin
+    pixels[ellipse(0, -0.75, 0.82, 0.45)] = hair
+    pixels[ellipse(0, -0.05, 0.72, 0.75)] = skin
     for side in (-1, 1):
         pixels[ellipse(0.32 * side, -0.12, 0.17, 0.09)] = (245, 245, 245)
         pixels[ellipse(0.32 * side, -0.12, 0.08, 0.09)] = (40, 30, 30)
-        pixels[ellipse(0.32 * side, -0.32, 0.2, 0.04)] = (60, 40, 30)
-    pixels[ellipse(0, 0.18, 0.08, 0.16)] = (196, 150, 122)
+        pixels[ellipse(0.32 * side, -0.32, 0.2, 0.04)] = hair
+    pixels[ellipse(0, 0.18, 0.08, 0.16)] = tuple(int(0.85 * part) for part in skin)
     pixels[ellipse(0, 0.55, 0.3, 0.08 + 0.1 * mouth)] = (150, 60, 60)
 
 
-def pictures(duration_s: float, faces: dict[int, tuple[float, float]], *, radius: int = 60, rate_hz: float = 25.0):
+def pictures(
+    duration_s: float,
+    faces: dict[int, tuple[float, float]],
+    *,
+    radius: int = 60,
+    rate_hz: float = 25.0,
+    colours: tuple[tuple[int, ...], ...] = LIGHT,
+):
     """Frames of 320 x 240 with faces at these places (x), each during (from, to) seconds."""
     for index in range(round(duration_s * rate_hz)):
         time_s = index / rate_hz
@@ -116,7 +135,7 @@ def pictures(duration_s: float, faces: dict[int, tuple[float, float]], *, radius
         pixels[:, ::16] = 100
         for x, (start_s, end_s) in faces.items():
             if start_s <= time_s < end_s:
-                face_at(pixels, x, 125, radius, mouth=0.5 + 0.5 * np.sin(8 * time_s))
+                face_at(pixels, x, 125, radius, mouth=0.5 + 0.5 * np.sin(8 * time_s), colours=colours)
         yield pixels
 
 

@@ -14,8 +14,8 @@ import torch
 from cimeu.errors import RecipeError
 from cimeu.inference.explain import MOMENTS, Occluder, explain, explained_timeline
 from cimeu.inference.neighbours import TrainingClips
-from cimeu.inference.reader import Question
 from cimeu.inference.recogniser import Recogniser
+from cimeu.inference.windows import WindowInput
 from cimeu.media.video import write_video
 from cimeu.timeline.formats import to_json
 from cimeu.timeline.timeline import Timeline, TimelineSettings
@@ -54,7 +54,11 @@ def test_explaining_a_segment_reads_only_around_it(make_run: RunMaker, tmp_path:
     settings = TimelineSettings(window_s=1.0, smoothing_s=0.0, minimum_s=0.0)
     recogniser = Recogniser.from_pretrained(make_run(), settings=settings)
     media = tmp_path / "long.mp4"
-    write_video(media, pictures(10.0, {90: (0, 9), 230: (2, 20)}, radius=48), rate_hz=25, samples=voice(10.0))
+    frames = list(pictures(10.0, {90: (0, 9), 230: (2, 20)}, radius=48))
+    frames[160:185] = [np.zeros_like(frames[0])] * 25  # dark and silent: nothing is said, and segments end
+    samples = voice(10.0)
+    samples[96_000:128_000] = 0
+    write_video(media, frames, rate_hz=25, samples=samples)
     timeline = explained_timeline(recogniser, media)
     read: list[int] = []
     for person in ("person 1", "person 2"):
@@ -87,15 +91,15 @@ def test_each_stream_is_taken_away_as_a_whole_and_in_stretches(timeline: Timelin
 
 
 def test_a_contribution_is_the_probability_lost(recogniser: Recogniser, recordings: Path) -> None:
-    asked: list[Question] = []
-    reading = recogniser.read(recordings / "mute.mp4", watch=asked.extend)
+    windows: list[WindowInput] = []
+    reading = recogniser.read(recordings / "mute.mp4", watch=windows.extend)
     timeline = recogniser.timeline(reading)
     segment = timeline.segments[0]
     emotion = recogniser.emotions.index(segment.label)
-    answer = recogniser.answer(asked).probabilities[:, emotion].mean()
+    answer = recogniser.answer(windows).probabilities[:, emotion].mean()
     unknown = [
-        replace(question, first={way: np.full_like(rows, np.nan) for way, rows in question.first.items()})
-        for question in asked
+        replace(window, first={way: np.full_like(rows, np.nan) for way, rows in window.first.items()})
+        for window in windows
     ]
     without = recogniser.answer(unknown).probabilities[:, emotion].mean()
     explanation = explain(recogniser, timeline, segment)
@@ -117,23 +121,23 @@ def test_a_stream_that_the_network_ignores_contributes_nothing(make_run: RunMake
 
 
 def test_only_the_stretch_in_question_is_asked_again(recogniser: Recogniser, recordings: Path) -> None:
-    occluder, asked = Occluder(recogniser, from_s=2.5, until_s=3.0), []
+    occluder, seen = Occluder(recogniser, from_s=2.5, until_s=3.0), []
 
-    def watch(questions: Sequence[Question]) -> None:
-        asked.extend((each.lane, each.number, each.start_s, each.end_s) for each in questions)
-        occluder(questions)
+    def watch(windows: Sequence[WindowInput]) -> None:
+        seen.extend((each.lane, each.number, each.start_s, each.end_s) for each in windows)
+        occluder(windows)
 
     recogniser.read(recordings / "one.mp4", watch=watch)
-    concerned = {(lane, number) for lane, number, start_s, end_s in asked if start_s < 3.0 and end_s > 2.5}
+    concerned = {(lane, number) for lane, number, start_s, end_s in seen if start_s < 3.0 and end_s > 2.5}
     assert set(occluder.evidence) == concerned
-    assert 0 < len(concerned) < len(asked)
+    assert 0 < len(concerned) < len(seen)
 
 
 def test_training_clips_near_a_segment_are_named(make_run: RunMaker, recordings: Path, tmp_path: Path) -> None:
     run = shutil.copytree(make_run("hog", None), tmp_path / "run")
-    asked: list[Question] = []
-    Recogniser.from_pretrained(run).read(recordings / "mute.mp4", watch=asked.extend)
-    answers = Recogniser.from_pretrained(run).answer(asked)
+    windows: list[WindowInput] = []
+    Recogniser.from_pretrained(run).read(recordings / "mute.mp4", watch=windows.extend)
+    answers = Recogniser.from_pretrained(run).answer(windows)
     emotion, style = answers.representation, answers.style
     assert style is not None
     away = np.linspace(-1, 1, 7, dtype=np.float32)[:, None] * np.arange(1, emotion.shape[1] + 1, dtype=np.float32)

@@ -6,7 +6,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-from cimeu.inference.tracks import SoundTrack
+from cimeu.inference.buffers import SoundBuffer
 from cimeu.inference.utterances import LONGEST_S, ContextEncoder, Utterances, first_cut
 from cimeu.media.audio import RATE_HZ
 
@@ -39,14 +39,14 @@ def silence(duration_s: float) -> np.ndarray:
     return (1e-5 * np.random.default_rng(0).standard_normal(round(duration_s * RATE_HZ))).astype(np.float32)
 
 
-def track(*parts: np.ndarray) -> SoundTrack:
+def track(*parts: np.ndarray) -> SoundBuffer:
     samples = np.concatenate(parts)
 
     def blocks() -> Iterator[np.ndarray]:
         for start in range(0, len(samples), RATE_HZ):
             yield samples[start : start + RATE_HZ]
 
-    return SoundTrack(blocks())
+    return SoundBuffer(blocks())
 
 
 def test_a_pause_ends_a_stretch() -> None:

@@ -70,6 +70,27 @@ def test_two_people_who_are_there_at_once_are_not_one(two: Timeline) -> None:
         edited(two, Edits({"person 2": "Anna", "person 3": "Anna"}, {}))
 
 
+def test_the_tail_of_a_lost_face_makes_nobody_two_people() -> None:
+    lost = timeline(
+        segment("person 1", 0.0, 2.4), segment("person 2", 1.9, 2.2, "sadness"), segment("person 2", 2.2, 5.0)
+    )
+    both = edited(lost, Edits({"person 1": "Anna", "person 2": "Anna"}, {})).segments
+    assert [(one.start_s, one.end_s, one.label) for one in both] == [
+        (0.0, 1.9, "anger"),
+        (1.9, 2.2, "sadness"),
+        (2.2, 5.0, "anger"),
+    ]
+
+
+def test_a_stretch_of_which_nothing_is_said_gives_way() -> None:
+    grey = replace(segment("person 1", 2.0, 8.0, "", "no face"), scores={}, confidence=None)
+    both = edited(
+        timeline(segment("person 1", 0.0, 2.0), grey, segment("person 2", 3.0, 6.0)),
+        Edits({"person 2": "person 1"}, {}),
+    ).segments
+    assert [(one.start_s, one.end_s) for one in both] == [(0.0, 2.0), (2.0, 3.0), (3.0, 6.0)]
+
+
 def test_a_correction_says_so_and_what_the_model_said(two: Timeline) -> None:
     found = edited(two, Edits({}, {0: "happiness", 1: "sadness"})).segments
     assert (found[0].label, found[0].confidence, found[0].scores) == ("happiness", 0.2, SCORES)

@@ -14,7 +14,7 @@ from pympi import Elan
 from cimeu.errors import MediaError, OutputError, RecipeError
 from cimeu.timeline.explanation import Contribution, Explanation, Neighbour
 from cimeu.timeline.formats import WRITERS, from_json
-from cimeu.timeline.timeline import DEMONSTRATION, USE_LIMITS, Header, Place, Segment, Timeline
+from cimeu.timeline.timeline import DEMONSTRATION, UNLIKE, USE_LIMITS, Header, Place, Segment, Timeline
 
 EMOTIONS = ("anger", "happiness", "sadness")
 
@@ -179,7 +179,7 @@ def test_eaf_is_read_by_pympi(timeline: Timeline, tmp_path: Path) -> None:
     assert document.get_parameters_for_tier("person 1")["PARTICIPANT"] == "person 1"
     assert document.get_linked_files()[0]["RELATIVE_MEDIA_URL"] == "../videos/a <b> & c.mp4"
     entries = document.get_cv_entries("emotions").values()
-    assert {word for each in entries for word, *_ in each[0]} == {*EMOTIONS, "unsure"}
+    assert {word for each in entries for word, *_ in each[0]} == {*EMOTIONS, "unsure", "unlike training data"}
     document.to_file(str(tmp_path / "again.eaf"))
     assert Elan.Eaf(str(tmp_path / "again.eaf")).get_tier_names() == document.get_tier_names()
 
@@ -220,7 +220,7 @@ def test_eaf_has_no_attribute_that_the_format_lacks(timeline: Timeline, tmp_path
 def test_eaf_annotations_use_the_controlled_vocabulary(timeline: Timeline, tmp_path: Path) -> None:
     root = ElementTree.parse(saved(timeline, tmp_path, ".eaf")).getroot()
     entries = {e.get("CVE_ID"): e.findtext("CVE_VALUE") for e in root.iter("CV_ENTRY_ML")}
-    assert set(entries.values()) == {*EMOTIONS, "unsure"}
+    assert set(entries.values()) == {*EMOTIONS, "unsure", "unlike training data"}
     types = {t.get("LINGUISTIC_TYPE_ID"): t.get("CONTROLLED_VOCABULARY_REF") for t in root.iter("LINGUISTIC_TYPE")}
     assert types == {"emotion": "emotions", "reason": None}
     tier = root.find("TIER[@TIER_ID='person 1']")
@@ -341,3 +341,17 @@ def test_a_timeline_without_segments_can_be_saved(timeline: Timeline, tmp_path: 
     empty = Timeline(timeline.header, (), timeline.media_path)
     for suffix in WRITERS:
         assert saved(empty, tmp_path, suffix).stat().st_size
+
+
+def test_the_page_shows_the_reason_first_and_the_guess_at_a_switch(timeline: Timeline) -> None:
+    def page_of(one: Segment) -> str:
+        return WRITERS[".html"](replace(timeline, segments=(one,)), Path("a.html")).decode().split("</style>")[1]
+
+    strange = Segment(
+        "person 1", 0.0, 2.0, "", 0.7, dict.fromkeys(EMOTIONS, 0.15) | {"anger": 0.7}, True, "face", UNLIKE, True
+    )
+    page = page_of(strange)
+    assert '<input type="checkbox" id="guesses">' in page
+    assert f'<span class="why">{UNLIKE}</span><span class="guess">anger? 0.70</span>' in page
+    sure = replace(strange, label="anger", abstain=False, reason="")
+    assert "guesses" not in page_of(sure)

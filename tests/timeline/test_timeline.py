@@ -1,4 +1,5 @@
 import itertools
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -6,7 +7,18 @@ import pytest
 
 from cimeu.atomic import LIST, ROOM
 from cimeu.errors import RecipeError
-from cimeu.timeline.timeline import UNSURE, Cell, Header, Segment, Timeline, TimelineSettings, segments_of
+from cimeu.timeline.timeline import (
+    BRIEF,
+    RANGES,
+    UNLIKE,
+    UNSURE,
+    Cell,
+    Header,
+    Segment,
+    Timeline,
+    TimelineSettings,
+    segments_of,
+)
 
 EMOTIONS = ("anger", "sadness")
 ROUGH = TimelineSettings(smoothing_s=0.0, minimum_s=0.0)
@@ -109,5 +121,93 @@ def test_saving_leaves_nothing_but_the_file(tmp_path: Path) -> None:
 def test_settings_that_leave_gaps_are_refused() -> None:
     with pytest.raises(RecipeError, match=r"hop_s 3\.0 is longer than window_s 2\.0"):
         TimelineSettings(hop_s=3.0)
-    with pytest.raises(RecipeError, match=r"window_s is 0\.0\n\nhint: a time above 0 s"):
+    with pytest.raises(RecipeError, match=r"window_s is 0\.0\n\nhint: a number from 0\.2 to 60"):
         TimelineSettings(window_s=0.0)
+
+
+def test_settings_are_typed_by_name() -> None:
+    typed = {"minimum_s": "2", "abstain_below": "0.4", "abstain_unlike": "No"}
+    settings = TimelineSettings(minimum_s=2.0, abstain_below=0.4, abstain_unlike=False)
+    assert TimelineSettings.from_text(typed) == settings
+
+
+def test_every_setting_has_a_range() -> None:
+    names = {each.name for each in fields(TimelineSettings)}
+    assert names == {*RANGES, "abstain_unlike"}
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("minimun_s", "2", r"unknown setting `minimun_s` of the timeline\n\nhint: did you mean `minimum_s`\?"),
+        ("minimum_s", "two", r"minimum_s is two\n\nhint: a number from 0 to 3600"),
+        ("minimum_s", "nan", r"minimum_s is nan\n\nhint: a number from 0 to 3600"),
+        ("abstain_below", "1.5", r"abstain_below is 1\.5\n\nhint: a number from 0 to 1"),
+        ("abstain_unlike", "maybe", r"abstain_unlike is maybe\n\nhint: true or false"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(name: str, text: str, message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        TimelineSettings.from_text({name: text})
+
+
+def test_neighbours_of_one_label_are_one_segment_with_every_reason() -> None:
+    seen = cells(0.9, 0.9, modality="face", reason="no speech")
+    heard = [replace(cell, start_s=cell.start_s + 1, end_s=cell.end_s + 1) for cell in cells(0.8, 0.8, modality="both")]
+    gone = [
+        replace(cell, start_s=cell.start_s + 2, end_s=cell.end_s + 2)
+        for cell in cells(0.7, modality="voice", reason="no face; no speech")
+    ]
+    (segment,) = segments_of("a", [*seen, *heard, *gone], EMOTIONS, ROUGH, 0.0)
+    assert (segment.start_s, segment.end_s, segment.label, segment.modality) == (0.0, 2.5, "anger", "both")
+    assert segment.reason == "no speech (in part); no face (in part)"
+
+
+def test_stretches_without_an_answer_are_one_segment_with_every_reason() -> None:
+    silent = [
+        replace(cell, reason=reason)
+        for cell, reason in zip(cells(None, None), ("no speech", "silent sound"), strict=True)
+    ]
+    (segment,) = segments_of("a", silent, EMOTIONS, ROUGH, 0.0)
+    assert (segment.end_s, segment.reason) == (1.0, "no speech (in part); silent sound (in part)")
+
+
+def test_a_short_segment_with_nothing_to_join_says_why() -> None:
+    found = segments_of("a", cells(None, 0.9, None, 0.9, 0.9), EMOTIONS, TimelineSettings(smoothing_s=0.0), 0.0)
+    assert [(one.end_s - one.start_s, one.label, one.reason) for one in found] == [
+        (0.5, "", "no face"),
+        (0.5, "anger", BRIEF),
+        (0.5, "", "no face"),
+        (1.0, "anger", ""),
+    ]
+
+
+def unlike(*anger: float) -> list[Cell]:
+    return [replace(cell, ood_score=1.5) for cell in cells(*anger, reason="no speech")]
+
+
+def test_what_is_unlike_the_training_clips_gets_no_label_and_its_reason_first() -> None:
+    (segment,) = segments_of("a", unlike(0.9, 0.9), EMOTIONS, ROUGH, 0.0)
+    assert (segment.label, segment.abstain, segment.unlike_training) == ("", True, True)
+    assert (segment.reason, segment.guess, segment.confidence) == (f"{UNLIKE}; no speech", "anger", 0.9)
+
+
+def test_the_guess_may_be_wanted_all_the_same() -> None:
+    settings = replace(ROUGH, abstain_unlike=False)
+    (segment,) = segments_of("a", unlike(0.9, 0.9), EMOTIONS, settings, 0.0)
+    assert (segment.label, segment.abstain, segment.reason) == ("anger", False, f"{UNLIKE}; no speech")
+
+
+def test_reasons_to_abstain_are_told_together() -> None:
+    (segment,) = segments_of(
+        "a", [*unlike(0.9), *(replace(cell, start_s=0.5, end_s=1.0) for cell in cells(0.5))], EMOTIONS, ROUGH, 0.6
+    )
+    assert (segment.label, segment.reason) == ("", f"{UNLIKE}; {UNSURE}; no speech (in part)")
+
+
+def test_one_strange_window_does_not_make_a_stretch_strange() -> None:
+    mixed = cells(0.9, 0.9, 0.9, 0.9)
+    mixed[1] = replace(mixed[1], ood_score=2.0)
+    mixed = [cell if cell.ood_score == 2.0 else replace(cell, ood_score=0.5) for cell in mixed]
+    (segment,) = segments_of("a", mixed, EMOTIONS, TimelineSettings(), 0.0)
+    assert (segment.label, segment.unlike_training) == ("anger", False)

@@ -21,7 +21,8 @@ from cimeu.encoders.base import SOUND_RATE_HZ, Encoder
 from cimeu.encoders.encoding import at_least_one_window, refuse_empty
 from cimeu.errors import CimeuError
 from cimeu.media.clips import SoundSettings, read_clip_sound, scaled_down_to
-from cimeu.media.face_crops import Resampling, TrackedFrame, track_faces
+from cimeu.media.face_crops import Resampling
+from cimeu.media.face_tracks import TrackedFrame, track_faces
 from cimeu.media.faces import DETECTORS, FaceDetector
 from cimeu.media.regions import MainFace, Region, WholePicture
 from cimeu.media.video import frames, probe

@@ -7,7 +7,7 @@ part's contribution. Nothing is read from attention weights.
 Vectors of a window are taken to be spread evenly over it. An encoder's own window (16 frames and more) is longer than
 a stretch, so a stretch's contribution is blurred by about half a second.
 
-Axes: N questions, K emotions, T steps of a window, D width, C width of the primitives.
+Axes: N windows, K emotions, T steps of a window, D width, C width of the primitives.
 """
 
 from collections import defaultdict
@@ -22,9 +22,10 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32
 
 from cimeu.errors import RecipeError
-from cimeu.inference.reader import NOBODY, PLACES_HZ, Question
+from cimeu.inference.lanes import NOBODY
 from cimeu.inference.recogniser import Reading, Recogniser
-from cimeu.media.face_crops import overlap
+from cimeu.inference.windows import PLACES_HZ, WindowInput
+from cimeu.media.face_tracks import overlap
 from cimeu.media.faces import Box
 from cimeu.progress import Progress, silent
 from cimeu.timeline.explanation import Contribution, Explanation, Neighbour
@@ -33,7 +34,7 @@ from cimeu.timeline.timeline import Place, Segment, Timeline
 MOMENTS = 24
 """At most so many stretches are told of each stream of a segment."""
 AT_ONCE = 256
-"""Changed questions that are asked together."""
+"""Changed windows that are scored together."""
 WORDS = {"face": "face", "frame": "picture", "sound": "voice"}
 
 
@@ -59,7 +60,7 @@ class Evidence:
 
 
 class Occluder:
-    """Watches a recording being read and asks each question again without parts of its input."""
+    """Watches a recording being read and scores each window again without parts of its input."""
 
     def __init__(self, recogniser: Recogniser, *, from_s: float = 0.0, until_s: float = inf) -> None:
         self._recogniser, self._from_s, self._until_s = recogniser, from_s, until_s
@@ -67,42 +68,40 @@ class Occluder:
         self.evidence: dict[tuple[str, int], Evidence] = defaultdict(Evidence)
         """By lane, as the reader calls it, and number of the window."""
 
-    def __call__(self, questions: Sequence[Question]) -> None:
-        """Ask again about the windows of the stretch that is to be explained."""
-        concerned = [each for each in questions if each.start_s < self._until_s and each.end_s > self._from_s]
-        seen = [question for question in concerned if question.first]
+    def __call__(self, windows: Sequence[WindowInput]) -> None:
+        """Score again the windows of the stretch that is to be explained."""
+        concerned = [each for each in windows if each.start_s < self._until_s and each.end_s > self._from_s]
+        seen = [window for window in concerned if window.first]
         if seen:
             answers = self._recogniser.answer(seen)
-            for row, question in enumerate(seen):
-                evidence = self.evidence[question.lane, question.number]
+            for row, window in enumerate(seen):
+                evidence = self.evidence[window.lane, window.number]
                 evidence.emotion = answers.representation[row]
                 evidence.style = None if answers.style is None else answers.style[row]
         changed = [
-            (question, stream, moment, other)
-            for question in concerned
-            for stream, moment, other in self._changed(question)
+            (window, stream, moment, other) for window in concerned for stream, moment, other in self._changed(window)
         ]
         for start in range(0, len(changed), AT_ONCE):
             part = changed[start : start + AT_ONCE]
             answers = self._recogniser.answer([other for *_, other in part])
             rows = map(Answer, answers.probabilities, answers.representation)
-            for (question, stream, moment, _), answer in zip(part, rows, strict=True):
-                evidence = self.evidence[question.lane, question.number]
+            for (window, stream, moment, _), answer in zip(part, rows, strict=True):
+                evidence = self.evidence[window.lane, window.number]
                 if moment is None:
                     evidence.without[stream] = answer
                 else:
                     evidence.without_moment[stream, moment] = answer
 
-    def _changed(self, question: Question) -> Iterator[tuple[str, int | None, Question]]:
-        """Each stream of a question taken away as a whole, and for each stretch that it reaches into."""
-        streams = [name for name in ("first", "second") if _has(question, name)]
+    def _changed(self, window: WindowInput) -> Iterator[tuple[str, int | None, WindowInput]]:
+        """Each stream of a window taken away as a whole, and for each stretch that it reaches into."""
+        streams = [name for name in ("first", "second") if _has(window, name)]
         for stream in streams:
-            yield stream, None, _absent(question, stream) if len(streams) > 1 else _unknown(question, stream, -inf, inf)
-            first, last = question.start_s / self.hop_s, question.end_s / self.hop_s
+            yield stream, None, _absent(window, stream) if len(streams) > 1 else _unknown(window, stream, -inf, inf)
+            first, last = window.start_s / self.hop_s, window.end_s / self.hop_s
             moments = range(int(first + 1e-6), ceil(last - 1e-6))
-            if self._recogniser.in_order_of_time(stream) and _steps(question, stream) >= len(moments):
+            if self._recogniser.in_order_of_time(stream) and _steps(window, stream) >= len(moments):
                 for moment in moments:
-                    yield stream, moment, _unknown(question, stream, moment * self.hop_s, (moment + 1) * self.hop_s)
+                    yield stream, moment, _unknown(window, stream, moment * self.hop_s, (moment + 1) * self.hop_s)
 
 
 def explained_timeline(recogniser: Recogniser, path: Path | str, *, progress: Progress = silent) -> Timeline:
@@ -149,15 +148,19 @@ def explain(
     reading = recogniser.adapted(
         recogniser.read(timeline.media_path, progress=progress, watch=occluder, from_s=from_s, until_s=until_s)
     )
-    return _explained(recogniser, reading, occluder, segment, _same_lane(reading, timeline, segment))
+    return _explained(recogniser, reading, occluder, segment, _same_lane(recogniser, reading, timeline, segment))
 
 
-def _same_lane(reading: Reading, timeline: Timeline, segment: Segment) -> str:
+def _same_lane(recogniser: Recogniser, reading: Reading, timeline: Timeline, segment: Segment) -> str:
     """What a lane of the timeline is called in a reading of the segment alone; empty if it is not there."""
     if segment.person in NOBODY:
         return next((name for name in reading.lanes if name in NOBODY), "")
+    # Somebody who is heard while unseen for a moment is known by where they were before and are afterwards.
+    reach_s = recogniser.settings.absence_s
     there = [
-        place for place in timeline.places.get(segment.person, ()) if segment.start_s <= place.time_s <= segment.end_s
+        place
+        for place in timeline.places.get(segment.person, ())
+        if segment.start_s - reach_s <= place.time_s <= segment.end_s + reach_s
     ]
     shared = {name: _shared(lane.places, there) for name, lane in reading.lanes.items()}
     best = max(shared, key=shared.__getitem__, default="")
@@ -187,7 +190,7 @@ def _explained(
         number
         for number, (start_s, end_s) in enumerate(pairwise(reading.edges))
         if lane is not None
-        and number in lane.answers
+        and number in lane.probabilities
         and segment.start_s - 1e-3 < (start_s + end_s) / 2 < segment.end_s + 1e-3
     ]
     if lane is None or not windows:
@@ -195,22 +198,21 @@ def _explained(
             f"`{reading.path}` has no segment of `{segment.person}` from {segment.start_s} to {segment.end_s} s\n\n"
             "hint: take a segment of the timeline that the same model and settings made"
         )
-    label = segment.label or max(segment.scores, key=segment.scores.__getitem__)
-    emotion = recogniser.emotions.index(label)
-    known = reading.called[name]
-    asked = [
-        next(((name, number) for name in known if (name, number) in occluder.evidence), None) for number in windows
+    emotion = recogniser.emotions.index(segment.guess)
+    tracks = reading.tracks[name]
+    keys = [
+        next(((track, number) for track in tracks if (track, number) in occluder.evidence), None) for number in windows
     ]
-    evidence = [Evidence() if key is None else occluder.evidence[key] for key in asked]
-    answers = [float(lane.answers[number][emotion]) for number in windows]
+    evidence = [Evidence() if key is None else occluder.evidence[key] for key in keys]
+    scores = [float(lane.probabilities[number][emotion]) for number in windows]
     streams: dict[str, float] = defaultdict(float)
     moments: dict[tuple[str, int], float] = defaultdict(float)
-    for number, answer, each in zip(windows, answers, evidence, strict=True):
+    for number, score, each in zip(windows, scores, evidence, strict=True):
         for stream, other in each.without.items():
-            lost = answer - recogniser.given_style(reading, name, number, *other)[emotion]
+            lost = score - recogniser.given_style(reading, name, number, *other)[emotion]
             streams[stream] += float(lost) / len(windows)
         for key, other in each.without_moment.items():
-            lost = answer - recogniser.given_style(reading, name, number, *other)[emotion]
+            lost = score - recogniser.given_style(reading, name, number, *other)[emotion]
             moments[key] += float(lost) / len(windows)
     emotions = [each.emotion for each in evidence if each.emotion is not None]
     styles = [each.style for each in evidence if each.style is not None]
@@ -225,8 +227,8 @@ def _explained(
         person=segment.person,
         start_s=segment.start_s,
         end_s=segment.end_s,
-        label=label,
-        score=round(float(np.mean(answers)), 4),
+        label=segment.guess,
+        score=round(float(np.mean(scores)), 4),
         n_windows=len(windows),
         streams=tuple(
             Contribution(stream=names[stream], start_s=segment.start_s, end_s=segment.end_s, lost=round(lost, 4))
@@ -254,38 +256,36 @@ def _told(
             )
 
 
-def _has(question: Question, stream: str) -> bool:
-    return bool(question.first) if stream == "first" else question.second is not None
+def _has(window: WindowInput, stream: str) -> bool:
+    return bool(window.first) if stream == "first" else window.second is not None
 
 
-def _steps(question: Question, stream: str) -> int:
+def _steps(window: WindowInput, stream: str) -> int:
     if stream == "first":
-        return min(len(vectors) for vectors in question.first.values())
-    assert question.second is not None
-    return len(question.second)
+        return min(len(vectors) for vectors in window.first.values())
+    assert window.second is not None
+    return len(window.second)
 
 
-def _absent(question: Question, stream: str) -> Question:
-    return replace(question, first={}) if stream == "first" else replace(question, second=None)
+def _absent(window: WindowInput, stream: str) -> WindowInput:
+    return replace(window, first={}) if stream == "first" else replace(window, second=None)
 
 
-def _unknown(question: Question, stream: str, from_s: float, until_s: float) -> Question:
-    """The question with a stretch of a stream not measurable, which a batch fills with the mean of training clips."""
+def _unknown(window: WindowInput, stream: str, from_s: float, until_s: float) -> WindowInput:
+    """The window with a stretch of a stream not measurable, which a batch fills with the mean of training clips."""
     if stream == "second":
-        assert question.second is not None
-        return replace(
-            question, second=_blank(question.second, _inside(question, len(question.second), from_s, until_s))
-        )
+        assert window.second is not None
+        return replace(window, second=_blank(window.second, _inside(window, len(window.second), from_s, until_s)))
     blanked = {}
-    for direction, vectors in question.first.items():
-        inside = _inside(question, len(vectors), from_s, until_s)
+    for direction, vectors in window.first.items():
+        inside = _inside(window, len(vectors), from_s, until_s)
         blanked[direction] = _blank(vectors, inside if direction == "forward" else inside[::-1])
-    return replace(question, first=blanked)
+    return replace(window, first=blanked)
 
 
-def _inside(question: Question, n_steps: int, from_s: float, until_s: float) -> Bool[np.ndarray, " T"]:
+def _inside(window: WindowInput, n_steps: int, from_s: float, until_s: float) -> Bool[np.ndarray, " T"]:
     """Which steps, in order of time, have their middle in the stretch."""
-    middles = question.start_s + (np.arange(n_steps) + 0.5) / n_steps * (question.end_s - question.start_s)
+    middles = window.start_s + (np.arange(n_steps) + 0.5) / n_steps * (window.end_s - window.start_s)
     return (middles >= from_s) & (middles < until_s)
 
 

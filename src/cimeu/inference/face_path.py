@@ -12,9 +12,10 @@ import numpy as np
 from jaxtyping import UInt8
 
 from cimeu.encoders.base import Encoder
+from cimeu.inference.buffers import FrameBuffer
 from cimeu.inference.stopwatch import Stopwatch
-from cimeu.inference.tracks import PictureTrack
-from cimeu.media.face_crops import Resampling, TrackedFrame, square
+from cimeu.media.face_crops import Resampling, square
+from cimeu.media.face_tracks import TrackedFrame
 from cimeu.media.regions import STEADY_S, crop_of, patch_around
 
 REACH_S = 3 * STEADY_S
@@ -32,7 +33,7 @@ class FacePath:
         stopwatch: Stopwatch | None = None,
     ) -> None:
         """Each of `watch` is told every crop and the number of its frame."""
-        self.track, self._watch = PictureTrack(encoder), watch
+        self.buffer, self._watch = FrameBuffer(encoder), watch
         self._side, self._resampling = side_of(encoder), resampling_of(encoder)
         self._deviation, self._reach = STEADY_S * rate_hz, REACH_S * rate_hz
         self._stopwatch = stopwatch or Stopwatch()
@@ -66,7 +67,7 @@ class FacePath:
         moved = (smooth_x - size / 2 - x, smooth_y - size / 2 - y)
         with self._stopwatch("cut out and steady faces"):
             crop = crop_of(patch, extent, moved, size, self._side, self._resampling)
-        self.track.add(index, crop)
+        self.buffer.add(index, crop)
         for watch in self._watch:
             watch(index, crop)
 

@@ -1,23 +1,22 @@
-"""From a recording to a timeline: pictures and sound stream by once, and windows of them are recognised.
+"""From a recording to a timeline: frames and sound stream by once, and windows of them are recognised.
 
-    pictures ── tracked faces ── crops ── prepared once ─┐
-                                                         ├─ overlapping windows ─ forward, backward ─ fused ─ segments
-    sound ───── blocks ───────── voice activity ─────────┘
+    frames ── tracked faces ── crops ── prepared once ─┐
+                                                       ├─ overlapping windows ─ forward, backward ─ fused ─ segments
+    sound ─── blocks ───────── voice activity ─────────┘
 
-Each window is encoded as a clip of its own, as in training. Every tracked face is a lane; `off screen` holds what is
-heard, or why nothing is said, while nobody is seen. Where several people are seen, a voice belongs to the one whose
-mouth follows it, or to none where that cannot be told. Only the last window of pictures and sound is in memory, however
-long the recording.
+Each window is encoded as a clip of its own, as in training. Every person whose face is seen has a lane; `off screen`
+holds what is heard, or why nothing is said, while nobody is seen for long. Only the last window of frames and sound is
+in memory, however long the recording.
 
 Axes: N windows, K emotions, C width of the primitives.
 """
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import copy
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
-from itertools import count, pairwise
-from math import ceil, inf, lcm, nan
+from math import ceil, inf, lcm
 from operator import attrgetter
 from pathlib import Path
 from types import MappingProxyType
@@ -34,28 +33,30 @@ from cimeu.encoders.registry import encoder_from
 from cimeu.errors import CheckpointError, RecipeError
 from cimeu.evaluation.ood import FILE, PRIMITIVES, Familiarity, mean_step
 from cimeu.evaluation.predict import EnsembleSettings
+from cimeu.inference.appearance import Appearance
 from cimeu.inference.bundle import bundled_weights, open_bundle
 from cimeu.inference.face_path import REACH_S
+from cimeu.inference.lanes import NOBODY, Lane, give_voices_back, joined, named_tracks
 from cimeu.inference.model_folder import open_model_folder
 from cimeu.inference.model_store import model_id
 from cimeu.inference.neighbours import TrainingClips
 from cimeu.inference.own_style import Adapted, Scope, Support, Windows, adapt, scope_named
-from cimeu.inference.reader import NO_FACE, NOBODY, PLACES_HZ, Lane, Question, Reader, rate_of
-from cimeu.inference.reidentification import Identity, one_people
+from cimeu.inference.reidentification import Identity
 from cimeu.inference.stopwatch import Stopwatch
+from cimeu.inference.windows import PLACES_HZ, Setup, WindowInput, WindowReader, rate_of
 from cimeu.media.faces import DETECTORS, FaceDetector
 from cimeu.media.video import probe
 from cimeu.model.classifier import Answers, Classifier, StyleReader
 from cimeu.progress import Progress, silent
 from cimeu.pyramid import Direction
-from cimeu.timeline.timeline import Cell, Header, Segment, Timeline, TimelineSettings, segments_of
+from cimeu.timeline.timeline import Header, Segment, Timeline, TimelineSettings, segments_of
 
 logger = logging.getLogger(__name__)
 
 STREAMS = ("first", "second")
 BATCH_WINDOWS = 32
 FRAME_RATE_HZ = 25.0
-"""Grid of windows where no encoder of pictures sets one."""
+"""Grid of windows where no encoder of frames sets one."""
 
 
 @dataclass(frozen=True)
@@ -71,14 +72,22 @@ class LoadedRun:
     """Where the run or the unpacked bundle lies, for what else it holds."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class FaceTools:
+    """What finds faces in a frame, and what says that two faces are one person's; None for the default."""
+
+    detector: FaceDetector | None = None
+    identity: Identity | None = None
+
+
 @dataclass(frozen=True)
 class Reading:
-    """What one pass over a recording found: lanes by name in order of appearance, and the cells between `edges`."""
+    """What one pass over a recording gave: lanes by name in order of appearance, and the cells between `edges`."""
 
     path: Path
     lanes: dict[str, Lane]
-    called: dict[str, tuple[str, ...]]
-    """What the reader calls each lane in its questions; several names where a person came back after a cut."""
+    tracks: dict[str, tuple[str, ...]]
+    """What each lane is called in the input of its windows; several names where a person was lost and found again."""
     edges: list[float]
     """Stretch n goes from edge n to edge n + 1, in seconds."""
     styles: dict[str, Adapted] = field(default_factory=dict)
@@ -92,7 +101,7 @@ class Reading:
             numbers,
             np.stack([lane.representations[number] for number in numbers]),
             np.array([lane.reach_s[number] for number in numbers]),
-            np.stack([lane.answers[number] for number in numbers]),
+            np.stack([lane.probabilities[number] for number in numbers]),
         )
 
 
@@ -104,8 +113,7 @@ class Recogniser:
         run: LoadedRun,
         *,
         settings: TimelineSettings | None = None,
-        detector: FaceDetector | None = None,
-        identity: Identity | None = None,
+        faces: FaceTools | None = None,
         style: str = "recording",
         weights: Mapping[str, Path | str] = MappingProxyType({}),
         device: str = "auto",
@@ -115,8 +123,8 @@ class Recogniser:
         Args:
             run: the trained model and what belongs to it.
             settings: thresholds of the timeline.
-            detector: of faces; default the one the encoders were trained with.
-            identity: tells who comes back after a cut; without one, a cut ends every person.
+            faces: what finds faces, and what finds a person again; by default the detector that the encoders were
+                trained with, and what people look like.
             style: where models that can do so read a person's style (`cimeu.inference.own_style`); others ignore it.
             weights: where the weights of an encoder lie, by its name, if not in the weights folder.
             device: what computes encoders and networks: `auto`, `cpu`, `cuda` or `cuda:N`.
@@ -133,7 +141,9 @@ class Recogniser:
         self.emotions = tuple(self.specifications.emotions)
         self.encoders = self._rebuilt(weights)
         self.settings = settings or TimelineSettings()
-        self.detector, self.identity = detector or _detector_of(self.encoders.values()), identity
+        faces = faces or FaceTools()
+        self.detector = faces.detector or _detector_of(self.encoders.values())
+        self.identity = faces.identity or Appearance()
         scope = scope_named(style)
         self.style: Scope = scope if isinstance(run.classifier, StyleReader) else "none"
         self.familiarity = Familiarity.load(run.folder) if run.folder is not None else None
@@ -155,8 +165,7 @@ class Recogniser:
         run_folder: Path | str,
         *,
         settings: TimelineSettings | None = None,
-        detector: FaceDetector | None = None,
-        identity: Identity | None = None,
+        faces: FaceTools | None = None,
         style: str = "recording",
         weights: Mapping[str, Path | str] = MappingProxyType({}),
         device: str = "auto",
@@ -179,8 +188,7 @@ class Recogniser:
         return cls(
             LoadedRun(opened.classifier, opened.ensemble, model_id(folder, opened.ensemble), folder),
             settings=settings,
-            detector=detector,
-            identity=identity,
+            faces=faces,
             style=style,
             weights=weights,
             device=device,
@@ -199,16 +207,16 @@ class Recogniser:
         path: Path | str,
         *,
         progress: Progress = silent,
-        watch: Callable[[Sequence[Question]], None] | None = None,
+        watch: Callable[[Sequence[WindowInput]], None] | None = None,
         from_s: float = 0.0,
         until_s: float = inf,
     ) -> "Reading":
-        """Ask about every window of a recording, or of a part of it.
+        """Score every window of a recording, or of a part of it.
 
         Args:
             path: the recording.
             progress: counts seconds of it.
-            watch: sees every question that is asked, in batches.
+            watch: is given the input of every window, in batches.
             from_s: earlier windows are not read, but for a few seconds in which faces come to be followed.
             until_s: windows that start later are not read.
 
@@ -218,41 +226,56 @@ class Recogniser:
         path = Path(path)
         info = probe(path)
         from_s = self._reading_starts_s(from_s)
-        reader = Reader(
-            path,
-            info,
-            self.encoders,
-            self._directions,
-            self.settings,
-            self.detector,
-            self._rate_hz,
-            from_s=from_s,
-            identity=self.identity,
-            stopwatch=self.stopwatch,
-        )
+        reader = WindowReader(path, info, self._setup(), from_s=from_s)
         edges = [from_s]
-        waiting: list[Question] = []
-        total_s = max(0, ceil(min(info.duration_s, until_s) - from_s))
+        waiting: list[WindowInput] = []
+        declared_s = max(0, ceil(min(info.duration_s, until_s) - from_s))
 
-        def answer() -> None:
-            self._answer(waiting, reader.lanes)
+        def score() -> None:
+            self._score(waiting, reader.lanes)
             if watch is not None and waiting:
                 watch(waiting)
             waiting.clear()
 
-        for look in reader.looks(self._length, self._hop):
-            if from_s + look.start_s > until_s:
+        for span in reader.spans(self._length, self._hop):
+            if from_s + span.start_s > until_s:
                 break
-            waiting += reader.ask(len(edges) - 1, look)
-            edges.append(from_s + look.until_s)
+            waiting += reader.inputs(len(edges) - 1, span)
+            edges.append(from_s + span.until_s)
             if len(waiting) >= BATCH_WINDOWS:
-                answer()
-            progress(path.name, min(total_s, int(look.end_s)), total_s)
-        answer()
-        progress(path.name, total_s, total_s)
-        called = _named(reader.lanes, self.identity)
-        lanes = {name: _joined([reader.lanes[face] for face in known]) for name, known in called.items()}
-        return Reading(path, lanes, called, edges)
+                score()
+            # A recording may be longer than its file says.
+            progress(path.name, int(span.end_s), max(declared_s, ceil(span.end_s)))
+        score()
+        read_s = max(declared_s, int(edges[-1] - from_s))
+        progress(path.name, read_s, read_s)
+        person_of = {name: reader.people.person_of(name) for name in reader.lanes if name not in NOBODY}
+        tracks = named_tracks(reader.lanes, person_of)
+        lanes = {
+            name: reader.lanes[name] if name in NOBODY else joined([reader.lanes[track] for track in names])
+            for name, names in tracks.items()
+        }
+        for absent, person in give_voices_back(lanes, edges, self.settings.absence_s).items():
+            tracks[person] += (absent,)
+        return Reading(path, lanes, {name: tracks[name] for name in lanes}, edges)
+
+    def with_settings(self, settings: TimelineSettings) -> "Recogniser":
+        """The same recogniser with other thresholds; models and encoders are shared."""
+        other = copy(self)
+        other.settings = settings
+        other._rate_hz, other._length, other._hop = other._grid()
+        return other
+
+    def _setup(self) -> Setup:
+        return Setup(
+            encoders=self.encoders,
+            directions=self._directions,
+            settings=self.settings,
+            detector=self.detector,
+            identity=self.identity,
+            rate_hz=self._rate_hz,
+            stopwatch=self.stopwatch,
+        )
 
     def adapted(self, reading: "Reading", others: Sequence[Support] = ()) -> "Reading":
         """The same recording, each lane answered given the style of its person, as `style` says where from.
@@ -270,8 +293,8 @@ class Recogniser:
                 windows = reading.windows(name)
                 with self.stopwatch("style"):
                     styles[name] = adapt(self.classifier, windows, others, scope=self.style)
-                answers = dict(zip(windows.numbers, styles[name].probabilities, strict=True))
-                lanes[name] = replace(lane, answers=lane.answers | answers)
+                given = dict(zip(windows.numbers, styles[name].probabilities, strict=True))
+                lanes[name] = replace(lane, probabilities=lane.probabilities | given)
         return replace(reading, lanes=lanes, styles=styles)
 
     def given_style(
@@ -310,12 +333,11 @@ class Recogniser:
         for stream in STREAMS:
             description = getattr(self.specifications, f"{stream}_encoder")
             if description:
-                found = weights.get(description["name"])
-                if found is None and self.folder is not None:
-                    found = bundled_weights(self.folder, description)
-                encoders[stream] = encoder_from(
-                    description, device=str(self.device), **({} if found is None else {"weights": found})
-                )
+                path = weights.get(description["name"])
+                if path is None and self.folder is not None:
+                    path = bundled_weights(self.folder, description)
+                options = {} if path is None else {"weights": path}
+                encoders[stream] = encoder_from(description, device=str(self.device), **options)
         if not encoders:
             raise CheckpointError("the model does not say which encoders it reads\n\nhint: train it with `cimeu train`")
         names = [encoder.name for encoder in encoders.values()]
@@ -325,10 +347,10 @@ class Recogniser:
         return encoders
 
     def _grid(self) -> tuple[float, int, int]:
-        """Rate of pictures, window and hop in frames: a hop is whole strides of each encoder, to share windows."""
+        """Frames a second, window and hop in frames: a hop is whole strides of each encoder, to share windows."""
         rates = {rate_of(encoder) for encoder in self.encoders.values() if encoder.source != "sound"}
         if len(rates) > 1:
-            raise CheckpointError(f"the encoders want pictures at {sorted(rates)} Hz\n\nhint: one rate for both")
+            raise CheckpointError(f"the encoders want frames at {sorted(rates)} Hz\n\nhint: one rate for both")
         rate_hz = rates.pop() if rates else FRAME_RATE_HZ
         length, hop = (max(1, round(time_s * rate_hz)) for time_s in (self.settings.window_s, self.settings.hop_s))
         windows = [encoder.window for encoder in self.encoders.values() if encoder.source != "sound" and encoder.window]
@@ -338,9 +360,9 @@ class Recogniser:
             length = longest.length + longest.stride * max(0, round((length - longest.length) / longest.stride))
         return rate_hz, max(length, hop), hop
 
-    def _reading_starts_s(self, wanted_s: float) -> float:
-        """Where to begin for all to be settled then, with windows and looks for faces as when read from the front."""
-        settled = round((wanted_s - REACH_S) * self._rate_hz) - self._length
+    def _reading_starts_s(self, from_s: float) -> float:
+        """Where to begin for all to be settled then, with windows and detections as when read from the beginning."""
+        settled = round((from_s - REACH_S) * self._rate_hz) - self._length
         grid = lcm(self._hop, ceil(self._rate_hz / PLACES_HZ))
         return max(0, settled // grid * grid) / self._rate_hz
 
@@ -348,33 +370,35 @@ class Recogniser:
     def _directions(self) -> tuple[Direction, ...]:
         return self.ensemble.directions
 
-    def _answer(self, questions: Sequence[Question], lanes: Mapping[str, Lane]) -> None:
-        if not questions:
+    def _score(self, windows: Sequence[WindowInput], lanes: Mapping[str, Lane]) -> None:
+        """Put what the model says of windows into their lanes."""
+        if not windows:
             return
         with self.stopwatch("models and fusion"):
-            answers = self.answer(questions)
-            foreign = self._foreignness(questions, answers.representation)
-        for row, question in enumerate(questions):
-            lane = lanes[question.lane]
-            lane.answers[question.number] = answers.probabilities[row]
-            lane.foreign[question.number] = float(foreign[row])
+            answers = self.answer(windows)
+            ood_scores = self._ood_scores(windows, answers.representation)
+        for row, window in enumerate(windows):
+            lane = lanes[window.lane]
+            lane.probabilities[window.number] = answers.probabilities[row]
+            lane.ood_scores[window.number] = float(ood_scores[row])
             if self.style != "none":
-                lane.representations[question.number] = answers.representation[row]
-                lane.reach_s[question.number] = question.reach_s
+                lane.representations[window.number] = answers.representation[row]
+                lane.reach_s[window.number] = window.reach_s
 
-    def answer(self, questions: Sequence[Question]) -> Answers:
+    def answer(self, windows: Sequence[WindowInput]) -> Answers:
         """What the model says about each window alone."""
-        return self.classifier.answer([question.clip for question in questions])
+        return self.classifier.answer([window.clip for window in windows])
 
-    def _foreignness(
-        self, questions: Sequence[Question], primitives: Float32[np.ndarray, "N C"]
+    def _ood_scores(
+        self, windows: Sequence[WindowInput], primitives: Float32[np.ndarray, "N C"]
     ) -> Float[np.ndarray, " N"]:
+        """Distance of each window from the training clips, above 1 where it is unlike them; NaN where none is known."""
         if self.familiarity is None:
-            return np.full(len(questions), np.nan)
+            return np.full(len(windows), np.nan)
         direction = self._directions[0]
-        steps = {"first": [question.first.get(direction) for question in questions]}
+        steps = {"first": [window.first.get(direction) for window in windows]}
         if "second" in self.encoders:
-            steps["second"] = [question.second for question in questions]
+            steps["second"] = [window.second for window in windows]
         views = {
             stream: np.stack([mean_step(each, self.encoders[stream].width) for each in rows])
             for stream, rows in steps.items()
@@ -393,15 +417,9 @@ class Recogniser:
     def _segments(self, reading: "Reading") -> tuple[Segment, ...]:
         threshold = self.settings.abstain_below
         abstain_below = self.ensemble.abstain_below if threshold is None else threshold
-        owned = list(pairwise(reading.edges))
         segments: list[Segment] = []
         for name, lane in reading.lanes.items():
-            cells = [
-                Cell(*owned[n], lane.answers.get(n), *grounds, lane.foreign.get(n, nan))
-                for n, grounds in sorted(lane.grounds.items())
-            ]
-            cells = cells if name in NOBODY else _while_there(cells)
-            segments += segments_of(name, cells, self.emotions, self.settings, abstain_below)
+            segments += segments_of(name, list(lane.cells(reading.edges)), self.emotions, self.settings, abstain_below)
         return tuple(segments)
 
     def header(self, path: Path, duration_s: float) -> Header:
@@ -420,7 +438,7 @@ class Recogniser:
             model=self.model_id,
             emotions=self.emotions,
             fingerprints={encoder.name: fingerprint(encoder) for encoder in self.encoders.values()},
-            settings=asdict(self.settings) | in_effect,
+            settings={name: float(value) for name, value in (asdict(self.settings) | in_effect).items()},
             demonstration=self.specifications.synthetic,
             version=version("cimeu"),
             faces=self._faces(),
@@ -428,59 +446,15 @@ class Recogniser:
         )
 
     def _faces(self) -> str:
+        """What finds faces and what finds people again, for those who read the results."""
         if all(encoder.source != "face" for encoder in self.encoders.values()):
             return ""
-        found, known = f"found by {self.detector.name} {self.detector.version}", self.identity
-        return found if known is None else f"{found}, recognised by {known.name} above {known.same_above:g}"
+        people = f"people are found again by {self.identity.name} (above {self.identity.same_above:g})"
+        caution = ": after a cut, the same person may get a new name" if isinstance(self.identity, Appearance) else ""
+        return f"found by {self.detector.name} {self.detector.version}; {people}{caution}"
 
 
 def _detector_of(encoders: Iterable[Encoder]) -> FaceDetector:
     """The detector that the encoders' crops came from; its version is part of their fingerprint."""
     named = [str(encoder.preprocessing["detector"]) for encoder in encoders if "detector" in encoder.preprocessing]
     return DETECTORS[named[0].split(" ")[0] if named else next(iter(DETECTORS))]()
-
-
-def _named(lanes: Mapping[str, Lane], identity: Identity | None) -> dict[str, tuple[str, ...]]:
-    """Names in order of appearance: faces that can be read for a moment at least become persons."""
-    seen = {
-        name: {number for number, (_, reason) in lane.grounds.items() if name in NOBODY or reason != NO_FACE}
-        for name, lane in lanes.items()
-    }
-    seen = {name: seen[name] for name in sorted(seen, key=lambda name: min(seen[name], default=0)) if seen[name]}
-    portraits = {name: lane.portrait for name, lane in lanes.items() if lane.portrait is not None}
-    faces = {name: numbers for name, numbers in seen.items() if name not in NOBODY}
-    people: dict[str, tuple[str, ...]] = {name: (name,) for name in seen}
-    if identity is not None:
-        alike = one_people(portraits, faces, identity.same_above)
-        people = {name: alike.get(name, (name,)) for name in seen if name in alike or name in NOBODY}
-    persons = count(1)
-    return {name if name in NOBODY else f"person {next(persons)}": known for name, known in people.items()}
-
-
-def _joined(lanes: Sequence[Lane]) -> Lane:
-    """One person's lanes as one, each from first to last sight; they are never seen at once.
-
-    A sight in one lane wins over its absence from another that goes on before and after.
-    """
-    if len(lanes) == 1:
-        return lanes[0]
-    joined = Lane()
-    for lane in lanes:
-        seen = [number for number, (_, reason) in lane.grounds.items() if reason != NO_FACE]
-        first, last = min(seen), max(seen)
-        for number, found in lane.grounds.items():
-            if first <= number <= last and (found[1] != NO_FACE or number not in joined.grounds):
-                joined.grounds[number] = found
-        joined.answers |= lane.answers
-        joined.foreign |= lane.foreign
-        joined.representations |= lane.representations
-        joined.reach_s |= lane.reach_s
-        joined.places += lane.places
-    joined.places.sort(key=lambda place: place.time_s)
-    return joined
-
-
-def _while_there(cells: Sequence[Cell]) -> list[Cell]:
-    """Cells of a person from first to last sight."""
-    there = [number for number, cell in enumerate(cells) if cell.reason != NO_FACE]
-    return list(cells[there[0] : there[-1] + 1])

@@ -17,7 +17,7 @@ from jaxtyping import Float, Float32
 
 from cimeu.encoders.base import Encoder
 from cimeu.encoders.encoding import encode
-from cimeu.inference.tracks import SoundTrack
+from cimeu.inference.buffers import SoundBuffer
 from cimeu.media.audio import FRAME_S, RATE_HZ, TRIM_DB, at_level, frame_energies, trim_silence
 from cimeu.pyramid import Direction
 
@@ -55,7 +55,7 @@ class _Stretch:
 class Utterances:
     """Steps of the last seconds of a recording, encoded stretch by stretch as they are asked for."""
 
-    def __init__(self, sound: SoundTrack, encoder: ContextEncoder, directions: Sequence[Direction]) -> None:
+    def __init__(self, sound: SoundBuffer, encoder: ContextEncoder, directions: Sequence[Direction]) -> None:
         self._sound, self._encoder, self._directions = sound, encoder, tuple(directions)
         self._stretches: list[_Stretch] = []
         self._cut_s = 0.0

@@ -16,7 +16,8 @@ from jaxtyping import Float32, UInt8
 
 from cimeu.errors import MediaError
 from cimeu.media.audio import RATE_HZ, at_level, is_silent, read_sound, trim_silence
-from cimeu.media.face_crops import Resampling, TrackedFrame, track_faces
+from cimeu.media.face_crops import Resampling
+from cimeu.media.face_tracks import TrackedFrame, track_faces
 from cimeu.media.faces import DEFAULT_DETECTOR, DETECTORS, FaceDetector
 from cimeu.media.regions import MainFace, Region, WholePicture
 from cimeu.media.video import FRAME_RATE_HZ, frames, probe

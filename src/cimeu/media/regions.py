@@ -17,7 +17,8 @@ import numpy as np
 from jaxtyping import UInt8
 from scipy.ndimage import gaussian_filter1d
 
-from cimeu.media.face_crops import Resampling, TrackedFrame, square, stretched
+from cimeu.media.face_crops import Resampling, square, stretched
+from cimeu.media.face_tracks import TrackedFrame
 
 CANDIDATES = 2
 """Crops of this many faces, the largest, are kept per picture until the main one is known."""

@@ -3,13 +3,12 @@
 The model's own answer is kept beside it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 
 from cimeu.errors import RecipeError
 from cimeu.labels import guess
-from cimeu.timeline.timeline import UNSURE, Place, Segment, Timeline
+from cimeu.timeline.timeline import UNLIKE, UNSURE, Place, Segment, Timeline
 
 
 @dataclass(frozen=True)
@@ -28,6 +27,8 @@ class Edits:
         )
 
 
+TAIL_S = 1.0
+"""Two lanes of one name may overlap by less than this: a face that is held where it was, in whole hops."""
 NO_EDITS = Edits({}, {})
 
 
@@ -48,12 +49,7 @@ def edited(timeline: Timeline, edits: Edits) -> Timeline:
     ]
     order = {person: number for number, person in reversed(list(enumerate(segment.person for segment in segments)))}
     segments.sort(key=lambda segment: (order[segment.person], segment.start_s))
-    for before, after in pairwise(segments):
-        if before.person == after.person and after.start_s < before.end_s:
-            raise RecipeError(
-                f"two lanes cannot both be `{after.person}`: both are there at {after.start_s:g} s\n\n"
-                "hint: give them different names"
-            )
+    segments = _without_overlap(segments)
     places: dict[str, tuple[Place, ...]] = {}
     for lane, there in timeline.places.items():
         name = edits.persons.get(lane, lane)
@@ -64,11 +60,36 @@ def edited(timeline: Timeline, edits: Edits) -> Timeline:
     return replace(timeline, segments=tuple(segments), places=places, explanations=explained)
 
 
+def _without_overlap(segments: Sequence[Segment]) -> list[Segment]:
+    """Segments in order, lane by lane, each ending where the next one of its person begins.
+
+    A face that was lost stays for a moment in its lane while it is found again in another: that tail is cut off.
+
+    Raises:
+        RecipeError: more than a tail overlaps, so two people were seen at once.
+    """
+    trimmed: list[Segment] = []
+    for segment in segments:
+        while trimmed and trimmed[-1].person == segment.person and segment.start_s < trimmed[-1].end_s:
+            before = trimmed.pop()
+            overlap_s = min(before.end_s, segment.end_s) - segment.start_s
+            is_said_of_both = all(each.label or each.scores for each in (before, segment))
+            if is_said_of_both and overlap_s >= TAIL_S:
+                raise RecipeError(
+                    f"two lanes cannot both be `{segment.person}`: both are there at {segment.start_s:g} s\n\n"
+                    "hint: give them different names"
+                )
+            if before.start_s < segment.start_s:
+                trimmed.append(replace(before, end_s=segment.start_s))
+        trimmed.append(segment)
+    return trimmed
+
+
 def _corrected(segment: Segment, label: str) -> Segment:
     if not label:
         return segment
-    said = f"corrected by hand, the model said {segment.label or (UNSURE if segment.scores else 'nothing')}"
-    reasons = [*(reason for reason in segment.reason.split("; ") if reason not in ("", UNSURE)), said]
+    said = f"corrected by hand, the model said {segment.label or segment.why_abstained or 'nothing'}"
+    reasons = [*(reason for reason in segment.reason.split("; ") if reason not in ("", UNSURE, UNLIKE)), said]
     return replace(segment, label=label, abstain=False, confidence=segment.scores.get(label), reason="; ".join(reasons))
 
 

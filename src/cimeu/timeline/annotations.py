@@ -25,9 +25,9 @@ import numpy as np
 from cimeu.csv_files import CsvTable, read_csv
 from cimeu.errors import ManifestError
 from cimeu.labels import KNOWN_EMOTIONS, canonical
-from cimeu.timeline.timeline import UNSURE
+from cimeu.timeline.timeline import UNLIKE, UNSURE
 
-NO_LABEL = frozenset({"", UNSURE})
+NO_LABEL = frozenset({"", UNSURE, UNLIKE})
 TABLES = (".csv", ".tsv", ".tab", ".txt")
 MOST_BYTES = 2**28
 """Of an ELAN document; those of a whole day with words have a few million."""

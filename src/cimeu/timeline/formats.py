@@ -24,7 +24,7 @@ from cimeu.timeline.explanation import Explanation, explanation_from
 from cimeu.timeline.figure import to_png, to_svg
 from cimeu.timeline.overlay import OVERLAY, write_overlay
 from cimeu.timeline.style import clock, colours_of, described
-from cimeu.timeline.timeline import DEMONSTRATION, UNSURE, USE_LIMITS, Header, Place, Segment, Timeline
+from cimeu.timeline.timeline import DEMONSTRATION, UNLIKE, UNSURE, USE_LIMITS, Header, Place, Segment, Timeline
 
 
 def to_csv(timeline: Timeline, path: Path) -> bytes:
@@ -133,14 +133,14 @@ def to_eaf(timeline: Timeline, path: Path) -> bytes:
     }
     for time_ms, slot in slots.items():
         ElementTree.SubElement(order, "TIME_SLOT", {"TIME_SLOT_ID": slot, "TIME_VALUE": str(time_ms)})
-    entries = {label: f"cve{number}" for number, label in enumerate((*timeline.header.emotions, UNSURE))}
+    entries = {label: f"cve{number}" for number, label in enumerate((*timeline.header.emotions, UNSURE, UNLIKE))}
     counter = iter(range(1, 2 * len(timeline.segments) + 1))
     for person in timeline.persons:
         theirs = [segment for segment in timeline.segments if segment.person == person]
         spoken = [segment for segment in theirs if segment.label or segment.scores]
         emotions = _eaf_tier(document, person, person, "emotion")
         for segment in spoken:
-            value = segment.label or UNSURE
+            value = segment.label or segment.why_abstained
             _eaf_annotation(emotions, segment, value, slots, f"a{next(counter)}", entries[value])
         reasons = _eaf_tier(document, f"{person}, reason", person, "reason")
         for segment in theirs:

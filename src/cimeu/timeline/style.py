@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from cimeu.timeline.timeline import UNSURE, Segment
+from cimeu.timeline.timeline import Segment
 
 COLOURS = {
     "anger": "#e07a5f",
@@ -38,8 +38,8 @@ def colours_of(emotions: Sequence[str]) -> dict[str, str]:
 
 
 def described(segment: Segment) -> str:
-    """A segment in words: `happiness 0.81 (face; silent sound)` or `[no face]`."""
-    if not (segment.label or segment.scores):
+    """A segment in words: `happiness 0.81 (face; silent sound)`, `[no face]` or `[unlike training data; no speech]`."""
+    if not segment.label:
         return f"[{segment.reason}]"
     basis = "; ".join(part for part in (segment.modality, segment.reason) if part)
     return f"{named(segment)} ({basis})"
@@ -48,7 +48,7 @@ def described(segment: Segment) -> str:
 def named(segment: Segment) -> str:
     """Emotion and confidence: `happiness 0.81`; only the emotion where somebody labelled what the model did not."""
     sure = "" if segment.confidence is None else f" {segment.confidence:.2f}"
-    return f"{segment.label or UNSURE}{sure}"
+    return f"{segment.guess}{sure}"
 
 
 def clock(time_s: float) -> str:

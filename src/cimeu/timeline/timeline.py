@@ -1,22 +1,25 @@
 """What a recording says: one lane per person, cut in stretches of time, each with an emotion or the reason for none.
 
-The model answers for overlapping windows. The window centred on a moment speaks for the hop around it, so windows cut
-the recording into cells without gaps; the probabilities of neighbouring cells of one lane are averaged (`smoothing_s`),
-equal neighbours become one segment, and segments shorter than `minimum_s` join the one before.
+The model scores overlapping windows. The window centred on a moment speaks for the hop around it, so windows cut the
+recording into cells without gaps. The scores of neighbouring cells of one lane are averaged (`smoothing_s`), neighbours
+of one label become one segment, and segments shorter than `minimum_s` join the one before. What the model was not asked
+about is never covered by a label: a short stretch between two of these stays short and says so.
 
 Axes: K emotions.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from jaxtyping import Float
 
 from cimeu.errors import RecipeError
+from cimeu.labels import guess
 from cimeu.timeline.explanation import Explanation
 
 if TYPE_CHECKING:
@@ -34,7 +37,11 @@ DEMONSTRATION = "DEMONSTRATION ONLY: the model was trained on synthetic data; it
 UNSURE = "unsure"
 """Reason of a segment in which no emotion reaches the abstention threshold."""
 UNLIKE = "unlike training data"
-"""Reason beside an answer that was asked about something unlike the clips the model learnt from."""
+"""Reason of a segment that is unlike the clips the model was trained on: what it says of it is a guess."""
+IN_PART = "(in part)"
+"""Behind a reason that does not hold for the whole of a segment."""
+BRIEF = "brief: nothing beside it to join"
+"""Reason of a segment shorter than `minimum_s` between stretches in which the model was not asked."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +49,7 @@ class TimelineSettings:
     """Named thresholds between the model's scores and the segments."""
 
     window_s: float = 2.0
-    """Length of a window; rounded to whole strides of the picture's encoder. A shorter recording is one window."""
+    """Length of a window; rounded to whole strides of the encoder of frames. A shorter recording is one window."""
     hop_s: float = 0.5
     """From one window to the next; rounded likewise."""
     smoothing_s: float = 1.5
@@ -51,10 +58,14 @@ class TimelineSettings:
     """Shorter segments join the one before."""
     abstain_below: float | None = None
     """Confidence under which no emotion is named; None: the run's own threshold, chosen on validation clips."""
+    abstain_unlike: bool = True
+    """Whether no emotion is named where a stretch is unlike the training clips."""
     face_share: float = 0.5
-    """Share of a window's pictures that must show a person for the face to count."""
+    """Share of a stretch's frames that must show a person for the face to count."""
     face_px: float = 32.0
-    """Faces narrower than this (median over a window) are too small to read."""
+    """Faces narrower than this (median over a stretch) are too small to read."""
+    absence_s: float = 3.0
+    """A person who was alone keeps the voice while unseen for no longer than this; beyond, it is `off screen`."""
     speech_dbfs: float = -50.0
     """Frames of sound (30 ms) below this level are no speech."""
     speech_range_db: float = 6.0
@@ -69,13 +80,61 @@ class TimelineSettings:
     """and better than any other's by this much; else it is left open."""
 
     def __post_init__(self) -> None:
-        for name in ("window_s", "hop_s"):
-            if getattr(self, name) <= 0:
-                raise RecipeError(f"{name} is {getattr(self, name)}\n\nhint: a time above 0 s")
+        for name, (least, most) in RANGES.items():
+            value = getattr(self, name)
+            is_number = isinstance(value, int | float) and not isinstance(value, bool)
+            if not (value is None and name == "abstain_below") and not (is_number and least <= value <= most):
+                raise _refused(name, value)
         if self.hop_s > self.window_s:
             raise RecipeError(
                 f"hop_s {self.hop_s} is longer than window_s {self.window_s}\n\nhint: windows must not leave gaps"
             )
+
+    @classmethod
+    def from_text(cls, values: Mapping[str, str]) -> "TimelineSettings":
+        """Settings by name as people type them; those that are not named keep their defaults.
+
+        >>> TimelineSettings.from_text({"minimum_s": "2", "abstain_unlike": "false"}).minimum_s
+        2.0
+
+        Raises:
+            RecipeError: an unknown name, or a value out of range.
+        """
+        names = [each.name for each in fields(cls)]
+        parsed: dict[str, Any] = {}
+        for name, text in values.items():
+            if name not in names:
+                raise RecipeError(f"unknown setting `{name}` of the timeline\n\nhint: {guess(name, names)}")
+            try:
+                parsed[name] = TRUTHS[text.lower()] if name == "abstain_unlike" else float(text)
+            except (KeyError, ValueError):
+                raise _refused(name, text) from None
+        return cls(**parsed)
+
+
+RANGES = {
+    "window_s": (0.2, 60.0),
+    "hop_s": (0.05, 60.0),
+    "smoothing_s": (0.0, 600.0),
+    "minimum_s": (0.0, 3600.0),
+    "abstain_below": (0.0, 1.0),
+    "face_share": (0.0, 1.0),
+    "face_px": (0.0, 10_000.0),
+    "absence_s": (0.0, 3600.0),
+    "speech_dbfs": (-120.0, 0.0),
+    "speech_range_db": (0.0, 120.0),
+    "speech_share": (0.0, 1.0),
+    "speech_pause_s": (0.0, 60.0),
+    "speaker_correlation": (-1.0, 2.0),
+    "speaker_margin": (0.0, 2.0),
+}
+"""Least and most of each setting: beyond, a recording would take for ever or all of the memory."""
+TRUTHS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+
+
+def _refused(name: str, value: object) -> RecipeError:
+    wanted = "a number from {:g} to {:g}".format(*RANGES[name]) if name in RANGES else "true or false"
+    return RecipeError(f"{name} is {value}\n\nhint: {wanted}")
 
 
 @dataclass(frozen=True)
@@ -85,17 +144,20 @@ class Cell:
     start_s: float
     end_s: float
     probabilities: Float[np.ndarray, " K"] | None
-    """None where nothing can be said."""
+    """None where the model was not asked."""
     modality: Modality
     reason: str
     """Why a stream, or everything, is missing."""
-    foreign: float = float("nan")
+    ood_score: float = float("nan")
     """Distance from the training clips, 1 where it becomes unlike them; not a number where nothing was measured."""
 
 
 @dataclass(frozen=True)
 class Segment:
-    """One stretch of one lane; where `label` is empty, `reason` tells why, else which stream was missing."""
+    """One stretch of one lane; where `label` is empty, `reason` says why, else what was missing for all or part of it.
+
+    Several reasons are joined by semicolons, those for abstaining first; what was missing in places only says so.
+    """
 
     person: str
     start_s: float
@@ -106,16 +168,26 @@ class Segment:
     scores: dict[str, float]
     """Probability by emotion; empty where the model was not asked."""
     abstain: bool
-    """The model was asked and is not sure enough."""
+    """The model was asked, and no emotion is named: it is not sure enough, or has not learnt about anything like it."""
     modality: Modality
     reason: str
     unlike_training: bool | None = None
     """Whether the windows are unlike the training clips, by their median; None where that could not be judged."""
 
+    @property
+    def why_abstained(self) -> str:
+        """The first reason for which no emotion is named though the model was asked; empty where one is."""
+        return "" if self.label or not self.scores else UNLIKE if self.reason.startswith(UNLIKE) else UNSURE
+
+    @property
+    def guess(self) -> str:
+        """The likeliest emotion, named or not; empty where the model was not asked."""
+        return self.label or max(self.scores, key=self.scores.__getitem__, default="")
+
 
 @dataclass(frozen=True)
 class Place:
-    """Where a face is at one moment, in fractions of the picture's width and height."""
+    """Where a face is at one moment, in fractions of the frame's width and height."""
 
     time_s: float
     left: float
@@ -186,7 +258,7 @@ class Timeline:
     places: dict[str, tuple[Place, ...]] = field(default_factory=dict)
     """Where the face of each person was, about five times a second."""
     explanations: tuple[Explanation, ...] | None = None
-    """What segments rest on; None where that was not asked for."""
+    """What segments rest on; None where nobody wanted to know."""
 
     def __repr__(self) -> str:
         people = "person" if len(self.persons) == 1 else "persons"
@@ -238,26 +310,72 @@ class Timeline:
 def segments_of(
     person: str, cells: Sequence[Cell], emotions: Sequence[str], settings: TimelineSettings, abstain_below: float
 ) -> list[Segment]:
-    """Smooth the cells of one lane, in order of time, and join equal neighbours to segments."""
+    """Smooth the cells of one lane, in order of time, and join neighbours of one label to segments."""
+    judge = _Judge(tuple(emotions), settings, abstain_below)
     segments: list[Segment] = []
     for stretch in _stretches(cells):
         if stretch[0].probabilities is None:
-            segments.append(_segment(person, stretch, emotions, abstain_below))
+            segments.append(judge.segment(person, stretch))
             continue
         smooth = _smoothed(stretch, settings.smoothing_s)
-        runs = [list(run) for _, run in groupby(smooth, key=lambda cell: _winner(cell.probabilities, abstain_below))]
-        runs = _equal_joined(_joined(runs, settings.minimum_s), abstain_below)
-        segments += [_segment(person, run, emotions, abstain_below) for run in runs]
+        runs = [list(run) for _, run in groupby(smooth, key=lambda cell: judge.verdict([cell]))]
+        runs = _joined(runs, settings.minimum_s)
+        # Runs that took in short ones may have become equal to their neighbours, and once joined to others.
+        while len(together := _equal_joined(runs, judge)) < len(runs):
+            runs = together
+        segments += [judge.segment(person, run) for run in runs]
     return segments
 
 
+@dataclass(frozen=True)
+class _Judge:
+    """Names the emotion of a run of cells, or abstains."""
+
+    emotions: tuple[str, ...]
+    settings: TimelineSettings
+    abstain_below: float
+
+    def verdict(self, run: Sequence[Cell]) -> int:
+        """Number of the likeliest emotion; -1 where the whole is not likely enough, or most cells would abstain."""
+        mean = _mean(run)
+        abstaining = [self._reasons(cell) for cell in run]
+        if mean.max() < self.abstain_below or sum(map(bool, abstaining)) > len(run) / 2:
+            return -1
+        return int(mean.argmax())
+
+    def segment(self, person: str, run: Sequence[Cell]) -> Segment:
+        """The segment of a run: with scores, or of cells about which the model was not asked."""
+        start_s, end_s = round(run[0].start_s, 3), round(run[-1].end_s, 3)
+        missing = _missing(run)
+        if run[0].probabilities is None:
+            return Segment(person, start_s, end_s, "", None, {}, False, "", _listed(missing))
+        mean, winner = _mean(run), self.verdict(run)
+        label = "" if winner < 0 else self.emotions[winner]
+        scores = {emotion: round(float(score), 4) for emotion, score in zip(self.emotions, mean, strict=True)}
+        ood_scores = [cell.ood_score for cell in run if np.isfinite(cell.ood_score)]
+        unlike = bool(np.median(ood_scores) > 1) if ood_scores else None
+        why = [UNLIKE] if unlike else []
+        if not label:
+            # One run may hold cells that abstain for different reasons.
+            why += sorted({reason for cell in run for reason in self._reasons(cell)}) or [UNSURE]
+        brief = [BRIEF] if end_s - start_s < self.settings.minimum_s - 1e-6 else []
+        reason = _listed([*why, *missing, *brief])
+        modality = _modality({cell.modality for cell in run})
+        return Segment(person, start_s, end_s, label, max(scores.values()), scores, not label, modality, reason, unlike)
+
+    def _reasons(self, cell: Cell) -> list[str]:
+        """Why no emotion is named for one cell; empty where one is."""
+        assert cell.probabilities is not None
+        unlike = self.settings.abstain_unlike and cell.ood_score > 1  # false for NaN
+        return [*([UNLIKE] if unlike else []), *([UNSURE] if cell.probabilities.max() < self.abstain_below else [])]
+
+
 def _stretches(cells: Sequence[Cell]) -> Iterator[list[Cell]]:
-    """Neighbouring cells that rest on the same streams, for the same reason, without a gap in time."""
+    """Neighbouring cells about which the model was asked, or was not, without a gap in time."""
     stretch: list[Cell] = []
     for cell in cells:
         if stretch and (
-            (cell.modality, cell.reason, cell.probabilities is None)
-            != (stretch[-1].modality, stretch[-1].reason, stretch[-1].probabilities is None)
+            (cell.probabilities is None) != (stretch[-1].probabilities is None)
             or cell.start_s - stretch[-1].end_s > 1e-6
         ):
             yield stretch
@@ -268,17 +386,18 @@ def _stretches(cells: Sequence[Cell]) -> Iterator[list[Cell]]:
 
 
 def _smoothed(cells: Sequence[Cell], smoothing_s: float) -> list[Cell]:
+    """Cells with the mean probabilities and the median out-of-distribution score of those around them."""
     centres = np.array([(cell.start_s + cell.end_s) / 2 for cell in cells])
     probabilities = np.stack([cell.probabilities for cell in cells if cell.probabilities is not None])
+    ood_scores = np.array([cell.ood_score for cell in cells])
     near = np.abs(centres[:, None] - centres) <= smoothing_s / 2 + 1e-9
     means = near @ probabilities / near.sum(1, keepdims=True)
-    return [replace(cell, probabilities=mean) for cell, mean in zip(cells, means, strict=True)]
-
-
-def _winner(probabilities: Float[np.ndarray, " K"] | None, abstain_below: float) -> int:
-    """Number of the likeliest emotion, -1 where it is not likely enough."""
-    assert probabilities is not None
-    return int(probabilities.argmax()) if probabilities.max() >= abstain_below else -1
+    smooth = []
+    for cell, mean, around in zip(cells, means, near, strict=True):
+        known = ood_scores[around & np.isfinite(ood_scores)]
+        median = float(np.median(known)) if len(known) else float("nan")
+        smooth.append(replace(cell, probabilities=mean, ood_score=median))
+    return smooth
 
 
 def _mean(run: Sequence[Cell]) -> Float[np.ndarray, " K"]:
@@ -296,26 +415,28 @@ def _joined(runs: list[list[Cell]], minimum_s: float) -> list[list[Cell]]:
     return joined
 
 
-def _equal_joined(runs: list[list[Cell]], abstain_below: float) -> list[list[Cell]]:
-    """Neighbouring runs with the same answer as one: joining short runs may have made them equal."""
-    groups = groupby(runs, key=lambda run: _winner(_mean(run), abstain_below))
-    return [[cell for run in group for cell in run] for _, group in groups]
+def _equal_joined(runs: list[list[Cell]], judge: _Judge) -> list[list[Cell]]:
+    """Neighbouring runs with the same verdict as one."""
+    return [[cell for run in group for cell in run] for _, group in groupby(runs, key=judge.verdict)]
 
 
 def _length_s(run: Sequence[Cell]) -> float:
     return run[-1].end_s - run[0].start_s + 1e-9
 
 
-def _segment(person: str, run: Sequence[Cell], emotions: Sequence[str], abstain_below: float) -> Segment:
-    start_s, end_s = round(run[0].start_s, 3), round(run[-1].end_s, 3)
-    modality, reason = run[0].modality, run[0].reason
-    if run[0].probabilities is None:
-        return Segment(person, start_s, end_s, "", None, {}, False, "", reason)
-    mean = _mean(run)
-    winner = _winner(mean, abstain_below)
-    scores = {emotion: round(float(score), 4) for emotion, score in zip(emotions, mean, strict=True)}
-    label = "" if winner < 0 else emotions[winner]
-    foreign = [cell.foreign for cell in run if np.isfinite(cell.foreign)]
-    unlike = bool(np.median(foreign) > 1) if foreign else None
-    why = "; ".join(part for part in ("" if label else UNSURE, UNLIKE if unlike else "", reason) if part)
-    return Segment(person, start_s, end_s, label, max(scores.values()), scores, not label, modality, why, unlike)
+def _missing(run: Sequence[Cell]) -> list[str]:
+    """What is missing in all cells of a run, or in part of them, in order of appearance."""
+    counts = Counter(reason for cell in run for reason in dict.fromkeys(cell.reason.split("; ")) if reason)
+    return [reason if count == len(run) else f"{reason} {IN_PART}" for reason, count in counts.items()]
+
+
+def _listed(reasons: Iterable[str]) -> str:
+    """Each reason once, in order of appearance."""
+    return "; ".join(dict.fromkeys(reasons))
+
+
+def _modality(modalities: set[Modality]) -> Modality:
+    """What a segment rests on whose cells rest on these."""
+    if len(modalities) == 1:
+        return next(iter(modalities))
+    return "both" if "voice" in modalities or "both" in modalities else "face"

