@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 
 
 def tone(seconds: float = 2.0) -> np.ndarray:
@@ -21,6 +20,8 @@ def tone(seconds: float = 2.0) -> np.ndarray:
 
 
 if __name__ == "__main__":
+    import onnxruntime
+
     session = onnxruntime.InferenceSession(sys.argv[1])
     samples = tone()[None]
     (states,) = session.run(None, {"input_values": samples, "attention_mask": np.ones(samples.shape, np.int64)})

@@ -63,7 +63,7 @@ def test_anything_else_is_refused_whatever_its_name(content: bytes, clip: Path, 
 
 def test_a_picture_is_no_recording(tmp_path: Path) -> None:
     imsave(tmp_path / "face.png", np.zeros((64, 64, 3), np.uint8), check_contrast=False)
-    with pytest.raises(MediaError, match=r"`.*face.png` is a picture\n\nhint: give a recording"):
+    with pytest.raises(MediaError, match=r"`.*face.png` is an image, not a recording\n\nhint: give a recording"):
         check(tmp_path / "face.png", 60.0)
 
 
