@@ -21,21 +21,23 @@ if TYPE_CHECKING:
     from cimeu.features.extract import extract
     from cimeu.features.store import FeatureStore
     from cimeu.inference.explain import explain
-    from cimeu.inference.recogniser import Recogniser
+    from cimeu.inference.recogniser import FaceTools, Recogniser
     from cimeu.model.config import ModelConfig
     from cimeu.model.network import CiMEU
     from cimeu.reports.report import report
     from cimeu.timeline.agreement import agree
-    from cimeu.timeline.timeline import Timeline
+    from cimeu.timeline.timeline import Timeline, TimelineSettings
 
 _HOMES = {
     "CiMEU": "cimeu.model.network",
+    "FaceTools": "cimeu.inference.recogniser",
     "FeatureStore": "cimeu.features.store",
     "Manifest": "cimeu.corpora.manifest",
     "ModelConfig": "cimeu.model.config",
     "Recipe": "cimeu.experiments.recipe",
     "Recogniser": "cimeu.inference.recogniser",
     "Timeline": "cimeu.timeline.timeline",
+    "TimelineSettings": "cimeu.timeline.timeline",
     "agree": "cimeu.timeline.agreement",
     "explain": "cimeu.inference.explain",
     "extract": "cimeu.features.extract",
@@ -48,12 +50,14 @@ _HOMES = {
 
 __all__ = [
     "CiMEU",
+    "FaceTools",
     "FeatureStore",
     "Manifest",
     "ModelConfig",
     "Recipe",
     "Recogniser",
     "Timeline",
+    "TimelineSettings",
     "agree",
     "explain",
     "extract",

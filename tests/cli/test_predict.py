@@ -105,3 +105,26 @@ def test_agree_says_what_it_cannot_read(cimeu: Command) -> None:
     status, out, err = cimeu("agree", "none.eaf", "none.csv")
     assert (status, out) == (1, "")
     assert "error: `none.eaf` does not exist\n\nhint: give the file of an annotation" in err
+
+
+def test_thresholds_are_set_by_name_and_stand_in_every_result(toy, clip: Path, cimeu: Command) -> None:
+    words = ("--setting", "minimum_s=0.5", "--setting", "abstain_unlike=no")
+    assert cimeu("predict", clip, "-o", "results", "--model", toy.run, "--format", "csv", *words)[0] == 0
+    head = Path("results", f"{clip.stem}.csv").read_text()
+    assert "minimum_s 0.5" in head
+    assert "abstain_unlike 0" in head
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("minimun_s=2", "unknown setting `minimun_s` of the timeline"),
+        ("minimum_s", "`minimum_s` is not name=value"),
+        ("hop_s=0", "hop_s is 0.0"),
+    ],
+)
+def test_a_threshold_that_cannot_be_is_refused_before_anything_is_read(
+    cimeu: Command, setting: str, message: str
+) -> None:
+    status, _, err = cimeu("predict", "a.mp4", "--model", "nowhere", "--setting", setting)
+    assert (status, message in err) == (1, True), err

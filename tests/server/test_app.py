@@ -313,3 +313,15 @@ def test_an_explanation_does_not_wait_for_a_recording(
     with recogniser._turn:
         answer = client.get(f"/predictions/{number}/segments/0/explanation")
     assert (answer.status_code, answer.json()["code"], answer.headers["Retry-After"]) == (503, "busy", "30")
+
+
+def test_a_recording_brings_thresholds_of_its_timeline(client: TestClient, clip: Path) -> None:
+    number = send(client, clip, params={"minimum_s": "0.5", "abstain_unlike": "false"})["id"]
+    settings = when(client, number, "finished")["result"]["settings"]
+    assert (settings["minimum_s"], settings["abstain_unlike"], settings["hop_s"]) == (0.5, 0.0, 0.48)
+
+
+def test_a_threshold_that_cannot_be_is_refused(client: TestClient, clip: Path) -> None:
+    answer = client.post("/predictions", files={"file": ("a.mp4", clip.read_bytes())}, params={"hop_s": "1e-9"})
+    assert (answer.status_code, answer.json()["message"]) == (422, "hop_s is 1e-09")
+    assert client.get("/predictions").json()["predictions"] == []

@@ -159,9 +159,8 @@ def test_a_click_on_a_segment_seeks(seen: Seen, served: str, number: str) -> Non
 def test_the_pointer_on_a_segment_shows_every_score_and_reason(seen: Seen, served: str, number: str) -> None:
     for each in segments(served, number):
         seen.page.locator(f".segment[data-number='{each['number']}']").hover()
-        expect(seen.page.locator("#said")).to_contain_text(
-            each["label"] or "said" if each["scores"] else "Nothing said"
-        )
+        why = each["reason"].split("; ")[0].capitalize() if each["abstain"] else "Nothing said"
+        expect(seen.page.locator("#said")).to_contain_text(each["label"] or why)
         expect(seen.page.locator("#scores li")).to_have_count(len(each["scores"]))
         if each["reason"]:
             expect(seen.page.locator("#why-not")).to_have_text(each["reason"])

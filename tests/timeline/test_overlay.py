@@ -129,3 +129,26 @@ def test_sound_is_read_no_further_than_the_pictures_need(tmp_path: Path, monkeyp
     Timeline(HEADER, (), tmp_path / "a.mp4").save(tmp_path / "out" / "a.mp4")
     assert len(ahead_s) >= 6
     assert max(ahead_s) < 0.6
+
+
+def covered_rows(places: tuple[Place, ...], height: int = 720) -> np.ndarray:
+    """Rows that the caption of the first seconds covers."""
+    timeline = Timeline(HEADER, (), Path("a.mp4"), {"person 1": places})
+    frame = Drawing(timeline)(Frame(0.0, np.full((height, 1280, 3), 255, np.uint8)))
+    return np.flatnonzero((frame != 255).any(axis=(1, 2)))
+
+
+@pytest.mark.parametrize(("top", "at_the_bottom"), [(0.02, True), (0.6, False)])
+def test_the_caption_is_small_and_away_from_faces(top: float, at_the_bottom: bool) -> None:
+    rows = covered_rows(tuple(Place(index / 5, 0.3, top, 0.3, 0.38) for index in range(25)))
+    assert len(rows) < 0.15 * 720
+    assert (rows[-1] == 719) == at_the_bottom
+    assert not set(rows) & set(range(round(top * 720), round((top + 0.38) * 720)))
+
+
+def test_words_about_a_face_at_the_upper_edge_stand_below_it() -> None:
+    places = tuple(Place(index / 5, 0.2, 0.0, 0.3, 0.5) for index in range(60))
+    timeline = Timeline(HEADER, (SEGMENT,), Path("a.mp4"), {"person 1": places})
+    picture = Drawing(timeline)(Frame(CAPTION_S + 1, np.zeros((240, 320, 3), np.uint8)))
+    assert not picture[10:110, 80:140].any()
+    assert picture[125:140, 80:140].any()

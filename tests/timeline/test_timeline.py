@@ -128,7 +128,7 @@ def test_settings_that_leave_gaps_are_refused() -> None:
 def test_settings_are_typed_by_name() -> None:
     typed = {"minimum_s": "2", "abstain_below": "0.4", "abstain_unlike": "No"}
     settings = TimelineSettings(minimum_s=2.0, abstain_below=0.4, abstain_unlike=False)
-    assert TimelineSettings.from_text(typed) == settings
+    assert TimelineSettings().changed(typed) == settings
 
 
 def test_every_setting_has_a_range() -> None:
@@ -148,7 +148,7 @@ def test_every_setting_has_a_range() -> None:
 )
 def test_settings_that_cannot_be_are_refused(name: str, text: str, message: str) -> None:
     with pytest.raises(RecipeError, match=message):
-        TimelineSettings.from_text({name: text})
+        TimelineSettings().changed({name: text})
 
 
 def test_neighbours_of_one_label_are_one_segment_with_every_reason() -> None:

@@ -12,6 +12,14 @@ Weights = Annotated[
     typer.Option("--weights", help="ENCODER=PATH of weights that lie elsewhere, as hub-sound=FOLDER; may be repeated."),
 ]
 WEIGHTS_SUCH_AS = "--weights hub-sound=FOLDER"
+Setting = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--setting",
+        help="NAME=VALUE of a threshold of the timeline, as minimum_s=2 or abstain_unlike=false; may be repeated.",
+    ),
+]
+SETTING_SUCH_AS = "--setting minimum_s=2"
 
 
 def predict(
@@ -24,6 +32,7 @@ def predict(
     formats: Annotated[
         str, typer.Option("--format", help="Separated by commas; `all`. [default: csv,vtt,eaf,html,json]")
     ] = "",
+    setting: Setting = None,
     weights: Weights = None,
     device: Device = "auto",
     explain: Annotated[
@@ -33,7 +42,9 @@ def predict(
 ) -> None:
     """Write a timeline for each file, with reasons where nothing can be said."""
     from cimeu.inference.model_store import model_named
+    from cimeu.timeline.timeline import TimelineSettings
 
+    settings = TimelineSettings().changed(pairs(setting or (), SETTING_SUCH_AS))
     chosen = model_named(model)
     from cimeu.inference.batch import FAILURES, FORMATS, predict_files
     from cimeu.inference.recogniser import Recogniser
@@ -43,7 +54,9 @@ def predict(
         say(f"model: {chosen} (the only real one here)")
     named = [f".{each.strip().lower().removeprefix('.')}" for each in formats.split(",") if each.strip()]
     wanted = EVERY_FORMAT if named == [".all"] else named or FORMATS
-    recogniser = Recogniser.from_pretrained(chosen, weights=pairs(weights or (), WEIGHTS_SUCH_AS), device=device)
+    recogniser = Recogniser.from_pretrained(
+        chosen, settings=settings, weights=pairs(weights or (), WEIGHTS_SUCH_AS), device=device
+    )
     with progress_bars() as progress:
         report = predict_files(paths, output, recogniser, progress, formats=wanted, explained=explain)
     if profile:

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from cimeu.cli.predict import WEIGHTS_SUCH_AS, Weights
+from cimeu.cli.predict import SETTING_SUCH_AS, WEIGHTS_SUCH_AS, Setting, Weights
 from cimeu.cli.terminal import Device, pairs, say
 from cimeu.errors import RecipeError
 
@@ -14,6 +14,7 @@ def serve(
         str | None,
         typer.Option(help="Run folder, bundle (.zip), or name of a model found here. [default: the one real model]"),
     ] = None,
+    setting: Setting = None,
     weights: Weights = None,
     device: Device = "auto",
     host: Annotated[str, typer.Option(help="Address to listen on; any but this machine's own needs a token.")] = (
@@ -35,6 +36,7 @@ def serve(
     try:
         from cimeu.server.settings import ServerSettings
         from cimeu.server.start import serve as answer
+        from cimeu.timeline.timeline import TimelineSettings
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("cimeu"):
             raise
@@ -50,6 +52,7 @@ def serve(
         max_connections_per_client=max_connections_per_client,
         min_upload_kb_s=min_upload_kb_s,
         max_memory_gb=max_memory_gb,
+        timeline=TimelineSettings().changed(pairs(setting or (), SETTING_SUCH_AS)),
     )
     from cimeu.inference.model_store import model_named
 

@@ -27,7 +27,7 @@ from cimeu.server.refusals import Refused, from_error
 from cimeu.server.settings import ServerSettings
 from cimeu.timeline.explanation import Explanation
 from cimeu.timeline.formats import WRITERS
-from cimeu.timeline.timeline import Timeline
+from cimeu.timeline.timeline import Timeline, TimelineSettings
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +51,7 @@ class Prediction:
     path: Path
     recording: Recording
     created_s: float
+    settings: TimelineSettings = field(default_factory=TimelineSettings)
     status: Status = "waiting"
     started_s: float = 0.0
     finished_s: float = 0.0
@@ -130,8 +131,8 @@ class Predictions:
                 if number not in self._by_id:
                     path.unlink(missing_ok=True)
 
-    def add(self, number: str, path: Path, name: str) -> Prediction:
-        """Check a recording that has arrived, and queue it.
+    def add(self, number: str, path: Path, name: str, settings: TimelineSettings | None = None) -> Prediction:
+        """Check a recording that has arrived, and queue it; `settings` are those of its timeline.
 
         Raises:
             Refused: it is no recording, or too long.
@@ -141,7 +142,7 @@ class Predictions:
         except CimeuError as error:
             raise from_error(error, hide=str(path), show=name) from None
         with self._change:
-            prediction = Prediction(number, name, path, recording, self.clock())
+            prediction = Prediction(number, name, path, recording, self.clock(), settings or self.settings.timeline)
             self._by_id[number] = prediction
             self._change.notify_all()
         return prediction
@@ -215,7 +216,7 @@ class Predictions:
                 raise Refused(404, "unknown", f"no segment {segment}", "their numbers are in the result")
             if segment in prediction.explanations:
                 return prediction.explanations[segment]
-        arguments = prediction.path, timeline, timeline.segments[segment]
+        arguments = prediction.path, timeline, timeline.segments[segment], prediction.settings
         try:
             explanation = self._recogniser("explain", *arguments, silence_s=STILL_S, turn_s=TURN_S)
         except TimeoutError:
@@ -282,6 +283,7 @@ class Predictions:
                 timeline = self._recogniser(
                     "recognise",
                     prediction.path,
+                    prediction.settings,
                     progress=partial(self._progressed, prediction),
                     silence_s=STILL_S,
                 )

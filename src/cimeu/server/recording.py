@@ -20,6 +20,7 @@ from cimeu.media.video import probe
 from cimeu.progress import Progress, silent
 from cimeu.server.isolated import Functions, bound_memory
 from cimeu.server.settings import ServerSettings
+from cimeu.timeline.timeline import TimelineSettings
 
 if TYPE_CHECKING:
     from cimeu.inference.recogniser import Recogniser
@@ -124,17 +125,30 @@ def recognising(
     recogniser = Recogniser.from_pretrained(run_folder, weights=weights, device=device)
     bound_memory(memory_bytes)
     return {
-        "recognise": recogniser.__call__,
+        "recognise": partial(_recognise, recogniser),
         "explain": partial(_explain, recogniser),
         "describe": partial(_describe, recogniser.model_id, recogniser.emotions, recogniser.specifications.synthetic),
     }
 
 
+def _recognise(
+    recogniser: "Recogniser", path: Path, settings: TimelineSettings | None = None, *, progress: Progress = silent
+) -> "Timeline":
+    return recogniser.with_settings(settings or recogniser.settings)(path, progress=progress)
+
+
 def _explain(
-    recogniser: "Recogniser", path: Path, timeline: "Timeline", segment: "Segment", *, progress: Progress = silent
+    recogniser: "Recogniser",
+    path: Path,
+    timeline: "Timeline",
+    segment: "Segment",
+    settings: TimelineSettings | None = None,
+    *,
+    progress: Progress = silent,
 ) -> "Explanation":
     from cimeu.inference.explain import explain
 
+    recogniser = recogniser.with_settings(settings or recogniser.settings)
     return explain(recogniser, replace(timeline, media_path=path), segment, progress=progress)
 
 

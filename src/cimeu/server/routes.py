@@ -16,7 +16,7 @@ from cimeu.server.schema import ID, Change, Full, Health, Listing, Problem, full
 from cimeu.server.upload import FIELD, save_upload
 from cimeu.timeline.explanation import Explanation
 from cimeu.timeline.formats import WRITERS
-from cimeu.timeline.timeline import DEMONSTRATION, USE_LIMITS
+from cimeu.timeline.timeline import DEMONSTRATION, RANGES, USE_LIMITS
 
 UPLOAD = ("POST", "/predictions")
 EXPORT_TYPES = {
@@ -28,7 +28,16 @@ EXPORT_TYPES = {
     ".eaf": "application/xml",
 }
 """Formats that have a media type of their own; the others are bytes."""
+SETTINGS = [
+    *(
+        {"name": name, "schema": {"type": "number", "minimum": least, "maximum": most}}
+        for name, (least, most) in RANGES.items()
+    ),
+    {"name": "abstain_unlike", "schema": {"type": "boolean"}},
+]
+"""Settings of the timeline that a recording may bring."""
 UPLOAD_FORM = {
+    "parameters": [{"in": "query", "required": False} | setting for setting in SETTINGS],
     "requestBody": {
         "required": True,
         "content": {
@@ -41,7 +50,7 @@ UPLOAD_FORM = {
                 }
             }
         },
-    }
+    },
 }
 
 
@@ -93,11 +102,12 @@ async def session(request: Request, predictions: Service) -> Response:
 
 @router.post(UPLOAD[1], status_code=202, openapi_extra=UPLOAD_FORM, responses=problems(415, 422, 429, 507))
 async def predict(request: Request, response: Response, predictions: Service) -> Full:
-    """Send a recording as the file of a form; it waits for its turn."""
+    """Send a recording as the file of a form; it waits for its turn. The query may name settings of its timeline."""
+    settings = predictions.settings.timeline.changed(request.query_params)
     client = request.client.host if request.client else ""
     with predictions.place(client) as (number, path):
         name = await save_upload(request, path, predictions.settings.max_bytes)
-        prediction = await run_in_threadpool(predictions.add, number, path, name)
+        prediction = await run_in_threadpool(predictions.add, number, path, name, settings)
     response.headers["Location"] = f"/predictions/{number}"
     return full_of(prediction, predictions)
 

@@ -1,10 +1,11 @@
 """What a server is started with: who may reach it, what it accepts, and how long it keeps it."""
 
 import ipaddress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import inf
 
 from cimeu.errors import RecipeError
+from cimeu.timeline.timeline import TimelineSettings
 
 SHORTEST_TOKEN = 16
 LIMITS = (
@@ -39,6 +40,8 @@ class ServerSettings:
     """Slower uploads are ended: whoever sends a byte a second would hold a place for years."""
     max_memory_gb: float | int = 4
     """Memory that reading one recording may take beyond what the loaded model takes, in units of 2**30 bytes."""
+    timeline: TimelineSettings = field(default_factory=TimelineSettings)
+    """Thresholds of timelines, where an upload does not bring its own."""
 
     def __post_init__(self) -> None:
         for name in LIMITS:

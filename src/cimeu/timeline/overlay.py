@@ -1,7 +1,8 @@
 """The recording with what was recognised drawn on it: a box per face, its label, and a bar for the confidence.
 
-Pictures stream through one at a time with their own time stamps; the sound (mixed to one channel) is placed by the same
-clock. Use limits, model and preprocessing stand in a caption over the first seconds and in the metadata of the file.
+Frames stream through one at a time with their own time stamps; the sound (mixed to one channel) is placed by the same
+clock. Use limits and model stand in a small caption over the first seconds, away from the faces; the metadata of the
+file hold them too, and the preprocessing.
 
 Axes: H rows, W columns, 3 colours (RGB), N samples.
 """
@@ -30,15 +31,19 @@ logger = logging.getLogger(__name__)
 
 OVERLAY = ".mp4"
 MAX_SIDE = 1280
-"""Larger pictures are scaled down."""
+"""Larger frames are scaled down."""
 CAPTION_S = 5.0
-"""How long the use limits cover the lower part of the picture."""
+"""How long the use limits are shown."""
+CAPTION_PX = 7
+"""Least height of its letters."""
+PLATE = 1.7
+"""Height of the words beside a face, in heights of their letters."""
 LOST_S = 0.5
 """A box is not drawn across a longer gap between two places of a face."""
 CLOCK_HZ = 48_000
 """Ticks of the file's time stamps, and samples of its sound, a second."""
 BLANK_RATE_HZ = 5.0
-"""Pictures a second where the recording has none."""
+"""Frames a second where the recording has none."""
 
 
 def write_overlay(timeline: Timeline, path: Path) -> None:
@@ -83,7 +88,7 @@ def is_overlay(path: Path) -> bool:
 
 
 class Drawing:
-    """Draws what is known of one moment on its picture."""
+    """Draws what is known of one moment on its frame."""
 
     def __init__(self, timeline: Timeline) -> None:
         self._header, self._colours = timeline.header, colours_of(timeline.header.emotions)
@@ -94,9 +99,10 @@ class Drawing:
         self._starts = {person: [each.start_s for each in lane] for person, lane in self._lanes.items()}
         self._places = timeline.places
         self._times = {person: [place.time_s for place in places] for person, places in timeline.places.items()}
+        self._early = [each for places in timeline.places.values() for each in places if each.time_s < CAPTION_S]
 
     def __call__(self, frame: Frame) -> UInt8[np.ndarray, "h w 3"]:
-        """The picture with its boxes; odd sizes gain a repeated row or column."""
+        """The frame with its boxes; odd sizes gain a repeated row or column."""
         image = Image.fromarray(even_sized(frame.pixels))
         draw, size = ImageDraw.Draw(image, "RGBA"), max(10, round(min(image.size) / 24))
         font = ImageFont.load_default(size)
@@ -142,8 +148,11 @@ class Drawing:
         left, top = place.left * width, place.top * height
         right, bottom = left + place.width * width, top + place.height * height
         draw.rectangle((left, top, right, bottom), outline=self._colour(segment), width=max(2, size // 8))
-        above = max(0, round(top - 1.7 * size))
-        self._words(draw, segment, (max(0, round(left)), above), font, size)
+        # Above the face; below it where the frame ends there, so that the words cover no face.
+        above = round(top - PLATE * size)
+        room_below = bottom + PLATE * size <= height
+        y = above if above >= 0 or not room_below else round(bottom)
+        self._words(draw, segment, (max(0, round(left)), max(0, y)), font, size)
 
     def _words(
         self,
@@ -178,18 +187,23 @@ class Drawing:
         return plate
 
     def _caption(self, draw: ImageDraw.ImageDraw, extent: tuple[int, int]) -> None:
-        """Use limits, model and preprocessing, as large as fits the lower half."""
+        """Use limits and model, in small letters, at the edge of the frame where no face is in the first seconds."""
         width, height = extent
-        for size in range(max(9, height // 28), 6, -1):
-            columns = max(20, int(width / (0.52 * size)))
-            lines = [part for line in self._header.lines() for part in textwrap.wrap(line, columns)]
-            if len(lines) * 1.25 * size < height / 2:
-                break
-        top = height - round(1.25 * size * len(lines)) - size
-        draw.rectangle((0, top, width, height), fill="#10151bd8")
+        size = max(CAPTION_PX, height // 50)
+        columns = max(20, int(width / (0.52 * size)))
+        lines = [part for line in self._header.short_lines() for part in textwrap.wrap(line, columns)]
+        tall = round(1.25 * size * len(lines)) + size
+        top = self._free_edge(tall / height) * (height - tall)
+        draw.rectangle((0, top, width, top + tall), fill="#10151bd8")
         font = ImageFont.load_default(size)
         for number, line in enumerate(lines):
             draw.text((size, top + size // 2 + round(1.25 * size * number)), line, font=font, fill="#f3f5f7")
+
+    def _free_edge(self, tall: float) -> int:
+        """1 for the lower edge or 0 for the upper one: where a caption `tall` times the frame covers less of faces."""
+        below = sum(max(0.0, place.top + place.height - (1 - tall)) for place in self._early)
+        above = sum(max(0.0, tall - place.top) for place in self._early)
+        return 1 if below <= above else 0
 
     def _colour(self, segment: Segment) -> str:
         return self._colours.get(segment.label, NOTHING)
@@ -202,7 +216,7 @@ def between(one: Place, other: Place, share: float | int) -> Place:
 
 
 class _Sound:
-    """The recording's sound on its way into the file, never far ahead of the pictures."""
+    """The recording's sound on its way into the file, never far ahead of the frames."""
 
     def __init__(self, container: av.container.OutputContainer, media: Path) -> None:
         stream = container.add_stream("aac", rate=CLOCK_HZ, layout="mono")
@@ -241,6 +255,6 @@ def _until_broken(blocks: Iterator[Float32[np.ndarray, " n"]]) -> Iterator[Float
 
 
 def _blank(duration_s: float) -> Iterator[Frame]:
-    """Dark pictures for a recording without any."""
+    """Dark frames for a recording without any."""
     pixels = np.full((360, 640, 3), 24, np.uint8)
     return (Frame(number / BLANK_RATE_HZ, pixels) for number in range(max(1, round(duration_s * BLANK_RATE_HZ))))

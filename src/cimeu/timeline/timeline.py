@@ -90,17 +90,16 @@ class TimelineSettings:
                 f"hop_s {self.hop_s} is longer than window_s {self.window_s}\n\nhint: windows must not leave gaps"
             )
 
-    @classmethod
-    def from_text(cls, values: Mapping[str, str]) -> "TimelineSettings":
-        """Settings by name as people type them; those that are not named keep their defaults.
+    def changed(self, values: Mapping[str, str]) -> "TimelineSettings":
+        """These settings with some replaced, by name and as people type them.
 
-        >>> TimelineSettings.from_text({"minimum_s": "2", "abstain_unlike": "false"}).minimum_s
+        >>> TimelineSettings().changed({"minimum_s": "2", "abstain_unlike": "false"}).minimum_s
         2.0
 
         Raises:
             RecipeError: an unknown name, or a value out of range.
         """
-        names = [each.name for each in fields(cls)]
+        names = [each.name for each in fields(self)]
         parsed: dict[str, Any] = {}
         for name, text in values.items():
             if name not in names:
@@ -109,7 +108,7 @@ class TimelineSettings:
                 parsed[name] = TRUTHS[text.lower()] if name == "abstain_unlike" else float(text)
             except (KeyError, ValueError):
                 raise _refused(name, text) from None
-        return cls(**parsed)
+        return replace(self, **parsed)
 
 
 RANGES = {
@@ -222,6 +221,10 @@ class Header:
     """How many windows it was read from."""
     style_note: str = ""
     """Lanes whose windows look like one emotion alone."""
+
+    def short_lines(self) -> list[str]:
+        """Use limits and model, for where there is little room."""
+        return [*self.lines()[: 2 if self.demonstration else 1], f"model: {self.model}"]
 
     def lines(self) -> list[str]:
         """The header as sentences, use limits first."""

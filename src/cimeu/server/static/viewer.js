@@ -391,8 +391,8 @@ function drawSegment(result, segment, whole_s) {
   const made = node("button", {
     type: "button",
     className: `segment ${tone(result, segment.label)}${segment.corrected ? " corrected" : ""}`,
-    textContent: segment.label || segment.reason,
-    title: `${segment.label || segment.reason}, ${clock(segment.start_s)} to ${clock(segment.end_s)}`,
+    textContent: shortly(segment),
+    title: `${shortly(segment)}, ${clock(segment.start_s)} to ${clock(segment.end_s)}`,
     tabIndex: -1,
     dataset: { number: segment.number },
     onclick: () => { choose(segment.number); seek(segment.start_s); },
@@ -407,9 +407,21 @@ function drawSegment(result, segment, whole_s) {
   return made;
 }
 
+// The emotion, or why there is none; on request, what the model would have said.
+function shortly(segment) {
+  if (segment.label) return segment.label;
+  const [guess] = Object.entries(segment.scores).sort((one, other) => other[1] - one[1]);
+  return guess && at("guesses").checked ? `${guess[0]}? ${guess[1].toFixed(2)}` : segment.reason;
+}
+
+// In one word or two: the emotion, the first reason to abstain, or that nothing is said.
+function heading(segment) {
+  return segment.label || (segment.abstain ? segment.reason.split("; ")[0] : "nothing said");
+}
+
 function inWords(segment) {
-  const parts = [segment.label || (segment.abstain ? "unsure" : "nothing said"), `${clock(segment.start_s)} to ${clock(segment.end_s)}`];
-  if (segment.confidence !== null) parts.push(`confidence ${segment.confidence.toFixed(2)}`);
+  const parts = [heading(segment), `${clock(segment.start_s)} to ${clock(segment.end_s)}`];
+  if (segment.label && segment.confidence !== null) parts.push(`confidence ${segment.confidence.toFixed(2)}`);
   if (segment.modality) parts.push(`from ${basis(segment)}`);
   if (segment.reason) parts.push(segment.reason);
   return parts.join(", ");
@@ -456,8 +468,9 @@ function showSegment(number) {
   const segment = result?.segments[number];
   if (!segment) return;
   segmentNode(number)?.classList.add("shown");
-  const confidence = segment.confidence === null ? "" : ` ${segment.confidence.toFixed(2)}`;
-  at("said").textContent = (segment.label || (segment.abstain ? "Unsure" : "Nothing said")) + confidence;
+  const confidence = !segment.label || segment.confidence === null ? "" : ` ${segment.confidence.toFixed(2)}`;
+  const said = heading(segment);
+  at("said").textContent = said[0].toUpperCase() + said.slice(1) + confidence;
   at("when").textContent = [
     segment.person, `${clock(segment.start_s)} to ${clock(segment.end_s)}`, segment.modality && `from ${basis(segment)}`,
   ].filter(Boolean).join(" · ");
@@ -629,6 +642,7 @@ function listen() {
     event.preventDefault();
     neighbour(event.target, event.key)?.focus();
   });
+  at("guesses").addEventListener("change", () => { if (state.open?.result) drawLanes(state.open.result); });
   at("zoom").addEventListener("input", () => {
     at("lanes").style.setProperty("--zoom", at("zoom").value);
     if (state.open?.result) drawAxis();
