@@ -34,7 +34,7 @@ _EXCEL_SEPARATOR = re.compile(r'"?sep=(.)"?\s*$')
 # `-5` and `+0.3` are numbers to a spreadsheet as well and need no apostrophe; the wide signs are of Japanese input.
 _FORMULA = re.compile(r"'*(?:[=@\t\r＝＠].|[+\-＋－](?!\d*[.,]?\d*(?:[eE][+-]?\d+)?$).)", re.DOTALL)
 _DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+(?:[eE][+-]?\d+)?")
-_AMBIGUOUS = re.compile(r"[+-]?\d{1,3},\d{3}")
+_AMBIGUOUS = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}")
 _BLANK_NUMBERS = frozenset({"", "NA", "nan", "NaN"})
 """What table programs, R and pandas write for a number that is not there."""
 
@@ -85,6 +85,11 @@ class CsvTable:
         self.need(column)
         cells = self.frame[column].str.strip()
         return pd.Series([self._number(column, line, cell) for line, cell in cells.items()], cells.index, dtype=float)
+
+    def with_decimal_points(self) -> pd.DataFrame:
+        """The cells as text, with points for decimal commas; in comma-separated files only in numbers below 1."""
+        pattern = r"([+-]?0*),(\d+)" if self.separator == "," else r"([+-]?\d*),(\d+)"
+        return self.frame.apply(lambda cells: cells.str.replace(f"^{pattern}$", r"\1.\2", regex=True))
 
     def _number(self, column: str, line: object, cell: str) -> float:
         if cell in _BLANK_NUMBERS:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -133,6 +134,51 @@ def test_a_probability_that_is_no_number_is_told(manifest: Path, tmp_path: Path)
     (tmp_path / "p.csv").write_text("clip_id,anger,neutral,sadness\nc00,0.5,high,0.1\n")
     with pytest.raises(RecipeError, match="holds `high` as a probability"):
         score_predictions(tmp_path / "p.csv", manifest, labels=EMOTIONS)
+
+
+@pytest.mark.parametrize(
+    ("renamed", "hint"),
+    [
+        (lambda name: name.lstrip("0"), "a table program has dropped leading zeros: import the column as text"),
+        (lambda name: f"{name}.wav", "a clip_id has no suffix of a file: write `clip`, not `clip.wav`"),
+        (lambda name: f"x{name}", "take the column clip_id of the manifest"),
+    ],
+)
+def test_answers_on_no_clip_of_the_manifest_are_an_error(
+    tmp_path: Path, renamed: Callable[[str], str], hint: str
+) -> None:
+    names = ["0001", "0002", "0003"]
+    table = pd.DataFrame({"clip_id": names, "path": [f"{n}.wav" for n in names], "emotion": ["anger", "sad", "anger"]})
+    table.to_csv(tmp_path / "m.csv", index=False)
+    answers = labels(tmp_path / "p.csv", {renamed(name): "anger" for name in names})
+    with pytest.raises(RecipeError, match=r"no clip_id of .* against `0001`, `0002`, `0003`\n") as error:
+        score_predictions(answers, tmp_path / "m.csv")
+    assert str(error.value).endswith(f"hint: {hint}")
+
+
+def test_clips_that_no_answer_meets_are_named(manifest: Path, tmp_path: Path) -> None:
+    told = {clip: label for clip, label in said(30).items() if clip not in ("c00", "c31")} | {"zz": "anger"}
+    score = score_predictions(labels(tmp_path / "p.csv", told), manifest)
+    assert (score.missing, score.ignored) == (("c00", "c31"), ("zz",))
+    notes = " ".join(score_table(score).notes)
+    assert "2 without an answer (wrong): `c00`, `c31`. Percent" in notes
+    assert "1 answers are on clips that the manifest lacks: `zz`." in notes
+
+
+def test_predictions_are_read_as_table_programs_save_them(manifest: Path, tmp_path: Path) -> None:
+    table = pd.DataFrame({"clip_id": list(said(17)), "label": list(said(17).values())})
+    shares = pd.DataFrame({name: [0.75 if x == name else 0.125 for x in table["label"]] for name in EMOTIONS})
+    pd.concat([table[["clip_id"]], shares], axis=1).to_csv(
+        tmp_path / "german.csv", index=False, sep=";", decimal=",", encoding="utf-8-sig"
+    )
+    shares.map(lambda share: str(share).replace(".", ",")).assign(clip_id=table["clip_id"]).to_csv(
+        tmp_path / "quoted.csv", index=False
+    )
+    plain = score_predictions(labels(tmp_path / "p.csv", said(17)), manifest)
+    for name in ("german", "quoted"):
+        found = score_predictions(tmp_path / f"{name}.csv", manifest)
+        assert found.mean == plain.mean
+        assert found.calibration_error is not None
 
 
 def test_a_missing_table_or_group_is_told(manifest: Path, tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ Axes: N clips, K emotions.
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from unicodedata import normalize
 
 import numpy as np
 import pandas as pd
@@ -18,6 +19,8 @@ from jaxtyping import Float, Int
 
 from cimeu.atomic import check_free, write_whole
 from cimeu.corpora.manifest import Manifest, read_manifest
+from cimeu.corpora.paths import clip_id_of
+from cimeu.csv_files import read_csv
 from cimeu.errors import ManifestError, RecipeError
 from cimeu.evaluation.calibration import expected_calibration_error
 from cimeu.evaluation.metrics import METRICS, UNUSED, Metric, called, recalls
@@ -36,10 +39,10 @@ class Said:
 
     predicted: Int[np.ndarray, " N"]
     probabilities: Float[np.ndarray, "N K"] | None
-    missing: int
+    missing: tuple[str, ...]
     """Clips without an answer; they are wrong."""
-    ignored: int
-    """Rows of the table on clips that the manifest lacks."""
+    ignored: tuple[str, ...]
+    """Clips of the table that the manifest lacks."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +56,8 @@ class Score:
     n_clips: int
     n_missing: int
     n_ignored: int
+    missing: tuple[str, ...] = ()
+    ignored: tuple[str, ...] = ()
     n_speakers: int
     speakers_known: bool
     mean: Mapping[str, Interval]
@@ -110,8 +115,10 @@ def score_predictions(
         group=group,
         emotions=space.emotions,
         n_clips=len(clips),
-        n_missing=said.missing,
-        n_ignored=said.ignored,
+        n_missing=len(said.missing),
+        n_ignored=len(said.ignored),
+        missing=said.missing,
+        ignored=said.ignored,
         n_speakers=estimates["uar"].mean.n_speakers,
         speakers_known=all(speakers),
         mean={metric: interval_of(each.mean) for metric, each in estimates.items()},
@@ -153,15 +160,23 @@ def read_predictions(path: Path) -> pd.DataFrame:
     """Rows of a table of predictions, test clips alone where it tells parts apart.
 
     Raises:
+        ManifestError: the file is not a table.
         RecipeError: no such file, no `clip_id`, or a clip twice.
     """
     if not path.is_file():
         raise RecipeError(f"no predictions at `{path}`\n\nhint: a CSV with clip_id and label, or a column per emotion")
-    table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    if "clip_id" not in table:
-        raise RecipeError(f"`{path}` has no column `clip_id`\n\nhint: its columns are {', '.join(table.columns)}")
+    file = read_csv(path)
+    if "clip_id" not in file.columns:
+        raise RecipeError(f"`{path}` has no column `clip_id`\n\nhint: its columns are {', '.join(file.columns[:20])}")
+    # identifiers and labels are text: a name such as `1,5` stays
+    texts = [column for column in ("clip_id", LABEL) if column in file.columns]
+    table = file.with_decimal_points().assign(**{column: file.frame[column] for column in texts})
+    table["clip_id"] = table["clip_id"].map(lambda clip_id: normalize("NFC", clip_id))
     if "part" in table:
         table = table[table["part"] == "test"]
+    empty = table.index[table["clip_id"] == ""]
+    if len(empty):
+        raise RecipeError(f"line {empty[0]} of `{path}` has no clip_id\n\nhint: fill it, or remove the row")
     twice = table["clip_id"][table["clip_id"].duplicated()]
     if len(twice):
         raise RecipeError(f"`{path}` answers clip `{twice.iloc[0]}` twice\n\nhint: one row for each clip")
@@ -172,13 +187,20 @@ def answers(table: pd.DataFrame, clips: Manifest, space: LabelSpace, path: Path)
     """Bring the answers of a table into the order of the manifest.
 
     Raises:
-        RecipeError: the table holds neither labels nor probabilities of every emotion, or one that is no number.
+        RecipeError: no clip of the table is in the manifest, or it holds neither labels nor probabilities of every
+            emotion, or one that is no number.
         UnknownLabel: a label that the label space lacks.
     """
-    wanted = list(clips.table["clip_id"])
     columns = _columns_of(table)
-    ignored = len(set(table["clip_id"]) - set(wanted))
-    rows = table.set_index("clip_id").reindex(wanted)
+    clip_ids = [normalize("NFC", clip_id) for clip_id in clips.table["clip_id"]]
+    answered = set(table["clip_id"])
+    ignored = tuple(sorted(answered - set(clip_ids)))
+    if not answered.intersection(clip_ids):
+        raise RecipeError(
+            f"no clip_id of `{path}` is in the manifest: {named(ignored)} against {named(clip_ids)}\n\n"
+            f"hint: {_why_apart(ignored, clip_ids)}"
+        )
+    rows = table.set_index("clip_id").reindex(clip_ids)
     if set(space) <= set(columns):
         chosen = rows[[columns[emotion] for emotion in space]]
         numbers = chosen.apply(pd.to_numeric, errors="coerce")
@@ -195,7 +217,30 @@ def answers(table: pd.DataFrame, clips: Manifest, space: LabelSpace, path: Path)
     else:
         lacking = next(emotion for emotion in space if emotion not in columns)
         raise RecipeError(f"`{path}` has neither `{LABEL}` nor `{lacking}`\n\nhint: a column per emotion, or `{LABEL}`")
-    return Said(predicted, probabilities, int((predicted == UNUSED).sum()), ignored)
+    missing = tuple(clip_id for clip_id, label in zip(clip_ids, predicted, strict=True) if label == UNUSED)
+    return Said(predicted, probabilities, missing, ignored)
+
+
+def named(clip_ids: Sequence[str], most: int = 3) -> str:
+    """The first of some clips, and how many more there are.
+
+    >>> named(["a", "b"], most=1), named([])
+    ('`a` and 1 more', 'none')
+    """
+    more = f" and {len(clip_ids) - most:,} more" if len(clip_ids) > most else ""
+    return ", ".join(f"`{clip_id}`" for clip_id in clip_ids[:most]) + more or "none"
+
+
+def _why_apart(answered: Sequence[str], clip_ids: Sequence[str]) -> str:
+    """What table programs and people do to names, where it explains that none of them meet."""
+    known = set(clip_ids)
+    if {clip_id.lstrip("0") for clip_id in known} & set(answered):
+        return "a table program has dropped leading zeros: import the column as text"
+    if {clip_id_of(clip_id) for clip_id in answered} & known:
+        return "a clip_id has no suffix of a file: write `clip`, not `clip.wav`"
+    if {PurePosixPath(clip_id).name for clip_id in known} & {clip_id_of(PurePosixPath(a).name) for a in answered}:
+        return "a clip_id is the path below the corpus: write `anger/clip`, not `clip`"
+    return "take the column clip_id of the manifest"
 
 
 def score_table(score: Score) -> Table:
@@ -214,14 +259,15 @@ def score_table(score: Score) -> Table:
         lines.append(("p", "", *(f"{score.p[m]:.3f}" if np.isfinite(score.p[m]) else MISSING for m in METRICS)))
         lines.append(("better in", "", *(f"{score.improved[m]} of {len(score.groups)}" for m in METRICS)))
     notes = [
-        f"{score.n_clips} clips of {score.n_speakers} speakers, {score.n_missing} without an answer (wrong). Percent, "
-        "95 % intervals over speakers within each group.",
+        f"{score.n_clips} clips of {score.n_speakers} speakers, {score.n_missing} without an answer (wrong)"
+        + (f": {named(score.missing)}. Percent, " if score.missing else ". Percent, ")
+        + "95 % intervals over speakers within each group.",
         "Recall, %: " + ", ".join(f"{name} {100 * share:.1f}" for name, share in score.recalls.items()) + ".",
     ]
     if not score.speakers_known:
         notes.append("Speakers unknown for some clips, each counts as a speaker: intervals are too narrow.")
     if score.n_ignored:
-        notes.append(f"{score.n_ignored} answers are on clips that the manifest lacks.")
+        notes.append(f"{score.n_ignored} answers are on clips that the manifest lacks: {named(score.ignored)}.")
     if score.calibration_error is not None:
         notes.append(f"Expected calibration error {100 * score.calibration_error:.1f} %.")
     heading = f"{score.predictions}" + (f" against {score.against}" if score.against else "")
