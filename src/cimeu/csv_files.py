@@ -31,8 +31,11 @@ MOST_BYTES = 2**30
 """Larger files are no tables of clips or annotations."""
 _HINT = "hint: save it as CSV UTF-8 in your table program"
 _EXCEL_SEPARATOR = re.compile(r'"?sep=(.)"?\s*$')
-# `-5` and `+0.3` are numbers to a spreadsheet as well and need no apostrophe; the wide signs are of Japanese input.
-_FORMULA = re.compile(r"'*(?:[=@\t\r＝＠].|[+\-＋－](?!\d*[.,]?\d*(?:[eE][+-]?\d+)?$).)", re.DOTALL)
+# `-5` and our `+0.3 [-1.0, 1.6]` are no formulas and need no apostrophe; the wide signs are of Japanese input.
+_FORMULA = re.compile(
+    r"'*(?:[=@\t\r＝＠].|[+\-＋－](?!\d*[.,]?\d*(?:[eE][+-]?\d+)?(?: \[[-+.,\d ]*\])?$).)",
+    re.DOTALL,
+)
 _DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+(?:[eE][+-]?\d+)?")
 _AMBIGUOUS = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}")
 _BLANK_NUMBERS = frozenset({"", "NA", "nan", "NaN"})

@@ -3,9 +3,7 @@
 Percent with one decimal; an interval stands in brackets; what cannot be said is n/a, what is not there yet is a dash.
 """
 
-import csv
 import html
-import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +11,7 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from cimeu.atomic import write_whole
+from cimeu.csv_files import csv_text
 
 ABSENT = "n/a"
 MISSING = "–"
@@ -77,9 +76,7 @@ def span(interval: Interval | None, *, signed: bool = False) -> str:
 
 def to_csv(table: Table) -> str:
     """The lines as they are printed, comma separated."""
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([table.columns, *table.lines])
-    return text.getvalue()
+    return csv_text([table.columns, *table.lines])
 
 
 def to_markdown(table: Table) -> str:

@@ -12,6 +12,7 @@ from PIL import Image
 from pympi import Elan
 
 from cimeu.errors import MediaError, OutputError, RecipeError
+from cimeu.timeline.annotations import read_tiers
 from cimeu.timeline.explanation import Contribution, Explanation, Neighbour
 from cimeu.timeline.formats import WRITERS, from_json
 from cimeu.timeline.timeline import DEMONSTRATION, UNLIKE, USE_LIMITS, Header, Place, Segment, Timeline
@@ -355,3 +356,43 @@ def test_the_page_shows_the_reason_first_and_the_guess_at_a_switch(timeline: Tim
     assert f'<span class="why">{UNLIKE}</span><span class="guess">anger? 0.70</span>' in page
     sure = replace(strange, label="anger", abstain=False, reason="")
     assert "guesses" not in page_of(sure)
+
+
+TYPED = ("# Anna", "=1+1", "$\\frac{$", "'@x", "a,b;c", '"Q"', "-->", "<b>&", "\u202ename", "ends $", "_^{}\\")
+"""What people may type as the name of a lane."""
+
+
+@pytest.fixture
+def typed(timeline: Timeline) -> Timeline:
+    return replace(timeline, segments=tuple(segment(name, 0.0, 1.5, "anger") for name in TYPED))
+
+
+@pytest.mark.parametrize("suffix", WRITERS)
+def test_every_export_takes_any_name(typed: Timeline, tmp_path: Path, suffix: str) -> None:
+    assert saved(typed, tmp_path, suffix).stat().st_size > 0
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".eaf"])
+def test_what_people_typed_comes_back_equal(typed: Timeline, tmp_path: Path, suffix: str) -> None:
+    tiers = [tier.name for tier in read_tiers(saved(typed, tmp_path, suffix))]
+    assert [name for name in tiers if not name.endswith(", reason")] == list(TYPED)
+
+
+def test_readers_that_skip_comments_keep_every_lane(typed: Timeline, tmp_path: Path) -> None:
+    table = pd.read_csv(saved(typed, tmp_path, ".csv"), comment="#", keep_default_na=False)
+    assert [name.lstrip("'") for name in table["person"]] == [name.lstrip("'") for name in TYPED]
+    assert not table["person"].str.startswith(("=", "@")).any()
+
+
+def test_a_drawing_shows_names_letter_by_letter(typed: Timeline, tmp_path: Path) -> None:
+    drawn = ElementTree.parse(saved(typed, tmp_path, ".svg"))
+    texts = {"".join(element.itertext()).strip() for element in drawn.iter("{http://www.w3.org/2000/svg}text")}
+    assert set(TYPED) <= texts
+
+
+@pytest.mark.parametrize("suffix", [".eaf", ".svg"])
+def test_control_characters_leave_documents_whole(timeline: Timeline, tmp_path: Path, suffix: str) -> None:
+    odd = replace(timeline, segments=(segment("An\x0bna\x00", 0.0, 1.5, "anger"),))
+    content = saved(odd, tmp_path, suffix).read_text(encoding="utf-8")
+    ElementTree.fromstring(content.encode())
+    assert "An\ufffdna" in content

@@ -18,8 +18,6 @@ numbers as Markdown, CSV, JSON and a LaTeX table. It reads run folders only: not
 All but the first are optional; what is missing is said to be absent.
 """
 
-import csv
-import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -29,6 +27,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from cimeu.atomic import beside, check_free, page_path, write_whole
+from cimeu.csv_files import csv_text
 from cimeu.evaluation.metrics import METRICS
 from cimeu.experiments.run_folder import Json
 from cimeu.plots import charts
@@ -164,18 +163,14 @@ def _to_json(summary: Json) -> str:
 
 def _to_csv(summary: Json) -> str:
     """One line per group, model and metric; shares between 0 and 1."""
-    text = io.StringIO()
-    writer = csv.writer(text)
     counted = ["n_clips", "n_unused", "n_speakers"]
-    writer.writerow(["group", "model", "metric", "value", "low", "high", *counted, "synthetic", "oracle"])
+    rows: list[list[object]] = [["group", "model", "metric", "value", "low", "high", *counted, "synthetic", "oracle"]]
     for row in summary["results"]:
         for metric in METRICS:
             figures = [row[metric][name] for name in ("value", "low", "high")]
             counts = [row[name] for name in counted]
-            writer.writerow(
-                [row["group"], row["kind"], metric, *figures, *counts, summary["synthetic"], summary["oracle"]]
-            )
-    return text.getvalue()
+            rows.append([row["group"], row["kind"], metric, *figures, *counts, summary["synthetic"], summary["oracle"]])
+    return csv_text(rows)
 
 
 def _fold_lines(summary: Json) -> tuple[list[str], list[list[str]]]:

@@ -9,7 +9,7 @@ import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cimeu.timeline.style import NOTHING, clock, colours_of, named
+from cimeu.timeline.style import NOTHING, clock, colours_of, named, printable
 from cimeu.timeline.timeline import UNSURE, Segment, Timeline
 
 if TYPE_CHECKING:
@@ -55,7 +55,8 @@ def figure(timeline: Timeline) -> "Figure":
     for segment in timeline.segments:
         row = persons.index(segment.person)
         _band(axes, segment, row, colours, end_s)
-    axes.set(xlim=(0, end_s), ylim=(len(persons) - 0.5, -0.5), yticks=range(len(persons)), yticklabels=persons)
+    axes.set(xlim=(0, end_s), ylim=(len(persons) - 0.5, -0.5), yticks=range(len(persons)))
+    axes.set_yticklabels([printable(person) for person in persons])
     axes.xaxis.set_major_formatter(FuncFormatter(lambda time_s, _: clock(time_s)))
     axes.set_xlabel(TIME, fontsize=8)
     axes.tick_params(labelsize=8, length=2)
@@ -76,6 +77,17 @@ def figure(timeline: Timeline) -> "Figure":
     )
     drawn.text(0.1, 1 - 0.1 / height_in, _title(timeline), fontsize=10, weight="bold", va="top")
     drawn.text(0.02, 0.1 / height_in, "\n".join(footer), fontsize=6.5, color="#4a5560", linespacing=1.35)
+    return _with_plain_text(drawn)
+
+
+def _with_plain_text(drawn: "Figure") -> "Figure":
+    """The figure, in which a `$` that somebody typed is no mathematics; also when it is saved by others later."""
+    from matplotlib.text import Text
+
+    for text in drawn.findobj(Text):
+        assert isinstance(text, Text)
+        text.set_parse_math(False)
+        text.set_text(printable(text.get_text()))
     return drawn
 
 
@@ -101,7 +113,7 @@ def _band(axes: object, segment: Segment, row: int, colours: dict[str, str], end
 
 
 def _title(timeline: Timeline) -> str:
-    return f"{timeline.header.media}: emotions over time"
+    return printable(f"{timeline.header.media}: emotions over time")
 
 
 def _saved(drawn: "Figure", kind: str, metadata: dict[str, str | None]) -> bytes:
@@ -122,7 +134,7 @@ def agreement_svg(agreement: "Agreement") -> str:
     colours = colours_of(agreement.labels)
     drawn = Figure(figsize=(WIDTH_IN, 2.5))
     axes = drawn.add_axes((0.14, 0.22, 0.84, 0.54))
-    names = [f"{tier.name[:16]}\n{tier.source[:18]}" for tier in (agreement.first, agreement.second)]
+    names = [printable(f"{tier.name[:16]}\n{tier.source[:18]}") for tier in (agreement.first, agreement.second)]
     for row, tier in enumerate((agreement.first, agreement.second)):
         for label in sorted(tier.labels):  # one shape for each label: thousands of them would take seconds
             spans = [
@@ -142,5 +154,5 @@ def agreement_svg(agreement: "Agreement") -> str:
         axes.spines[side].set_visible(False)
     kinds = [Patch(facecolor=colour, label=label) for label, colour in colours.items()]
     drawn.legend(handles=kinds, loc="upper left", bbox_to_anchor=(0.13, 0.99), fontsize=8, frameon=False, ncols=8)
-    text = _saved(drawn, "svg", {"Date": None, "Creator": "cimeu"}).decode()
+    text = _saved(_with_plain_text(drawn), "svg", {"Date": None, "Creator": "cimeu"}).decode()
     return text[text.index("<svg") :]

@@ -7,7 +7,6 @@ Sources: WebVTT (W3C); RTTM (NIST rich transcription, comments start with `;;`);
 (http://www.mpi.nl/tools/elan/EAFv3.0.xsd).
 """
 
-import csv
 import io
 import json
 import os
@@ -18,28 +17,26 @@ from urllib.parse import quote
 from xml.etree import ElementTree
 
 from cimeu.atomic import whole, write_whole
+from cimeu.csv_files import csv_text
 from cimeu.errors import RecipeError
 from cimeu.media.recordings import SOUND_SUFFIXES
 from cimeu.timeline.explanation import Explanation, explanation_from
 from cimeu.timeline.figure import to_png, to_svg
 from cimeu.timeline.overlay import OVERLAY, write_overlay
-from cimeu.timeline.style import clock, colours_of, described
+from cimeu.timeline.style import clock, colours_of, described, printable
 from cimeu.timeline.timeline import DEMONSTRATION, UNLIKE, UNSURE, USE_LIMITS, Header, Place, Segment, Timeline
 
 
 def to_csv(timeline: Timeline, path: Path) -> bytes:
     """Comment lines (`#`), then a table: read it with `pandas.read_csv(path, comment="#")`."""
-    text = io.StringIO()
-    for line in timeline.header.lines():
-        text.write(f"# {_one_line(line)}\n")
     emotions = timeline.header.emotions
-    writer = csv.writer(text, lineterminator="\n")
     names = ["person", "start_s", "end_s", "label", "confidence", "abstain", "modality", "reason", "unlike_training"]
-    writer.writerow(names + [f"score.{emotion}" for emotion in emotions])
+    rows: list[list[object]] = [[*names, *(f"score.{emotion}" for emotion in emotions)]]
     for segment in timeline.segments:
-        values = [getattr(segment, name) for name in names] + [segment.scores.get(emotion) for emotion in emotions]
-        writer.writerow(["" if value is None else value for value in values])
-    return text.getvalue().encode()
+        scores = [segment.scores.get(emotion) for emotion in emotions]
+        rows.append([*(getattr(segment, name) for name in names), *scores])
+    comments = "".join(f"# {_one_line(line)}\n" for line in timeline.header.lines())
+    return (comments + csv_text(rows)).encode()
 
 
 def to_json(timeline: Timeline, path: Path, **more: object) -> bytes:
@@ -159,6 +156,9 @@ def to_eaf(timeline: Timeline, path: Path) -> bytes:
     for label, entry in entries.items():
         element = ElementTree.SubElement(words, "CV_ENTRY_ML", {"CVE_ID": entry})
         ElementTree.SubElement(element, "CVE_VALUE", {"LANG_REF": "eng", "DESCRIPTION": ""}).text = label
+    for element in document.iter():
+        element.text = printable(element.text or "") or None
+        element.attrib.update({key: printable(value) for key, value in element.attrib.items()})
     ElementTree.indent(document)
     return ElementTree.tostring(document, encoding="UTF-8", xml_declaration=True) + b"\n"
 

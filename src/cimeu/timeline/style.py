@@ -1,5 +1,6 @@
 """How segments look and read, wherever they are shown: one colour for each emotion, one sentence for each segment."""
 
+import re
 from collections.abc import Sequence
 
 from cimeu.timeline.timeline import Segment
@@ -21,6 +22,7 @@ COLOURS = {
 }
 """The colour of each emotion on every page, in pictures, videos and the viewer (`viewer.css`, in the same order). They
 differ in lightness for print and for people who see few colours; labels stand beside them."""
+_UNPRINTABLE = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 NOTHING = "#d5d9de"
 """Where nothing is said."""
 
@@ -49,6 +51,15 @@ def named(segment: Segment) -> str:
     """Emotion and confidence: `happiness 0.81`; only the emotion where somebody labelled what the model did not."""
     sure = "" if segment.confidence is None else f" {segment.confidence:.2f}"
     return f"{segment.guess}{sure}"
+
+
+def printable(text: str) -> str:
+    """Text without the control characters and halves of pairs that XML 1.0, fonts and terminals cannot hold.
+
+    >>> printable("An\\x0bna")
+    'An�na'
+    """
+    return _UNPRINTABLE.sub("\ufffd", text)
 
 
 def clock(time_s: float) -> str:
