@@ -158,7 +158,7 @@ def rewritten(folder: Path, part: str, name: str, value: object) -> None:
         ("model", "emotions", ["calm", "anger"], "the emotions are .*'calm', 'anger'. and .'anger', 'calm'."),
         ("specifications", "direction", "backward", "the direction is `forward` and `backward`"),
         ("specifications", "direction", "sideways", "`direction` is 'sideways' .Input should be"),
-        ("specifications", "first_statistics", {}, "the first stream is 6 wide and has 0 means"),
+        ("specifications", "first_statistics", {}, "has no statistics of the first stream"),
         ("specifications", "first_statistics", {"mean": [0.1], "deviation": [1.0]}, "is 6 wide and has 1 means"),
         ("specifications", "first_statistics", {"mean": [0.1] * 6}, "has 6 means and 0 deviations"),
         ("specifications", "first_statistics", {"mean": [0.1] * 6, "deviation": [0.0] * 6}, "has the deviation 0.0"),

@@ -30,6 +30,11 @@ CONFIG_FILE = "config.json"
 FORMAT = 1
 LARGEST_WEIGHT = 1e6
 """No weight or running statistic of standardised features comes near it; what is larger was not trained."""
+STATISTICS = ("mean", "deviation")
+"""Tensors of features as they are measured, in any unit."""
+DEVIATION = STATISTICS[1]
+POSITIVE = (DEVIATION, "sharpness", "gamma", "temperature")
+"""Tensors that divide, or scale what decides."""
 LARGEST_WEIGHTS_BYTES = 16 * 2**30
 HINT = "point to a folder that `cimeu train` wrote, such as RUN/forward"
 CIMEU = "cimeu"
@@ -122,9 +127,22 @@ class Weights:
         """Copy into a model.
 
         Raises:
-            CheckpointError: names or shapes differ; the first differing tensor is named.
+            CheckpointError: names or shapes differ; the first differing tensor is named. Or a stream has no statistics.
         """
         check_tensors(self.tensors, model.state_dict(), self.path)
+        specifications = getattr(model, "specifications", None)
+        for stream in ("first", "second"):
+            # Simple models keep the statistics of their vectors among their tensors.
+            is_read = getattr(model.config, stream, None) is not None and DEVIATION not in self.tensors
+            if (
+                is_read
+                and getattr(specifications, f"{stream}_encoder")
+                and not getattr(specifications, f"{stream}_statistics")
+            ):
+                raise CheckpointError(
+                    f"`{self.path.with_name(CONFIG_FILE)}` has no statistics of the {stream} stream\n\n"
+                    "hint: take it from where it was made"
+                )
         model.load_state_dict(dict(self.tensors), strict=True)
 
 
@@ -178,21 +196,15 @@ def read_config(
             f"`{path}` is not the configuration of {what} ({type(error).__name__}: {error})\n\nhint: {HINT}"
         ) from error
     specifications = from_plain(Specifications, specified, path, CheckpointError)
-    check_twins(config, specifications, path, own_statistics=kind != CIMEU)
+    check_twins(config, specifications, path)
     return config, specifications
 
 
-def check_twins(config: Any, specifications: Specifications, path: Path, *, own_statistics: bool = False) -> None:
-    """Compare what a checkpoint says twice: as the shape of its model, and to its readers.
-
-    Args:
-        config: configuration of the model, of whatever kind.
-        specifications: what its readers are told.
-        path: file of both.
-        own_statistics: the model keeps the statistics of its streams among its tensors.
+def check_twins(config: Any, specifications: Specifications, path: Path) -> None:
+    """Compare what a checkpoint says twice: as the shape of its model (of any kind), and to its readers.
 
     Raises:
-        CheckpointError: two values differ, or a stream has no statistics.
+        CheckpointError: two values differ.
     """
 
     def differ(what: str, one: object, other: object) -> CheckpointError:
@@ -212,9 +224,8 @@ def check_twins(config: Any, specifications: Specifications, path: Path, *, own_
             continue
         if described.get("width", shape.width) != shape.width:
             raise differ(f"the {stream} stream is", f"{shape.width} wide", described["width"])
-        n_means = len(statistics.get("mean", ()))
-        if n_means != shape.width and (statistics or (described and not own_statistics)):
-            raise differ(f"the {stream} stream is", f"{shape.width} wide", f"has {n_means} means")
+        if statistics and len(statistics["mean"]) != shape.width:
+            raise differ(f"the {stream} stream is", f"{shape.width} wide", f"has {len(statistics['mean'])} means")
 
 
 def read_weights(source: str | Path, **download: Any) -> Weights:
@@ -249,7 +260,9 @@ def check_tensors(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], p
             difference = f"tensor `{name}` is of {found[name].dtype}, the model expects {tensor.dtype}"
         elif not torch.isfinite(found[name]).all():
             difference = f"tensor `{name}` holds values that are not finite"
-        elif tensor.is_floating_point() and tensor.numel() and found[name].abs().max() > LARGEST_WEIGHT:
+        elif tensor.numel() and name in POSITIVE and found[name].min() <= 0:
+            difference = f"tensor `{name}` holds {float(found[name].min()):g}, it must be above 0"
+        elif tensor.numel() and name not in STATISTICS and found[name].abs().max() > LARGEST_WEIGHT:
             largest = float(found[name].abs().max())
             difference = f"tensor `{name}` holds {largest:.3g}, trained ones stay within {LARGEST_WEIGHT:g}"
         if difference:
