@@ -2,8 +2,9 @@
 
     python benchmarks/realtime.py RUN CLIPS [--seconds 10 60 300]
 
-RUN is a run folder, CLIPS a folder of videos of one encoding. Their packets are copied one after another until the
-recording is as long as asked for; nothing is encoded again. Each length runs in a process of its own. On a machine that
+RUN is a run folder, or `voice` for the model that ships. CLIPS is a folder of videos of one encoding, whose packets are
+copied one after another until the recording is as long as asked for, nothing encoded again; or of FLAC files, which are
+joined to one. Each length runs in a process of its own. On a machine that
 is busy the clock says little: processor time, and what the stage of its own thread takes of it, bound the speed of an
 idle one.
 """
@@ -18,7 +19,11 @@ import time
 from itertools import cycle
 from pathlib import Path
 
+import numpy as np
+
+from cimeu.inference.model_store import model_named
 from cimeu.inference.recogniser import Recogniser
+from cimeu.media.audio import RATE_HZ, read_sound, write_sound
 from long_file import chain, length_of, where_computed
 
 
@@ -37,8 +42,9 @@ def main() -> None:
     print("".join(f"{head:>22}" for head in heads))
     for seconds in arguments.seconds:
         with tempfile.TemporaryDirectory() as folder:
-            recording = Path(folder) / "recording.mp4"
-            length_s = repeat(sorted(arguments.clips.glob("*.mp4")), recording, seconds)
+            videos, sounds = (sorted(arguments.clips.glob(pattern)) for pattern in ("*.mp4", "*.flac"))
+            recording = Path(folder) / ("recording.mp4" if videos else "recording.flac")
+            length_s = repeat(videos, recording, seconds) if videos else repeat_sound(sounds, recording, seconds)
             command = [
                 sys.executable,
                 __file__,
@@ -68,9 +74,22 @@ def repeat(clips: list[Path], target: Path, seconds: float) -> float:
     return chain(parts, target)
 
 
+def repeat_sound(clips: list[Path], target: Path, seconds: float) -> float:
+    """The sound of clips over and over until it is this long, with half a second of near silence between them."""
+    pause = (1e-4 * np.random.default_rng(0).standard_normal(RATE_HZ // 2)).astype(np.float32)
+    parts: list[np.ndarray] = []
+    for clip in cycle(clips):
+        parts += [read_sound(clip), pause]
+        length_s = sum(map(len, parts)) / RATE_HZ
+        if length_s >= seconds:
+            break
+    write_sound(target, np.concatenate(parts))
+    return length_s
+
+
 def measure(run: Path, recording: Path) -> None:
     """Recognise one recording and print what it took."""
-    recogniser = Recogniser.from_pretrained(run)
+    recogniser = Recogniser.from_pretrained(model_named(str(run)))
     wall_s, cpu_s = time.perf_counter(), time.process_time()
     recogniser(recording)
     wall_s, cpu_s = time.perf_counter() - wall_s, time.process_time() - cpu_s

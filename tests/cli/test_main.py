@@ -84,7 +84,6 @@ def test_the_installed_command_prints_one_message_and_no_traceback(tmp_path: Pat
         (("score", "none.csv", "{toy}"), "no predictions at `none.csv`"),
         (("adapt", "none", "--target", "{toy}"), "none"),
         (("extract", "{toy}", "--encoder", "hog", "--forward-only", "hogg"), "--forward-only `hogg` is not among"),
-        (("predict", "none.mp4"), "no model is named"),
         (("predict", "none.mp4", "--model", "none"), "no model `none` is known here"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",

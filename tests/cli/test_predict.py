@@ -1,14 +1,15 @@
 """`predict`, `agree` and `bundle`, on the run of the toy corpus (SYNTHETIC clips)."""
 
 import json
-import shutil
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import av
+import numpy as np
 import pytest
 
-from cimeu.sealed import unseal
+from cimeu.media.audio import RATE_HZ, write_sound
 from cimeu.timeline.formats import EVERY_FORMAT
 from cimeu.timeline.timeline import DEMONSTRATION
 
@@ -21,6 +22,13 @@ def cimeu(cimeu: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Co
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CIMEU_HOME", str(tmp_path / "home"))
     return cimeu
+
+
+def voice(duration_s: float) -> np.ndarray:
+    """A buzzing tone in syllables, with pauses."""
+    time_s = np.arange(round(duration_s * RATE_HZ)) / RATE_HZ
+    buzz = sum(np.sin(2 * np.pi * 140 * harmonic * time_s) / harmonic for harmonic in range(1, 9))
+    return (0.1 * buzz * np.clip(np.sin(2 * np.pi * 3 * time_s), 0, 1) * (time_s % 2 < 1.6)).astype(np.float32)
 
 
 @pytest.fixture
@@ -46,29 +54,36 @@ def test_a_model_of_synthetic_clips_marks_every_format(toy, clip: Path, cimeu: C
     assert {each["culture"] for each in explained["neighbours"]} <= {"north", "south"}
 
 
-def test_a_synthetic_model_is_used_only_when_it_is_named(toy, clip: Path, cimeu: Command) -> None:
-    shutil.copytree(toy.run, "runs/toy-east-s0")
-    status, _, err = cimeu("predict", clip, "-o", "results")
+def test_without_a_model_the_voice_that_ships_answers_and_is_named(cimeu: Command) -> None:
+    write_sound(Path("speech.wav"), voice(6.0))
+    status, _, err = cimeu("predict", "speech.wav", "-o", "results", "--format", "csv,rttm")
+    assert status == 0
+    assert err.startswith("model: the voice model that ships with cimeu (research use; ")
+    content = Path("results/speech.csv").read_text()
+    assert re.search(r"^# model: cimeu-[0-9a-f]{12}, ", content, re.MULTILINE)
+    style = r"^# style: recording, from \d+ other windows of the same recording, without labels \(transductive\)"
+    assert re.search(style, content, re.MULTILINE)
+    assert any(line.startswith("voice,") and line.split(",")[6] == "voice" for line in content.splitlines())
+    assert "SPEAKER speech 1 " in Path("results/speech.rttm").read_text()
+
+
+@pytest.mark.parametrize("scope", ["none", "person"])
+def test_the_scope_of_a_style_is_chosen_and_stands_in_the_export(cimeu: Command, scope: str) -> None:
+    for name in ("one.wav", "two.wav"):
+        write_sound(Path(name), voice(5.0))
+    status, *_ = cimeu("predict", "one.wav", "two.wav", "-o", "results", "--style", scope, "--format", "csv")
+    assert status == 0
+    assert ("style: person, from " in Path("results/two.csv").read_text()) == (scope == "person")
+
+
+def test_absent_weights_of_the_voice_are_named_with_the_command_that_gets_them(
+    cimeu: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CIMEU_WEIGHTS", "nowhere")
+    status, _, err = cimeu("predict", "speech.wav", "-o", "results")
     assert status == 1
-    assert "error: no model is named, and no real one is here" in err
-    assert "\n  runs/toy-east-s0: DEMONSTRATION (synthetic clips), anger, " in err
-    assert not Path("results").exists()
-    status, _, err = cimeu("predict", clip, "-o", "results", "--model", "toy-east-s0", "--format", "csv")
-    assert status == 0
-    assert sorted(path.suffix for path in Path("results").glob(f"{clip.stem}.*")) == [".csv", ".json"]
-
-
-def test_the_one_real_model_is_used_and_named(toy, clip: Path, cimeu: Command) -> None:
-    shutil.copytree(toy.run, "runs/mine")
-    unseal(Path("runs/mine"))
-    for file in Path("runs/mine").glob("*/config.json"):
-        said = json.loads(file.read_text())
-        said["specifications"]["synthetic"] = False
-        file.write_text(json.dumps(said))
-    status, _, err = cimeu("predict", clip, "-o", "results", "--format", "rttm")
-    assert status == 0
-    assert err.startswith("model: runs/mine (the only real one here)\n")
-    assert DEMONSTRATION not in Path("results", f"{clip.stem}.rttm").read_text()
+    assert "error: weights of `moonshine` are not at `" in err
+    assert "cimeu weights fetch moonshine" in err
 
 
 def test_an_unknown_format_is_refused(toy, clip: Path, cimeu: Command) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from cimeu.errors import RecipeError
 from cimeu.inference.bundle import write_bundle
-from cimeu.inference.model_store import FoundModel, found_models, home, model_named, places
+from cimeu.inference.model_store import STARTER, FoundModel, found_models, home, model_named
 
 from .conftest import RunMaker
 
@@ -54,32 +54,15 @@ def test_a_model_in_a_list_says_what_it_is(here: Path, make_run: RunMaker) -> No
     )
 
 
-def test_the_one_real_model_is_used_without_a_name(here: Path, make_run: RunMaker) -> None:
-    shutil.copytree(make_run(), here / "runs" / "toy-run")
+def test_without_a_name_the_model_that_ships_is_used(here: Path, make_run: RunMaker) -> None:
     shutil.copytree(make_run("hog", None, synthetic=False), here / "runs" / "real-run")
-    assert model_named(None) == Path("runs/real-run")
+    assert model_named(None) == model_named("voice") == STARTER
+    assert (STARTER / "ensemble.json").is_file()
 
 
-def test_a_model_of_synthetic_clips_must_be_named(here: Path, make_run: RunMaker) -> None:
-    shutil.copytree(make_run(), here / "runs" / "toy-run")
-    with pytest.raises(RecipeError, match=r"no model is named, and no real one is here .*\n  runs/toy-run: DEMON"):
-        model_named(None)
-    assert model_named("toy-run") == Path("runs/toy-run")
-
-
-def test_of_several_real_models_one_must_be_named(here: Path, make_run: RunMaker) -> None:
-    for name in ("a", "b"):
-        shutil.copytree(make_run("hog", None, synthetic=False), here / "runs" / name)
-    with pytest.raises(
-        RecipeError, match=r"2 real ones are here .*\n  runs/a: .*\n  runs/b: .*\n\nhint: name one with"
-    ):
-        model_named(None)
-
-
-def test_where_was_looked_is_said(here: Path) -> None:
-    with pytest.raises(RecipeError, match="no model is named") as error:
-        model_named(None)
-    assert all(f"`{place}`" in str(error.value) for place in places())
+def test_a_model_here_wins_over_the_name_of_the_one_that_ships(here: Path, make_run: RunMaker) -> None:
+    shutil.copytree(make_run("hog", None, synthetic=False), here / "runs" / "voice")
+    assert model_named("voice") == Path("runs/voice")
 
 
 def test_a_bundle_is_found_by_its_name(here: Path, make_run: RunMaker) -> None:

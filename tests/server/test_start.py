@@ -40,7 +40,6 @@ def test_it_says_where_it_is_answers_and_leaves_nothing(toy, clip: Path, tmp_pat
     [
         (("--host", "0.0.0.0"), "host `0.0.0.0` lets other machines in, and there is no token"),
         (("--model", "none"), "no model `none` is known here"),
-        ((), "no model is named, and no real one is here"),
     ],
 )
 def test_it_does_not_start_without_a_model_or_open_to_others(

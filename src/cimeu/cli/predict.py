@@ -20,6 +20,16 @@ Setting = Annotated[
     ),
 ]
 SETTING_SUCH_AS = "--setting minimum_s=2"
+Style = Annotated[
+    str,
+    typer.Option(
+        help="Where the way of speaking of a person is read from, without labels, by models that can: recording (other "
+        "windows of it), person or study (all recordings given), none."
+    ),
+]
+STARTER_LINE = (
+    "model: the voice model that ships with cimeu (research use; anger, happiness, neutral, sadness; no faces)"
+)
 
 
 def predict(
@@ -27,7 +37,7 @@ def predict(
     output: Output = Path("predictions"),
     model: Annotated[
         str | None,
-        typer.Option(help="Run folder, bundle (.zip), or name of a model found here. [default: the one real model]"),
+        typer.Option(help="Run folder, bundle (.zip), or name of a model found here. [default: the voice that ships]"),
     ] = None,
     formats: Annotated[
         str, typer.Option("--format", help="Separated by commas; `all`. [default: csv,vtt,eaf,html,json]")
@@ -35,6 +45,7 @@ def predict(
     setting: Setting = None,
     weights: Weights = None,
     device: Device = "auto",
+    style: Style = "recording",
     explain: Annotated[
         bool, typer.Option("--explain", help="Say what each segment rests on, in .json and .html; takes longer.")
     ] = False,
@@ -51,12 +62,11 @@ def predict(
     from cimeu.timeline.formats import EVERY_FORMAT
 
     if model is None:
-        say(f"model: {chosen} (the only real one here)")
+        say(STARTER_LINE)
     named = [f".{each.strip().lower().removeprefix('.')}" for each in formats.split(",") if each.strip()]
     wanted = EVERY_FORMAT if named == [".all"] else named or FORMATS
-    recogniser = Recogniser.from_pretrained(
-        chosen, settings=settings, weights=pairs(weights or (), WEIGHTS_SUCH_AS), device=device
-    )
+    found = pairs(weights or (), WEIGHTS_SUCH_AS)
+    recogniser = Recogniser.from_pretrained(chosen, settings=settings, weights=found, device=device, style=style)
     with progress_bars() as progress:
         report = predict_files(paths, output, recogniser, progress, formats=wanted, explained=explain)
     if profile:

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from cimeu.cli.predict import SETTING_SUCH_AS, WEIGHTS_SUCH_AS, Setting, Weights
+from cimeu.cli.predict import SETTING_SUCH_AS, STARTER_LINE, WEIGHTS_SUCH_AS, Setting, Weights
 from cimeu.cli.terminal import Device, pairs, say
 from cimeu.errors import RecipeError
 
@@ -12,7 +12,7 @@ from cimeu.errors import RecipeError
 def serve(
     model: Annotated[
         str | None,
-        typer.Option(help="Run folder, bundle (.zip), or name of a model found here. [default: the one real model]"),
+        typer.Option(help="Run folder, bundle (.zip), or name of a model found here. [default: the voice that ships]"),
     ] = None,
     setting: Setting = None,
     weights: Weights = None,
@@ -56,5 +56,7 @@ def serve(
     )
     from cimeu.inference.model_store import model_named
 
+    if model is None:
+        say(STARTER_LINE)
     found = pairs(weights or (), WEIGHTS_SUCH_AS)
     answer(model_named(model), settings, weights=found, device=device, open_browser=not no_browser, say=say)

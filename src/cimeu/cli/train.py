@@ -19,10 +19,15 @@ def train(
     nodes: Annotated[int | None, typer.Option(help="Machines that train together.", min=1)] = None,
 ) -> None:
     """Run a recipe: features where missing, then an ensemble for each fold and seed; resumes."""
-    from cimeu.experiments.recipe import load_recipe
+    from cimeu.experiments.recipe import load_recipe, recipe_tree
     from cimeu.experiments.run import run_recipe
+    from cimeu.experiments.starter import METHOD, load_starter, train_starter
     from cimeu.training.distributed import is_first
 
+    if recipe_tree(recipe).get("method") == METHOD:
+        with progress_bars() as progress:
+            print(train_starter(load_starter(recipe, settings or ()), progress=progress))
+        return
     counts = {"devices": devices, "nodes": nodes}
     shared = [f"training.{name}={count}" for name, count in counts.items() if count is not None]
     loaded = load_recipe(recipe, [*(settings or ()), *shared])

@@ -17,6 +17,7 @@ CORPORA = {
     "urdu": "research only",
     "ased": "stated as freely available",
     "enterface": "research only",
+    "eyase": "educational and research purposes, as the project that holds it states; no corpus licence seen",
     "nemo": "CC BY-NC-SA 4.0 (not for products)",
     "toy": "MIT, as CiMEU: drawn by a program",
 }

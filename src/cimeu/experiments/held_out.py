@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 
 from cimeu.evaluation.calibration import at_temperature, fit_temperature
 from cimeu.evaluation.metrics import uar
@@ -31,6 +31,8 @@ REPORTED = (ALONE, Condition(3), NATURAL, Condition(20), EVEN, SKEWED, OWN, OTHE
 STRENGTHS = (0.003, 0.01, 0.03)
 SHRINKS = (1.0, 3.0)
 MIX_PRIORS = (1.0, 3.0, float("inf"))
+SHARES = (0.5, 0.8)
+"""Of held-out clips that are answered, for which a threshold is fitted."""
 FEWEST_CLIPS = 20
 """A condition that fewer clips of a group can meet gives no figure there."""
 
@@ -94,7 +96,7 @@ class HeldOut:
             self.progress("models", self.done, self.done)
         return [self.scored[key] for key in keys]
 
-    def choose(self, groups: Sequence[str]) -> Choice:
+    def choose(self, groups: Sequence[str], shares: Sequence[float] = SHARES) -> Choice:
         """Leave one group out inside `groups`; the first of the best candidates."""
         rules = candidates(STRENGTHS, SHRINKS, MIX_PRIORS)
         scores = {str(rule): self._mean_uar(groups, rule, CHOOSING) for rule in rules}
@@ -102,7 +104,9 @@ class HeldOut:
         inner = {condition: self._pooled(groups, rule, condition) for condition in (ALONE, NATURAL)}
         temperatures = [fit_temperature(probabilities, truth) for probabilities, truth, _ in inner.values()]
         confidence = at_temperature(inner[NATURAL][0], temperatures[1]).max(axis=1)
-        thresholds = {share: _threshold(confidence, inner[NATURAL][2], share) for share in (0.5, 0.8)}
+        thresholds = {
+            share: _threshold(confidence, inner[NATURAL][2], share) for share in dict.fromkeys((*shares, *SHARES))
+        }
         return Choice(rule, scores, (temperatures[0], temperatures[1]), thresholds)
 
     def outer(self, group: str, seeds: Sequence[int]) -> OuterFold:
@@ -177,11 +181,6 @@ def uar_where_met(truth: Int[np.ndarray, " N"], scored: Scored, n_emotions: int)
     return uar(met, scored.probabilities.argmax(axis=1))
 
 
-def answered_at(confidence: Float[np.ndarray, " N"], threshold: float) -> Bool[np.ndarray, " N"]:
-    """Clips that are sure enough."""
-    return confidence >= threshold
-
-
 def _threshold(confidence: Float[np.ndarray, " N"], weights: Float[np.ndarray, " N"], share: float) -> float:
     """Largest confidence that still lets this share through, each group counting the same."""
     order = np.argsort(-confidence, kind="stable")
@@ -197,7 +196,10 @@ def _parts(clips: Embedded, n_folds: int, seed: int) -> Int[np.ndarray, " N"]:
         rows = np.flatnonzero(clips.of(group))
         people = np.array([clips.person[row] or f"clip {row}" for row in rows.tolist()])
         counts = np.zeros((n_folds, len(clips.emotions)))
-        names = sorted(set(people.tolist()), key=lambda name: (-int((people == name).sum()), generator.random()))
+        # The names are sorted first: a set has another order in every process.
+        names = sorted(
+            sorted(set(people.tolist())), key=lambda name: (-int((people == name).sum()), generator.random())
+        )
         for name in names:
             own = rows[people == name]
             emotions = np.bincount(clips.emotion[own], minlength=len(clips.emotions))

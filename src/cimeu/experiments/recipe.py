@@ -148,7 +148,22 @@ def load_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
     Raises:
         RecipeError: the file, or one that it extends, is missing or no YAML mapping; an unknown key; an unusable value.
     """
-    return recipe_from(override(_tree_of(recipe_path(path), ()), overrides))
+    return recipe_from(recipe_tree(path, overrides))
+
+
+def recipe_tree(path: Path | str, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """Nested mappings of a recipe of any method, with what it extends and the overrides.
+
+    Raises:
+        RecipeError: the file, or one that it extends, is missing or no YAML mapping.
+    """
+    return override(_tree_of(recipe_path(path), ()), overrides)
+
+
+def validated(kind: type, tree: Mapping[str, Any]) -> Any:
+    """An instance of the dataclass `kind`. Raises RecipeError where a key is unknown or a value cannot be used."""
+    _unknown_keys(tree, kind, "")
+    return _validated(kind, tree, "")
 
 
 def _tree_of(path: Path, within: tuple[Path, ...]) -> dict[str, Any]:
@@ -182,8 +197,8 @@ def recipe_from(tree: Mapping[str, Any]) -> Recipe:
     Raises:
         RecipeError: a key is unknown or a value cannot be used.
     """
-    _unknown_keys(tree, Recipe, "")
-    return _validated(Recipe, tree, "")
+    recipe: Recipe = validated(Recipe, tree)
+    return recipe
 
 
 def override(tree: Mapping[str, Any], assignments: Sequence[str]) -> dict[str, Any]:

@@ -9,8 +9,9 @@ import io
 import json
 import logging
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from os.path import isfile
 from pathlib import Path
 
@@ -19,6 +20,7 @@ import pandas as pd
 from cimeu.atomic import ROOM, adopt_file, check_free, is_own, locked, write_whole
 from cimeu.errors import CimeuError, MediaError, RecipeError
 from cimeu.inference.explain import explained_timeline
+from cimeu.inference.own_style import Support
 from cimeu.inference.recogniser import Recogniser
 from cimeu.media.recordings import recordings_below
 from cimeu.progress import Progress, silent
@@ -33,6 +35,10 @@ FORMATS = (".csv", ".vtt", ".eaf", ".html", ".json")
 FAILURES = "failures.csv"
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 """Errors that every further recording would meet too."""
+
+
+TOGETHER = ("person", "study")
+"""Scopes of a style that is read from all recordings of a call; each of these is then read twice."""
 
 
 @dataclass(frozen=True)
@@ -81,11 +87,14 @@ def predict_files(
     recordings = _recordings(given)
     with locked(output / ROOM / "failures.writing"):  # also shows that the folder can be written to
         recogniser = model if isinstance(model, Recogniser) else Recogniser.from_pretrained(model)
+    supports = _supports(recogniser, recordings.values(), progress) if recogniser.style in TOGETHER else {}
     failures: dict[Path, str] = {}
     for number, (name, path) in enumerate(recordings.items()):
         progress("files", number, len(recordings))
         try:
-            _predict(recogniser, path, output / name, formats, explained=explained, progress=progress)
+            others = [support for other, found in supports.items() if other != path for support in found]
+            recognise = partial(explained_timeline if explained else Recogniser.__call__, recogniser, others=others)
+            _predict(recogniser, path, output / name, formats, recognise, explained=explained, progress=progress)
         except CimeuError as error:
             failures[path] = str(error).split("\n", 1)[0]
         except Exception as error:
@@ -104,18 +113,31 @@ def _predict(
     path: Path,
     target: Path,
     formats: Sequence[str],
+    recognise: Callable[..., Timeline],
     *,
     explained: bool,
     progress: Progress,
 ) -> None:
     """Write what is missing of one recording; `target` is the path of its results without suffix."""
     _check_recording(path)
-    finished = _finished(_with(target, ".json"), path, recogniser)
+    # A style that is read from several recordings changes with each that joins them.
+    finished = None if recogniser.style in TOGETHER else _finished(_with(target, ".json"), path, recogniser)
     if finished is None or (explained and finished[0].explanations is None):
         check_free((_with(target, suffix) for suffix in {*formats, ".json"}), KIND)
-        recognise = explained_timeline if explained else Recogniser.__call__
-        finished = recognise(recogniser, path, progress=progress), set()
+        finished = recognise(path, progress=progress), set()
     _write(*finished, target, formats)
+
+
+def _supports(recogniser: Recogniser, paths: Iterable[Path], progress: Progress) -> dict[Path, list[Support]]:
+    """Windows of each recording that a style is read from; recordings that fail have none, and are reported later."""
+    supports = {}
+    for path in paths:
+        try:
+            _check_recording(path)
+            supports[path] = recogniser.supports(path, progress=progress)
+        except CimeuError:
+            continue
+    return supports
 
 
 def _check_recording(path: Path) -> None:

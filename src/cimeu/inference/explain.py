@@ -23,6 +23,7 @@ from jaxtyping import Bool, Float, Float32
 
 from cimeu.errors import RecipeError
 from cimeu.inference.lanes import NOBODY
+from cimeu.inference.own_style import Support
 from cimeu.inference.recogniser import Reading, Recogniser
 from cimeu.inference.windows import PLACES_HZ, WindowInput
 from cimeu.media.face_tracks import overlap
@@ -104,14 +105,16 @@ class Occluder:
                     yield stream, moment, _unknown(window, stream, moment * self.hop_s, (moment + 1) * self.hop_s)
 
 
-def explained_timeline(recogniser: Recogniser, path: Path | str, *, progress: Progress = silent) -> Timeline:
+def explained_timeline(
+    recogniser: Recogniser, path: Path | str, *, progress: Progress = silent, others: Sequence[Support] = ()
+) -> Timeline:
     """The timeline of a recording with an explanation of each segment in which the model was asked.
 
     Raises:
         MediaError: missing, empty, or no media.
     """
     occluder = Occluder(recogniser)
-    reading = recogniser.adapted(recogniser.read(path, progress=progress, watch=occluder))
+    reading = recogniser.adapted(recogniser.read(path, progress=progress, watch=occluder), others)
     timeline = recogniser.timeline(reading)
     explained = [
         _explained(recogniser, reading, occluder, segment, segment.person)

@@ -3,7 +3,7 @@
 Looked for, in this order: run folders and bundles (`.zip`) in `runs`, `.demo/runs` and `.` of the working directory,
 then in `models` of CiMEU's home: `$CIMEU_HOME`, else the platform's folder for data of this user.
 
-Without a name, the one real model that is found is used. A model of synthetic clips is used only when it is named.
+Without a name, the voice model that ships with the package is used; `voice` names it too.
 """
 
 import hashlib
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 RUNS = (Path("runs"), Path(".demo") / "runs", Path())
 DIRECTIONS = ("forward", "backward")
+STARTER = Path(__file__).parents[1] / "starter" / "voice"
+"""The model that ships with the package."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,19 +65,15 @@ def found_models() -> list[FoundModel]:
 
 
 def model_named(name: Path | str | None) -> Path:
-    """The run folder or bundle of this path, or of this name in one of `places`; without one, the one real model.
+    """The run folder or bundle of this path, or of this name in one of `places`; without one, the model that ships.
 
     What was not named is not opened: other files in those places may be of any size and kind.
 
     Raises:
-        RecipeError: there is no such model, or without a name, not exactly one.
+        RecipeError: there is no such model.
     """
     if name is None:
-        found = found_models()
-        real = [model for model in found if not model.synthetic]
-        if len(real) == 1:
-            return real[0].path
-        raise RecipeError(_choice(found, len(real)))
+        return STARTER
     path = Path(name)
     if path.exists() or path.name != str(name):
         return path
@@ -83,6 +81,8 @@ def model_named(name: Path | str | None) -> Path:
     for entry in entries:
         if _described(entry) is not None:
             return entry
+    if name == STARTER.name:
+        return STARTER
     raise RecipeError(f"no model `{name}` is known here{_listed(found_models())}\n\nhint: {_WAYS}")
 
 
@@ -104,16 +104,6 @@ _WAYS = (
     "name one with --model; train one with `cimeu train recordings data.manifest=manifest.csv`, "
     "or put a bundle that you were given into `models` of $CIMEU_HOME"
 )
-
-
-def _choice(found: list[FoundModel], n_real: int) -> str:
-    many = (
-        f"no model is named, and {n_real} real ones are here"
-        if n_real
-        else "no model is named, and no real one is here"
-    )
-    looked = ", ".join(f"`{place}`" for place in places())
-    return f"{many} (looked in {looked}){_listed(found)}\n\nhint: {_WAYS}"
 
 
 def _listed(found: list[FoundModel]) -> str:

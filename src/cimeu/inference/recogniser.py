@@ -194,13 +194,15 @@ class Recogniser:
             device=device,
         )
 
-    def __call__(self, path: Path | str, *, progress: Progress = silent) -> Timeline:
+    def __call__(self, path: Path | str, *, progress: Progress = silent, others: Sequence[Support] = ()) -> Timeline:
         """Recognise one recording: a video with or without sound, or a sound file. Progress counts seconds of it.
+
+        `others` are windows of other recordings from which a style is read too (`person`, `study`).
 
         Raises:
             MediaError: missing, empty, or no media.
         """
-        return self.timeline(self.adapted(self.read(path, progress=progress)))
+        return self.timeline(self.adapted(self.read(path, progress=progress), others))
 
     def read(
         self,
@@ -296,6 +298,15 @@ class Recogniser:
                 given = dict(zip(windows.numbers, styles[name].probabilities, strict=True))
                 lanes[name] = replace(lane, probabilities=lane.probabilities | given)
         return replace(reading, lanes=lanes, styles=styles)
+
+    def supports(self, path: Path | str, *, progress: Progress = silent) -> list[Support]:
+        """Windows of a recording from which the style in other recordings may be read.
+
+        Raises:
+            MediaError: missing, empty, or no media.
+        """
+        reading = self.read(path, progress=progress)
+        return [reading.windows(name).support() for name, lane in reading.lanes.items() if lane.representations]
 
     def given_style(
         self,

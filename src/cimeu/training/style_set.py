@@ -182,6 +182,8 @@ class Linear:
         strength: float,
     ) -> "Linear":
         model = LogisticRegression(C=strength, max_iter=400, tol=1e-3).fit(z, labels, sample_weight=weights)
+        if len(model.classes_) == 2:  # one row of log odds: half of it for each emotion
+            return cls(np.concatenate([-model.coef_, model.coef_]) / 2, np.r_[-model.intercept_, model.intercept_] / 2)
         return cls(model.coef_, model.intercept_)
 
     def posteriors(self, z: Float[np.ndarray, "N D"]) -> Float[np.ndarray, "N K"]:

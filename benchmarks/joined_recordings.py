@@ -1,0 +1,127 @@
+"""What `cimeu predict --style` is worth in recordings: clips of one speaker joined, by how their emotions are mixed.
+
+    python benchmarks/joined_recordings.py DATA [--features FOLDER] [--speakers N]
+
+DATA holds the manifests of the recipe `starter/voice`. Each culture is recognised by a model that was trained on the
+others with the shipped rule. Mixes of twelve clips, with pauses between them: `even`, `neutral` (eight neutral clips)
+and `single` (one emotion, each in a recording of its own). A clip's answer is the mean over the stretches inside it.
+The last lines say how close a clip inside a recording is to the same clip by itself.
+"""
+
+import argparse
+import tempfile
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from cimeu.evaluation.metrics import uar
+from cimeu.evaluation.predict import EnsembleSettings
+from cimeu.experiments.held_out import HeldOut
+from cimeu.experiments.starter import embedded, load_starter
+from cimeu.inference.model_store import STARTER
+from cimeu.inference.recogniser import LoadedRun, Recogniser
+from cimeu.media.audio import RATE_HZ, read_sound, write_sound
+from cimeu.model.style_set import StyleSet
+from cimeu.training.style_set import StyleRule
+
+CLIPS, PAUSES_S, NEUTRAL = 12, (0.3, 0.8), 8
+MIXES = ("even", "neutral", "single")
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--features", type=Path, default=Path("features"))
+    parser.add_argument("--speakers", type=int, default=6)
+    arguments = parser.parse_args()
+    recipe = load_starter("starter/voice", [f"data.root={arguments.data}", f"data.features={arguments.features}"])
+    clips, table, description = embedded(recipe)
+    paths = located(recipe.data.root, recipe.data.manifests, table)
+    shipped = StyleSet.from_pretrained(STARTER / "forward").config
+    rule = StyleRule(shrink=shipped.shrink, mix_prior=shipped.mix_prior, passes=shipped.passes)
+    judged, rows, apart = HeldOut(clips), [], []
+    for group in clips.groups:
+        model = judged.fit([name for name in clips.groups if name != group]).model(rule)
+        model.specifications.first_encoder.update(description)
+        for mix in MIXES:
+            for number, (speaker, chosen) in enumerate(drawn(table, clips.of(group), mix, arguments.speakers)):
+                for style, answers in recognised(model, paths, chosen, number).items():
+                    for clip, answer in answers.items():
+                        rows.append((group, mix, style, speaker, clips.emotion[clip], int(answer.argmax())))
+                        if style == "none":
+                            apart.append(np.abs(answer - alone(model, clips.x[clip])).max())
+    found = pd.DataFrame(rows, columns=["group", "mix", "style", "speaker", "emotion", "answer"])
+    for (group, mix), part in found.groupby(["group", "mix"], sort=False):
+        by_style = dict(list(part.groupby("style")))
+        values = {
+            name: 100 * uar(np.array(each["emotion"]), np.array(each["answer"])) for name, each in by_style.items()
+        }
+        none, recording = (f"{name} {values[name]:5.1f}" for name in ("none", "recording"))
+        print(f"{group:16}{mix:9} {none}  {recording}  N {len(by_style['none'])}")
+    print(f"clip in a recording against the clip alone: mean largest difference of a probability {np.mean(apart):.3f}")
+
+
+def located(root: Path, manifests: tuple[Path, ...], table: pd.DataFrame) -> list[Path]:
+    """File of each row; paths are below the folder of their manifest."""
+    folders = [(root / manifest).parent for manifest in manifests]
+    return [next(folder / path for folder in folders if (folder / path).is_file()) for path in table["path"]]
+
+
+def drawn(table: pd.DataFrame, inside: np.ndarray, mix: str, most: int) -> list[tuple[str, list[int]]]:
+    """Speakers who can fill the mix, and the places of their clips in the order of a recording."""
+    generator, recordings = np.random.default_rng(0), []
+    for speaker in sorted(set(table["speaker"][inside]))[:most]:
+        own = {
+            e: np.flatnonzero(inside & (table["speaker"] == speaker) & (table["emotion"] == e))
+            for e in set(table["emotion"])
+        }
+        wanted: list[dict[str, int]] = [dict.fromkeys(own, CLIPS // len(own))]
+        if mix == "neutral":
+            wanted = [{e: NEUTRAL if e == "neutral" else 1 for e in own}]
+        elif mix == "single":
+            wanted = [{e: min(CLIPS, len(own[e]))} for e in own if len(own[e]) >= CLIPS // 2]
+        for counts in wanted:
+            if all(len(own[emotion]) >= count for emotion, count in counts.items()):
+                places = np.concatenate([generator.choice(own[e], n, replace=False) for e, n in counts.items()])
+                recordings.append((speaker, generator.permutation(places).tolist()))
+    return recordings
+
+
+def recognised(model: StyleSet, paths: list[Path], chosen: list[int], seed: int) -> dict[str, dict[int, np.ndarray]]:
+    """Mean answer for each clip of a joined recording, by scope of the style."""
+    generator, parts, spans, at = np.random.default_rng(seed), [], {}, 0
+    for clip in chosen:
+        samples = read_sound(paths[clip])
+        pause = (1e-4 * generator.standard_normal(round(generator.uniform(*PAUSES_S) * RATE_HZ))).astype(np.float32)
+        spans[clip] = at / RATE_HZ, (at + len(samples)) / RATE_HZ
+        parts += [samples, pause]
+        at += len(samples) + len(pause)
+    answers: dict[str, dict[int, np.ndarray]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "joined.flac"
+        write_sound(path, np.concatenate(parts))
+        for style in ("none", "recording"):
+            run = LoadedRun(model, EnsembleSettings(directions=("forward",)), "benchmark")
+            recogniser = Recogniser(run, style=style)
+            reading = recogniser.adapted(recogniser.read(path))
+            middles = [(start_s + end_s) / 2 for start_s, end_s in pairwise(reading.edges)]
+            said = {middles[number]: answer for number, answer in reading.lanes["voice"].answers.items()}
+            for clip, (start_s, end_s) in spans.items():
+                near = [answer for middle, answer in said.items() if start_s <= middle < end_s]
+                if near:
+                    answers.setdefault(style, {})[clip] = np.mean(near, axis=0)
+    return answers
+
+
+def alone(model: StyleSet, x: np.ndarray) -> np.ndarray:
+    """Probabilities of a clip by itself."""
+    with torch.inference_mode():
+        return model(torch.from_numpy(x[None])).softmax(-1).numpy()[0]
+
+
+if __name__ == "__main__":
+    main()
