@@ -1,4 +1,5 @@
 import errno
+import json
 import os
 import subprocess
 import sys
@@ -58,6 +59,12 @@ def test_what_is_no_plain_file_stays(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(OutputError, match=r"folder` is a folder; .*link` is a link; .*pipe` is a device"):
         check_free([tmp_path / name for name in ("folder", "free", "link", "pipe")], "table")
+
+
+def test_a_file_is_not_taken_for_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("made by hand")
+    with pytest.raises(OutputError, match=r"a.csv` is a file, not a folder for `score.csv`"):
+        write_whole(tmp_path / "a.csv" / "score.csv", b"", "score")
 
 
 def test_a_name_that_is_too_long_is_refused_before_the_work(tmp_path: Path) -> None:
@@ -202,3 +209,9 @@ def test_a_write_costs_the_same_among_5_000_files(tmp_path: Path) -> None:
                 _note(folder / f"{number}", "table", b"0" * 64)
     seconds(tmp_path / "few")
     assert min(seconds(tmp_path / "many") for _ in range(3)) < 3 * min(seconds(tmp_path / "few") for _ in range(3))
+
+
+def test_text_with_bytes_of_a_name_that_are_no_text_can_be_written(tmp_path: Path) -> None:
+    text = json.dumps({"source": os.fsdecode(b"caf\xe9.csv")}, ensure_ascii=False)
+    write_whole(tmp_path / "a.json", text, "table")
+    assert json.loads((tmp_path / "a.json").read_text(encoding="utf-8")) == {"source": "caf\udce9.csv"}

@@ -34,9 +34,12 @@ _DIGITS = 64
 
 
 def write_whole(path: Path, content: bytes | str, kind: str) -> Path:
-    """Write a file whole or not at all; folders on the way are made. See `whole`."""
+    """Write a file whole or not at all; folders on the way are made. See `whole`.
+
+    Text is written as UTF-8; bytes of a file name that are none stand in it as `\\udce9`, which JSON reads back.
+    """
     with whole(path, kind) as partial:
-        partial.write_bytes(content.encode() if isinstance(content, str) else content)
+        partial.write_bytes(content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content)
     return path
 
 
@@ -151,8 +154,11 @@ def _reason_to_keep(path: Path, kind: str) -> str:
     """Why a file must not be replaced; empty where it may be, or where there is none."""
     try:
         os.lstat(path)
-    except (FileNotFoundError, NotADirectoryError):
+    except FileNotFoundError:
         return ""
+    except NotADirectoryError:
+        file = next(parent for parent in path.parents if parent.exists())
+        return f"`{file}` is a file, not a folder for `{path.name}`"
     except OSError as error:
         if error.errno != errno.ENAMETOOLONG:
             raise

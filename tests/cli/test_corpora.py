@@ -125,7 +125,7 @@ def test_two_manifests_are_compared_and_nothing_is_decoded_twice(cimeu: Command,
     assert marked["clip_id"].is_unique
     assert marked["duplicates"].value_counts().tolist() == [2, 2, 2]
     _, _, err = cimeu("audit", tmp_path / "m.csv", "-o", tmp_path / "a.html")
-    assert "3 clips, 3 of them seen before" in err
+    assert "3 clips, 3 of them from the cache" in err
 
 
 @pytest.mark.parametrize(("least", "status"), [("error", 0), ("warning", 2), ("never", 0)])

@@ -80,7 +80,7 @@ def test_the_installed_command_prints_one_message_and_no_traceback(tmp_path: Pat
         (("bench", "{recipe}", "--shard", "x"), "shard `x` is not i/N"),
         (("bench", "{recipe}", "--protocol", "matrx"), "unknown protocol `matrx`"),
         (("bench", "{recipe}", "--selection", "orcale"), "unknown selection `orcale`"),
-        (("bench", "{recipe}", "--protocol", "few-shot", "--shots", "0,some"), "`0,some` is no list of counts"),
+        (("bench", "{recipe}", "--protocol", "few-shot", "--shots", "0,some"), "`0,some` is not a list of counts"),
         (("score", "none.csv", "{toy}"), "no predictions at `none.csv`"),
         (("adapt", "none", "--target", "{toy}"), "none"),
         (("extract", "{toy}", "--encoder", "hog", "--forward-only", "hogg"), "--forward-only `hogg` is not among"),

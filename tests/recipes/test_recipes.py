@@ -47,6 +47,13 @@ def test_the_first_line_of_a_copy_runs_the_copy(tmp_path: Path) -> None:
     assert rest == shipped[1:]
 
 
+@pytest.mark.parametrize("name", ["two\nlines.yaml", "caf\udce9.yaml"])
+def test_a_copy_whose_name_no_command_can_hold_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(RecipeError, match=r"cannot stand in a command\n\nhint: name the copy with letters"):
+        copy_recipe("toy/demo", tmp_path / name)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_copy_never_replaces_a_file(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text("mine", encoding="utf-8")
     with pytest.raises(RecipeError, match=r"`.*mine\.yaml` already exists\n\nhint: name another file with -o"):

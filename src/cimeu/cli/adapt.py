@@ -24,7 +24,7 @@ def adapt(
     from cimeu.tables import to_markdown
 
     with progress_bars() as progress:
-        found = adapt_run(
+        results = adapt_run(
             run,
             target,
             output,
@@ -36,4 +36,4 @@ def adapt(
             progress=progress,
         )
     say(f"{output}: a run folder like any other; tables in adaptation.*")
-    print(to_markdown(adaptation_table(found, f"{run.name} on {target.name}")))
+    print(to_markdown(adaptation_table(results, f"{run.name} on {target.name}")))

@@ -14,7 +14,7 @@ def agree(
     output: Output = Path("agreement.html"),
     tier: Annotated[str | None, typer.Option(help="Tier of the first. [default: the only one with emotions]")] = None,
     second_tier: Annotated[str | None, typer.Option(help="Tier of the second. [default: of the same name]")] = None,
-    grid: Annotated[float, typer.Option(help="Seconds between two moments that are compared.")] = 0.1,
+    grid: Annotated[float, typer.Option(help="Seconds between two points in time that are compared.")] = 0.1,
     iou: Annotated[float, typer.Option(help="Overlap from which on two segments are the same.")] = 0.5,
     label_map: LabelMap = None,
     allow_unknown_labels: AllowUnknownLabels = False,
@@ -23,7 +23,7 @@ def agree(
     from cimeu.timeline.agreement import agree as compare_files
     from cimeu.timeline.agreement import write_agreement
 
-    found = compare_files(
+    agreement = compare_files(
         first,
         second,
         tier=tier,
@@ -33,13 +33,14 @@ def agree(
         label_map=pairs(label_map or ()),
         allow_unknown=allow_unknown_labels,
     )
-    written = write_agreement(found, output)
-    kappa = "n/a" if found.kappa is None else f"{found.kappa:.2f}"
-    say(f"kappa {kappa}, same label {found.observed:.0%} ({found.by_chance:.0%} by chance) of {found.both_s:g} s")
-    for words in found.left_out:
+    written = write_agreement(agreement, output)
+    kappa = "n/a" if agreement.kappa is None else f"{agreement.kappa:.2f}"
+    same_label = f"same label {agreement.observed:.0%} ({agreement.by_chance:.0%} by chance)"
+    say(f"kappa {kappa}, {same_label} of {agreement.both_s:g} s")
+    for words in agreement.left_out:
         say(f"left out: {words}")
-    if found.unmatched:
-        say(f"labels that one side never uses: {', '.join(found.unmatched)}")
-    if found.unknown:
-        say(f"labels that are no known emotion: {', '.join(found.unknown)}")
+    if agreement.unmatched:
+        say(f"labels that one side never uses: {', '.join(agreement.unmatched)}")
+    if agreement.unknown:
+        say(f"labels that are no known emotion: {', '.join(agreement.unknown)}")
     print(written[0])

@@ -25,14 +25,14 @@ def audit(
     ] = "error",
     cache: Annotated[
         Path | None,
-        typer.Option(help="What earlier audits saw, by content of the clips. [default: OUTPUT.looks.jsonl]"),
+        typer.Option(help="Cache of earlier audits, by content of the clips. [default: OUTPUT.looks.jsonl]"),
     ] = None,
     workers: Annotated[int, typer.Option(help="Clips decoded at a time; 0 takes one for each core.")] = 0,
 ) -> None:
     """Check the recordings themselves, the folds and the labels; exit status 2 if figures would be wrong."""
     from cimeu.atomic import beside, check_free, page_path
     from cimeu.corpora.adapters.folder import read_recordings
-    from cimeu.corpora.audit.audit import audit as look_at_all
+    from cimeu.corpora.audit.audit import audit as run_audit
     from cimeu.corpora.audit.audit import to_json, with_duplicates, write_html
     from cimeu.corpora.audit.cache import LookCache
     from cimeu.corpora.manifest import join_manifests, write_manifest
@@ -45,24 +45,24 @@ def audit(
         check_free([mark], "manifest")
     clips = join_manifests([read_recordings(manifest) for manifest in manifests])
     space = label_space(labels.split(",") if "," in labels else labels) if labels else None
-    with progress_bars() as progress, LookCache(cache or beside(page, ".looks.jsonl")) as kept:
-        found = look_at_all(
+    with progress_bars() as progress, LookCache(cache or beside(page, ".looks.jsonl")) as looks:
+        report = run_audit(
             clips,
             labels=space,
             merge=pairs(merge or ()),
             group=group,
-            cache=kept,
+            cache=looks,
             workers=workers or cores(),
             progress=progress,
         )
-    write_html(found, page, title=", ".join(manifest.name for manifest in manifests))
+    write_html(report, page, title=", ".join(manifest.name for manifest in manifests))
     if mark:
-        write_manifest(with_duplicates(clips, found.duplicates), mark)
-    for finding in found.findings:
+        write_manifest(with_duplicates(clips, report.duplicates), mark)
+    for finding in report.findings:
         say(f"{finding.severity}: {finding.message}")
-    reused = f", {kept.reused:,} of them seen before" * bool(kept.reused)
-    say(f"{page}: {len(found.clips):,} clips{reused}; {len(found.findings)} findings")
+    reused = f", {looks.reused:,} of them from the cache" * bool(looks.reused)
+    say(f"{page}: {len(report.clips):,} clips{reused}; {len(report.findings)} findings")
     if as_json:
-        sys.stdout.write(to_json(found) + "\n")
-    if fail_on != "never" and found.as_bad_as(fail_on):
+        sys.stdout.write(to_json(report) + "\n")
+    if fail_on != "never" and report.as_bad_as(fail_on):
         raise typer.Exit(2)

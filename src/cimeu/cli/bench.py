@@ -97,5 +97,5 @@ def parse_counts(text: str) -> tuple[int, ...]:
     """
     parts = [part.strip() for part in text.split(",")]
     if not all(part.isdigit() for part in parts):
-        raise RecipeError(f"`{text}` is no list of counts\n\nhint: write 0,8,32")
+        raise RecipeError(f"`{text}` is not a list of counts\n\nhint: write 0,8,32")
     return tuple(dict.fromkeys(int(part) for part in parts))

@@ -166,15 +166,15 @@ def check_taken(names: Sequence[str], settings: Sequence[str]) -> None:
 def configured(
     name: str, weights: Mapping[str, Path], regions: Sequence[str], settings: Mapping[str, object]
 ) -> "list[EncoderConfig]":
-    """One encoder with what it takes of the settings, once for each region it is asked to see."""
+    """One encoder with what it takes of the settings, once for each region."""
     from cimeu.encoders.registry import settings_of
     from cimeu.experiments.recipe import EncoderConfig
 
-    known = settings_of(name)
-    taken = {key: value for key, value in settings.items() if key in known}
+    accepted = settings_of(name)
+    taken = {key: value for key, value in settings.items() if key in accepted}
     if name in weights:
         taken["weights"] = str(weights[name])
-    if "source" not in known or not regions:
+    if "source" not in accepted or not regions:
         return [EncoderConfig(encoder=name, settings=taken)]
     return [EncoderConfig(encoder=name, settings=taken | {"source": region}) for region in dict.fromkeys(regions)]
 
@@ -188,19 +188,19 @@ def weights_of(names: Sequence[str], weights: Sequence[str]) -> dict[str, Path]:
     from cimeu.encoders.registry import settings_of
 
     taking = [name for name in names if "weights" in settings_of(name)]
-    found: dict[str, Path] = {}
+    files: dict[str, Path] = {}
     for text in weights:
         name, separator, file = text.partition("=")
         if separator and name in names:
-            found[name] = Path(file)
+            files[name] = Path(file)
         elif len(taking) == 1:
-            found[taking[0]] = Path(text)
+            files[taking[0]] = Path(text)
         else:
             raise RecipeError(
                 f"weights `{text}` belong to {'no encoder' if not taking else 'one of ' + ', '.join(taking)}"
                 "\n\nhint: write --weights ENCODER=FILE"
             )
-    return found
+    return files
 
 
 def import_(
@@ -218,7 +218,7 @@ def import_(
     from cimeu.features.imports import import_features
     from cimeu.pyramid import DIRECTIONS
 
-    roots = {each: root / each for each in DIRECTIONS} if direction == "both" else {direction: root}
-    for each, folder in roots.items():
-        count = import_features(list_file, root=folder, encoder=encoder, stride=stride, direction=each, folder=output)
-        say(f"{output}: {count} clips imported, {each}")
+    roots = {name: root / name for name in DIRECTIONS} if direction == "both" else {direction: root}
+    for played, folder in roots.items():
+        count = import_features(list_file, root=folder, encoder=encoder, stride=stride, direction=played, folder=output)
+        say(f"{output}: {count} clips imported, {played}")

@@ -63,7 +63,10 @@ REFUSED = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "free some space" + KEPT),
     **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "choose a folder that you may write to" + KEPT),
     **dict.fromkeys((errno.ENAMETOOLONG, errno.ELOOP), "choose a shorter name"),
-    **dict.fromkeys((errno.ENOTDIR, errno.EISDIR, errno.EEXIST), "a file is where a folder should be, or a folder"),
+    **dict.fromkeys(
+        (errno.ENOTDIR, errno.EISDIR, errno.EEXIST),
+        "a file has the name of a needed folder; choose another",
+    ),
     errno.ENOENT: "check the name",
 }
 """What the machine refuses, and the way out; any other error of the system is a bug of ours and keeps its traceback."""

@@ -63,12 +63,12 @@ def predict(
 
     if model is None:
         say(STARTER_LINE)
-    named = [f".{each.strip().lower().removeprefix('.')}" for each in formats.split(",") if each.strip()]
-    wanted = EVERY_FORMAT if named == [".all"] else named or FORMATS
-    found = pairs(weights or (), WEIGHTS_SUCH_AS)
-    recogniser = Recogniser.from_pretrained(chosen, settings=settings, weights=found, device=device, style=style)
+    named = [f".{name.strip().lower().removeprefix('.')}" for name in formats.split(",") if name.strip()]
+    suffixes = EVERY_FORMAT if named == [".all"] else named or FORMATS
+    files = pairs(weights or (), WEIGHTS_SUCH_AS)
+    recogniser = Recogniser.from_pretrained(chosen, settings=settings, weights=files, device=device, style=style)
     with progress_bars() as progress:
-        report = predict_files(paths, output, recogniser, progress, formats=wanted, explained=explain)
+        report = predict_files(paths, output, recogniser, progress, formats=suffixes, explained=explain)
     if profile:
         for line in recogniser.stopwatch.lines():
             say(line)

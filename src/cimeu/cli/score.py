@@ -23,6 +23,6 @@ def score(
     from cimeu.tables import to_markdown
 
     space = labels.split(",") if labels and "," in labels else labels
-    found = score_predictions(predictions, manifest, against=against, labels=space, group=group)
-    say(", ".join(str(path) for path in write_score(found, output)))
-    print(to_markdown(score_table(found)))
+    scores = score_predictions(predictions, manifest, against=against, labels=space, group=group)
+    say(", ".join(str(path) for path in write_score(scores, output)))
+    print(to_markdown(score_table(scores)))

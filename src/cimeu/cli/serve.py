@@ -58,5 +58,5 @@ def serve(
 
     if model is None:
         say(STARTER_LINE)
-    found = pairs(weights or (), WEIGHTS_SUCH_AS)
-    answer(model_named(model), settings, weights=found, device=device, open_browser=not no_browser, say=say)
+    files = pairs(weights or (), WEIGHTS_SUCH_AS)
+    answer(model_named(model), settings, weights=files, device=device, open_browser=not no_browser, say=say)

@@ -59,11 +59,11 @@ def pairs(texts: Iterable[str], such_as: str = "0=happiness or test=test.csv") -
     Raises:
         RecipeError: one that lacks the equals sign or a side of it; the hint shows `such_as`.
     """
-    found = [text.partition("=") for text in texts]
-    for name, sign, value in found:
+    parts = [text.partition("=") for text in texts]
+    for name, sign, value in parts:
         if not (name and sign and value):
             raise RecipeError(f"`{name}{sign}{value}` is not name=value\n\nhint: such as {such_as}")
-    return {name: value for name, _, value in found}
+    return {name: value for name, _, value in parts}
 
 
 def finish(done: int, total: int, what: str, reasons: Path) -> None:

@@ -45,7 +45,7 @@ def fetch(
         Path | None, typer.Option(help="File for the recording that comes with the package (moonshine).")
     ] = None,
 ) -> None:
-    """Fetch weights into the weights folder; goes on where it stopped."""
+    """Fetch weights into the weights folder; resumes."""
     from cimeu.encoders.fetch import fetch as receive
     from cimeu.encoders.weights import known_weights, sha256_of
     from cimeu.errors import RecipeError
@@ -89,5 +89,5 @@ def verify(
     for name in names or present:
         known_weights(name)
         path = find_weights(name, file)
-        known = compare(name, path)
-        print(f"{name} {sha256_of(path)} {'as published' if known else 'no published checksum'} {path}")
+        is_published = compare(name, path)
+        print(f"{name} {sha256_of(path)} {'as published' if is_published else 'no published checksum'} {path}")

@@ -170,8 +170,10 @@ def _tree_of(path: Path, within: tuple[Path, ...]) -> dict[str, Any]:
     """Mapping of a file, laid over the file that it extends."""
     try:
         tree = yaml.load(path.read_text(encoding="utf-8"), _EachKeyOnce)
-    except yaml.YAMLError as error:
-        raise RecipeError(f"recipe `{path}` is not YAML: {error}\n\nhint: indent with spaces, `key: value`") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise RecipeError(
+            f"recipe `{path}` is not YAML in UTF-8: {error}\n\nhint: indent with spaces, `key: value`"
+        ) from error
     if not isinstance(tree, dict):
         raise RecipeError(f"recipe `{path}` holds no settings\n\nhint: start from `cimeu recipes copy default`")
     if "extends" not in tree:

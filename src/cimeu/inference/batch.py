@@ -225,7 +225,7 @@ def _write_failures(output: Path, failures: pd.DataFrame, folders: Sequence[Path
             failures = pd.concat([earlier[[not is_answered(row) for row in earlier["path"]]], failures])
         table = io.StringIO()
         failures.to_csv(table, index=False, lineterminator="\n")
-        write_whole(path, table.getvalue().encode("utf-8", "backslashreplace"), "failures")
+        write_whole(path, table.getvalue(), "failures")
 
 
 def _with(target: Path, suffix: str) -> Path:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from itertools import takewhile
 from pathlib import Path
+from shlex import quote
 
 from cimeu.atomic import write_whole
 from cimeu.errors import RecipeError
@@ -72,15 +73,17 @@ def copy_recipe(name: str, place: Path) -> Path:
         place: file to write; nothing that exists is replaced.
 
     Raises:
-        RecipeError: an unknown name, or a file that is there already.
+        RecipeError: an unknown name, a file that is there already, or a name that no command line can hold.
     """
     if name not in shipped_names():
         raise RecipeError(f"no recipe `{name}` ships with the package\n\nhint: {guess(name, shipped_names())}")
     text = _path_of(name).read_text(encoding="utf-8")
     if place.exists():
         raise RecipeError(f"`{place}` already exists\n\nhint: name another file with -o")
+    if not str(place).isprintable():  # it stands in the first line, which is a command
+        raise RecipeError(f"`{place}` cannot stand in a command\n\nhint: name the copy with letters, digits, - and _")
     # Only line 1 names the recipe itself; `extends` names another one that ships, wherever the copy lies.
-    write_whole(place, text.replace(f" {name} ", f" {place.as_posix()} ", 1), "recipe")
+    write_whole(place, text.replace(f" {name} ", f" {quote(place.as_posix())} ", 1), "recipe")
     return place
 
 
