@@ -149,7 +149,7 @@ def test_the_published_job_from_recordings_to_its_table(run: Run, tmp_path: Path
     assert Path("runs/dfew-published-5-s0/predictions.csv").stat().st_mtime_ns == before
 
     run(report)
-    page, found = Path("dfew.html").read_text(), json.loads(Path("dfew.json").read_text())
+    page, found = Path("dfew-report.html").read_text(), json.loads(Path("dfew-report.json").read_text())
     assert [line["name"] for line in found["folds"]["lines"]] == ["1", "2", "3", "4", "5"]
     assert found["folds"]["models"] == ["forward", "backward", "fused"]
     assert set(found["folds"]["deviation"]) == {"forward", "backward", "fused"}
