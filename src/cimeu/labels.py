@@ -15,6 +15,7 @@ from cimeu.errors import RecipeError, UnknownLabel
 ALIASES = {
     "angry": "anger",
     "bored": "boredom",
+    "excited": "excitement",
     "calmness": "calm",
     "disappointed": "disappointment",
     "disgusted": "disgust",
@@ -97,6 +98,8 @@ _COMPOUND = (
 )
 """The 32 of MAFW that are several emotions at once."""
 
+_JL_SECONDARY = ("anxiety", "apology", "assertiveness", "concern", "encouragement")
+
 SPACES = {
     name: LabelSpace(name, emotions)
     for name, emotions in {
@@ -116,6 +119,11 @@ SPACES = {
         "ased": ("neutral", "fear", "happiness", "sadness", "anger"),
         "emovo": ("disgust", "happiness", "fear", "anger", "surprise", "sadness", "neutral"),
         "nemo": ("anger", "fear", "happiness", "neutral", "sadness", "surprise"),
+        "esd": ("anger", "happiness", "neutral", "sadness", "surprise"),
+        "subesco": ("anger", "disgust", "fear", "happiness", "neutral", "sadness", "surprise"),
+        "shemo": ("anger", "fear", "happiness", "neutral", "sadness", "surprise"),
+        "cafe": ("anger", "disgust", "fear", "happiness", "neutral", "sadness", "surprise"),
+        "jl": ("anger", "excitement", "happiness", "neutral", "sadness", *_JL_SECONDARY),
     }.items()
 }
 KNOWN_EMOTIONS = frozenset(emotion for space in SPACES.values() for emotion in space)

@@ -1,34 +1,21 @@
-"""Corpora of sound files whose names say everything: EMO-DB, URDU, ASED, EMOVO, and nEMO with its table."""
+"""Corpora of sound files whose names say everything, and nEMO with its table."""
 
 import logging
-from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from cimeu.corpora.adapters.ased import from_ased
-from cimeu.corpora.adapters.emodb import from_emodb
-from cimeu.corpora.adapters.emovo import from_emovo
 from cimeu.corpora.adapters.nemo import from_nemo
-from cimeu.corpora.adapters.ravdess import from_ravdess
-from cimeu.corpora.adapters.urdu import from_urdu
+from cimeu.corpora.adapters.registry import COUNTS, PUBLISHED, TERMS
+from cimeu.corpora.adapters.speech import SPEECH_SETS
 from cimeu.corpora.folds import FoldsConfig, make_folds
-from cimeu.corpora.manifest import Manifest
 from cimeu.errors import ManifestError
 
-Adapter = Callable[..., Manifest]
-ADAPTERS: dict[str, Adapter] = {
-    "emodb": from_emodb,
-    "urdu": from_urdu,
-    "ased": from_ased,
-    "ravdess": from_ravdess,
-}
 
-
-@pytest.mark.parametrize("corpus", ADAPTERS)
+@pytest.mark.parametrize("corpus", ["emodb", "urdu", "ased", "ravdess"])
 def test_real_files_get_the_people_and_emotions_of_the_trial_table(trial_data: Path, corpus: str) -> None:
-    manifest = ADAPTERS[corpus](trial_data / "speech" / corpus, check_counts=corpus == "urdu")
+    manifest = PUBLISHED[corpus](trial_data / "speech" / corpus, check_counts=corpus == "urdu")
     wanted = pd.read_csv(trial_data / "speech" / "manifest.csv", dtype=str)
     wanted = wanted[wanted["corpus"] == corpus].assign(name=wanted["path"].map(lambda path: Path(path).stem))
     found = manifest.table.assign(name=manifest.table["path"].map(lambda path: Path(path).stem))
@@ -39,7 +26,7 @@ def test_real_files_get_the_people_and_emotions_of_the_trial_table(trial_data: P
 
 
 def test_emodb_reads_speaker_sentence_and_the_initial_of_the_german_name(fill, tmp_path: Path) -> None:
-    manifest = from_emodb(fill(tmp_path, ["wav/03a01Wa.wav", "wav/16b10Lb.wav"]), check_counts=False)
+    manifest = PUBLISHED["emodb"](fill(tmp_path, ["wav/03a01Wa.wav", "wav/16b10Lb.wav"]), check_counts=False)
     columns = ["clip_id", "emotion", "speaker", "gender", "age", "sentence", "language"]
     assert manifest.table[columns].to_numpy().tolist() == [
         ["wav/03a01Wa", "anger", "emodb_03", "m", "31", "a01", "de"],
@@ -48,7 +35,7 @@ def test_emodb_reads_speaker_sentence_and_the_initial_of_the_german_name(fill, t
 
 
 def test_urdu_reads_gender_speaker_and_emotion(fill, tmp_path: Path) -> None:
-    manifest = from_urdu(fill(tmp_path, ["Angry/SM1_F1_A01.wav", "Sad/SF12_F7_S033.wav"]), check_counts=False)
+    manifest = PUBLISHED["urdu"](fill(tmp_path, ["Angry/SM1_F1_A01.wav", "Sad/SF12_F7_S033.wav"]), check_counts=False)
     assert manifest.table[["emotion", "speaker", "gender"]].to_numpy().tolist() == [
         ["anger", "urdu_M1", "m"],
         ["sadness", "urdu_F12", "f"],
@@ -56,7 +43,7 @@ def test_urdu_reads_gender_speaker_and_emotion(fill, tmp_path: Path) -> None:
 
 
 def test_ased_reads_the_initial_of_the_emotion_and_the_last_field(fill, tmp_path: Path) -> None:
-    manifest = from_ased(fill(tmp_path, ["h3-01-02-01-33.wav", "f2-01-02-02-07.wav"]), check_counts=False)
+    manifest = PUBLISHED["ased"](fill(tmp_path, ["h3-01-02-01-33.wav", "f2-01-02-02-07.wav"]), check_counts=False)
     assert manifest.table[["emotion", "speaker", "gender"]].to_numpy().tolist() == [
         ["fear", "ased_07", "m"],
         ["happiness", "ased_33", "f"],
@@ -72,7 +59,7 @@ EMOVO = [
 
 
 def test_a_whole_emovo_has_the_published_counts(fill, tmp_path: Path) -> None:
-    manifest = from_emovo(fill(tmp_path, EMOVO))
+    manifest = PUBLISHED["emovo"](fill(tmp_path, EMOVO))
     assert set(manifest.table["emotion"]) == {
         *("disgust", "happiness", "fear", "anger"),
         "surprise",
@@ -83,45 +70,108 @@ def test_a_whole_emovo_has_the_published_counts(fill, tmp_path: Path) -> None:
 
 
 def test_people_of_emovo_never_cross_a_fold(fill, tmp_path: Path) -> None:
-    manifest = from_emovo(fill(tmp_path, EMOVO))
+    manifest = PUBLISHED["emovo"](fill(tmp_path, EMOVO))
     speakers = manifest.table.set_index("clip_id")["speaker"]
     for fold in make_folds(manifest, FoldsConfig(n_folds=3)):
         assert not set(speakers[list(fold.test)]) & set(speakers[[*fold.train, *fold.validation]])
 
 
 @pytest.mark.parametrize(
-    ("adapter", "name", "message"),
+    ("corpus", "message"),
     [
-        (
-            from_emodb,
-            "03a01Wa.wav",
-            "`emodb` below .* is not whole: clips: 535 expected, 1 found; speakers: 10 expected",
-        ),
-        (from_urdu, "SM1_F1_A01.wav", "clips: 400 expected, 1 found"),
-        (from_ased, "h3-01-02-01-33.wav", "clips: 2,474 expected, 1 found"),
-        (from_emovo, "dis-f1-b1.wav", "disgust: 84 expected, 1 found; happiness: 84 expected, 0 found"),
+        ("emodb", "`emodb` below .* is not whole: clips: 535 expected, 1 found; speakers: 10 expected"),
+        ("urdu", "clips: 400 expected, 1 found"),
+        ("ased", "clips: 2,474 expected, 1 found"),
+        ("emovo", "disgust: 84 expected, 1 found; happiness: 84 expected, 0 found"),
+        ("esd", "clips: 35,000 expected, 1 found; anger: 7,000 expected, 1 found; .* fold 1: 7,000 expected, 1 found"),
+        ("subesco", "clips: 7,000 expected, 1 found; anger: 1,000 expected, 0 found; .* speakers: 20 expected"),
+        ("shemo", "clips: 3,000 expected, 1 found; speakers: 87 expected, 1 found"),
+        ("cafe", "clips: 936 expected, 1 found; anger: 144 expected, 1 found; .* neutral: 72 expected, 0 found"),
+        ("jl", "clips: 2,400 expected, 1 found; speakers: 4 expected, 1 found; emotions: 10 expected, 1 found"),
     ],
 )
-def test_a_part_of_a_corpus_says_what_was_expected_and_found(
-    fill, tmp_path: Path, adapter: Adapter, name: str, message: str
-) -> None:
+def test_a_part_of_a_corpus_says_what_was_expected_and_found(fill, tmp_path: Path, corpus: str, message: str) -> None:
     with pytest.raises(ManifestError, match=message):
-        adapter(fill(tmp_path, [name]))
+        PUBLISHED[corpus](fill(tmp_path, [SPEECH_SETS[corpus].example]))
 
 
-@pytest.mark.parametrize("adapter", [from_emodb, from_urdu, from_ased, from_emovo, from_ravdess])
-def test_a_folder_of_other_files_shows_the_names_expected(fill, tmp_path: Path, adapter: Adapter) -> None:
+@pytest.mark.parametrize("corpus", [*SPEECH_SETS, "ravdess"])
+def test_a_folder_of_other_files_shows_the_names_expected(fill, tmp_path: Path, corpus: str) -> None:
     with pytest.raises(ManifestError, match=r"no file of the corpus below .*\n\nhint: expected names such as `"):
-        adapter(fill(tmp_path, ["holiday.wav"]))
+        PUBLISHED[corpus](fill(tmp_path, ["holiday.wav"]))
+
+
+@pytest.mark.parametrize("corpus", SPEECH_SETS)
+def test_every_speech_set_has_counts_and_terms_unless_they_are_unknown(corpus: str) -> None:
+    assert COUNTS[corpus]["clips"] > 0
+    assert corpus in TERMS or corpus == "emovo"
+
+
+def test_esd_reads_speaker_and_emotion_from_its_folders(fill, tmp_path: Path) -> None:
+    files = [
+        "0004/Happy/test/0004_000701.wav",
+        "ESD/0015/Surprise/0015_001401.wav",
+        "0004/Happy/test/._0004_000702.wav",
+    ]
+    table = PUBLISHED["esd"](fill(tmp_path, files), check_counts=False).table
+    columns = ["emotion", "speaker", "gender", "language", "fold", "part", "split"]
+    assert table[columns].to_numpy().tolist() == [
+        ["happiness", "esd_0004", "m", "zh", "3", "test", ""],
+        ["surprise", "esd_0015", "f", "en", "2", "", ""],
+    ]
+
+
+def test_folds_of_esd_hold_four_speakers_each_and_share_none() -> None:
+    folds = [person["fold"] for person in SPEECH_SETS["esd"].people.values()]
+    assert sorted(folds) == sorted("12345" * 4)
+
+
+def test_subesco_reads_its_names_with_and_without_the_stray_bracket(fill, tmp_path: Path) -> None:
+    files = ["F_10_FAHMEE_S_6_FEAR_5.wav", "M_02_NAME_S_1_HAPPY_1.wav", "F_02_MONIKA_S_2_SURPRISE_3].wav"]
+    table = PUBLISHED["subesco"](fill(tmp_path, files), check_counts=False).table
+    assert table[["emotion", "speaker", "gender", "sentence", "repetition"]].to_numpy().tolist() == [
+        ["surprise", "subesco_F02", "f", "2", "3"],
+        ["fear", "subesco_F10", "f", "6", "5"],
+        ["happiness", "subesco_M02", "m", "1", "1"],
+    ]
+
+
+def test_shemo_reads_fear_after_a_woman_and_surprise_after_a_man(fill, tmp_path: Path) -> None:
+    files = ["female/F21F01.wav", "male/M36S02.wav", "male/M06W11.wav"]
+    table = PUBLISHED["shemo"](fill(tmp_path, files), check_counts=False).table
+    assert table[["emotion", "speaker", "gender", "language"]].to_numpy().tolist() == [
+        ["fear", "shemo_F21", "f", "fa"],
+        ["surprise", "shemo_M06", "m", "fa"],
+        ["sadness", "shemo_M36", "m", "fa"],
+    ]
+
+
+def test_cafe_knows_age_and_gender_of_its_actors(fill, tmp_path: Path) -> None:
+    files = ["Colère/Fort/02-C-2-1.wav", "Neutre/07-N-1-6.wav"]
+    table = PUBLISHED["cafe"](fill(tmp_path, files), check_counts=False).table
+    assert table[["emotion", "speaker", "gender", "age", "level", "sentence"]].to_numpy().tolist() == [
+        ["anger", "cafe_02", "f", "64", "high", "1"],
+        ["neutral", "cafe_07", "m", "15", "low", "6"],
+    ]
+
+
+def test_jl_keeps_excitement_apart_from_happiness(fill, tmp_path: Path) -> None:
+    files = ["female1_excited_1a_1.wav", "male2_happy_15b_2.wav", "male1_apologetic_3a_1.wav"]
+    table = PUBLISHED["jl"](fill(tmp_path, files), check_counts=False).table
+    assert table[["emotion", "speaker", "gender"]].to_numpy().tolist() == [
+        ["excitement", "jl_female1", "f"],
+        ["apology", "jl_male1", "m"],
+        ["happiness", "jl_male2", "m"],
+    ]
 
 
 def test_a_folder_that_contradicts_the_name_is_an_error(fill, tmp_path: Path) -> None:
     with pytest.raises(ManifestError, match=r"`Happy/SM1_F1_A01.wav` is named anger and lies in a folder of happiness"):
-        from_urdu(fill(tmp_path, ["Happy/SM1_F1_A01.wav"]))
+        PUBLISHED["urdu"](fill(tmp_path, ["Happy/SM1_F1_A01.wav"]))
 
 
 def test_a_second_copy_of_a_file_is_left_out(fill, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    manifest = from_emodb(fill(tmp_path, ["a/03a01Wa.wav", "b/03a01Wa.wav"]), check_counts=False)
+    manifest = PUBLISHED["emodb"](fill(tmp_path, ["a/03a01Wa.wav", "b/03a01Wa.wav"]), check_counts=False)
     assert list(manifest.table["clip_id"]) == ["a/03a01Wa"]
     assert "b/03a01Wa.wav` is left out: a copy of" in caplog.text
 
@@ -131,12 +181,12 @@ def test_two_files_of_one_name_that_differ_are_an_error(fill, tmp_path: Path) ->
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "03a01Wa.wav").write_bytes(b"x")
     with pytest.raises(ManifestError, match=r"have one name and differ"):
-        from_emodb(tmp_path)
+        PUBLISHED["emodb"](tmp_path)
 
 
 def test_files_with_other_names_are_counted(fill, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING)
-    from_emodb(fill(tmp_path, ["03a01Wa.wav", "noise.wav"]), check_counts=False)
+    PUBLISHED["emodb"](fill(tmp_path, ["03a01Wa.wav", "noise.wav"]), check_counts=False)
     assert "1 files below" in caplog.text
 
 

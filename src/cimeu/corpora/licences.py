@@ -1,27 +1,14 @@
 """Terms of what goes into a model: they follow it wherever it goes.
 
-Corpus terms are those their publishers state, as `NOTICES.md` lists them; what is not known here is called unknown.
+Terms of corpora are those that their publishers state, as `NOTICES.md` lists them; what is not known is called unknown.
 """
 
 from collections.abc import Iterable
 
+from cimeu.corpora.adapters.registry import TERMS
 from cimeu.encoders.presets import PRESETS
 from cimeu.encoders.weights import WEIGHTS
 
-CORPORA = {
-    **dict.fromkeys(("dfew", "mafw", "ferv39k", "afew", "casme2"), "by request, research only"),
-    "cremad": "ODbL 1.0",
-    "ravdess": "CC BY-NC-SA 4.0 (not for products)",
-    "meld": "GPL-3.0 (annotations); clips of a television series",
-    "emodb": "no licence stated",
-    "urdu": "research only",
-    "ased": "stated as freely available",
-    "enterface": "research only",
-    "eyase": "educational and research purposes, as the project that holds it states; no corpus licence seen",
-    "nemo": "CC BY-NC-SA 4.0 (not for products)",
-    "toy": "MIT, as CiMEU: drawn by a program",
-}
-"""By the name under which `cimeu prepare` knows a corpus."""
 UNKNOWN = "unknown to CiMEU: ask whoever collected it, and keep the consent terms of the people recorded"
 
 EMBEDDED = ("filterbank", "functionals", "functionals-windowed", "handmade", "hog", "prosody", "spectral")
@@ -37,7 +24,7 @@ def cautions(encoders: Iterable[str]) -> list[str]:
 def licences(corpora: Iterable[str], encoders: Iterable[str]) -> list[str]:
     """One Markdown line for the code, for each corpus and for each frozen encoder (its key in `WEIGHTS`) of a model."""
     lines = ["- Code of CiMEU: MIT"]
-    lines += [f"- Corpus `{corpus}`: {CORPORA.get(corpus, UNKNOWN)}" for corpus in corpora]
+    lines += [f"- Corpus `{corpus}`: {TERMS.get(corpus, UNKNOWN)}" for corpus in corpora]
     for encoder in encoders:
         if encoder in EMBEDDED:
             terms = "part of CiMEU, no weights"

@@ -39,21 +39,23 @@ def rows_by_name(
     row: Callable[[Mapping[str, str]], Row],
     suffixes: Collection[str] = SOUND_SUFFIXES,
 ) -> list[Row]:
-    """A row for each file anywhere below `root` whose name without suffix is of the pattern.
+    """A row for each file anywhere below `root` whose path without suffix ends with the pattern.
 
-    `row` turns the named groups of the pattern into cells, with the emotion among them. A second copy of a file (the
-    archive of one corpus that circulates holds all of it twice) is left out. Raises ManifestError where no file has
-    such a name, where two files of one name differ, or where a folder contradicts the emotion in the name.
+    A pattern without `/` is that of a whole file name. `row` turns its named groups into cells, with the emotion among
+    them; a group that took no part is empty. A second copy of a file (the archive of one corpus that circulates holds
+    all of it twice) is left out. Raises ManifestError where no file has such a name, where two files of one name
+    differ, or where a folder contradicts the emotion in the name.
     """
     needed(root, f"a folder with files such as `{example}` in it")
+    ending = re.compile(rf"(?:^|/)(?:{pattern})$")
     rows: dict[str, Row] = {}
     kept: dict[str, Path] = {}
     others = 0
     for path in sorted(root.absolute().rglob("*")):
         if path.suffix.lower() not in suffixes or path.name.startswith("."):
             continue
-        found = re.fullmatch(pattern, path.stem)
-        if found is None:
+        match = ending.search(path.with_suffix("").as_posix())
+        if match is None:
             others += 1
         elif path.stem in rows:
             if path.stat().st_size != kept[path.stem].stat().st_size:
@@ -63,7 +65,7 @@ def rows_by_name(
             logger.warning("`%s` is left out: a copy of `%s`", path, kept[path.stem])
         else:
             kept[path.stem] = path
-            rows[path.stem] = {"path": str(path), **row(found.groupdict())}
+            rows[path.stem] = {"path": str(path), **row(match.groupdict(default=""))}
             _check_folders(path.relative_to(root.absolute()), rows[path.stem]["emotion"])
     if not rows:
         raise ManifestError(f"no file of the corpus below `{root}`\n\nhint: expected names such as `{example}`")

@@ -1,26 +1,13 @@
 """The corpora that can be prepared, by name, and how many clips they were published with."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
-from cimeu.corpora.adapters import (
-    afew,
-    ased,
-    casme2,
-    cremad,
-    dfew,
-    emodb,
-    emovo,
-    enterface,
-    ferv39k,
-    mafw,
-    meld,
-    nemo,
-    ravdess,
-    urdu,
-)
+from cimeu.corpora.adapters import afew, casme2, cremad, dfew, enterface, ferv39k, mafw, meld, nemo, ravdess
 from cimeu.corpora.adapters.csv import from_csv
 from cimeu.corpora.adapters.folder import from_folder
 from cimeu.corpora.adapters.lists import from_lists
+from cimeu.corpora.adapters.speech import SPEECH_SETS, from_speech_set
 from cimeu.corpora.manifest import Manifest
 from cimeu.corpora.toy.corpus import make_toy
 
@@ -34,10 +21,7 @@ PUBLISHED: dict[str, Callable[..., Manifest]] = {
     "enterface": enterface.from_enterface,
     "meld": meld.from_meld,
     "casme2": casme2.from_casme2,
-    "emodb": emodb.from_emodb,
-    "urdu": urdu.from_urdu,
-    "ased": ased.from_ased,
-    "emovo": emovo.from_emovo,
+    **{name: partial(from_speech_set, name) for name in SPEECH_SETS},
     "nemo": nemo.from_nemo,
     "lists": from_lists,
 }
@@ -54,10 +38,27 @@ COUNTS: dict[str, Mapping[str, int]] = {
     "enterface": enterface.COUNTS,
     "meld": meld.COUNTS,
     "casme2": casme2.COUNTS,
-    "emodb": emodb.COUNTS,
-    "urdu": urdu.COUNTS,
-    "ased": ased.COUNTS,
-    "emovo": emovo.COUNTS,
+    **{name: corpus.counts for name, corpus in SPEECH_SETS.items()},
     "nemo": nemo.COUNTS,
 }
 """Published counts by the name of the corpus, as `cimeu.corpora.adapters.layout.differing` compares them."""
+
+TERMS: dict[str, str] = {
+    **dict.fromkeys(("dfew", "mafw", "ferv39k", "afew", "casme2"), "by request, research only"),
+    "cremad": "ODbL 1.0",
+    "ravdess": "CC BY-NC-SA 4.0 (not for products)",
+    "meld": "GPL-3.0 (annotations); clips of a television series",
+    "emodb": "no licence stated",
+    "urdu": "research only",
+    "ased": "stated as freely available",
+    "enterface": "research only",
+    "eyase": "educational and research purposes, as the project that holds it states; no corpus licence seen",
+    "nemo": "CC BY-NC-SA 4.0 (not for products)",
+    "esd": "research only",
+    "subesco": "CC BY 4.0",
+    "shemo": "free for academic purposes",
+    "cafe": "CC BY-NC-SA 4.0 (not for products)",
+    "jl": "CC0 1.0",
+    "toy": "MIT, as CiMEU: drawn by a program",
+}
+"""Terms as the publishers of a corpus state them; a corpus that is not here has terms unknown to CiMEU."""
