@@ -6,10 +6,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from cimeu.atomic import adopt_file
 from cimeu.errors import RecipeError
 from cimeu.inference.batch import FORMATS, predict_files
 from cimeu.inference.recogniser import FaceTools, Recogniser
 from cimeu.media.video import probe
+from cimeu.timeline.formats import KIND
 
 from .conftest import Anybody, RunMaker
 
@@ -236,3 +238,27 @@ def test_a_file_of_which_nothing_can_be_decoded_is_a_failure(
     report = predict_files([tmp_path / "a.wav"], tmp_path / "out", recogniser, formats=(".csv",))
     assert report.failures["reason"].tolist() == [f"`{tmp_path / 'a.wav'}` claims a sampling rate of 7000000 Hz"]
     assert not (tmp_path / "out" / "a.csv").exists()
+
+
+def test_the_segments_of_one_recording_never_take_the_name_of_the_series_of_another(
+    recogniser: Recogniser, recordings: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "in").mkdir()
+    for name in ("a.wav", "a.series.wav"):
+        shutil.copy(recordings / "speech.wav", tmp_path / "in" / name)
+    report = predict_files([tmp_path / "in"], tmp_path / "out", recogniser, formats=[".csv", ".series.csv"])
+    assert report.failures.empty
+    names = {path.name for path in (tmp_path / "out").glob("a*.csv")}
+    assert names == {"a.csv", "a.series.csv", "a.series.wav.csv", "a.series.wav.series.csv"}
+
+
+def test_results_of_a_version_without_series_are_made_again(
+    recogniser: Recogniser, recordings: Path, tmp_path: Path
+) -> None:
+    predict_files([recordings / "speech.wav"], tmp_path, recogniser, formats=[".json"])
+    values = json.loads((tmp_path / "speech.json").read_text())
+    del values["series"]
+    (tmp_path / "speech.json").write_text(json.dumps(values))
+    adopt_file(tmp_path / "speech.json", KIND)
+    predict_files([recordings / "speech.wav"], tmp_path, recogniser, formats=[".series.csv"])
+    assert len(pd.read_csv(tmp_path / "speech.series.csv", comment="#")) > 0

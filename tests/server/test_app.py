@@ -97,6 +97,15 @@ def test_every_format_can_be_downloaded(shared: TestClient, done: dict, suffix: 
     assert answer.headers["Content-Security-Policy"].startswith("sandbox;")
 
 
+def test_curves_have_as_many_points_as_the_caller_wants_at_most(shared: TestClient, done: dict) -> None:
+    found = shared.get(f"/predictions/{done['id']}/curves", params={"points": 10}).json()
+    assert found["emotions"] == done["result"]["emotions"]
+    assert set(found["lanes"]) == set(done["result"]["persons"])
+    for runs in found["lanes"].values():
+        assert sum(map(len, runs)) <= 10 + 1
+        assert all(len(point["scores"]) == len(found["emotions"]) for run in runs for point in run)
+
+
 def test_elan_finds_the_recording_beside_its_document(shared: TestClient, done: dict) -> None:
     assert 'MEDIA_URL="./b&gt;.mp4"' in shared.get(f"/predictions/{done['id']}/exports/eaf").text
 

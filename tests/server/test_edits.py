@@ -8,6 +8,7 @@ import pytest
 from cimeu.errors import RecipeError
 from cimeu.server.edits import NO_EDITS, Edits, edited
 from cimeu.timeline.formats import WRITERS
+from cimeu.timeline.series import ScoredWindow
 from cimeu.timeline.timeline import Header, Place, Segment, Timeline
 
 EMOTIONS = ("anger", "happiness", "sadness")
@@ -31,7 +32,10 @@ def timeline(*segments: Segment) -> Timeline:
         version="0",
         faces="",
     )
-    return Timeline(header, segments, Path("a.mp4"))
+    series = tuple(
+        ScoredWindow(each.person, each.start_s, each.end_s, (0.7, 0.2, 0.1), "face", "", None) for each in segments
+    )
+    return Timeline(header, segments, Path("a.mp4"), series=series)
 
 
 @pytest.fixture
@@ -106,7 +110,9 @@ def test_a_stretch_of_which_nothing_was_said_can_be_labelled() -> None:
     assert found.reason == "no face; corrected by hand, the model said nothing"
 
 
-@pytest.mark.parametrize("suffix", [suffix for suffix in WRITERS if suffix not in (".png", ".rttm", ".parquet")])
+@pytest.mark.parametrize(
+    "suffix", [suffix for suffix in WRITERS if suffix not in (".png", ".rttm", ".parquet", ".series.parquet")]
+)
 @pytest.mark.parametrize("scores", [SCORES, {}], ids=["heard", "grey"])
 def test_names_and_corrections_are_in_every_format_that_has_labels(suffix: str, scores: dict[str, float]) -> None:
     said = replace(segment("person 1", 0.0, 2.0, "", "no face"), scores=scores, confidence=0.7 if scores else None)
@@ -136,3 +142,16 @@ def test_what_is_not_there_cannot_be_changed(two: Timeline, edits: Edits, messag
     with pytest.raises(RecipeError) as raised:
         edited(two, edits)
     assert message in str(raised.value)
+
+
+def test_windows_of_two_lanes_of_one_name_become_one_series_without_doubles(two: Timeline) -> None:
+    blank = replace(two.series[0], person="person 3", scores=None, reason="no face")
+    series = (*two.series, blank)
+    found = edited(replace(two, series=series), Edits({"person 1": "Anna", "person 3": "Anna"}, {}))
+    rows = [(window.person, window.start_s, window.scores is None) for window in found.series]
+    assert rows == [("Anna", 0.0, False), ("Anna", 2.0, False), ("Anna", 4.0, False), ("person 2", 3.0, False)]
+
+
+def test_a_corrected_segment_gives_its_windows_their_label(two: Timeline) -> None:
+    found = edited(two, Edits({}, {1: "happiness"})).series_dataframe()
+    assert found["label"].tolist() == ["anger", "happiness", "sadness", "anger"]

@@ -15,6 +15,7 @@ from cimeu.errors import MediaError, OutputError, RecipeError
 from cimeu.timeline.annotations import read_tiers
 from cimeu.timeline.explanation import Contribution, Explanation, Neighbour
 from cimeu.timeline.formats import WRITERS, from_json
+from cimeu.timeline.series import ScoredWindow
 from cimeu.timeline.timeline import DEMONSTRATION, UNLIKE, USE_LIMITS, Header, Place, Segment, Timeline
 
 EMOTIONS = ("anger", "happiness", "sadness")
@@ -44,7 +45,11 @@ def timeline(tmp_path: Path) -> Timeline:
         segment("person 1", 3.0, 3700.0, "happiness", "silent sound", modality="face"),
         segment("<person> & 2", 1.0, 2.5, "sadness"),
     )
-    return Timeline(header, segments, tmp_path / "videos" / "a <b> & c.mp4")
+    series = (
+        ScoredWindow("person 1", 0.0, 0.5, (0.8, 0.1, 0.1), "both", "", 0.4),
+        ScoredWindow("person 1", 2.0, 2.5, None, "", "no face", None),
+    )
+    return Timeline(header, segments, tmp_path / "videos" / "a <b> & c.mp4", series=series)
 
 
 def saved(timeline: Timeline, tmp_path: Path, suffix: str) -> Path:
@@ -58,7 +63,7 @@ def text(timeline: Timeline, tmp_path: Path, suffix: str) -> str:
 @pytest.mark.parametrize("suffix", WRITERS)
 def test_every_export_opens_with_the_use_limits(timeline: Timeline, tmp_path: Path, suffix: str) -> None:
     head = saved(timeline, tmp_path, suffix).read_bytes()
-    if suffix not in (".parquet", ".png", ".svg"):  # these hold it in their metadata
+    if suffix not in (".parquet", ".series.parquet", ".png", ".svg"):  # these hold it in their metadata
         head = head[: 700 + 5000 * (suffix == ".html")]  # a page begins with its style
     assert USE_LIMITS.encode() in head
 
@@ -339,7 +344,7 @@ def test_a_failed_export_leaves_nothing(timeline: Timeline, tmp_path: Path) -> N
 
 
 def test_a_timeline_without_segments_can_be_saved(timeline: Timeline, tmp_path: Path) -> None:
-    empty = Timeline(timeline.header, (), timeline.media_path)
+    empty = Timeline(timeline.header, (), timeline.media_path, series=())
     for suffix in WRITERS:
         assert saved(empty, tmp_path, suffix).stat().st_size
 

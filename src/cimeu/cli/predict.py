@@ -40,7 +40,10 @@ def predict(
         typer.Option(help="Run folder, bundle (.zip), or name of a model found here. [default: the voice that ships]"),
     ] = None,
     formats: Annotated[
-        str, typer.Option("--format", help="Separated by commas; `all`. [default: csv,vtt,eaf,html,json]")
+        str,
+        typer.Option(
+            "--format", help="Separated by commas; `all`. [default: csv,series.csv,series.parquet,vtt,eaf,html,json]"
+        ),
     ] = "",
     setting: Setting = None,
     weights: Weights = None,

@@ -30,13 +30,14 @@ from cimeu.timeline.timeline import Timeline
 
 logger = logging.getLogger(__name__)
 
-FORMATS = (".csv", ".vtt", ".eaf", ".html", ".json")
+FORMATS = (".csv", ".series.csv", ".series.parquet", ".vtt", ".eaf", ".html", ".json")
 """What `predict_files` writes by default: what is cheap and what most people open."""
 FAILURES = "failures.csv"
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 """Errors that every further recording would meet too."""
 
 
+SERIES = {".series.csv", ".series.parquet"}
 TOGETHER = ("person", "study")
 """Scopes of a style that is read from all recordings of a call; each of these is then read twice."""
 
@@ -122,7 +123,12 @@ def _predict(
     _check_recording(path)
     # A style that is read from several recordings changes with each that joins them.
     finished = None if recogniser.style in TOGETHER else _finished(_with(target, ".json"), path, recogniser)
-    if finished is None or (explained and finished[0].explanations is None):
+    wants_series = not SERIES.isdisjoint(formats)
+    if (
+        finished is None
+        or (explained and finished[0].explanations is None)
+        or (wants_series and finished[0].series is None)
+    ):
         check_free((_with(target, suffix) for suffix in {*formats, ".json"}), KIND)
         finished = recognise(path, progress=progress), set()
     _write(*finished, target, formats)
@@ -163,6 +169,8 @@ def _recordings(paths: Sequence[Path]) -> dict[str, Path]:
     # `a.mp4` gives `a.csv`, unless `a.wav` is there too: then `a.mp4.csv` and `a.wav.csv`.
     taken = Counter([*(str(place.with_suffix("")) for place in places.values()), *map(str, places.values())])
     taken[Path(FAILURES).stem] += 1
+    # The segments of `a.series.wav` must not take the name of the series of `a.wav`.
+    taken.update(f"{name}.series" for place in places.values() for name in {place.with_suffix(""), place})
     named: dict[str, Path] = {}
     for path, place in places.items():
         bare = str(place.with_suffix(""))

@@ -49,6 +49,7 @@ from cimeu.media.video import probe
 from cimeu.model.classifier import Answers, Classifier, StyleReader
 from cimeu.progress import Progress, silent
 from cimeu.pyramid import Direction
+from cimeu.timeline.series import scored_windows
 from cimeu.timeline.timeline import Header, Segment, Timeline, TimelineSettings, segments_of
 
 logger = logging.getLogger(__name__)
@@ -327,7 +328,10 @@ class Recogniser:
         """Segments of what was read."""
         places = {name: tuple(lane.places) for name, lane in reading.lanes.items() if lane.places}
         header = replace(self.header(reading.path, reading.edges[-1]), **self._style_of(reading))
-        return Timeline(header, self._segments(reading), reading.path, places)
+        windows = [
+            window for name, lane in reading.lanes.items() for window in scored_windows(name, lane.cells(reading.edges))
+        ]
+        return Timeline(header, self._segments(reading), reading.path, places, series=tuple(windows))
 
     def _style_of(self, reading: "Reading") -> dict[str, Any]:
         """How many windows a style was read from, and what they look like."""

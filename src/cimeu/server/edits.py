@@ -5,9 +5,11 @@ The model's own answer is kept beside it.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 
 from cimeu.errors import RecipeError
 from cimeu.labels import guess
+from cimeu.timeline.series import ScoredWindow
 from cimeu.timeline.timeline import UNLIKE, UNSURE, Place, Segment, Timeline
 
 
@@ -57,7 +59,22 @@ def edited(timeline: Timeline, edits: Edits) -> Timeline:
     explained = timeline.explanations
     if explained is not None:
         explained = tuple(replace(each, person=edits.persons.get(each.person, each.person)) for each in explained)
-    return replace(timeline, segments=tuple(segments), places=places, explanations=explained)
+    return replace(
+        timeline,
+        segments=tuple(segments),
+        places=places,
+        explanations=explained,
+        series=None if timeline.series is None else _renamed_series(timeline.series, edits.persons, order),
+    )
+
+
+def _renamed_series(
+    series: Sequence[ScoredWindow], persons: Mapping[str, str], order: Mapping[str, int]
+) -> tuple[ScoredWindow, ...]:
+    """Windows under the names of people; of two for one stretch, the one with scores."""
+    named = [replace(window, person=persons.get(window.person, window.person)) for window in series]
+    named.sort(key=lambda window: (order[window.person], window.start_s, window.scores is None))
+    return tuple(next(same) for _, same in groupby(named, key=lambda window: (window.person, window.start_s)))
 
 
 def _without_overlap(segments: Sequence[Segment]) -> list[Segment]:

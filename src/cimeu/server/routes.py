@@ -4,7 +4,7 @@ from importlib.metadata import version
 from typing import Annotated, Any
 from urllib.parse import quote
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi import Path as InPath
 from fastapi.responses import FileResponse
 from starlette.concurrency import run_in_threadpool
@@ -12,7 +12,7 @@ from starlette.concurrency import run_in_threadpool
 from cimeu.server.guard import COOKIE, cookie_value
 from cimeu.server.predictions import Predictions
 from cimeu.server.refusals import Refused
-from cimeu.server.schema import ID, Change, Full, Health, Listing, Problem, full_of, summary_of
+from cimeu.server.schema import ID, Change, Curves, Full, Health, Listing, Problem, curves_of, full_of, summary_of
 from cimeu.server.upload import FIELD, save_upload
 from cimeu.timeline.explanation import Explanation
 from cimeu.timeline.formats import WRITERS
@@ -26,6 +26,7 @@ EXPORT_TYPES = {
     ".vtt": "text/vtt; charset=utf-8",
     ".html": "text/html; charset=utf-8",
     ".eaf": "application/xml",
+    ".series.csv": "text/csv; charset=utf-8",
 }
 """Formats that have a media type of their own; the others are bytes."""
 SETTINGS = [
@@ -152,6 +153,14 @@ def export(id: Id, format: Annotated[str, InPath(max_length=20)], predictions: S
         "Content-Security-Policy": "sandbox; default-src 'none'; style-src 'unsafe-inline'",
     }
     return Response(content, media_type=EXPORT_TYPES.get(suffix, "application/octet-stream"), headers=headers)
+
+
+@router.get("/predictions/{id}/curves", responses=problems(404, 409, 422))
+def curves(id: Id, predictions: Service, points: Annotated[int, Query(ge=10, le=5000)] = 600) -> Curves:
+    """Scores over time, lane by lane, thinned to so many points by means."""
+    prediction, _ = predictions.finished(id)
+    assert prediction.timeline is not None, "finished"
+    return curves_of(prediction.timeline, points)
 
 
 @router.patch("/predictions/{id}", responses=problems(404, 409, 422))

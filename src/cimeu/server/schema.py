@@ -1,5 +1,6 @@
 """The JSON of the service, version 1: what is there stays; what is added later can be ignored."""
 
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Annotated, Literal
 
@@ -8,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from cimeu.server.edits import Edits, edited
 from cimeu.server.predictions import Prediction, Predictions, Status
 from cimeu.server.upload import printable
+from cimeu.timeline.series import by_person, curves
 from cimeu.timeline.timeline import DEMONSTRATION, USE_LIMITS, Timeline
 
 ID = r"^[0-9a-f]{32}$"
@@ -66,6 +68,22 @@ class Result(BaseModel):
     faces: str = Field(description="What found faces and recognised them after a cut; empty where none are read.")
     persons: dict[str, str] = Field(description="Name by lane, in order of appearance.")
     segments: list[SegmentOut]
+
+
+class PointOut(BaseModel):
+    """A point of a curve: the mean over the windows of a short stretch."""
+
+    start_s: float
+    end_s: float
+    scores: list[float] = Field(description="One for each emotion, in the order of `emotions`.")
+
+
+class Curves(BaseModel):
+    """Scores over time for drawing; the exports `series.csv` and `series.parquet` hold every window."""
+
+    schema_version: Literal[1] = 1
+    emotions: list[str]
+    lanes: dict[str, list[list[PointOut]]] = Field(description="Runs of points by lane, with scores all through.")
 
 
 class Summary(BaseModel):
@@ -160,6 +178,15 @@ def full_of(prediction: Prediction, predictions: Predictions) -> Full:
     timeline = prediction.timeline
     result = None if timeline is None else result_of(timeline, prediction.edits)
     return Full(**summary_of(prediction, predictions).model_dump(), result=result)
+
+
+def curves_of(timeline: Timeline, most_points: int) -> Curves:
+    """The JSON of the curves of each lane."""
+    lanes = {
+        lane: [[PointOut.model_validate(asdict(point)) for point in run] for run in curves(windows, most_points)]
+        for lane, windows in by_person(timeline.series or ()).items()
+    }
+    return Curves(emotions=list(timeline.header.emotions), lanes=lanes)
 
 
 def result_of(timeline: Timeline, edits: Edits) -> Result:

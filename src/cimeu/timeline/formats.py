@@ -10,9 +10,10 @@ Sources: WebVTT (W3C); RTTM (NIST rich transcription, comments start with `;;`);
 import io
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import MISSING, asdict, astuple, fields
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 from xml.etree import ElementTree
 
@@ -23,8 +24,9 @@ from cimeu.media.recordings import SOUND_SUFFIXES
 from cimeu.timeline.explanation import Explanation, explanation_from
 from cimeu.timeline.figure import to_png, to_svg
 from cimeu.timeline.overlay import OVERLAY, write_overlay
+from cimeu.timeline.series import SCHEMA, Point, ScoredWindow, by_person, curves, to_series_csv, to_series_parquet
 from cimeu.timeline.style import clock, colours_of, described, printable
-from cimeu.timeline.timeline import DEMONSTRATION, UNLIKE, UNSURE, USE_LIMITS, Header, Place, Segment, Timeline
+from cimeu.timeline.timeline import UNLIKE, UNSURE, USE_LIMITS, Header, Place, Segment, Timeline
 
 
 def to_csv(timeline: Timeline, path: Path) -> bytes:
@@ -40,15 +42,23 @@ def to_csv(timeline: Timeline, path: Path) -> bytes:
 
 
 def to_json(timeline: Timeline, path: Path, **more: object) -> bytes:
-    """One object: header fields, `segments`, `explanations` where asked for, and `places`: per person rows of
-    `[time_s, left, top, width, height]` in fractions of the picture. `from_json` reads it back."""
-    content: dict[str, object] = {**_header(timeline), "segments": [asdict(segment) for segment in timeline.segments]}
+    """One object: header fields, `segments`, `explanations` where asked for, `series`: per person rows of
+    `[start_s, end_s, scores, modality, reason, ood_score]`, and `places`: per person rows of
+    `[time_s, left, top, width, height]` in fractions of the frame. `from_json` reads it back."""
+    content: dict[str, object] = {
+        **timeline.header.values(),
+        "segments": [asdict(segment) for segment in timeline.segments],
+    }
     if timeline.explanations is not None:
         content["explanations"] = [asdict(explanation) for explanation in timeline.explanations]
     text = json.dumps(content | more, indent=2, ensure_ascii=False)
     rows = {person: [astuple(place) for place in places] for person, places in timeline.places.items()}
-    places = json.dumps(rows, ensure_ascii=False, separators=(",", ":"))  # an hour of a face is 18,000 of them
-    return f'{text[:-2]},\n  "places": {places}\n}}\n'.encode()
+    # On one line each: an hour of a face is 18,000 places and 7,200 windows.
+    parts = {"places": rows} if timeline.series is None else {"series": _series_rows(timeline.series), "places": rows}
+    compact = [
+        f'"{name}": {json.dumps(part, ensure_ascii=False, separators=(",", ":"))}' for name, part in parts.items()
+    ]
+    return ",\n  ".join([text[:-2], *compact]).encode() + b"\n}\n"
 
 
 def from_json(content: bytes, media_path: Path) -> Timeline:
@@ -64,12 +74,27 @@ def from_json(content: bytes, media_path: Path) -> Timeline:
     places = {person: tuple(Place(*row) for row in rows) for person, rows in found["places"].items()}
     explained = found.get("explanations")
     explanations = None if explained is None else tuple(explanation_from(each) for each in explained)
-    return Timeline(header, segments, media_path, places, explanations)
+    return Timeline(header, segments, media_path, places, explanations, _series_from(found.get("series")))
+
+
+def _series_rows(series: Sequence[ScoredWindow]) -> dict[str, object]:
+    rows = {person: [astuple(window)[1:] for window in windows] for person, windows in by_person(series).items()}
+    return {"schema": SCHEMA, "persons": rows}
+
+
+def _series_from(values: dict[str, Any] | None) -> tuple[ScoredWindow, ...] | None:
+    if values is None or values["schema"] != SCHEMA:
+        return None
+    return tuple(
+        ScoredWindow(person, start_s, end_s, None if scores is None else tuple(scores), *others)
+        for person, rows in values["persons"].items()
+        for start_s, end_s, scores, *others in rows
+    )
 
 
 def to_jsonl(timeline: Timeline, path: Path) -> bytes:
     """The header on the first line, then one segment a line."""
-    lines = [_header(timeline), *(asdict(segment) for segment in timeline.segments)]
+    lines = [timeline.header.values(), *(asdict(segment) for segment in timeline.segments)]
     return "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines).encode()
 
 
@@ -89,7 +114,7 @@ def to_parquet(timeline: Timeline, path: Path) -> bytes:
     from pyarrow import parquet
 
     table = pa.Table.from_pandas(timeline.to_dataframe(), preserve_index=False)
-    header = json.dumps(_header(timeline), ensure_ascii=False)
+    header = json.dumps(timeline.header.values(), ensure_ascii=False)
     table = table.replace_schema_metadata({**table.schema.metadata, "use_limits": USE_LIMITS, "cimeu": header})
     sink = io.BytesIO()
     parquet.write_table(table, sink)
@@ -196,6 +221,7 @@ def to_html(timeline: Timeline, path: Path) -> bytes:
 
     page = template.render(
         header=timeline.header,
+        drawings=_drawings(timeline, duration_s),
         explanations=timeline.explanations,
         bars=bars,
         segments=timeline.segments,
@@ -211,6 +237,37 @@ def to_html(timeline: Timeline, path: Path) -> bytes:
     return page.encode()
 
 
+def _drawings(timeline: Timeline, duration_s: float) -> dict[str, dict[str, Any]]:
+    """Curves of each person's scores on a field of 1000 by 100, and what the pointer reads there."""
+    emotions = timeline.header.emotions
+
+    def x(time_s: float) -> str:
+        return f"{1000 * time_s / duration_s:.1f}"
+
+    def line(run: Sequence[Point], number: int) -> str:
+        heights = [f"{100 * (1 - point.scores[number]):.1f}" for point in run]
+        ends = [run[0].start_s, *(point.centre_s for point in run), run[-1].end_s]
+        return " ".join(f"{x(time_s)},{y}" for time_s, y in zip(ends, [heights[0], *heights, heights[-1]], strict=True))
+
+    drawings = {}
+    for person, windows in by_person(timeline.series or ()).items():
+        runs = curves(windows, CURVE_POINTS)
+        readings = [
+            {
+                "x": x(point.start_s),
+                "width": x(point.end_s - point.start_s),
+                "words": f"{clock(point.centre_s)}: "
+                + ", ".join(f"{name} {score:.2f}" for name, score in zip(emotions, point.scores, strict=True)),
+            }
+            for run in runs
+            for point in run
+        ]
+        lines = [(emotion, line(run, number)) for number, emotion in enumerate(emotions) for run in runs]
+        if lines:
+            drawings[person] = {"lines": lines, "readings": readings}
+    return drawings
+
+
 WRITERS: dict[str, Callable[[Timeline, Path], bytes]] = {
     ".csv": to_csv,
     ".json": to_json,
@@ -222,11 +279,25 @@ WRITERS: dict[str, Callable[[Timeline, Path], bytes]] = {
     ".html": to_html,
     ".png": to_png,
     ".svg": to_svg,
+    ".series.csv": to_series_csv,
+    ".series.parquet": to_series_parquet,
 }
 """The content of a file by its suffix."""
 KIND = "timeline"
+CURVE_POINTS = 240
+"""Most points of a curve on the page: an hour of three people stays a small page."""
 EVERY_FORMAT = (*WRITERS, OVERLAY)
 """Everything a timeline can be saved as."""
+
+
+def suffix_of(path: Path) -> str:
+    """The format that a name ends in; empty where it is none.
+
+    >>> suffix_of(Path("a.series.csv")), suffix_of(Path("a.b.CSV")), suffix_of(Path("a.txt"))
+    ('.series.csv', '.csv', '')
+    """
+    endings = [suffix for suffix in EVERY_FORMAT if path.name.lower().endswith(suffix)]
+    return max(endings, key=len, default="")
 
 
 def save(timeline: Timeline, path: Path) -> Path:
@@ -237,8 +308,8 @@ def save(timeline: Timeline, path: Path) -> Path:
         OutputError: a file that is not ours has the name, such as the recording itself.
         MediaError: the recording, needed for .mp4, is gone or cannot be decoded.
     """
-    suffix = path.suffix.lower()
-    if suffix not in EVERY_FORMAT:
+    suffix = suffix_of(path)
+    if not suffix:
         raise RecipeError(
             f"a timeline cannot be saved as `{path.name}`\n\nhint: end the name in one of {', '.join(EVERY_FORMAT)}"
         )
@@ -247,11 +318,6 @@ def save(timeline: Timeline, path: Path) -> Path:
     with whole(path, KIND) as partial:
         write_overlay(timeline, partial)
     return path
-
-
-def _header(timeline: Timeline) -> dict[str, object]:
-    notice = {"notice": DEMONSTRATION} if timeline.header.demonstration else {}
-    return {"use_limits": USE_LIMITS, **notice, **asdict(timeline.header)}
 
 
 def _present(timeline: Timeline, person: str) -> list[tuple[float, float]]:

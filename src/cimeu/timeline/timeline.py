@@ -10,7 +10,7 @@ Axes: K emotions.
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -21,6 +21,7 @@ from jaxtyping import Float
 from cimeu.errors import RecipeError
 from cimeu.labels import guess
 from cimeu.timeline.explanation import Explanation
+from cimeu.timeline.series import ScoredWindow, series_frame
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -239,6 +240,11 @@ class Header:
             *([self._style()] if self.style != "none" else []),
         ]
 
+    def values(self) -> dict[str, object]:
+        """The header as JSON, use limits first."""
+        notice = {"notice": DEMONSTRATION} if self.demonstration else {}
+        return {"use_limits": USE_LIMITS, **notice, **asdict(self)}
+
     def _style(self) -> str:
         whose = {
             "recording": "other windows of the same recording",
@@ -262,6 +268,8 @@ class Timeline:
     """Where the face of each person was, about five times a second."""
     explanations: tuple[Explanation, ...] | None = None
     """What segments rest on; None where nobody wanted to know."""
+    series: tuple[ScoredWindow, ...] | None = None
+    """Every window with its scores, lane by lane and in order of time; None in results of versions that kept none."""
 
     def __repr__(self) -> str:
         people = "person" if len(self.persons) == 1 else "persons"
@@ -295,11 +303,20 @@ class Timeline:
             dict.fromkeys([*numbers, "confidence"], "float64") | {"abstain": "bool", "unlike_training": "boolean"}
         )
 
+    def series_dataframe(self) -> "pd.DataFrame":
+        """One row per person and window, with the scores before smoothing; columns as in `cimeu.timeline.series`.
+
+        Raises:
+            RecipeError: the timeline comes from a version that kept no series.
+        """
+        return series_frame(self)
+
     def save(self, path: Path | str) -> Path:
         """Write the timeline in the format of the suffix; a file is there whole or not at all.
 
-        Suffixes: .csv .json .jsonl .vtt .parquet .eaf .rttm .html .png .svg, whose bytes are the same for the same
-        timeline, and .mp4, the recording itself with boxes and labels drawn on it.
+        Suffixes: .csv .json .jsonl .vtt .parquet .eaf .rttm .html .png .svg for segments, .series.csv and
+        .series.parquet for every window, whose bytes are the same for the same timeline, and .mp4, the recording
+        itself with boxes and labels drawn on it.
 
         Raises:
             RecipeError: another suffix.

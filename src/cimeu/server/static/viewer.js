@@ -3,6 +3,7 @@
 const FORMATS = {
   csv: "tables", json: "programs", jsonl: "one segment a line", vtt: "subtitles", parquet: "data frames",
   eaf: "ELAN", rttm: "turns of speakers", html: "a page that opens offline", png: "a figure", svg: "a figure to edit",
+  "series.csv": "every window", "series.parquet": "every window",
 };
 const ACTIVE = ["waiting", "running"];
 const POLL_MS = 700, REST_MS = 15000;
@@ -16,6 +17,7 @@ const state = {
   shown: null,       // number of the segment whose details are shown
   chosen: null,      // number of the segment that keyboard or click chose
   explained: {},     // explanations asked for, by number of segment
+  curves: null,      // scores over time of the open recording
   hovered: false,    // whether the pointer is on a segment
 };
 
@@ -269,10 +271,16 @@ async function open(id) {
   if (isOther) {
     state.shown = state.chosen = null;
     state.explained = {};
+    state.curves = null;
     at("zoom").value = 1;
   }
   draw(isOther);
   drawRecordings();
+  if (!found.result || state.curves) return;
+  const curves = await tried(() => ask(`/predictions/${id}/curves`));
+  if (state.open?.id !== id || !curves || !state.open.result) return;
+  state.curves = curves;
+  drawLanes(state.open.result);
 }
 
 function close() {
@@ -377,7 +385,8 @@ function drawLanes(result) {
     const band = node("div", { className: "band", dataset: { lane } }, ...theirs.map((each) => drawSegment(result, each, whole_s)));
     band.setAttribute("role", "toolbar");
     band.setAttribute("aria-label", `${person}, ${theirs.length} segments`);
-    return node("div", { className: "lane" }, node("div", { className: "who" }, name), band);
+    const curves = drawCurves(result, lane, person, whole_s);
+    return node("div", { className: "lane" }, node("div", { className: "who" }, name), band, ...curves);
   });
   const axis = node("div", { className: "axis" });
   axis.setAttribute("aria-hidden", "true");
@@ -385,6 +394,36 @@ function drawLanes(result) {
   drawAxis();
   rove();
   if (focused !== undefined) segmentNode(focused)?.focus();
+}
+
+// Scores over time, one line per emotion; each point's values are read with the pointer.
+function drawCurves(result, lane, person, whole_s) {
+  const runs = state.curves?.lanes[lane] ?? [];
+  if (!runs.length) return [];
+  const x = (time_s) => ((1000 * time_s) / whole_s).toFixed(1);
+  const drawing = vector("svg", { class: "curves", viewBox: "0 0 1000 100", preserveAspectRatio: "none", role: "img", "aria-label": `Scores of ${person} over time` });
+  for (const [index, emotion] of state.curves.emotions.entries()) {
+    for (const run of runs) {
+      const middles = run.map((point) => [(point.start_s + point.end_s) / 2, point.scores[index]]);
+      const ends = [[run[0].start_s, middles[0][1]], ...middles, [run.at(-1).end_s, middles.at(-1)[1]]];
+      const points = ends.map(([time_s, score]) => `${x(time_s)},${(100 * (1 - score)).toFixed(1)}`).join(" ");
+      drawing.append(vector("polyline", { class: tone(result, emotion), points }));
+    }
+  }
+  for (const point of runs.flat()) {
+    const values = state.curves.emotions.map((emotion, index) => `${emotion} ${point.scores[index].toFixed(2)}`);
+    const column = vector("rect", { x: x(point.start_s), y: 0, width: x(point.end_s - point.start_s), height: 100 });
+    column.append(vector("title", {}));
+    column.firstChild.textContent = `${clock((point.start_s + point.end_s) / 2)}: ${values.join(", ")}`;
+    drawing.append(column);
+  }
+  return [node("span", { className: "scale", textContent: "scores, 0 to 1" }), drawing];
+}
+
+function vector(tag, attributes) {
+  const made = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
+  return made;
 }
 
 function drawSegment(result, segment, whole_s) {

@@ -1,0 +1,221 @@
+"""Every window of a recording with its scores, before smoothing: what statistics and curves are made from.
+
+One row per person and window. A row stands for the hop around the centre of its window (`start_s` to `end_s`), so the
+rows of a person follow each other without gaps and overlap nowhere. A row without scores says why;
+nothing is filled in.
+
+Axes: K emotions.
+"""
+
+import io
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from math import ceil, floor
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cimeu.csv_files import frame_text
+from cimeu.errors import RecipeError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from cimeu.timeline.timeline import Cell, Timeline
+
+SCHEMA = 1
+"""Version of the columns; columns may be added within a version, never renamed or given another meaning."""
+SUFFIX = ".series.parquet"
+SCORE = "score."
+COLUMNS = {
+    "person": "lane of the recording",
+    "start_s": "start of the stretch that the window stands for, in seconds from the start of the recording",
+    "end_s": "end of that stretch",
+    "label": "emotion of the segment at the middle of the stretch, after smoothing; empty where none is named",
+    "abstain": "true where the model gave scores and the segment names no emotion",
+    "confidence": "largest score of the window; empty where there are no scores",
+    "modality": "what the scores rest on: face, picture (whole frames), voice, both; empty where nothing could be read",
+    "seen": "whether the scores rest on frames",
+    "heard": "whether the scores rest on the voice",
+    "reason": "why a stream, or everything, is missing",
+    "ood_score": "distance from the training clips, above 1 where the window is unlike them; empty if not measured",
+}
+"""Columns and what they hold; one column `score.EMOTION` per emotion follows."""
+SCORE_MEANING = "calibrated probability of {emotion} in this window, not smoothed; empty where there are no scores"
+DIGITS = 4
+"""Decimals of scores."""
+
+
+@dataclass(frozen=True)
+class ScoredWindow:
+    """What one window says about the stretch of one lane that it stands for."""
+
+    person: str
+    start_s: float
+    end_s: float
+    scores: tuple[float, ...] | None
+    """Calibrated probability of each emotion, not smoothed; None where the model was not asked."""
+    modality: str
+    reason: str
+    ood_score: float | None
+    """Distance from the training clips, above 1 where the window is unlike them; None where that was not measured."""
+
+    @property
+    def centre_s(self) -> float:
+        return (self.start_s + self.end_s) / 2
+
+
+@dataclass(frozen=True)
+class Point:
+    """A point of a curve: the mean of the windows of a short stretch."""
+
+    start_s: float
+    end_s: float
+    scores: tuple[float, ...]
+
+    @property
+    def centre_s(self) -> float:
+        return (self.start_s + self.end_s) / 2
+
+
+def scored_windows(person: str, cells: "Iterable[Cell]") -> list[ScoredWindow]:
+    """The cells of one lane as rows of its series."""
+    return [
+        ScoredWindow(
+            person,
+            round(cell.start_s, 3),
+            round(cell.end_s, 3),
+            None if cell.probabilities is None else tuple(round(float(p), DIGITS) for p in cell.probabilities),
+            cell.modality,
+            cell.reason,
+            round(float(cell.ood_score), DIGITS) if np.isfinite(cell.ood_score) else None,
+        )
+        for cell in cells
+    ]
+
+
+def by_person(windows: Iterable[ScoredWindow]) -> dict[str, list[ScoredWindow]]:
+    """Windows by lane, both in the order in which they come."""
+    lanes: dict[str, list[ScoredWindow]] = {}
+    for window in windows:
+        lanes.setdefault(window.person, []).append(window)
+    return lanes
+
+
+def series_frame(timeline: "Timeline") -> "pd.DataFrame":
+    """The columns of `COLUMNS` and `score.EMOTION`, one row per person and window.
+
+    Raises:
+        RecipeError: the timeline comes from a version that kept no series.
+    """
+    import pandas as pd
+
+    windows, labels = _series(timeline), _SegmentLabels(timeline)
+    label_of = [labels(window) for window in windows]
+    scores = np.array([window.scores or (np.nan,) * len(timeline.header.emotions) for window in windows])
+    scores = scores.reshape(len(windows), len(timeline.header.emotions))
+    has_scores = np.array([window.scores is not None for window in windows], dtype=bool)
+    confidence = np.full(len(windows), np.nan)
+    confidence[has_scores] = scores[has_scores].max(axis=1)
+    columns = {
+        "person": _texts(window.person for window in windows),
+        "start_s": np.array([window.start_s for window in windows], dtype=float),
+        "end_s": np.array([window.end_s for window in windows], dtype=float),
+        "label": _texts(label_of),
+        "abstain": has_scores & np.array([not label for label in label_of], dtype=bool),
+        "confidence": confidence,
+        "modality": _texts(window.modality for window in windows),
+        "seen": np.array([window.modality in ("face", "picture", "both") for window in windows], dtype=bool),
+        "heard": np.array([window.modality in ("voice", "both") for window in windows], dtype=bool),
+        "reason": _texts(window.reason for window in windows),
+        "ood_score": np.array([window.ood_score for window in windows], dtype=float),
+    }
+    assert list(columns) == list(COLUMNS)
+    by_emotion = {f"{SCORE}{emotion}": scores[:, number] for number, emotion in enumerate(timeline.header.emotions)}
+    return pd.DataFrame(columns | by_emotion)
+
+
+def to_series_csv(timeline: "Timeline", path: Path) -> bytes:
+    """Comment lines (`#`), then the table: read it with `pandas.read_csv(path, comment="#")`."""
+    lines = [*timeline.header.lines(), f"series: schema {SCHEMA}, one row per person and window"]
+    comments = "".join(f"# {' '.join(line.split())}\n" for line in lines)
+    return (comments + frame_text(series_frame(timeline))).encode()
+
+
+def to_series_parquet(timeline: "Timeline", path: Path) -> bytes:
+    """The table; its metadata hold the use limits, the header under `cimeu`, and the version under `cimeu_series`."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    header = timeline.header.values()
+    table = pa.Table.from_pandas(series_frame(timeline), preserve_index=False)
+    metadata = {
+        **(table.schema.metadata or {}),
+        "use_limits": str(header["use_limits"]),
+        "cimeu": json.dumps(header, ensure_ascii=False),
+        "cimeu_series": str(SCHEMA),
+    }
+    sink = io.BytesIO()
+    parquet.write_table(table.replace_schema_metadata(metadata), sink, compression="zstd")
+    return sink.getvalue()
+
+
+def curves(windows: Sequence[ScoredWindow], most_points: int) -> list[list[Point]]:
+    """The scores of one person for drawing, thinned by means over equal stretches of time.
+
+    Returns:
+        Runs of points; a curve is interrupted wherever a stretch holds no scores.
+    """
+    if not windows:
+        return []
+    hop_s = min(window.end_s - window.start_s for window in windows) or 1.0
+    extent_s = windows[-1].end_s - windows[0].start_s
+    width_s = hop_s * max(1, ceil(extent_s / hop_s / most_points - 1e-6))
+    stretches: dict[int, list[ScoredWindow]] = {}
+    for window in windows:
+        if window.scores is not None:
+            stretches.setdefault(floor((window.centre_s - windows[0].start_s) / width_s), []).append(window)
+    runs: list[list[Point]] = []
+    before = None
+    for number, members in stretches.items():
+        means = np.mean([window.scores or () for window in members], axis=0)
+        point = Point(members[0].start_s, members[-1].end_s, tuple(round(float(mean), DIGITS) for mean in means))
+        if before is None or number != before + 1:
+            runs.append([])
+        runs[-1].append(point)
+        before = number
+    return runs
+
+
+class _SegmentLabels:
+    """Finds the label of the segment at the centre of a window; windows come in order of time, lane by lane."""
+
+    def __init__(self, timeline: "Timeline") -> None:
+        self._starts: dict[str, list[float]] = {}
+        self._segments: dict[str, list[tuple[float, str]]] = {}
+        for segment in timeline.segments:
+            self._starts.setdefault(segment.person, []).append(segment.start_s)
+            self._segments.setdefault(segment.person, []).append((segment.end_s, segment.label))
+
+    def __call__(self, window: ScoredWindow) -> str:
+        starts = self._starts.get(window.person, [])
+        place = int(np.searchsorted(starts, window.centre_s, side="right")) - 1
+        if place < 0:
+            return ""
+        end_s, label = self._segments[window.person][place]
+        return label if window.centre_s < end_s else ""
+
+
+def _series(timeline: "Timeline") -> tuple[ScoredWindow, ...]:
+    if timeline.series is None:
+        raise RecipeError(
+            f"the timeline of `{timeline.header.media}` holds no series: an earlier version made it\n\n"
+            "hint: run `cimeu predict` on the recording again"
+        )
+    return timeline.series
+
+
+def _texts(values: Iterable[str]) -> np.ndarray:
+    return np.array(list(values), dtype=object)

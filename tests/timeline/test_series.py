@@ -1,0 +1,114 @@
+import io
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+from cimeu.errors import RecipeError
+from cimeu.timeline.formats import WRITERS, from_json, to_json
+from cimeu.timeline.series import COLUMNS, SCHEMA, ScoredWindow, curves, scored_windows
+from cimeu.timeline.timeline import Cell, Header, Segment, Timeline
+
+EMOTIONS = ("anger", "happiness")
+CELLS = [
+    Cell(0.0, 0.5, np.array([0.7, 0.3]), "both", "", 0.5),
+    Cell(0.5, 1.0, np.array([0.2, 0.8]), "face", "silent sound", 1.5),
+    Cell(1.0, 1.5, None, "", "no face"),
+]
+
+
+@pytest.fixture
+def timeline() -> Timeline:
+    header = Header("a.mp4", "00ff", 1.5, "cimeu-abc", EMOTIONS, {"hog": "12"}, {"hop_s": 0.5}, False, "0.1.0", "")
+    scores = {"anger": 0.45, "happiness": 0.55}
+    segments = (
+        Segment("# Anna", 0.0, 1.0, "happiness", 0.55, scores, False, "both", ""),
+        Segment("# Anna", 1.0, 1.5, "", None, {}, False, "", "no face"),
+    )
+    return Timeline(header, segments, Path("a.mp4"), series=tuple(scored_windows("# Anna", CELLS)))
+
+
+def test_every_window_is_a_row_with_its_own_scores_and_the_label_of_its_segment(timeline: Timeline) -> None:
+    table = timeline.series_dataframe()
+    assert list(table) == [*COLUMNS, "score.anger", "score.happiness"]
+    assert table["score.anger"].tolist()[:2] == [0.7, 0.2]  # unsmoothed: the segment's mean is 0.45
+    assert table["label"].tolist() == ["happiness", "happiness", ""]
+    assert table["seen"].tolist() == [True, True, False]
+    assert table["heard"].tolist() == [True, False, False]
+    assert table["reason"].tolist() == ["", "silent sound", "no face"]
+
+
+def test_a_window_without_scores_has_no_numbers(timeline: Timeline) -> None:
+    last = timeline.series_dataframe().iloc[2]
+    assert last[["score.anger", "score.happiness", "confidence", "ood_score"]].isna().all()
+    assert not last["abstain"]
+
+
+def test_a_window_of_a_segment_without_a_label_abstains(timeline: Timeline) -> None:
+    unsure = replace(timeline.segments[0], label="", abstain=True, reason="unsure")
+    table = replace(timeline, segments=(unsure, timeline.segments[1])).series_dataframe()
+    assert table["abstain"].tolist() == [True, True, False]
+
+
+def test_csv_and_parquet_hold_the_same_table(timeline: Timeline) -> None:
+    comma = pd.read_csv(io.BytesIO(WRITERS[".series.csv"](timeline, Path("a"))), comment="#", keep_default_na=False)
+    whole = pd.read_parquet(io.BytesIO(WRITERS[".series.parquet"](timeline, Path("a"))))
+    assert list(comma) == list(whole)
+    assert comma["person"].tolist() == whole["person"].tolist() == ["# Anna"] * 3
+    assert pd.to_numeric(comma["score.happiness"]).tolist()[:2] == whole["score.happiness"].tolist()[:2]
+
+
+def test_parquet_says_which_version_its_columns_have(timeline: Timeline) -> None:
+    metadata = pq.read_schema(io.BytesIO(WRITERS[".series.parquet"](timeline, Path("a")))).metadata
+    assert metadata[b"cimeu_series"] == str(SCHEMA).encode()
+    assert json.loads(metadata[b"cimeu"])["model"] == "cimeu-abc"
+
+
+def test_json_gives_the_series_back(timeline: Timeline) -> None:
+    assert from_json(to_json(timeline, Path("a.json")), Path("a.mp4")) == timeline
+
+
+def test_results_of_an_earlier_version_open_and_name_the_way_to_a_series(timeline: Timeline) -> None:
+    values = json.loads(to_json(timeline, Path("a.json")))
+    del values["series"]
+    earlier = from_json(json.dumps(values).encode(), Path("a.mp4"))
+    assert earlier.segments == timeline.segments
+    with pytest.raises(RecipeError, match=r"the timeline of `a\.mp4` holds no series: .*\n\nhint: run `cimeu predict`"):
+        WRITERS[".series.csv"](earlier, Path("a"))
+
+
+def windows(*scores: float | None) -> list[ScoredWindow]:
+    return [
+        ScoredWindow("voice", n / 2, n / 2 + 0.5, None if score is None else (score, 1 - score), "voice", "", None)
+        for n, score in enumerate(scores)
+    ]
+
+
+def test_a_curve_breaks_where_there_are_no_scores() -> None:
+    runs = curves(windows(0.1, 0.2, None, 0.4), 100)
+    assert [[point.scores[0] for point in run] for run in runs] == [[0.1, 0.2], [0.4]]
+
+
+def test_a_long_curve_is_thinned_by_means() -> None:
+    (run,) = curves(windows(*[0.2, 0.4] * 50), 25)
+    assert len(run) == 25
+    assert {point.scores[0] for point in run} == {0.3}
+
+
+def test_the_page_draws_a_line_per_emotion_and_reads_values(timeline: Timeline) -> None:
+    page = WRITERS[".html"](timeline, Path("a.html")).decode()
+    assert page.count("<polyline") == 2
+    assert "<title>0:00.2: anger 0.70, happiness 0.30</title>" in page
+
+
+def test_the_page_of_an_hour_stays_small(timeline: Timeline) -> None:
+    hour = tuple(windows(*np.linspace(0, 1, 7200).round(3).tolist()))
+    header = replace(timeline.header, duration_s=3600.0)
+    segments = (replace(timeline.segments[0], person="voice", end_s=3600.0),)
+    page = WRITERS[".html"](replace(timeline, header=header, segments=segments, series=hour), Path("a.html"))
+    assert page.count(b"<title>") == 1 + 240
+    assert len(page) < 70_000
