@@ -5,7 +5,6 @@ from cimeu.baselines.linear import Linear
 from cimeu.baselines.majority import Majority
 from cimeu.baselines.rbf import RadialSupportVectors
 from cimeu.baselines.simple import choose_on_validation
-from cimeu.batching.pooling import Standardiser, pool_steps
 from cimeu.evaluation.metrics import uar
 
 EMOTIONS = 3
@@ -70,7 +69,7 @@ def test_the_most_probable_emotion_is_the_one_the_support_vectors_decide_for() -
     baseline = RadialSupportVectors(EMOTIONS)
     baseline.fit(*clips(0), *clips(1), 0)
     features, _ = clips(3)
-    decided = baseline._model.predict(baseline._standardiser.apply(features))
+    decided = baseline.model.predict(baseline.standardiser.apply(features))
     assert (baseline.probabilities(features).argmax(axis=1) == decided).all()
 
 
@@ -90,19 +89,3 @@ def test_the_settings_with_the_best_validation_recall_win_and_the_earlier_of_equ
     chosen, model = choose_on_validation(candidates, lambda each: Threshold(each["threshold"]), features, labels)
     assert chosen == {"threshold": 0.4}
     assert model.threshold == 0.4
-
-
-def test_what_is_not_measurable_becomes_the_training_mean() -> None:
-    features = np.array([[1.0, np.nan], [3.0, 5.0], [5.0, 7.0]])
-    standardised = Standardiser.of(features).apply(features)
-    np.testing.assert_allclose(standardised.mean(axis=0), 0, atol=1e-12)
-    assert standardised[0, 1] == 0
-
-
-def test_pooling_keeps_mean_and_deviation_of_measurable_steps() -> None:
-    steps = np.array([[1.0, np.nan], [3.0, 4.0]])
-    np.testing.assert_allclose(pool_steps([steps]), [[2.0, 4.0, 1.0, 0.0]])
-
-
-def test_pooling_one_step_per_clip_adds_no_deviations() -> None:
-    np.testing.assert_allclose(pool_steps([np.array([[1.0, 2.0]]), np.array([[3.0, 4.0]])]), [[1.0, 2.0], [3.0, 4.0]])

@@ -11,8 +11,12 @@ import torch
 from safetensors.torch import load_file
 
 from cimeu.bench.bench import CellRunner, bench_recipe
-from cimeu.bench.comparison import Cell
+from cimeu.bench.comparison import Cell, read_bench, read_cell
+from cimeu.bench.corruption import conditions
 from cimeu.errors import RecipeError
+from cimeu.evaluation.ensemble import answers_of, load_classifier
+from cimeu.evaluation.predict import EnsembleSettings
+from cimeu.experiments.prepare import prepare
 from cimeu.experiments.recipe import Recipe, load_recipe
 from cimeu.experiments.run import run_recipe
 from cimeu.reports.bench_report import write_bench
@@ -85,6 +89,46 @@ def test_rows_on_handmade_functionals_get_them_first(recipe: Recipe, tmp_path: P
     found = bench_recipe(recipe, ("majority", "linear-handmade"), tmp_path / "bench", seeds=(0,), workers=0)
     assert (found.done, list(found.failures)) == (2, [])
     assert (recipe.data.features / "handmade" / "encoder.json").is_file()
+
+
+def test_any_row_that_is_kept_is_a_model_that_says_what_its_cell_says(recipe: Recipe, tmp_path: Path) -> None:
+    rows = ("linear-second", "dann", "linear-handmade")
+    found = bench_recipe(recipe, rows, tmp_path / "bench", seeds=(0,), workers=0, keep=True)
+    assert (found.done, found.failures) == (3, {})
+    for row in rows:
+        run = tmp_path / "bench" / "runs" / row / "toy-east-s0"
+        cell = read_cell(read_bench(tmp_path / "bench"), Cell(row, "east", 0), tmp_path / "bench")
+        assert cell is not None
+        kept = load_recipe(run / "recipe.yaml")
+        prepared = prepare(kept)
+        clips = prepared.dataset(json.loads((run / "fold.json").read_text())["test"], "forward")
+        answers = answers_of(load_classifier(run, EnsembleSettings.load(run)), clips)
+        test = cell.predictions[cell.predictions["part"] == "test"]
+        np.testing.assert_allclose(test.filter(regex=r"^fused\.").to_numpy(float), answers.probabilities, atol=1e-5)
+        assert kept.method in (run / "MODEL_CARD.md").read_text()
+        assert (run / "familiarity.safetensors").is_file()
+
+
+def test_without_keeping_rivals_leave_cells_alone(recipe: Recipe, tmp_path: Path) -> None:
+    bench_recipe(recipe, ("linear",), tmp_path / "bench", seeds=(0, 1), workers=0)
+    assert not (tmp_path / "bench" / "runs").exists()
+    bench = read_bench(tmp_path / "bench")
+    first, second = (read_cell(bench, Cell("linear", "east", seed), tmp_path / "bench") for seed in (0, 1))
+    assert first is not None
+    assert second is not None
+    pd.testing.assert_frame_equal(first.predictions, second.predictions)
+
+
+def test_a_cell_has_the_test_clips_once_for_each_condition_and_trains_on_none(toy, tmp_path: Path) -> None:
+    recipe = load_recipe(toy.recipe, QUICK)
+    plain = CellRunner(recipe, tmp_path / "plain")(Cell("linear", "east", 0)).predictions
+    under = CellRunner(recipe, tmp_path / "corrupted", protocol="robustness")(Cell("linear", "east", 0)).predictions
+    test = under[under["part"] == "test"]
+    n_test = (plain["part"] == "test").sum()
+    assert set(test["condition"]) == set(map(str, conditions(two_streams=True)))
+    assert (test.groupby("condition").size() == n_test).all()
+    untouched = under[under["condition"] == ""].drop(columns="condition").reset_index(drop=True)
+    pd.testing.assert_frame_equal(untouched, plain)
 
 
 def test_a_folder_of_another_comparison_is_refused(toy, recipe: Recipe, tmp_path: Path) -> None:

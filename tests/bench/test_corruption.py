@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cimeu.batching.dataset import ClipDataset
-from cimeu.bench.cells import Parts, baseline_cell
+from cimeu.bench.cells import Parts
 from cimeu.bench.corruption import Condition, compared, conditions, damaged
 
 
@@ -62,14 +62,3 @@ def test_both_streams_are_never_taken_away(parts: Parts) -> None:
     assert Condition("absent", "absent") not in conditions(two_streams=True)
     for condition in compared(two_streams=True):
         assert set(condition.alone()) <= set(conditions(two_streams=True))
-
-
-def test_a_cell_has_the_test_clips_once_for_each_condition_and_trains_on_none(parts: Parts) -> None:
-    wanted = conditions(two_streams=True)
-    plain, under = baseline_cell("linear", parts), baseline_cell("linear", parts, conditions=wanted)
-    test = under.predictions[under.predictions["part"] == "test"]
-    assert (test.groupby("condition").size() == len(parts.test)).all()
-    assert set(test["condition"]) == set(map(str, wanted))
-    untouched = test[test["condition"] == ""].drop(columns="condition").reset_index(drop=True)
-    alone = plain.predictions[plain.predictions["part"] == "test"].reset_index(drop=True)
-    assert untouched.equals(alone)

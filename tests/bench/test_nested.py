@@ -148,8 +148,8 @@ def test_every_drawn_setting_is_one_of_a_recipe() -> None:
 
 def test_every_setting_of_a_space_is_one_the_method_has() -> None:
     from cimeu.baselines.registry import METHODS
-    from cimeu.bench.cells import BASELINES
+    from cimeu.baselines.train import SIMPLE
 
     for name, space in OWN.items():
-        known = METHODS[name].defaults if name in METHODS else BASELINES[name].grid[0]
+        known = METHODS[name].defaults if name in METHODS else SIMPLE[name].grid[0]
         assert set(space) <= set(known), name

@@ -14,8 +14,9 @@ from cimeu.corpora.folds import Fold
 from cimeu.corpora.manifest import read_manifest
 from cimeu.errors import CheckpointError, FingerprintMismatch, RecipeError, WeightsMissing
 from cimeu.evaluation.predict import EnsembleSettings
+from cimeu.experiments.prepare import cores, default_streams, folds_named, prepare
 from cimeu.experiments.recipe import Recipe, load_recipe
-from cimeu.experiments.run import cores, default_streams, evaluate_run, folds_named, prepare, run_recipe
+from cimeu.experiments.run import evaluate_run, run_recipe
 from cimeu.features.store import FeatureStore, Row, key_of
 
 EMOTIONS = ("anger", "happiness", "neutral", "sadness")

@@ -17,8 +17,9 @@ from safetensors.torch import load_file, save_file
 from cimeu.cli import main as command_line
 from cimeu.corpora.manifest import read_manifest
 from cimeu.errors import CheckpointError, EmptyClass, FeatureError, FoldLeak, RecipeError
+from cimeu.experiments.prepare import extract_streams, prepare
 from cimeu.experiments.recipe import Recipe, load_recipe
-from cimeu.experiments.run import evaluate_run, extract_streams, prepare, run_recipe
+from cimeu.experiments.run import evaluate_run, run_recipe
 from cimeu.inference.recogniser import Recogniser
 from cimeu.media.audio import write_sound
 from cimeu.media.video import write_video

@@ -1,8 +1,12 @@
 """Always answer the commonest emotion of the training clips: what no model may fall below."""
 
+import torch
 from sklearn.dummy import DummyClassifier
 
 from cimeu.baselines.simple import Baseline, Settings
+from cimeu.model.checkpoint import Specifications
+from cimeu.model.rivals import pooled
+from cimeu.model.rivals.rival import RivalConfig
 
 
 class Majority(Baseline):
@@ -12,3 +16,11 @@ class Majority(Baseline):
 
     def classifier(self, settings: Settings, n_features: int, n_emotions: int, seed: int) -> DummyClassifier:
         return DummyClassifier(strategy="prior")
+
+    def network(self, config: RivalConfig, specifications: Specifications | None = None) -> pooled.Majority:
+        network = pooled.Majority(config, specifications)
+        network.standardise_by(self.standardiser)
+        shares = torch.from_numpy(self.model.class_prior_).float()
+        network.log_shares.fill_(pooled.NEVER)
+        network.log_shares[self.model.classes_] = shares.log()
+        return network

@@ -1,10 +1,10 @@
 """The simplest things that could work: classifiers on one vector per clip.
 
-Any network has to beat these on the same clips and folds before its parts are worth discussing. They see either the 67
-hand-made functionals of an utterance or the stored steps of both streams pooled to means and deviations, are fitted
-on the training clips of a fold, and choose their few settings on its validation speakers.
+Any network has to beat these on the same clips and folds before its parts are worth discussing. They read the stored
+steps of both streams pooled to means and deviations, are fitted on the training clips of a fold, and choose their few
+settings on its validation speakers.
 
-Axes: N clips, D features, K emotions.
+Axes: N clips, E numbers of a vector, K emotions, C emotions that some training clip shows.
 """
 
 from abc import ABC, abstractmethod
@@ -14,8 +14,13 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 from jaxtyping import Float, Int
 
-from cimeu.batching.pooling import Standardiser
+from cimeu.batching.dataset import ClipDataset
+from cimeu.errors import FeatureError
 from cimeu.evaluation.metrics import uar
+from cimeu.model.checkpoint import Specifications
+from cimeu.model.pooling import Standardiser, moments_of, pool_steps
+from cimeu.model.rivals.pooled import Pooled
+from cimeu.model.rivals.rival import RivalConfig
 
 Settings = dict[str, float]
 Model = TypeVar("Model")
@@ -24,8 +29,8 @@ Model = TypeVar("Model")
 class Baseline(ABC):
     """A classifier of vectors that chooses its few settings on validation clips, unless they are given.
 
-    A subclass names itself, its `grid` (candidates, the simplest first, so that a tie keeps it), and builds the
-    `classifier` of some settings. `settings` holds what was chosen, ready for a table.
+    A subclass names itself, its `grid` (candidates, the simplest first, so that a tie keeps it), builds the
+    `classifier` of some settings, and writes a fitted one as tensors. `settings` holds what was chosen.
     """
 
     name: ClassVar[str]
@@ -33,61 +38,89 @@ class Baseline(ABC):
 
     def __init__(self, emotions: int, given: Settings | None = None) -> None:
         self.emotions = emotions
-        self.candidates = self.grid if given is None else (given,)
+        self.candidates = (given,) if given else self.grid
         self.settings: Settings = {}
 
     @abstractmethod
     def classifier(self, settings: Settings, n_features: int, n_emotions: int, seed: int) -> Any:
         """An untrained scikit-learn classifier; `n_emotions` are those among the training clips."""
 
+    @abstractmethod
+    def network(self, config: RivalConfig, specifications: Specifications | None = None) -> Pooled:
+        """The fitted classifier as tensors."""
+
     def fit(
         self,
-        features: Float[np.ndarray, "N D"],
+        vectors: Float[np.ndarray, "N E"],
         labels: Int[np.ndarray, " N"],
-        validation_features: Float[np.ndarray, "V D"],
+        validation_vectors: Float[np.ndarray, "V E"],
         validation_labels: Int[np.ndarray, " V"],
         seed: int,
     ) -> None:
         """Learn from the training clips; choose settings by UAR on the validation clips."""
-        self._standardiser = Standardiser.of(features)
-        standardised, validation = map(self._standardiser.apply, (features, validation_features))
+        self.standardiser = Standardiser.of(vectors)
+        standardised, validation = map(self.standardiser.apply, (vectors, validation_vectors))
         n_emotions = len(np.unique(labels))
-        self.settings, self._model = choose_on_validation(
+        self.settings, self.model = choose_on_validation(
             self.candidates,
-            lambda settings: self.classifier(settings, features.shape[1], n_emotions, seed).fit(standardised, labels),
+            lambda settings: self.classifier(settings, vectors.shape[1], n_emotions, seed).fit(standardised, labels),
             validation,
             validation_labels,
         )
         self.settings = self.settings | self.calibrate(validation, validation_labels)
 
-    def calibrate(self, validation: Float[np.ndarray, "V D"], labels: Int[np.ndarray, " V"]) -> Settings:
+    def calibrate(self, validation: Float[np.ndarray, "V E"], labels: Int[np.ndarray, " V"]) -> Settings:
         """What is fitted on validation clips afterwards, by name; nothing here."""
         return {}
 
-    def probabilities(self, features: Float[np.ndarray, "N D"]) -> Float[np.ndarray, "N K"]:
+    def probabilities(self, vectors: Float[np.ndarray, "N E"]) -> Float[np.ndarray, "N K"]:
         """Probability of each emotion; rows sum to 1, an emotion never seen in training gets 0."""
-        shares = self.shares(self._standardiser.apply(features))
-        whole = np.zeros((len(features), self.emotions))
-        whole[:, self._model.classes_] = shares
+        whole = np.zeros((len(vectors), self.emotions))
+        whole[:, self.model.classes_] = self.shares(self.standardiser.apply(vectors))
         return whole
 
-    def shares(self, standardised: Float[np.ndarray, "N D"]) -> Float[np.ndarray, "N C"]:
+    def shares(self, standardised: Float[np.ndarray, "N E"]) -> Float[np.ndarray, "N C"]:
         """Probabilities of the emotions seen in training."""
-        return self._model.predict_proba(standardised)
+        return self.model.predict_proba(standardised)
 
 
 def choose_on_validation(
     candidates: Iterable[Settings],
     fit: Callable[[Settings], Model],
-    features: Float[np.ndarray, "V D"],
+    vectors: Float[np.ndarray, "V E"],
     labels: Int[np.ndarray, " V"],
 ) -> tuple[Settings, Model]:
     """Fit every candidate and keep the one with the best validation UAR; the earlier one wins a tie."""
     best: tuple[float, Settings, Model] | None = None
     for settings in candidates:
         model: Any = fit(settings)
-        score = uar(labels, model.predict(features))
+        score = uar(labels, model.predict(vectors))
         if best is None or score > best[0]:
             best = (score, settings, model)
     assert best is not None, "no candidate settings"
     return best[1], best[2]
+
+
+def moments_kept(train: ClipDataset) -> tuple[int, ...]:
+    """Moments of each stream, from the training clips."""
+    streams = [train.first_features, *([train.second_features] if train.second is not None else [])]
+    return tuple(map(moments_of, streams))
+
+
+def pooled(dataset: ClipDataset, moments: tuple[int, ...]) -> Float[np.ndarray, "N E"]:
+    """One vector per usable clip: the pooled steps of both streams; a stream that a clip lacks is NaN.
+
+    Raises:
+        FeatureError: no clip of the dataset has features.
+    """
+    if not len(dataset.usable):
+        raise FeatureError(
+            f"none of {len(dataset)} clips has features\n\nhint: extract features first (`cimeu extract`)"
+        )
+    parts = []
+    streams = ((dataset.first, dataset.first_features), (dataset.second, dataset.second_features))
+    for (store, clips), count in zip(streams, moments, strict=False):
+        assert store is not None, "a stream with moments has features"
+        usable = [clips[row] for row in dataset.usable]
+        parts.append(pool_steps(usable, int(store.description["width"]), count))  # type: ignore[call-overload]
+    return np.concatenate(parts, axis=1)

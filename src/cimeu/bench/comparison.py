@@ -26,6 +26,8 @@ from cimeu.bench.rows import REFERENCE, row_named
 from cimeu.errors import RecipeError
 from cimeu.evaluation.predictions import PROBABILITY
 
+FOLDS = "folds.csv"
+"""Clips and speakers of every part of every fold."""
 COSTS = ("baseline", "method", "cimeu")
 """Kinds of rows, the cheapest first."""
 
@@ -42,6 +44,11 @@ class Cell:
     def stem(self) -> Path:
         """Its files below the bench's folder, without suffix."""
         return Path("cells") / quote(self.row, safe="") / quote(self.fold, safe="") / str(self.seed)
+
+    @property
+    def lock(self) -> str:
+        """What a process that works on the cell holds: seeds of simple models share one run."""
+        return self.stem.parent.as_posix() if row_named(self.row).kind == "baseline" else self.stem.as_posix()
 
     @property
     def after(self) -> "Cell | None":
@@ -152,6 +159,12 @@ def read_bench(folder: Path) -> Bench:
     known = {each.name for each in fields(Bench)}  # earlier versions wrote more
     plain: dict[str, Any] = {key: tuple(each) if isinstance(each, list) else each for key, each in stored.items()}
     return Bench(**{key: each for key, each in plain.items() if key in known})
+
+
+def read_folds(folder: Path) -> pd.DataFrame:
+    """Table of the folds of a bench, as it wrote it."""
+    table = pd.read_csv(folder / FOLDS, dtype=str, keep_default_na=False)
+    return table.astype({"clips": int, "speakers": int})
 
 
 def write_cell(bench: Bench, cell: Cell, result: CellResult, folder: Path) -> None:

@@ -72,7 +72,6 @@ def damaged(
     condition: Condition,
     statistics: tuple[Statistics | None, Statistics | None],
     *,
-    blank: bool = False,
     seed: int = 0,
 ) -> ClipDataset:
     """The dataset under a condition; the same seed gives the same noise and the same gaps.
@@ -81,8 +80,6 @@ def damaged(
         dataset: test clips.
         condition: what its streams suffer.
         statistics: of the training clips, for the strength of the noise.
-        blank: an absent stream keeps its steps, none of them measured (for classifiers of pooled vectors, which know
-            no missing stream).
         seed: of noise and gaps.
     """
     changed = copy.copy(dataset)
@@ -91,7 +88,7 @@ def damaged(
         of = statistics[stream]
         if damage and of is not None:
             suffering = [
-                None if steps is None else _suffer(steps, damage, of, np.random.default_rng((seed, stream, row)), blank)
+                None if steps is None else _suffer(steps, damage, of, np.random.default_rng((seed, stream, row)))
                 for row, steps in enumerate(rows[stream])
             ]
             setattr(changed, ("first_features", "second_features")[stream], suffering)
@@ -102,11 +99,11 @@ def damaged(
 
 
 def _suffer(
-    steps: Float32[np.ndarray, "T D"], damage: Damage, of: Statistics, generator: np.random.Generator, blank: bool
+    steps: Float32[np.ndarray, "T D"], damage: Damage, of: Statistics, generator: np.random.Generator
 ) -> Float32[np.ndarray, "T D"] | None:
     if damage == "noise":
         return steps + NOISE * of.deviation * generator.standard_normal(steps.shape, dtype=np.float32)
     if damage == "absent":
-        return np.full_like(steps, np.nan) if blank else None
+        return None
     gaps = generator.permutation(len(steps)) < round(CUT * len(steps))
     return np.where(gaps[:, None], np.float32(np.nan), steps)

@@ -47,6 +47,11 @@ class Trial:
         return Path("tuning") / row / fold / str(self.number) / inner
 
     @property
+    def lock(self) -> str:
+        """What a process that works on the trial holds."""
+        return self.stem.as_posix()
+
+    @property
     def after(self) -> None:
         """No trial waits for another."""
         return None

@@ -15,11 +15,10 @@ that cannot differ from its reference in a setting is printed as n/a, never as a
     erm            the shared backbone of the domain methods, trained on all groups together
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from typing import Literal
+from typing import Any, Literal
 
 from cimeu.baselines.registry import known_methods
 from cimeu.corpora.folds import Fold
@@ -80,14 +79,13 @@ class Row:
         """Name of the baseline or method behind the row."""
         return self.name if self.inputs == "streams" else self.name.removesuffix(f"-{self.inputs}")
 
-    @property
-    def assignments(self) -> list[str]:
-        """The overrides as `key=value`, values in YAML.
-
-        >>> Row(name="without-er", meaning="E alone", overrides={"model.disentangle": "off"}).assignments
-        ['model.disentangle="off"']
-        """
-        return [f"{key}={json.dumps(value)}" for key, value in self.overrides.items()]
+    def settings(self, chosen: Mapping[str, Any]) -> dict[str, Any]:
+        """Settings of the recipe that make this row of it; of those `chosen`, names with a dot are the recipe's."""
+        if self.kind == "cimeu":
+            return {**chosen, **self.overrides}
+        shared = {name: value for name, value in chosen.items() if "." in name}
+        own = {name: value for name, value in chosen.items() if name not in shared}
+        return {**shared, "method": self.algorithm, "method_settings": own}
 
 
 _WITHOUT_ER = {"model.disentangle": "off"}

@@ -44,6 +44,10 @@ class Task(Protocol):
         """Its files below the bench's folder, without suffix."""
 
     @property
+    def lock(self) -> str:
+        """Name of what a process that works on it holds; tasks of one name are done one after the other."""
+
+    @property
     def after(self) -> "Task | None":
         """The task whose files this one reads."""
 
@@ -206,7 +210,7 @@ def _attempt(task: Any, wait_for_others: bool) -> str:
 @contextmanager
 def _held(folder: Path, task: Task, *, wait_for_others: bool) -> Iterator[bool]:
     """Hold the task's lock; False where another process does."""
-    name = hashlib.sha256(task.stem.as_posix().encode()).hexdigest()[:16]
+    name = hashlib.sha256(task.lock.encode()).hexdigest()[:16]
     with locked(folder / ROOM / "tasks" / name, wait=wait_for_others) as held:
         yield held
 

@@ -36,7 +36,7 @@ def audit(
     from cimeu.corpora.audit.audit import to_json, with_duplicates, write_html
     from cimeu.corpora.audit.cache import LookCache
     from cimeu.corpora.manifest import join_manifests, write_manifest
-    from cimeu.experiments.run import cores
+    from cimeu.experiments.prepare import cores
     from cimeu.labels import label_space
 
     page = page_path(output, "audit")

@@ -40,6 +40,9 @@ def bench(
     tune: Annotated[
         int, typer.Option(help="Configurations tried for each row inside the training groups of each fold.")
     ] = 0,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Baselines and methods leave run folders too, for predict, serve and bundle.")
+    ] = False,
     looks: Annotated[Path | None, typer.Option(help="Log of looks at the table. [default: OUTPUT/looks.csv]")] = None,
 ) -> None:
     """Compare CiMEU with its parts left out and with other methods; resumes."""
@@ -47,8 +50,8 @@ def bench(
     from cimeu.bench.rows import rows_named
     from cimeu.bench.runner import failures_text
     from cimeu.bench.test_set_log import log_look
+    from cimeu.experiments.prepare import cores
     from cimeu.experiments.recipe import load_recipe
-    from cimeu.experiments.run import cores
     from cimeu.reports.bench_report import write_bench
     from cimeu.reports.bench_tables import comparison_table, directions_table
     from cimeu.tables import to_markdown
@@ -65,6 +68,7 @@ def bench(
             tune=tune,
             workers=workers or cores(),
             shard=parse_shard(shard),
+            keep=keep,
             progress=progress,
         )
     say(f"{output}: {cells.done} cells run, {cells.kept} already there, {cells.wall_s:.0f} s")

@@ -65,7 +65,7 @@ def extract(
     from cimeu.atomic import check_free, write_whole
     from cimeu.corpora.adapters.folder import read_recordings
     from cimeu.encoders.registry import build_encoder
-    from cimeu.experiments.run import cores, default_streams
+    from cimeu.experiments.prepare import cores, default_streams
     from cimeu.features.extract import extract as fill_stores
 
     part, clips = parse_shard(shard), read_recordings(manifest)

@@ -4,6 +4,7 @@ Axes: N clips, K emotions, C width of the primitives.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,13 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from cimeu.batching.dataset import Sample
+from cimeu.batching.dataset import ClipDataset, Sample
 from cimeu.errors import CheckpointError
+from cimeu.evaluation.calibration import at_temperature
 from cimeu.evaluation.predict import EnsembleSettings, Scores, evaluation_collator, fused_probabilities
+from cimeu.evaluation.rivals import NETWORKS, read_rival
 from cimeu.media.threads import one_thread
-from cimeu.model.checkpoint import CIMEU, kind_of
+from cimeu.model.checkpoint import CIMEU, Specifications, kind_of
 from cimeu.model.classifier import Answers, Classifier, Clip
 from cimeu.model.network import CiMEU, Output
 from cimeu.model.style_set import StyleSet
@@ -75,7 +78,10 @@ class Ensemble:
             return model(batch.first, batch.second).map(Tensor.cpu)
 
 
-READERS: dict[str, Callable[[Path], Classifier]] = {StyleSet.kind: StyleSet.from_pretrained}
+READERS: dict[str, Callable[[Path], Classifier]] = {
+    StyleSet.kind: StyleSet.from_pretrained,
+    **dict.fromkeys(NETWORKS, read_rival),
+}
 """How kinds of models that stand alone are read, from the folder of their direction."""
 
 
@@ -94,7 +100,45 @@ def load_classifier(folder: Path, settings: EnsembleSettings, device: torch.devi
             f"`{folder}` holds a model of kind `{kind}`, this version reads {', '.join([CIMEU, *READERS])}\n\n"
             "hint: install the version of cimeu that made it"
         )
-    return READERS[kind](folder / settings.directions[0])
+    classifier = READERS[kind](folder / settings.directions[0])
+    return Tempered(classifier, settings.temperature) if kind in NETWORKS else classifier
+
+
+@dataclass(frozen=True)
+class Tempered:
+    """A classifier whose probabilities are taken at a temperature that was fitted on validation clips."""
+
+    classifier: Classifier
+    temperature: float
+
+    @property
+    def specifications(self) -> Specifications:
+        """Those of the classifier."""
+        return self.classifier.specifications
+
+    def answer(self, clips: Sequence[Clip]) -> Answers:
+        """Answers of the classifier at the temperature."""
+        answers = self.classifier.answer(clips)
+        return replace(answers, probabilities=at_temperature(answers.probabilities, self.temperature))
+
+
+def answers_of(classifier: Classifier, dataset: ClipDataset, batch: int = 256) -> Answers:
+    """What a classifier of one direction says about every clip of a dataset; NaN where a clip cannot be used."""
+    parts = []
+    for start in range(0, len(dataset.usable), batch):
+        rows = dataset.usable[start : start + batch]
+        parts.append(classifier.answer([_clip(dataset, int(row)) for row in rows]))
+    assert parts, "no clip can be used"
+    probabilities = np.full((len(dataset), parts[0].probabilities.shape[1]), np.nan)
+    representation = np.full((len(dataset), parts[0].representation.shape[1]), np.nan, np.float32)
+    probabilities[dataset.usable] = np.concatenate([part.probabilities for part in parts])
+    representation[dataset.usable] = np.concatenate([part.representation for part in parts])
+    return Answers(probabilities, representation)
+
+
+def _clip(dataset: ClipDataset, row: int) -> Clip:
+    first = dataset.first_features[row]
+    return Clip({} if first is None else {dataset.direction: first}, dataset.second_features[row])
 
 
 def _present(clips: Sequence[Clip], direction: Direction) -> Bool[np.ndarray, "N 2"]:

@@ -25,6 +25,7 @@ from cimeu.atomic import STATE, whole
 from cimeu.batching.dataset import ClipDataset
 from cimeu.errors import CheckpointError
 from cimeu.model.config import ModelConfig
+from cimeu.model.rivals.rival import RivalConfig
 from cimeu.reading import blaming, require_regular
 
 FILE = "familiarity.safetensors"
@@ -153,7 +154,7 @@ def _wrong_in(parts: Mapping[str, np.ndarray]) -> str:
 
 
 def views_of(
-    config: ModelConfig, dataset: ClipDataset, primitives: Float32[np.ndarray, "N C"]
+    config: ModelConfig | RivalConfig, dataset: ClipDataset, primitives: Float32[np.ndarray, "N C"]
 ) -> dict[str, Float32[np.ndarray, "N _"]]:
     """Every view of the clips of a dataset, their emotion primitives among them; NaN where a clip lacks it."""
     streams = {"first": dataset.first_features, "second": dataset.second_features}

@@ -30,6 +30,7 @@ from cimeu.batching.dataset import ClipDataset, Sample, Statistics
 from cimeu.errors import CheckpointError, RecipeError
 from cimeu.evaluation.calibration import at_temperature
 from cimeu.model.network import CiMEU, Output
+from cimeu.model.rivals.rival import Rival
 from cimeu.pyramid import LEVELS, Direction
 from cimeu.ranges import Within, check_values, from_plain
 from cimeu.reading import read_json
@@ -171,7 +172,7 @@ def project(
     return emotion, style
 
 
-def evaluation_collator(model: CiMEU) -> Collator:
+def evaluation_collator(model: CiMEU | Rival) -> Collator:
     """Batches as the model was trained to read them, with the statistics it carries."""
     config, specifications = model.config, model.specifications
     return Collator(

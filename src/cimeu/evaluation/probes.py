@@ -24,8 +24,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.neural_network import MLPClassifier
 
-from cimeu.batching.pooling import Standardiser
 from cimeu.evaluation.uncertainty import bootstrap
+from cimeu.model.pooling import Standardiser
 
 Kind = Literal["logistic", "hidden"]
 KINDS: tuple[Kind, ...] = ("logistic", "hidden")

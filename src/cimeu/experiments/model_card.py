@@ -1,6 +1,6 @@
 """The card that travels with every ensemble: what it was trained on, how well it does for whom, what it is not for."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
@@ -12,6 +12,7 @@ from cimeu.evaluation.predict import EnsembleSettings
 from cimeu.evaluation.predictions import PROBABILITY, uar_of
 from cimeu.experiments.recipe import Recipe
 from cimeu.model.network import CiMEU
+from cimeu.model.rivals.rival import Rival
 from cimeu.timeline.timeline import USE_LIMITS
 
 GROUPS = ("corpus", "culture", "gender")
@@ -31,7 +32,7 @@ def model_card(
     fold: Fold,
     settings: EnsembleSettings,
     table: pd.DataFrame,
-    model: CiMEU,
+    model: CiMEU | Rival,
     trained_on: pd.DataFrame,
 ) -> str:
     """Markdown of the card.
@@ -39,73 +40,93 @@ def model_card(
     Args:
         recipe: what was run.
         fold: who was trained on and who was held out.
-        settings: how both directions are fused.
+        settings: how answers are put together.
         table: rows of `predictions.csv`.
-        model: one direction, for its sizes and encoders.
+        model: one direction, for its size and encoders.
         trained_on: rows of the manifest of the training clips.
     """
-    said, emotions = model.specifications, list(model.config.emotions)
-    test = table[table["part"] == "test"]
+    specifications, emotions = model.specifications, list(model.config.emotions)
     encoders = [
         weights_key(str(each["name"]), each.get("preprocessing", {}))
-        for each in (said.first_encoder, said.second_encoder)
+        for each in (specifications.first_encoder, specifications.second_encoder)
         if each
     ]
-    lines = [
-        f"# {recipe.name}, fold {fold.name}",
-        "",
-        "**Trained on synthetic clips: a demonstration, no statement about people.**" if said.synthetic else "",
-        "",
-        USE_LIMITS,
-        "",
-        "## What it is",
-        "",
-        f"- Emotions: {', '.join(emotions)}",
-        f"- Streams: {' and '.join(encoders)}",
-        f"- Size: `{model.config.size}`, {sum(p.numel() for p in model.parameters()):,} parameters in each direction",
-        f"- Made with cimeu {said.versions.get('cimeu', 'unknown')}, torch {said.versions.get('torch', 'unknown')}",
-        f"- Trained on {len(fold.train)} clips of {', '.join(said.corpora)}",
-        f"- Held out: {fold.name} ({recipe.folds.protocol})",
-        f"- Speakers: {'disjoint in training, validation and test' if fold.speakers_known else fold.note}",
-        *([f"- Note: {fold.note}"] if fold.note and fold.speakers_known else []),
-        f"- Ensemble: {settings}",
-        "",
-        "## Who it was trained on",
-        "",
-        "| corpus | culture | clips | speakers | gender | language | acted |",
-        "|---|---|---|---|---|---|---|",
-        *_training_rows(trained_on),
-        "",
-        f"Clips by emotion: {_counts(trained_on['emotion'])}.",
-        "",
-        "## How well it does on test clips",
-        "",
-        "UAR and N; one seed, so these are single figures without an interval. `cimeu report` gives intervals.",
-        "",
-        "| group | UAR, % | N | speakers |",
-        "|---|---|---|---|",
-        *_figures(test, "all"),
-    ]
+    synthetic = "**Trained on synthetic clips: a demonstration, no statement about people.**"
+    return "\n".join(
+        [
+            f"# {recipe.name}, fold {fold.name}",
+            "",
+            synthetic if specifications.synthetic else "",
+            "",
+            USE_LIMITS,
+            "",
+            *_what_it_is(recipe, fold, settings, model, encoders),
+            *_who(trained_on),
+            *_how_well(table[table["part"] == "test"], trained_on),
+            "## Calibration",
+            "",
+            *_calibration(table, settings, emotions),
+            "",
+            "## Not for",
+            "",
+            *(f"- {use}" for use in (*PROHIBITED, *cautions(encoders))),
+            "",
+            "Scores describe how a clip resembles acted or labelled clips of an emotion; they are no measurement of "
+            "what a person feels.",
+            "",
+            "## Licences",
+            "",
+            "A model inherits the limits of its corpora and of the weights of its encoders; see also CiMEU's "
+            "`NOTICES.md`.",
+            "",
+            *licences(specifications.corpora, encoders),
+            "",
+        ]
+    )
+
+
+def _what_it_is(
+    recipe: Recipe, fold: Fold, settings: EnsembleSettings, model: CiMEU | Rival, encoders: Sequence[str]
+) -> Iterator[str]:
+    specifications = model.specifications
+    versions = specifications.versions
+    yield from ("## What it is", "")
+    yield f"- Emotions: {', '.join(model.config.emotions)}"
+    yield f"- Streams: {' and '.join(encoders)}"
+    if isinstance(model, CiMEU):
+        size = sum(parameter.numel() for parameter in model.parameters())
+        yield f"- Size: `{model.config.size}`, {size:,} parameters in each direction"
+    else:
+        size = sum(tensor.numel() for tensor in model.state_dict().values())
+        yield f"- Method: `{recipe.method}`, {size:,} numbers"
+    yield f"- Made with cimeu {versions.get('cimeu', 'unknown')}, torch {versions.get('torch', 'unknown')}"
+    yield f"- Trained on {len(fold.train)} clips of {', '.join(specifications.corpora)}"
+    yield f"- Held out: {fold.name} ({recipe.folds.protocol})"
+    yield f"- Speakers: {'disjoint in training, validation and test' if fold.speakers_known else fold.note}"
+    if fold.note and fold.speakers_known:
+        yield f"- Note: {fold.note}"
+    yield from (f"- Ensemble: {settings}", "")
+
+
+def _who(trained_on: pd.DataFrame) -> Iterator[str]:
+    yield from ("## Who it was trained on", "")
+    yield "| corpus | culture | clips | speakers | gender | language | acted |"
+    yield "|---|---|---|---|---|---|---|"
+    yield from _training_rows(trained_on)
+    yield from ("", f"Clips by emotion: {_counts(trained_on['emotion'])}.", "")
+
+
+def _how_well(test: pd.DataFrame, trained_on: pd.DataFrame) -> Iterator[str]:
+    yield from ("## How well it does on test clips", "")
+    yield "UAR and N; one seed, so these are single figures without an interval. `cimeu report` gives intervals."
+    yield from ("", "| group | UAR, % | N | speakers |", "|---|---|---|---|")
+    yield from _figures(test, "all")
     for column in GROUPS:
         for value in sorted(set(test[column]) - {""}):
-            lines += _figures(test[test[column] == value], f"{column} {value}")
-    lines += ["", *_not_tested(trained_on, test), "", "## Calibration", "", *_calibration(table, settings, emotions)]
-    lines += [
-        "",
-        "## Not for",
-        "",
-        *(f"- {use}" for use in (*PROHIBITED, *cautions(encoders))),
-        "",
-        "Scores describe how a clip resembles acted or labelled clips of an emotion; they are no measurement of what a "
-        "person feels.",
-        "",
-        "## Licences",
-        "",
-        "A model inherits the limits of its corpora and of the weights of its encoders; see also CiMEU's `NOTICES.md`.",
-        "",
-        *licences(said.corpora, encoders),
-    ]
-    return "\n".join(lines) + "\n"
+            yield from _figures(test[test[column] == value], f"{column} {value}")
+    yield ""
+    yield from _not_tested(trained_on, test)
+    yield ""
 
 
 def _training_rows(clips: pd.DataFrame) -> Iterator[str]:

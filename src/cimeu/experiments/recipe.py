@@ -88,6 +88,10 @@ class EvaluationConfig:
     """Whether the emotion and style primitives are probed for emotion, culture and speaker."""
 
 
+NETWORK = "cimeu"
+"""The method that is not a rival: the network of this project."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
     """Everything about a run."""
@@ -98,6 +102,10 @@ class Recipe:
     streams: StreamsConfig
     folds: FoldsConfig
     training: TrainingConfig
+    method: str = NETWORK
+    """What is trained: `cimeu`, or a rival named like its row of a bench: `linear`, `rbf`, `erm`, `dann`..."""
+    method_settings: dict[str, float] = field(default_factory=dict)
+    """Settings of a rival that differ from its defaults, or that are not chosen on validation clips."""
     model: dict[str, Any] = field(default_factory=dict)
     """Switches of the network (`cimeu.model.config.ModelConfig`) that differ from its defaults."""
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
@@ -109,6 +117,11 @@ class Recipe:
     """Folder of the run folders."""
 
     def __post_init__(self) -> None:
+        if self.method_settings and self.is_network:
+            raise RecipeError(
+                f"`method_settings` belong to a rival, and `method` is `{NETWORK}`\n\n"
+                "hint: `model` and `training` are what the network has; or set method=erm"
+            )
         _unknown_keys(self.model, ModelConfig, "model", without=DERIVED)
         if self.training.selection == "validation" and not self.folds.validation_share:
             raise RecipeError(
@@ -121,6 +134,11 @@ class Recipe:
             raise
         except (TypeError, ValueError) as error:
             raise RecipeError(f"`model` cannot be built: {error}\n\nhint: see `cimeu.ModelConfig`") from error
+
+    @property
+    def is_network(self) -> bool:
+        """Whether the network of this project is trained, and not a rival."""
+        return self.method == NETWORK
 
     def network(
         self,

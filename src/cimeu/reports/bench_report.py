@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from cimeu.atomic import write_whole
-from cimeu.bench.bench import read_folds
+from cimeu.bench.comparison import read_folds
 from cimeu.bench.nested import inner_groups
 from cimeu.bench.protocols import WITHIN
 from cimeu.reports.bench_summary import Summary, summarise

@@ -100,7 +100,7 @@ def train(
     apart = () if fabric.world_size == 1 else (fabric.world_size, fabric.global_rank)
     collator = collator_of(train, config.augmentation)
     torch.manual_seed(config.seed)
-    model = CiMEU(model_config, _specifications(train, collator, config, synthetic)).to(fabric.device)
+    model = CiMEU(model_config, specifications_of(train, collator, config.selection, synthetic)).to(fabric.device)
     optimiser = fabric.setup_optimizers(build_optimiser(config.optimiser, model.parameters(), model.adversaries()))
     state = resumed(first_only(config, lambda: saved(folder, identity)), model, optimiser)
     class_weights = _class_weights(train).to(fabric.device) if config.balance == "loss" else None
@@ -354,7 +354,8 @@ def _check_finite(total: Tensor, epoch: int, step: int, rate: float) -> None:
         )
 
 
-def _specifications(train: ClipDataset, collator: Collator, config: TrainingConfig, synthetic: bool) -> Specifications:
+def specifications_of(train: ClipDataset, collator: Collator, selection: str, synthetic: bool) -> Specifications:
+    """What a reader of the checkpoint has to know: labels, encoders, statistics of the training clips."""
     table = train.manifest.table
     return Specifications(
         emotions=tuple(train.labels.emotions),
@@ -367,7 +368,7 @@ def _specifications(train: ClipDataset, collator: Collator, config: TrainingConf
         shares_windows=train.shares_windows,
         corpora=sorted({name for name in train.groups("corpus") if name}) if "corpus" in table.columns else [],
         synthetic=synthetic,
-        selection=config.selection,
+        selection=selection,
     )
 
 

@@ -16,6 +16,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from cimeu.model.blocks import masked_mean
+from cimeu.model.checkpoint import Specifications
+from cimeu.model.rivals.rival import Rival, RivalConfig
 from cimeu.pyramid import Stream
 
 CHANNELS = 64
@@ -90,3 +92,19 @@ class Backbone(nn.Module):
 
     def forward(self, first: Stream | None, second: Stream | None) -> Float[Tensor, "B C"]:
         return self.close(self.open(first, second))
+
+
+class BackboneClassifier(Rival):
+    """The backbone and a linear head."""
+
+    kind = "backbone"
+
+    def __init__(self, config: RivalConfig, specifications: Specifications | None = None) -> None:
+        super().__init__(config, specifications)
+        self.backbone = Backbone(config.first.width, None if config.second is None else config.second.width)
+        self.head = nn.Linear(CHANNELS, len(config.emotions))
+
+    def forward(self, first: Stream | None, second: Stream | None) -> tuple[Float[Tensor, "B K"], Float[Tensor, "B C"]]:
+        """Logits, and the vectors that they are read from."""
+        vectors = self.backbone(first, second)
+        return self.head(vectors), vectors

@@ -1,0 +1,292 @@
+"""How a cell is run: every row leaves a run folder, the network of this project and its rivals alike.
+
+The runs of CiMEU rows stay below `runs/`, since reports and controls read them; those of rivals stay with `keep`.
+"""
+
+import json
+import math
+import shutil
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from cimeu.baselines.registry import METHODS
+from cimeu.batching.dataset import ClipDataset
+from cimeu.bench.cells import CellResult, Parts, foreign_cell, mean_of
+from cimeu.bench.comparison import Cell, read_bench, read_folds
+from cimeu.bench.corruption import Condition, conditions, damaged
+from cimeu.bench.nested import Trial, inner_folds, inner_groups, settings_chosen
+from cimeu.bench.protocols import ROBUSTNESS, SHOTS, TRANSDUCTIVE, divide
+from cimeu.bench.rows import HANDMADE, Row, row_named
+from cimeu.bench.transductive import by_group, group_statistics
+from cimeu.corpora.folds import Fold
+from cimeu.evaluation.ensemble import answers_of, load_classifier
+from cimeu.evaluation.predict import EnsembleSettings, Scores, evaluation_collator, fused_probabilities, score_clips
+from cimeu.evaluation.predictions import STREAMS, part_table, with_condition
+from cimeu.evaluation.rivals import read_rival
+from cimeu.evaluation.selection import RULES, SelectionRule
+from cimeu.experiments.prepare import Prepared, cores, extract_streams, folds_named, prepare
+from cimeu.experiments.recipe import EncoderConfig, Recipe, override, recipe_from, to_tree
+from cimeu.experiments.run import run_fold
+from cimeu.experiments.run_folder import read_run
+from cimeu.features.store import FeatureStore
+from cimeu.model.checkpoint import read_weights
+from cimeu.model.network import CiMEU
+from cimeu.model.rivals.rival import Rival
+from cimeu.progress import Progress
+from cimeu.pyramid import Direction
+from cimeu.training.config import TrainingConfig
+from cimeu.training.journal import read_journal
+
+
+@dataclass(frozen=True)
+class BenchClips(Prepared):
+    """A recipe's clips as a bench reads them."""
+
+    standardised_by: str = ""
+    """Column whose groups are standardised by their own clips; empty: clips as stored."""
+    style_sizes: Mapping[Direction, tuple[int, ...]] = field(default_factory=dict)
+    """Sizes of random styles in each direction."""
+    statistics: dict[tuple[str, Direction], Any] = field(default_factory=dict)
+    """Statistics of groups that were computed already."""
+
+    def dataset(self, clip_ids: Sequence[str], direction: Direction) -> ClipDataset:
+        plain = super().dataset(clip_ids, direction)
+        if not self.standardised_by:
+            return plain
+        key = (str(self.first.folder), direction)
+        if key not in self.statistics:
+            everyone = super().dataset(list(self.manifest.table["clip_id"]), direction)
+            self.statistics[key] = group_statistics(everyone, self.standardised_by)
+        return by_group(plain, self.standardised_by, self.statistics[key])
+
+    def training(self, direction: Direction) -> TrainingConfig:
+        sizes = self.style_sizes.get(direction)
+        return self.recipe.training if sizes is None else replace(self.recipe.training, style_sizes=sizes)
+
+
+@dataclass(frozen=True)
+class CellRunner:
+    """Runs one cell; a worker process gets a copy once and opens the stores itself."""
+
+    recipe: Recipe
+    folder: Path
+    protocol: str = ""
+    selection: str = ""
+    shots: tuple[int, ...] = SHOTS
+    tune: int = 0
+    keep: bool = False
+
+    def prepare(self, rows: Sequence[str], progress: Progress) -> tuple[Prepared, list[Fold]]:
+        """Fill the stores that the rows read."""
+        prepared = prepare(self.recipe, progress=progress)
+        if any(row_named(row).inputs == HANDMADE for row in rows):
+            handmade = [(EncoderConfig(encoder=HANDMADE), False)]
+            workers = self.recipe.data.workers or cores()
+            extract_streams(prepared.manifest, handmade, self.recipe.data.features, workers=workers, progress=progress)
+        return prepared, list(self._folds_of(prepared).values())
+
+    def __call__(self, cell: Cell) -> CellResult:
+        row, fold = row_named(cell.row), self._folds[cell.fold]
+        settings: Mapping[str, Any] = {}
+        if self.tune:
+            groups = inner_groups(read_folds(self.folder))[fold.name]
+            settings = settings_chosen(read_bench(self.folder), self.folder, row, fold.name, groups)
+        if row.kind == "cimeu" or self.keep:
+            return self.run(row, fold, cell.seed, settings=settings, runs=self.folder / "runs" / row.name)
+        same = (row.name, fold.name) if self._is_deterministic(row) else None
+        if same in self._cells:
+            return replace(self._cells[same], wall_s=0.0)
+        with tempfile.TemporaryDirectory(prefix="cimeu-bench-") as runs:
+            result = self.run(row, fold, cell.seed, settings=settings, runs=Path(runs))
+        if same is not None:
+            self._cells[same] = result
+        return result
+
+    def trial(self, trial: Trial) -> CellResult:
+        """One configuration on one group that is held out inside the training groups of a fold."""
+        folds = inner_folds(self._clips.manifest, self._folds[trial.fold], self.recipe.folds)
+        fold = next(fold for fold in folds if fold.name == trial.inner)
+        runs = self.folder / trial.stem
+        try:
+            return self.run(row_named(trial.row), fold, 0, settings=trial.settings, runs=runs, is_trial=True)
+        finally:
+            shutil.rmtree(runs, ignore_errors=True)
+
+    def run(
+        self,
+        row: Row,
+        fold: Fold,
+        seed: int,
+        *,
+        settings: Mapping[str, Any],
+        runs: Path,
+        is_trial: bool = False,
+    ) -> CellResult:
+        """A row on a fold with a seed; run folders lie in `runs`.
+
+        `settings` replace the recipe's, where their name has a dot, or the rival's own.
+        """
+        rule = self._rule
+        if not rule.on_test:  # a run takes the test clips by itself
+            fold = rule.fold(fold, self._clips.manifest, self.recipe.folds.group, seed)
+        if row.kind == "method" and row.algorithm not in METHODS:
+            return self._foreign(row, fold, seed, settings, () if is_trial else self._conditions)
+        if self._is_deterministic(row):
+            seed = 0
+        describe = not is_trial and (row.kind == "cimeu" or self.keep)
+        members = [self._member(row, fold, each, settings, runs, describe=describe) for each in row.seeds(seed)]
+        if not is_trial and self._conditions:
+            members = [self._corrupted(*member, fold) for member in members]
+        chosen = rule.chooses or row.kind != "baseline"  # simple models choose their settings in any case
+        return replace(mean_of([result for _, _, result in members]), selection=rule.name if chosen else "validation")
+
+    def _member(
+        self, row: Row, fold: Fold, seed: int, settings: Mapping[str, Any], runs: Path, *, describe: bool
+    ) -> tuple[Path, BenchClips, CellResult]:
+        """One run of a row: its folder, the clips it read, and what it says."""
+        started = time.monotonic()
+        recipe = self._with({**row.settings(settings), **self._streams(row)})
+        clips = replace(self._clips, recipe=recipe)
+        if row.inputs == HANDMADE:
+            clips = replace(clips, first=FeatureStore.open(recipe.data.features / HANDMADE), second=None)
+        elif row.inputs != "streams":
+            store = getattr(clips, row.inputs)
+            assert store is not None, "the row needs two streams"
+            clips = replace(clips, first=store, second=None)
+        name = f"{self.recipe.name}-{fold.name}-s{seed}"
+        if row.after:
+            sizes = style_sizes(self.folder / "runs" / row.after / name, clips.directions)
+            training = replace(recipe.training, style_sizes=sizes[clips.directions[0]])
+            clips = replace(clips, recipe=replace(recipe, training=training), style_sizes=sizes)
+        run = run_fold(clips, fold, seed, runs / name, describe=describe)
+        folders = [run / direction for direction in clips.directions]
+        notes = [json.loads((folder / "finished.json").read_text(encoding="utf-8")) for folder in folders]
+        uars = [note["validation_uar"] for note in notes]
+        result = CellResult(
+            _with_known(read_run(run).predictions, clips, fold),
+            parameters=sum(t.numel() for folder in folders for t in read_weights(folder).tensors.values()),
+            updates=sum(int(read_journal(folder)[-1]["step"] or 0) for folder in folders),
+            wall_s=time.monotonic() - started,
+            figures={"validation_uar": math.nan if None in uars else sum(uars) / len(uars)},
+        )
+        return run, clips, result
+
+    def _corrupted(
+        self, run: Path, clips: BenchClips, result: CellResult, fold: Fold
+    ) -> tuple[Path, BenchClips, CellResult]:
+        """A member with its answers to corrupted test clips among its predictions."""
+        tables = corrupted_clips(run, clips, fold, self._conditions)
+        predictions = with_condition(pd.concat([result.predictions, *tables], ignore_index=True))
+        return run, clips, replace(result, predictions=predictions)
+
+    def _foreign(
+        self, row: Row, fold: Fold, seed: int, settings: Mapping[str, Any], tested: Sequence[Condition]
+    ) -> CellResult:
+        """A method of another package, which may be anything that answers clips."""
+        shared = {name: value for name, value in settings.items() if "." in name}
+        training = replace(self._with(shared).training, seed=seed)
+        checked = fold.test if self._rule.on_test else fold.validation
+        parts = Parts(*(self._clips.dataset(part, "forward") for part in (fold.train, checked, fold.test)))
+        own = {name: float(value) for name, value in settings.items() if name not in shared}
+        group = self.recipe.folds.group
+        result = foreign_cell(row.algorithm, parts, training, group=group, settings=own, conditions=tested)
+        return replace(result, selection=self._rule.name)
+
+    def _streams(self, row: Row) -> dict[str, Any]:
+        """Streams of the recipe where the row reads others."""
+        if row.inputs == "streams":
+            return {}
+        alone = {"encoder": HANDMADE} if row.inputs == HANDMADE else to_tree(self.recipe)["streams"][row.inputs]
+        return {"streams": {"first": alone}}
+
+    def _is_deterministic(self, row: Row) -> bool:
+        """Whether every seed gives the same: solvers of simple models draw nothing."""
+        return row.kind == "baseline" and not self._rule.by_seed
+
+    @property
+    def _rule(self) -> SelectionRule:
+        return RULES[self.selection or self.recipe.training.selection]
+
+    @property
+    def _conditions(self) -> list[Condition]:
+        if self.protocol != ROBUSTNESS:
+            return []
+        return conditions(two_streams=self._clips.second is not None)
+
+    @cached_property
+    def _clips(self) -> BenchClips:
+        prepared = prepare(self.recipe)
+        column = self.recipe.folds.group if self.protocol == TRANSDUCTIVE else ""
+        return BenchClips(**vars(prepared), standardised_by=column)
+
+    @cached_property
+    def _folds(self) -> dict[str, Fold]:
+        return self._folds_of(self._clips)
+
+    @cached_property
+    def _cells(self) -> dict[Any, CellResult]:
+        return {}
+
+    def _folds_of(self, prepared: Prepared) -> dict[str, Fold]:
+        """Folds of the protocol by name: all of them, or those that the recipe names."""
+        folds = divide(prepared.manifest, self.recipe.folds, self.protocol, shots=self.shots)
+        return {fold.name: fold for fold in folds_named(self.recipe.fold, folds)}
+
+    def _with(self, settings: Mapping[str, Any]) -> Recipe:
+        if not settings:
+            return self.recipe
+        assignments = [f"{key}={json.dumps(value)}" for key, value in settings.items()]
+        return recipe_from(override(to_tree(self.recipe), assignments))
+
+
+def corrupted_clips(run: Path, clips: Prepared, fold: Fold, conditions: Sequence[Condition]) -> list[pd.DataFrame]:
+    """What a finished run says of its test clips under each condition but the untouched one."""
+    settings = EnsembleSettings.load(run)
+    models = {direction: _read(run / direction, clips.recipe) for direction in clips.directions}
+    tables = []
+    for condition in (each for each in conditions if str(each)):
+        scores: dict[str, Scores] = {}
+        for direction, model in models.items():
+            collator = evaluation_collator(model)
+            statistics = (collator.first, collator.second)
+            dataset = damaged(clips.dataset(fold.test, direction), condition, statistics)
+            if isinstance(model, CiMEU):
+                scores[direction] = score_clips(model, dataset)
+        if scores:
+            fused = fused_probabilities(scores.get("forward"), scores.get("backward"), settings)["fused"]
+        else:
+            fused = answers_of(load_classifier(run, settings), dataset).probabilities
+        table = part_table(dataset, "test", fused, group=clips.recipe.folds.group)
+        tables.append(table.assign(condition=str(condition)))
+    return tables
+
+
+def _read(folder: Path, recipe: Recipe) -> CiMEU | Rival:
+    return CiMEU.from_pretrained(folder) if recipe.is_network else read_rival(folder).network
+
+
+def style_sizes(run: Path, directions: Sequence[Direction]) -> dict[Direction, tuple[int, ...]]:
+    """Cluster sizes in the last epoch of each direction of the run that random labels are a control of."""
+    sizes_of: dict[Direction, tuple[int, ...]] = {}
+    for direction in directions:
+        sizes = pd.read_csv(run / direction / "journal.csv").filter(regex=r"^style\.size\.").iloc[-1]
+        sizes_of[direction] = () if sizes.isna().any() else tuple(math.ceil(size) for size in sizes)
+    return sizes_of
+
+
+def _with_known(predictions: pd.DataFrame, clips: BenchClips, fold: Fold) -> pd.DataFrame:
+    """Which streams each clip has, and whether it was acted."""
+    dataset = clips.dataset([*dict.fromkeys([*fold.validation, *fold.test])], clips.directions[0])
+    present = dict(zip(dataset.clip_ids, dataset.present.tolist(), strict=True))
+    predictions[list(STREAMS)] = [present[clip_id] for clip_id in predictions["clip_id"]]
+    if "acted" in clips.manifest.table:
+        acted = clips.manifest.table.set_index("clip_id")["acted"]
+        predictions["acted"] = [acted[clip_id] for clip_id in predictions["clip_id"]]
+    return predictions

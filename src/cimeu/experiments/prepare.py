@@ -1,0 +1,186 @@
+"""From a recipe to clips with features: the manifest is read, missing features are computed, stores are opened."""
+
+import json
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cimeu.batching.dataset import ClipDataset
+from cimeu.corpora.folds import Fold
+from cimeu.corpora.manifest import Manifest, check_labels, read_manifest
+from cimeu.corpora.paths import MISSING_FILE
+from cimeu.encoders.base import Encoder
+from cimeu.encoders.registry import build_encoder
+from cimeu.errors import FeatureError, FingerprintMismatch, MediaError, RecipeError, WeightsMissing
+from cimeu.experiments.recipe import EncoderConfig, Recipe
+from cimeu.features.extract import Extraction, extract
+from cimeu.features.store import FeatureStore, key_of
+from cimeu.labels import LabelSpace, label_space
+from cimeu.media.video import probe
+from cimeu.progress import Progress, silent
+from cimeu.pyramid import DIRECTIONS, Direction
+from cimeu.training.config import TrainingConfig
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A recipe with its clips and opened stores."""
+
+    recipe: Recipe
+    manifest: Manifest
+    labels: LabelSpace
+    first: FeatureStore
+    second: FeatureStore | None
+
+    def dataset(self, clip_ids: Sequence[str], direction: Direction) -> ClipDataset:
+        """Named clips with their streams of one direction."""
+        style = self.recipe.training.style_labels
+        column = style if style in self.manifest.table.columns else None
+        clips = self.manifest.select(clip_ids)
+        stores = {"first": self.first, "second": self.second}
+        return ClipDataset(clips, self.labels, **stores, direction=direction, style_column=column)
+
+    def training(self, direction: Direction) -> TrainingConfig:
+        """How the network of one direction is trained."""
+        return self.recipe.training
+
+    @property
+    def directions(self) -> tuple[Direction, ...]:
+        """Directions the recipe trains."""
+        return directions_of(self.recipe)
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether clips were drawn by a program."""
+        return "yes" in set(self.manifest.table.get("synthetic", ()))
+
+
+def directions_of(recipe: Recipe) -> tuple[Direction, ...]:
+    """Directions a recipe trains; a rival reads clips as they were recorded."""
+    if not recipe.is_network:
+        return ("forward",)
+    return DIRECTIONS if recipe.direction == "both" else (recipe.direction,)
+
+
+def prepare(recipe: Recipe, *, progress: Progress = silent) -> Prepared:
+    """Read the manifest, compute the features that are missing, open the stores.
+
+    Clips whose emotion the label space lacks take no part. Features of an encoder whose weights are not on this machine
+    are taken as they were extracted, if every clip has them; imported features need no recording.
+    """
+    labels = label_space(recipe.data.labels)
+    manifest = _labelled(read_manifest(recipe.data.table, root=recipe.data.root), labels)
+    streams = [recipe.streams.first, *([recipe.streams.second] if recipe.streams.second else [])]
+    if all(_imported(recipe, each) for each in streams):
+        problems = manifest.table["problem"]
+        manifest = Manifest(manifest.table.assign(problem=problems.where(problems != MISSING_FILE, "")), manifest.root)
+    check_labels(manifest, labels)
+    wanted = []
+    for each in streams:
+        if _imported(recipe, each):
+            continue
+        try:
+            build_encoder(each.encoder, **each.settings)
+        except WeightsMissing as error:
+            _check_whole(recipe, each, manifest, error)
+        else:
+            wanted.append((each, each is recipe.streams.first))
+    if wanted:
+        workers = recipe.data.workers or cores()
+        extract_streams(manifest, wanted, recipe.data.features, workers=workers, progress=progress)
+    opened = [FeatureStore.open(recipe.data.features / each.store) for each in streams]
+    return Prepared(recipe, manifest, labels, opened[0], opened[1] if len(opened) > 1 else None)
+
+
+def extract_streams(
+    manifest: Manifest,
+    streams: Sequence[tuple[EncoderConfig, bool]],
+    folder: Path,
+    *,
+    workers: int,
+    shard: tuple[int, int] = (1, 1),
+    progress: Progress = silent,
+) -> Extraction:
+    """Fill the stores of several encoders; each comes with whether it is also played backward."""
+    encoders: list[Encoder] = [build_encoder(each.encoder, **each.settings) for each, _ in streams]
+    second = [encoder.name for encoder, (_, backward) in zip(encoders, streams, strict=True) if not backward]
+    return extract(manifest, encoders, folder, second=second, workers=workers, shard=shard, progress=progress)
+
+
+def default_streams(manifest: Manifest) -> list[tuple[EncoderConfig, bool]]:
+    """The embedded encoders for what the clips are: picture and sound, or sound alone."""
+    usable = [clip for clip in manifest.clips() if not clip.problem]
+    if not usable:
+        raise RecipeError(f"none of the {len(manifest)} clips can be used\n\nhint: look at the column `problem`")
+    for clip in usable:
+        try:
+            names = ("hog", "filterbank") if probe(clip.path).has_video else ("spectral", "prosody")
+        except MediaError:
+            continue  # extraction gives its reason
+        return [(EncoderConfig(encoder=name), place == 0) for place, name in enumerate(names)]
+    raise RecipeError(f"none of the {len(usable)} files can be opened\n\nhint: play one, such as `{usable[0].path}`")
+
+
+def folds_named(name: str | int, folds: Sequence[Fold]) -> list[Fold]:
+    """All of the folds, the one of that name, or those of a group (`german-1`, `german+8`).
+
+    Raises:
+        RecipeError: there is no such fold.
+    """
+    if name == "all":
+        return list(folds)
+    named = [fold for fold in folds if fold.name == str(name)]
+    named = named or [fold for fold in folds if fold.name.startswith((f"{name}-", f"{name}+"))]
+    if not named:
+        raise RecipeError(f"no fold `{name}`\n\nhint: all, or one of {', '.join(fold.name for fold in folds)}")
+    return named
+
+
+def cores() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _labelled(manifest: Manifest, labels: LabelSpace) -> Manifest:
+    """The clips whose emotion the label space has; the log counts the others, for a misspelt emotion is among them."""
+    outside = manifest.table["emotion"][~manifest.table["emotion"].isin(labels.emotions)]
+    if len(outside):
+        counts = ", ".join(f"{emotion} {count}" for emotion, count in outside.value_counts(sort=False).items())
+        text = "%d of %d clips take no part, label space `%s` lacks their emotion: %s"
+        logger.warning(text, len(outside), len(manifest), labels.name, counts)
+    return manifest.select(list(manifest.table["clip_id"].drop(outside.index)))
+
+
+def _imported(recipe: Recipe, stream: EncoderConfig) -> bool:
+    description = recipe.data.features / stream.store / "encoder.json"
+    return description.is_file() and json.loads(description.read_text(encoding="utf-8")).get("version") == "imported"
+
+
+def _check_whole(recipe: Recipe, stream: EncoderConfig, manifest: Manifest, missing: WeightsMissing) -> None:
+    """Every clip has the features the recipe asks for; else there is no going on without the weights."""
+    try:
+        store = FeatureStore.open(recipe.data.features / stream.store)
+    except FeatureError:
+        raise missing from None
+    said = store.description
+    found = {"source": said["source"], **said["preprocessing"]}  # type: ignore[dict-item]
+    for name, value in stream.settings.items():
+        if name in found and found[name] != value:
+            raise FingerprintMismatch(
+                f"`{store.folder}` was made with {name} `{found[name]}`, the recipe says `{value}`\n\n"
+                "hint: extract again into another folder, or change the recipe"
+            )
+    needed = directions_of(recipe) if stream is recipe.streams.first else ("forward",)
+    usable = [clip for clip in manifest.clips() if not clip.problem]
+    lacking = [clip for clip in usable if any(key_of(clip, said, direction) not in store for direction in needed)]
+    if lacking:
+        raise WeightsMissing(
+            f"{len(lacking)} of {len(usable)} clips have no features of `{stream.encoder}` in "
+            f"`{recipe.data.features}`, the first is `{lacking[0].clip_id}`, and its weights are not here\n\n"
+            f"hint: `cimeu extract {recipe.data.table} -o {recipe.data.features} --encoder {stream.encoder} "
+            "--weights FILE` computes what is missing"
+        )
