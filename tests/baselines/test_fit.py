@@ -10,7 +10,7 @@ from cimeu.baselines.fit import FittedMethod, fit
 from cimeu.baselines.registry import METHODS
 from cimeu.batching.augment import AugmentationConfig
 from cimeu.bench.cells import Parts, foreign_cell, mean_of
-from cimeu.evaluation.metrics import called, uar
+from cimeu.evaluation.metrics import predicted_labels, uar
 from cimeu.training.config import TrainingConfig
 from cimeu.training.optim import OptimiserConfig
 
@@ -38,7 +38,7 @@ def test_the_best_epoch_on_validation_is_kept(fitted: FittedMethod, parts: Parts
     assert fitted.validation_uar == max(scores)
     assert fitted.epoch == 1 + scores.index(max(scores))
     said = fitted.probabilities(parts.validation)[parts.validation.usable]
-    assert uar(parts.validation.emotions[parts.validation.usable], called(said)) == fitted.validation_uar
+    assert uar(parts.validation.emotions[parts.validation.usable], predicted_labels(said)) == fitted.validation_uar
 
 
 def test_the_same_seed_gives_the_same_weights(fitted: FittedMethod, parts: Parts) -> None:

@@ -128,7 +128,7 @@ def test_a_cell_has_the_test_clips_once_for_each_condition_and_trains_on_none(to
     assert set(test["condition"]) == set(map(str, conditions(two_streams=True)))
     assert (test.groupby("condition").size() == n_test).all()
     untouched = under[under["condition"] == ""].drop(columns="condition").reset_index(drop=True)
-    pd.testing.assert_frame_equal(untouched, plain)
+    pd.testing.assert_frame_equal(untouched, plain, check_dtype=False)
 
 
 def test_a_folder_of_another_comparison_is_refused(toy, recipe: Recipe, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import torch
 from cimeu.baselines.fit import fit
 from cimeu.baselines.registry import METHODS
 from cimeu.bench.cells import Parts, foreign_cell
-from cimeu.bench.protocols import PROTOCOLS, divide, folds_table, shots_of, side_of, teacher_of
+from cimeu.bench.protocols import PROTOCOLS, divide, folds_table, shots_of, side_of, source_group
 from cimeu.bench.transductive import by_group, group_statistics
 from cimeu.corpora.folds import Fold, FoldsConfig
 from cimeu.corpora.manifest import Manifest
@@ -46,12 +46,12 @@ def test_in_a_matrix_one_group_teaches_and_all_are_tested(world: Any, divided: D
     folds = divided("matrix")
     assert len(folds) == 3 * 3
     for fold in folds:
-        assert set(facts(world.manifest, fold.train)["culture"]) == {teacher_of(fold.name)}
+        assert set(facts(world.manifest, fold.train)["culture"]) == {source_group(fold.name)}
         assert set(facts(world.manifest, fold.test)["culture"]) == {"c0", "c1", "c2"}
 
 
 def test_the_folds_of_a_teacher_test_each_of_its_own_clips_once(world: Any, divided: Divided) -> None:
-    folds = [fold for fold in divided("matrix") if teacher_of(fold.name) == "c1"]
+    folds = [fold for fold in divided("matrix") if source_group(fold.name) == "c1"]
     own = [clip for fold in folds for clip in fold.test if clip.startswith("c1/")]
     assert sorted(own) == sorted(clip for clip in world.manifest.table["clip_id"] if clip.startswith("c1/"))
 
@@ -63,7 +63,7 @@ def test_within_and_across_test_the_same_clips_after_as_many_training_clips(worl
         assert within.test == across.test
         assert len(within.train) == len(across.train)
         assert len(within.validation) == len(across.validation)
-        group = teacher_of(within.name)
+        group = source_group(within.name)
         assert set(facts(world.manifest, within.train)["culture"]) == {group}
         assert group not in set(facts(world.manifest, across.train)["culture"])
 

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, confusion_matrix, f1_score
 
-from cimeu.evaluation.metrics import UNUSED, called, confusion, macro_f1, recalls, uar, war, weighted_f1
+from cimeu.evaluation.metrics import UNUSED, confusion, macro_f1, predicted_labels, recalls, uar, war, weighted_f1
 
 pairs = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=60).map(
     lambda rows: (np.array([row[0] for row in rows]), np.array([row[1] for row in rows]))
@@ -52,7 +52,7 @@ def test_without_clips_no_metric_is_a_number():
 
 
 def test_probabilities_that_are_not_numbers_call_nothing():
-    np.testing.assert_array_equal(called(np.array([[0.2, 0.8], [np.nan, np.nan]])), [1, UNUSED])
+    np.testing.assert_array_equal(predicted_labels(np.array([[0.2, 0.8], [np.nan, np.nan]])), [1, UNUSED])
 
 
 def test_a_clip_without_an_emotion_cannot_be_scored():

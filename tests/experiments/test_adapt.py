@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from cimeu.errors import RecipeError
 from cimeu.evaluation.predict import EnsembleSettings
-from cimeu.experiments.adapt import Adapted, adapt_run, adaptation_table
+from cimeu.experiments.adapt import Adaptation, Adapted, adapt_run, adaptation_table
 from cimeu.experiments.run import evaluate_run
 from cimeu.reports.report import report
 from cimeu.training.finetune import FineTuning
@@ -27,7 +27,7 @@ def adapted(toy, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, 
         table[column] = [str(toy.manifest.parent / cell) if cell else "" for cell in table[column]]
     target = folder / "new_group.csv"
     table[table["culture"] != "south"].to_csv(target, index=False)
-    found = adapt_run(toy.run, target, folder / "run", shots=2, prior=True, config=QUICK)
+    found = adapt_run(toy.run, target, folder / "run", Adaptation(shots=2, prior=True, fit=QUICK))
     return folder / "run", target, found
 
 
@@ -85,4 +85,4 @@ def test_an_adapted_run_is_scored_again_and_reported_like_any_other(
 
 def test_a_folder_that_holds_something_is_not_written_to(toy, adapted: tuple[Path, Path, list[Adapted]]) -> None:
     with pytest.raises(RecipeError, match="is not empty\n\nhint: choose a new folder for the adapted run"):
-        adapt_run(toy.run, adapted[1], adapted[0], shots=1)
+        adapt_run(toy.run, adapted[1], adapted[0], Adaptation(shots=1))

@@ -10,13 +10,13 @@ import pytest
 from cimeu.bench.cells import CellResult
 from cimeu.bench.comparison import Bench, Cell
 from cimeu.bench.corruption import Condition, conditions
-from cimeu.bench.protocols import shots_of, side_of, teacher_of
+from cimeu.bench.protocols import shots_of, side_of, source_group
 from cimeu.bench.runner import run_bench
 from cimeu.evaluation.metrics import uar
 from cimeu.reports.bench_summary import Summary, summarise
 from cimeu.reports.gap import gap_of, taught_across, with_prior
 from cimeu.reports.protocol_tables import protocol_tables, shots_curve
-from cimeu.reports.views import View, calls_of
+from cimeu.reports.views import View, predictions_of
 from cimeu.tables import to_html
 
 EMOTIONS = ("anger", "neutral")
@@ -57,7 +57,7 @@ MATRIX = bench("matrix", ("de-1", "de-2", "en-1", "en-2"))
 
 def teach(cell: Cell) -> CellResult:
     """Own speakers, half in each fold, are 0.9 right; the other group 0.7, or with `erm` 0.5."""
-    teacher = teacher_of(cell.fold)
+    teacher = source_group(cell.fold)
     other = {"full": 0.7, "erm": 0.5}[cell.row]
     half = slice(None, N // 2) if cell.fold.endswith("1") else slice(N // 2, None)
     fold = MATRIX.folds.index(cell.fold)
@@ -107,7 +107,7 @@ FOLDS = pd.DataFrame(
 
 def taught(cell: Cell) -> CellResult:
     accuracy = 0.9 if side_of(cell.fold) == "within" else 0.6
-    return CellResult(clips((teacher_of(cell.fold),), accuracy, cell.seed))
+    return CellResult(clips((source_group(cell.fold),), accuracy, cell.seed))
 
 
 def test_the_parts_of_a_gap_add_up_to_it(tmp_path: Path) -> None:
@@ -136,13 +136,13 @@ def test_what_cannot_be_told_from_the_rest_is_not_a_part(tmp_path: Path) -> None
 
 def test_the_prior_is_corrected_from_training_to_the_tested_group(tmp_path: Path) -> None:
     found = summary(WITHIN, taught, tmp_path)
-    calls = calls_of(WITHIN, found.cells["full"], View(("de-1-across", "en-1-across")))
-    assert calls is not None
+    answers = predictions_of(WITHIN, found.cells["full"], View(("de-1-across", "en-1-across")))
+    assert answers is not None
     known = taught_across(FOLDS, EMOTIONS)
     assert known["de"][0] == pytest.approx([0.75, 0.25])
-    corrected = with_prior(calls, known).probabilities
+    corrected = with_prior(answers, known).probabilities
     np.testing.assert_allclose(corrected.sum(axis=-1), 1)
-    odds = corrected[..., 1] / corrected[..., 0] / (calls.probabilities[..., 1] / calls.probabilities[..., 0])
+    odds = corrected[..., 1] / corrected[..., 0] / (answers.probabilities[..., 1] / answers.probabilities[..., 0])
     np.testing.assert_allclose(odds, 3)  # balanced clips after three angry ones in four
 
 

@@ -11,7 +11,7 @@ from cimeu.batching.collate import collator_of
 from cimeu.batching.dataset import ClipDataset
 from cimeu.corpora.manifest import Manifest
 from cimeu.errors import EmptyClass, RecipeError
-from cimeu.evaluation.metrics import called, uar
+from cimeu.evaluation.metrics import predicted_labels, uar
 from cimeu.evaluation.predict import direction_probabilities, score_clips
 from cimeu.model.checkpoint import Specifications
 from cimeu.model.config import ModelConfig, StreamConfig
@@ -99,12 +99,12 @@ def test_labels_teach_a_part_and_leave_everything_else_bit_by_bit(
     learned = dataset(world, target, labelled(target.select(divided.pool).table, 6))
     tested = dataset(world, target, divided.test)
     before = copy.deepcopy(model.state_dict())
-    came = uar(tested.emotions, called(answers(model, tested)))
+    came = uar(tested.emotions, predicted_labels(answers(model, tested)))
     fine_tune(model, learned, part, FineTuning(steps=40, learning_rate=1e-2))
     changed = {name for name, tensor in model.state_dict().items() if not torch.equal(tensor, before[name])}
     assert changed
     assert changed <= set(parameters_of(model, part))
-    assert uar(tested.emotions, called(answers(model, tested))) > came
+    assert uar(tested.emotions, predicted_labels(answers(model, tested))) > came
     assert all(parameter.requires_grad and parameter.grad is None for parameter in model.parameters())
 
 

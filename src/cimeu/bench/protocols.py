@@ -73,10 +73,10 @@ def folds_table(folds: Sequence[Fold], manifest: Manifest, group: str) -> pd.Dat
     return whole[["fold", "part", "group", "emotion", "acted", "clips", "speakers"]]
 
 
-def teacher_of(fold: str) -> str:
+def source_group(fold: str) -> str:
     """The group that teaches a fold of `matrix`, or is tested in one of `within`.
 
-    >>> teacher_of("north-american-2"), teacher_of("german-1-across")
+    >>> source_group("north-american-2"), source_group("german-1-across")
     ('north-american', 'german')
     """
     name = fold.removesuffix(f"-{SIDES[0]}").removesuffix(f"-{SIDES[1]}")
@@ -106,7 +106,7 @@ def _matrix(manifest: Manifest, config: FoldsConfig) -> list[Fold]:
     clip_ids = manifest.table["clip_id"].to_numpy()
     folds = []
     for fold in make_folds(manifest, replace(config, protocol="within-group")):
-        others = clip_ids[(groups != teacher_of(fold.name)) & (groups != "")]
+        others = clip_ids[(groups != source_group(fold.name)) & (groups != "")]
         folds.append(replace(fold, test=(*fold.test, *map(str, others))))
     return folds
 
@@ -115,7 +115,7 @@ def _within(manifest: Manifest, config: FoldsConfig) -> list[Fold]:
     across = {fold.name: fold for fold in make_folds(manifest, replace(config, protocol="leave-one-group-out"))}
     folds = []
     for own in make_folds(manifest, replace(config, protocol="within-group")):
-        others = across[teacher_of(own.name)]
+        others = across[source_group(own.name)]
         n_train, n_validation = (
             min(len(getattr(own, part)), len(getattr(others, part))) for part in ("train", "validation")
         )
@@ -132,7 +132,7 @@ def _within(manifest: Manifest, config: FoldsConfig) -> list[Fold]:
 
 def _few_shot(manifest: Manifest, config: FoldsConfig, shots: Sequence[int]) -> list[Fold]:
     halves = make_folds(manifest, replace(config, protocol="within-group", n_folds=2))
-    first_half = {teacher_of(fold.name): fold for fold in reversed(halves)}
+    first_half = {source_group(fold.name): fold for fold in reversed(halves)}
     folds = []
     for fold in make_folds(manifest, replace(config, protocol="leave-one-group-out")):
         half = first_half[fold.name]

@@ -20,20 +20,11 @@ def adapt(
     output: Output = Path("adapted"),
 ) -> None:
     """Fit a run to a new group with a few labels; before, after and the labels in between, on other speakers."""
-    from cimeu.experiments.adapt import adapt_run, adaptation_table
+    from cimeu.experiments.adapt import Adaptation, adapt_run, adaptation_table
     from cimeu.tables import to_markdown
 
+    adaptation = Adaptation(shots=shots, part=part, prior=prior, seed=seed)
     with progress_bars() as progress:
-        results = adapt_run(
-            run,
-            target,
-            output,
-            shots=shots,
-            part=part,
-            prior=prior,
-            seed=seed,
-            settings=settings or (),
-            progress=progress,
-        )
+        rows = adapt_run(run, target, output, adaptation, settings=settings or (), progress=progress)
     say(f"{output}: a run folder like any other; tables in adaptation.*")
-    print(to_markdown(adaptation_table(results, f"{run.name} on {target.name}")))
+    print(to_markdown(adaptation_table(rows, f"{run.name} on {target.name}")))

@@ -109,7 +109,7 @@ def tally(
     )
 
 
-def called(probabilities: Float[np.ndarray, "*rest K"]) -> Int[np.ndarray, "*rest"]:
+def predicted_labels(probabilities: Float[np.ndarray, "*rest K"]) -> Int[np.ndarray, "*rest"]:
     """Index of the likeliest emotion; `UNUSED` where probabilities are not numbers."""
     known = np.isfinite(probabilities).all(axis=-1)
     return np.where(known, np.where(known[..., None], probabilities, 0).argmax(axis=-1), UNUSED)

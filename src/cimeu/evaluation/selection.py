@@ -23,7 +23,7 @@ from cimeu.corpora.folds import Fold, check_fold
 from cimeu.corpora.manifest import Manifest
 from cimeu.errors import RecipeError
 from cimeu.evaluation.calibration import at_temperature, fit_temperature
-from cimeu.evaluation.metrics import called, uar
+from cimeu.evaluation.metrics import predicted_labels, uar
 from cimeu.evaluation.predict import (
     EnsembleSettings,
     Levels,
@@ -155,7 +155,7 @@ def choose(
         ]
         for candidate in mu_grid:
             fused = mixture(answers, candidate)
-            score = uar(truth, called(fused))
+            score = uar(truth, predicted_labels(fused))
             if score > best_uar:
                 best_uar, best = score, (candidate, level, a, fused)
     if best is None or not np.isfinite(best[3]).all(axis=-1).any():

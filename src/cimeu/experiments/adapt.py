@@ -7,24 +7,24 @@ Axes: N clips, K emotions.
 """
 
 import copy
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from cimeu.atomic import STATE, write_whole
-from cimeu.batching.dataset import ClipDataset
 from cimeu.corpora.folds import SPEAKERS_UNKNOWN, Fold
 from cimeu.errors import RecipeError
-from cimeu.evaluation.metrics import called
 from cimeu.evaluation.ood import FILE as FAMILIARITY
 from cimeu.evaluation.predict import EnsembleSettings, fused_probabilities, score_clips
-from cimeu.evaluation.uncertainty import Estimates, bootstrap, compared, speaker_names
+from cimeu.evaluation.predictions import Predictions
+from cimeu.evaluation.uncertainty import Estimates, compared
+from cimeu.experiments.artefacts import score_run, write_json
+from cimeu.experiments.prepare import Prepared, prepare
 from cimeu.experiments.recipe import load_recipe, to_yaml
-from cimeu.experiments.run import Prepared, environment, prepare, score_run
+from cimeu.experiments.run import environment
 from cimeu.experiments.run_folder import read_run
 from cimeu.model.checkpoint import save_checkpoint
 from cimeu.model.network import CiMEU
@@ -44,6 +44,23 @@ from cimeu.training.finetune import (
 )
 
 Models = Mapping[Direction, CiMEU]
+AS_IT_CAME = "as it came"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adaptation:
+    """What of a run is fitted to a new group, and by how many labels."""
+
+    shots: int = 16
+    """Labels of each emotion."""
+    part: Part = "heads"
+    """What is fitted."""
+    prior: bool = False
+    """Whether the adapted run also corrects the shares of the emotions (the table shows it either way)."""
+    seed: int = 0
+    """Which speakers and clips give labels."""
+    fit: FineTuning = field(default_factory=FineTuning)
+    """How the part is fitted."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +69,7 @@ class Adapted:
 
     name: str
     labels: int
+    """Of each emotion."""
     uar: Interval
     war: Interval
     gain: Interval | None
@@ -62,89 +80,69 @@ def adapt_run(
     run: Path,
     target: Path,
     output: Path,
+    adaptation: Adaptation | None = None,
     *,
-    shots: int = 16,
-    part: Part = "heads",
-    prior: bool = False,
-    seed: int = 0,
     settings: Sequence[str] = (),
-    config: FineTuning | None = None,
     progress: Progress = silent,
 ) -> list[Adapted]:
     """Fit a run to a new group and leave the adapted run in `output`.
 
     Args:
-        run: folder of a finished run.
+        run: folder of a finished run of CiMEU.
         target: manifest of the new group.
         output: folder of the adapted run; a new one.
-        shots: labels of each emotion.
-        part: what is fitted.
-        prior: whether the adapted run also corrects the shares of the emotions (the table shows it either way).
-        seed: which speakers and clips give labels.
+        adaptation: what is fitted.
         settings: key=value that replace settings of the run's recipe, such as data.features.
-        config: of the fit.
         progress: counts the fits.
 
     Returns:
         The run as it came, with fewer labels, with all, and each end with its prior corrected.
 
     Raises:
-        RecipeError: the run is not finished, the folder is taken, or one speaker only.
+        RecipeError: the run is not finished or one of a rival, the folder is taken, or one speaker only.
         ManifestError: the target contradicts the labels of the run.
     """
+    adaptation = adaptation or Adaptation()
     if output.exists() and any(output.iterdir()):
         raise RecipeError(f"`{output}` is not empty\n\nhint: choose a new folder for the adapted run")
-    read = read_run(run)
     ensemble = EnsembleSettings.load(run)
     prepared = _prepared(run, target, ensemble, settings, progress)
-    divided = divide_target(prepared.manifest, shots, seed=seed)
-    pool = prepared.manifest.select(divided.pool).table
-    if not len(pool):
+    divided = divide_target(prepared.manifest, adaptation.shots, seed=adaptation.seed)
+    if not divided.pool:
         raise RecipeError("no clip of the new group can give a label\n\nhint: look at the column `problem`")
-    checked = read.predictions[read.predictions["part"] == "validation"]  # its shares are those of training
-    shares = np.array([(checked["emotion"] == name).sum() for name in read.emotions], float)
-    training = (shares + 0.5) / (shares + 0.5).sum()
-
-    judged = _Judged(prepared, divided, ensemble)
-    rows = {"as it came": _Answers(0, judged.calls(_models(run, ensemble)))}
-    counts = [*(2**power for power in range(12) if 2**power < shots), shots]
+    group = _NewGroup(prepared, divided, ensemble, _training_shares(run))
+    came = _models(run, ensemble)
+    answers = {AS_IT_CAME: group.answers(came)}
+    labels = {AS_IT_CAME: 0}
+    counts = [*(2**power for power in range(12) if 2**power < adaptation.shots), adaptation.shots]
     for done, count in enumerate(counts):
         progress("adapting", done, len(counts))
         models = _models(run, ensemble)
-        learned = labelled(pool, count, seed=seed)
-        for direction, model in models.items():
-            fine_tune(model, prepared.dataset(learned, direction), part, config)
-        rows[f"{part}, {count} labels"] = _Answers(count, judged.calls(models))
+        learned = group.fit(models, count, adaptation)
+        name = f"{adaptation.part}, {count} labels"
+        answers[name], labels[name] = group.answers(models), count
     progress("adapting", len(counts), len(counts))
-    came = _models(run, ensemble)
-    for name, each in (("as it came", came), (f"{part}, {shots} labels", models)):
-        shifted = {direction: copy.deepcopy(model) for direction, model in each.items()}
-        _correct(shifted, judged, training)
-        rows[f"{name}, prior corrected"] = _Answers(rows[name].labels, judged.calls(shifted), prior_corrected=True)
-    if prior:
-        _correct(models, judged, training)
-    found = _figures(rows, judged)
-    _write(
-        run, output, prepared, divided, learned, models, ensemble, found, part=part, prior=prior, shots=shots, seed=seed
-    )
-    return found
+    for before, fitted in ((AS_IT_CAME, came), (name, models)):
+        corrected = f"{before}, prior corrected"
+        answers[corrected], labels[corrected] = group.answers(group.with_prior(fitted)), labels[before]
+    rows = _figures(answers, labels)
+    _write(run, output, group, adaptation, learned, rows)
+    _save(group.with_prior(models) if adaptation.prior else models, group.prepared, output)
+    fold = _fold(run, group, adaptation, learned)
+    write_json(output / "fold.json", {**asdict(fold), "protocol": "adaptation", "group": prepared.recipe.folds.group})
+    score_run(prepared, fold, output, settings=ensemble)
+    return rows
 
 
-def adaptation_table(found: Sequence[Adapted], title: str) -> Table:
+def adaptation_table(rows: Sequence[Adapted], title: str) -> Table:
     """Before, after, and the labels in between."""
-    lines = tuple(
-        (
-            each.name,
-            str(each.labels),
-            span(each.uar),
-            span(each.war),
-            "" if each.gain is None else span(each.gain, signed=True),
-        )
-        for each in found
-    )
-    enough = [each for each in found if each.gain and each.gain.low is not None and each.gain.low > 0 and each.labels]
+    lines = []
+    for row in rows:
+        gain = "" if row.gain is None else span(row.gain, signed=True)
+        lines.append((row.name, str(row.labels), span(row.uar), span(row.war), gain))
+    enough = [row.labels for row in rows if row.labels and row.gain and row.gain.low is not None and row.gain.low > 0]
     note = (
-        f"The gain is above zero from {min(each.labels for each in enough)} labels of each emotion on."
+        f"The gain is above zero from {min(enough)} labels of each emotion on."
         if enough
         else "No number of labels gives a gain whose interval lies above zero."
     )
@@ -153,46 +151,60 @@ def adaptation_table(found: Sequence[Adapted], title: str) -> Table:
         "chosen on these clips.",
         note,
     )
-    return Table(
-        title, ("model", "labels of each emotion", "UAR [95 %]", "WAR [95 %]", "gain in UAR [95 %]"), lines, notes
-    )
+    columns = ("model", "labels of each emotion", "UAR [95 %]", "WAR [95 %]", "gain in UAR [95 %]")
+    return Table(title, columns, tuple(lines), notes)
 
 
 @dataclass(frozen=True)
-class _Answers:
-    """What one way said of the test clips, and how many labels of each emotion it saw."""
-
-    labels: int
-    calls: Int[np.ndarray, " N"]
-    prior_corrected: bool = False
-
-
-@dataclass(frozen=True)
-class _Judged:
-    """The test clips of the new group, and how an ensemble answers them."""
+class _NewGroup:
+    """Clips of a new group, and how networks are fitted to them and answer them."""
 
     prepared: Prepared
     divided: TargetParts
     ensemble: EnsembleSettings
+    training_shares: Float[np.ndarray, " K"]
+    """Shares of the emotions among the clips that the run was trained on."""
 
-    def probabilities(self, models: Models, clip_ids: Sequence[str]) -> Float[np.ndarray, "N K"]:
+    def fit(self, models: Models, shots: int, adaptation: Adaptation) -> tuple[str, ...]:
+        """Fit networks in place; returns the clips whose labels were used."""
+        pool = self.prepared.manifest.select(self.divided.pool).table
+        learned = labelled(pool, shots, seed=adaptation.seed)
+        for direction, model in models.items():
+            fine_tune(model, self.prepared.dataset(learned, direction), adaptation.part, adaptation.fit)
+        return learned
+
+    def answers(self, models: Models) -> Predictions:
+        """What networks say about the test clips."""
+        table = self.prepared.manifest.select(self.divided.test).table.copy()
+        emotions = self.prepared.labels.emotions
+        table[[f"fused.{emotion}" for emotion in emotions]] = self._probabilities(models, self.divided.test)
+        return Predictions.of([table], emotions)
+
+    def with_prior(self, models: Models) -> Models:
+        """Copies that expect the shares which their answers to the unlabelled pool suggest."""
+        shares = estimated_prior(self._probabilities(models, self.divided.pool), self.training_shares)
+        copies = {direction: copy.deepcopy(model) for direction, model in models.items()}
+        for model in copies.values():
+            correct_prior(model, shares, self.training_shares)
+        return copies
+
+    def _probabilities(self, models: Models, clip_ids: Sequence[str]) -> Float[np.ndarray, "N K"]:
         scores = {
             direction: score_clips(model, self.prepared.dataset(clip_ids, direction))
             for direction, model in models.items()
         }
         return fused_probabilities(scores.get("forward"), scores.get("backward"), self.ensemble)["fused"]
 
-    def calls(self, models: Models) -> Int[np.ndarray, " N"]:
-        return called(self.probabilities(models, self.divided.test))
-
-    def dataset(self) -> ClipDataset:
-        return self.prepared.dataset(self.divided.test, self.ensemble.directions[0])
-
 
 def _prepared(
     run: Path, target: Path, ensemble: EnsembleSettings, settings: Sequence[str], progress: Progress
 ) -> Prepared:
     recipe = load_recipe(run / "recipe.yaml", [*settings, "data.root=null", f"data.manifest={target.absolute()}"])
+    if not recipe.is_network:
+        raise RecipeError(
+            f"`{run}` is a run of `{recipe.method}`, which has no parts to fit\n\n"
+            "hint: adapt a run of CiMEU, or train again with clips of the new group"
+        )
     recipe = replace(
         recipe,
         name=f"{recipe.name}-adapted",
@@ -206,96 +218,73 @@ def _models(run: Path, ensemble: EnsembleSettings) -> dict[Direction, CiMEU]:
     return {direction: CiMEU.from_pretrained(run / direction) for direction in ensemble.directions}
 
 
-def _correct(models: Models, judged: _Judged, training: Float[np.ndarray, " K"]) -> None:
-    """Correct to the shares that the answers to the pool suggest; its labels are not looked at."""
-    shares = estimated_prior(judged.probabilities(models, judged.divided.pool), training)
-    for model in models.values():
-        correct_prior(model, shares, training)
+def _training_shares(run: Path) -> Float[np.ndarray, " K"]:
+    """Shares of the emotions among the validation clips of a run, which are those of its training clips."""
+    read = read_run(run)
+    emotions = read.predictions.loc[read.predictions["part"] == "validation", "emotion"]
+    counts = np.array([(emotions == name).sum() for name in read.emotions], float) + 0.5
+    return counts / counts.sum()
 
 
-def _figures(rows: Mapping[str, _Answers], judged: _Judged) -> list[Adapted]:
-    clips = judged.dataset()
-    speakers = speaker_names(clips.groups("corpus"), clips.groups("speaker"))
-    everyone = ["everyone"] * len(clips)
-    found: list[Adapted] = []
+def _figures(answers: Mapping[str, Predictions], labels: Mapping[str, int]) -> list[Adapted]:
+    rows: list[Adapted] = []
     first: Estimates | None = None
-    for name, said in rows.items():
-        figures = bootstrap(clips.emotions, said.calls[None], speakers, everyone, n_classes=len(clips.labels))
+    for name, predictions in answers.items():
+        figures = predictions.estimates()
         uar, war = figures["uar"], figures["war"]
-        gain = None if first is None else compared(first, uar)
+        gain = None if first is None else interval_of(compared(first, uar))
         first = first or uar
-        found.append(
-            Adapted(
-                name,
-                said.labels,
-                interval_of(uar.mean),
-                interval_of(war.mean),
-                None if gain is None else interval_of(gain),
-                said.prior_corrected,
-            )
+        corrected = name.endswith("prior corrected")
+        rows.append(Adapted(name, labels[name], interval_of(uar.mean), interval_of(war.mean), gain, corrected))
+    return rows
+
+
+def _fold(run: Path, group: _NewGroup, adaptation: Adaptation, learned: Sequence[str]) -> Fold:
+    known = group.divided.speakers_known
+    unknown = "" if known else f"; {SPEAKERS_UNKNOWN}"
+    note = f"adapted from {run.name} with {adaptation.shots} labels of each emotion ({adaptation.part}){unknown}"
+    name = f"{group.prepared.manifest.root.name}-{adaptation.shots}"
+    return Fold(name, tuple(learned), (), group.divided.test, speakers_known=known, note=note)
+
+
+def _save(models: Models, prepared: Prepared, output: Path) -> None:
+    corpora = {name for name in prepared.manifest.table["corpus"] if name}
+    for direction, model in models.items():
+        specifications = model.specifications
+        model.specifications = replace(
+            specifications,
+            corpora=sorted({*specifications.corpora, *corpora}),
+            synthetic=specifications.synthetic or prepared.synthetic,
         )
-    return found
+        save_checkpoint(model, output / direction)
 
 
 def _write(
     run: Path,
     output: Path,
-    prepared: Prepared,
-    divided: TargetParts,
+    group: _NewGroup,
+    adaptation: Adaptation,
     learned: Sequence[str],
-    models: Models,
-    ensemble: EnsembleSettings,
-    found: Sequence[Adapted],
-    *,
-    part: Part,
-    prior: bool,
-    shots: int,
-    seed: int,
+    rows: Sequence[Adapted],
 ) -> None:
-    """The adapted run, its predictions last."""
-    corpora = {name for name in prepared.manifest.table["corpus"] if name}
-    for direction, model in models.items():
-        known = sorted({*model.specifications.corpora, *corpora})
-        model.specifications = replace(
-            model.specifications, corpora=known, synthetic=model.specifications.synthetic or prepared.synthetic
-        )
-        save_checkpoint(model, output / direction)
-    unknown = "" if divided.speakers_known else f"; {SPEAKERS_UNKNOWN}"
-    note = f"adapted from {run.name} with {shots} labels of each emotion ({part}){unknown}"
-    fold = Fold(
-        f"{prepared.manifest.root.name}-{shots}",
-        tuple(learned),
-        (),
-        divided.test,
-        speakers_known=divided.speakers_known,
-        note=note,
-    )
+    """Where the adapted run comes from, and the figures."""
+    prepared = group.prepared
     provenance = {
         "run": str(run.absolute()),
         "target": str(prepared.recipe.data.table),
-        "part": part,
-        "shots": shots,
-        "prior_corrected": prior,
-        "seed": seed,
+        "part": adaptation.part,
+        "shots": adaptation.shots,
+        "prior_corrected": adaptation.prior,
+        "seed": adaptation.seed,
         "labelled": list(learned),
-        "speakers_known": divided.speakers_known,
-        "figures": [asdict(each) for each in found],
+        "speakers_known": group.divided.speakers_known,
+        "figures": [asdict(row) for row in rows],
     }
-    texts = {
-        "recipe.yaml": to_yaml(prepared.recipe),
-        "environment.json": _json(environment(prepared, seed)),
-        "fold.json": _json({**asdict(fold), "protocol": "adaptation", "group": prepared.recipe.folds.group}),
-        "adaptation.json": _json(provenance),
-    }
-    for name, text in texts.items():
-        write_whole(output / name, text, "run")
-    if part == "heads" and (run / FAMILIARITY).is_file():  # E answers as before
+    write_whole(output / "recipe.yaml", to_yaml(prepared.recipe), "run")
+    write_json(output / "environment.json", environment(prepared, adaptation.seed))
+    write_json(output / "adaptation.json", provenance)
+    if adaptation.part == "heads" and (run / FAMILIARITY).is_file():  # E answers as before
         write_whole(output / FAMILIARITY, (run / FAMILIARITY).read_bytes(), STATE)
-    table = adaptation_table(found, f"{run.name} on {prepared.recipe.data.table.name}")
-    curve = label_curve({part: [(each.labels, each.uar) for each in found if not each.prior_corrected]})
+    curve = label_curve({adaptation.part: [(row.labels, row.uar) for row in rows if not row.prior_corrected]})
+    table = adaptation_table(rows, f"{run.name} on {prepared.recipe.data.table.name}")
     write_table(table, output, "adaptation", drawing=curve)
-    score_run(prepared, fold, output, settings=ensemble)
-
-
-def _json(content: object) -> str:
-    return json.dumps(content, indent=1, ensure_ascii=False) + "\n"

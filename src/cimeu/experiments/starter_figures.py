@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, Int
 
 from cimeu.corpora.licences import cautions, licences
 from cimeu.evaluation.calibration import expected_calibration_error, negative_log_likelihood
-from cimeu.evaluation.metrics import UNUSED, called, uar
+from cimeu.evaluation.metrics import UNUSED, predicted_labels, uar
 from cimeu.evaluation.predict import EnsembleSettings
 from cimeu.evaluation.supports import Condition
 from cimeu.evaluation.uncertainty import Estimate, bootstrap
@@ -59,7 +59,7 @@ def figures(
         "within": {
             **{
                 f"all groups, {condition}": _estimates(
-                    clips, np.stack([called(answers[condition]) for answers in inside.values()]), every
+                    clips, np.stack([predicted_labels(answers[condition]) for answers in inside.values()]), every
                 )
                 for condition in (ALONE, NATURAL)
             },
@@ -193,7 +193,7 @@ def _predictions(clips: Embedded, folds: Sequence[OuterFold], condition: Conditi
     predicted = np.full((n_seeds, len(clips.x)), UNUSED)
     for fold in folds:
         for seed, scored in enumerate(fold.answers[condition]):
-            predicted[seed, fold.rows[scored.rows]] = called(scored.probabilities)
+            predicted[seed, fold.rows[scored.rows]] = predicted_labels(scored.probabilities)
     return predicted
 
 
@@ -291,7 +291,7 @@ def _joined(clips: Embedded, own: Mapping[str, Float[np.ndarray, "N K"]]) -> Int
     joined = np.full(len(clips.x), UNUSED)
     for group, answers in own.items():
         inside = clips.of(group)
-        joined[inside] = called(answers[inside])
+        joined[inside] = predicted_labels(answers[inside])
     return joined
 
 

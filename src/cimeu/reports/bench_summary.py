@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from cimeu.bench.comparison import Bench, finished, read_bench
+from cimeu.evaluation.predictions import chance_of
 from cimeu.evaluation.uncertainty import N_RESAMPLES, Difference, Estimates, compared, holm
 from cimeu.pyramid import DIRECTIONS
 from cimeu.reports.views import Cells, Figures
@@ -65,7 +66,7 @@ class RowSummary:
 
 @dataclass(frozen=True)
 class Summary:
-    """A bench in figures: its lines, and the chance level of a uniform guess."""
+    """A bench in figures."""
 
     bench: Bench
     lines: tuple[RowSummary, ...]
@@ -81,8 +82,13 @@ class Summary:
 
     @property
     def chance(self) -> float:
-        """UAR of guessing."""
-        return 1 / len(self.bench.emotions)
+        """UAR of always predicting one emotion; before the first cell, as if every group had every emotion."""
+        tables = [cell.predictions for cells in self.cells.values() for cell in cells.values()]
+        if not tables:
+            return 1 / len(self.bench.emotions)
+        tested = pd.concat([table.loc[table["part"] == "test", [self.bench.group, "emotion"]] for table in tables])
+        tested = tested.drop_duplicates()
+        return chance_of(tested[self.bench.group], tested["emotion"])
 
     @property
     def complete(self) -> bool:

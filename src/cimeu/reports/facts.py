@@ -6,15 +6,14 @@ How many clips, which folds and seeds, what was chosen on which clips, whether s
 from collections.abc import Sequence
 
 from cimeu.corpora.folds import SPEAKERS_SHARED
-from cimeu.evaluation.metrics import UNUSED
 from cimeu.experiments.run_folder import Json, Run
-from cimeu.reports.pooling import Pooled, group_column
+from cimeu.reports.pooling import Tested, group_column
 
 SPEAKERS_APART = ("leave-one-group-out", "within-group", "speaker-independent")
 """Protocols whose folds never share a speaker (checked when they are made)."""
 
 
-def grouping(tested: Pooled) -> tuple[str, str]:
+def grouping(tested: Tested) -> tuple[str, str]:
     """The column of the groups and the honest word for one: a culture known from a single corpus is a corpus group."""
     column = group_column(tested.runs, tested.clips)
     if column != "culture":
@@ -24,13 +23,13 @@ def grouping(tested: Pooled) -> tuple[str, str]:
     return column, "corpus group" if same else "culture"
 
 
-def unseen(tested: Pooled, word: str) -> str:
+def unseen(tested: Tested, word: str) -> str:
     """What the test clips are to the training, for a title."""
     protocol = tested.runs[0].fold_facts.get("protocol")
     held_out = protocol == "leave-one-group-out"
     if held_out:
         return f"clips of unseen {plural(word)}"
-    return "clips of unseen speakers" if protocol in SPEAKERS_APART and all(tested.speakers) else "unseen clips"
+    return "clips of unseen speakers" if protocol in SPEAKERS_APART and all(tested.fused.speakers) else "unseen clips"
 
 
 def plural(word: str) -> str:
@@ -43,11 +42,16 @@ def plural(word: str) -> str:
     return "corpora" if word == "corpus" else " ".join([f"{first}s", *rest]) if "of" in rest else f"{word}s"
 
 
-def facts(tested: Pooled, word: str) -> list[Json]:
+def facts(tested: Tested, word: str) -> list[Json]:
     """What a reader must know before the first number, in order."""
+    unused = int(tested.fused.unused.sum())
+    drawn = "speakers" if any(tested.fused.speakers) else "clips"
     return [
         {"label": "Data", "value": _data_in_words(agreed([run.synthetic for run in tested.runs]))},
-        {"label": "Clips", "value": f"{len(tested.truth):,} tested; {_unused_in_words(unused(tested))}"},
+        {
+            "label": "Clips",
+            "value": f"{len(tested.clips):,} tested; {_unused_in_words(unused)}",
+        },
         {
             "label": "Seeds",
             "value": f"{len(tested.seeds)} ({', '.join(map(str, tested.seeds))}), averaged, not counted as samples",
@@ -57,8 +61,7 @@ def facts(tested: Pooled, word: str) -> list[Json]:
         {"label": "Speakers", "value": _speakers_in_words(tested)},
         {
             "label": "Intervals",
-            "value": f"95 %, bootstrap over {'speakers' if any(tested.speakers) else 'clips'} within each {word}; "
-            f"means over {plural(word)} are unweighted",
+            "value": f"95 %, bootstrap over {drawn} within each {word}; means over {plural(word)} are unweighted",
         },
     ]
 
@@ -68,11 +71,6 @@ def is_oracle(runs: Sequence[Run]) -> bool:
     return any(
         "oracle" in (run.settings.get("selection"), run.recipe.get("training", {}).get("selection")) for run in runs
     )
-
-
-def unused(tested: Pooled) -> int:
-    """Test clips that no seed could use."""
-    return int((tested.calls["fused"] == UNUSED).all(axis=0).sum())
 
 
 def agreed(values: Sequence[bool | None]) -> bool | None:
@@ -98,7 +96,7 @@ def _unused_in_words(unused: int) -> str:
     )
 
 
-def _folds_in_words(tested: Pooled, word: str) -> str:
+def _folds_in_words(tested: Tested, word: str) -> str:
     folds = list(dict.fromkeys(run.fold for run in tested.runs))
     protocol = str(tested.runs[0].fold_facts.get("protocol", "protocol not noted")).replace("-", " ")
     protocol = protocol.replace("leave one group out", f"leave one {word} out")
@@ -112,7 +110,7 @@ def _selection_in_words(runs: Sequence[Run]) -> str:
     return f"ORACLE, chosen on the test clips ({words})" if is_oracle(runs) else words
 
 
-def _speakers_in_words(tested: Pooled) -> str:
+def _speakers_in_words(tested: Tested) -> str:
     notes = {run.fold: str(run.fold_facts.get("note", "")) for run in tested.runs}
     sharing = [fold for fold, note in notes.items() if SPEAKERS_SHARED in note]
     if sharing:
@@ -120,8 +118,9 @@ def _speakers_in_words(tested: Pooled) -> str:
             f"{SPEAKERS_SHARED} between training and test in {len(sharing)} of {len(notes)} published divisions: "
             "figures say nothing about people never seen"
         )
-    known = [speaker for speaker in tested.speakers if speaker]
-    if len(known) == len(tested.speakers):
+    speakers = tested.fused.speakers
+    known = [speaker for speaker in speakers if speaker]
+    if len(known) == len(speakers):
         apart = tested.runs[0].fold_facts.get("protocol") in SPEAKERS_APART or all(
             run.fold_facts.get("speakers_known") for run in tested.runs
         )
@@ -129,6 +128,4 @@ def _speakers_in_words(tested: Pooled) -> str:
         return f"known, {len(set(known)):,}; {kept}"
     if not known:
         return "speakers unknown: the same person may be in training and test, and intervals are too narrow"
-    return (
-        f"unknown for {len(tested.speakers) - len(known):,} of {len(tested.speakers):,} clips; intervals are too narrow"
-    )
+    return f"unknown for {len(speakers) - len(known):,} of {len(speakers):,} clips; intervals are too narrow"

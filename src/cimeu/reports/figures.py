@@ -1,70 +1,57 @@
 """The figures of a report from pooled test clips, by group and by forward, backward and fused.
 
-Axes: S seeds, N clips, K emotions.
+Axes: A answers to each clip, N clips, K emotions.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 
 import numpy as np
 
 from cimeu.evaluation.calibration import expected_calibration_error, negative_log_likelihood, reliability
-from cimeu.evaluation.metrics import UNUSED, Metric, called, recalls
-from cimeu.evaluation.predictions import PROBABILITY
-from cimeu.evaluation.uncertainty import Difference, Estimate, Estimates, bootstrap, difference, holm, paired
+from cimeu.evaluation.metrics import Metric
+from cimeu.evaluation.predictions import Predictions
+from cimeu.evaluation.uncertainty import Estimate, Estimates, compared, difference, holm
 from cimeu.experiments.run_folder import Json
 from cimeu.pyramid import DIRECTIONS
 from cimeu.reports.fold_table import fold_table
-from cimeu.reports.pooling import Pooled, test_clips
+from cimeu.reports.pooling import Tested
 from cimeu.reports.published import published_for
 
-
-def chance(tested: Pooled) -> float:
-    """UAR of always calling one emotion, averaged over groups."""
-    groups = np.asarray(tested.groups, dtype=object)
-    return float(np.mean([1 / len(set(tested.truth[groups == group])) for group in set(tested.groups)]))
+ByKind = Mapping[str, Mapping[Metric, Estimates]]
+GENDERS = {"f": "female", "m": "male"}
 
 
-def results(tested: Pooled, estimates: Mapping[str, Mapping[Metric, Estimates]]) -> list[Json]:
+def results(tested: Tested, estimates: ByKind) -> list[Json]:
     """Every metric with its interval, for each group and their mean."""
-    groups = np.asarray(tested.groups, dtype=object)
-    unused = (tested.calls["fused"] == UNUSED).all(axis=0)
+    fused = tested.fused
+    names = fused.group_names
     rows: list[Json] = []
-    names = sorted(set(tested.groups))
     for group in [*names, None] if len(names) > 1 else names:
-        inside = groups == group if group else np.ones(len(groups), dtype=bool)
+        inside = fused if group is None else fused.of_group(group)
         for kind, by_metric in estimates.items():
             chosen = {metric: each.cultures[group] if group else each.mean for metric, each in by_metric.items()}
-            row: Json = {
-                "group": group or f"mean of {len(names)}",
-                "is_mean": group is None,
-                "kind": kind,
-                "n_clips": int(inside.sum()),
-                "n_unused": int(unused[inside].sum()),
-                "n_speakers": chosen["uar"].n_speakers if any(tested.speakers) else None,
-                **{str(metric): _estimate(value) for metric, value in chosen.items()},
-            }
-            rows.append(row)
+            rows.append(
+                {
+                    "group": group or f"mean of {len(names)}",
+                    "is_mean": group is None,
+                    "kind": kind,
+                    "n_clips": len(inside.clips),
+                    "n_unused": int(inside.unused.sum()),
+                    "n_speakers": chosen["uar"].n_speakers if any(fused.speakers) else None,
+                    **{str(metric): _plain(value) for metric, value in chosen.items()},
+                }
+            )
     return rows
 
 
-def comparisons(tested: Pooled) -> list[Json]:
+def comparisons(estimates: ByKind) -> list[Json]:
     """Fused against each direction alone, on the same clips and resamples; Holm over the two."""
-    calls = tested.calls
-    found: dict[str, Difference] = {
-        kind: paired(
-            tested.truth,
-            calls[kind],
-            calls["fused"],
-            tested.speakers,
-            tested.groups,
-            n_classes=tested.probabilities["fused"].shape[-1],
-        )
-        for kind in DIRECTIONS
-        if all(direction in calls for direction in DIRECTIONS)
-    }
-    adjusted = holm({kind: each.p for kind, each in found.items() if not math.isnan(each.p)})
+    if not set(DIRECTIONS) <= set(estimates):
+        return []
+    differences = {kind: compared(estimates[kind]["uar"], estimates["fused"]["uar"]) for kind in DIRECTIONS}
+    adjusted = holm({kind: each.p for kind, each in differences.items() if not math.isnan(each.p)})
     return [
         {
             "name": f"fused − {kind}",
@@ -75,23 +62,19 @@ def comparisons(tested: Pooled) -> list[Json]:
             "improved": each.improved,
             "n_groups": each.n_cultures,
         }
-        for kind, each in found.items()
+        for kind, each in differences.items()
     ]
 
 
-def recalls_by_group(tested: Pooled, emotions: Sequence[str]) -> list[Json]:
-    """Recall of each emotion with the fused answer, over all clips and by group."""
-    groups = np.asarray(tested.groups, dtype=object)
-    names = sorted(set(tested.groups))
+def recalls_by_group(fused: Predictions) -> list[Json]:
+    """Recall of each emotion, over all clips and by group."""
+    names = fused.group_names
     rows = []
     for group in [*names, None] if len(names) > 1 else names:
-        inside = groups == group if group else np.ones(len(groups), dtype=bool)
-        truth = tested.truth[inside]
-        found = np.mean([recalls(truth, calls[inside], len(emotions)) for calls in tested.calls["fused"]], axis=0)
-        cells = [
-            {"emotion": emotion, "recall": found[index], "n_clips": int((truth == index).sum())}
-            for index, emotion in enumerate(emotions)
-        ]
+        inside = fused if group is None else fused.of_group(group)
+        counts = np.bincount(inside.truth, minlength=len(fused.emotions))
+        figures = zip(fused.emotions, inside.recalls(), counts, strict=True)
+        cells = [{"emotion": name, "recall": recall, "n_clips": int(count)} for name, recall, count in figures]
         rows.append({"group": group or "all clips", "is_mean": group is None, "cells": cells})
     return rows
 
@@ -105,78 +88,65 @@ def group_gap(groups: Mapping[str, Estimate]) -> Json | None:
     return {"best": best, "worst": worst, "value": groups[best].value - groups[worst].value}
 
 
-def genders(tested: Pooled, n_classes: int) -> list[Json]:
+def genders(fused: Predictions) -> list[Json]:
     """UAR of women and men in each group, and the gap; independent speakers, so resamples are drawn apart."""
-    groups = np.asarray(tested.groups, dtype=object)
-    genders = (
-        tested.clips["gender"].str.lower().map(lambda name: {"f": "female", "m": "male"}.get(name, name)).to_numpy()
-    )
+    stated = fused.clips["gender"].str.lower()
+    gender = stated.map(GENDERS).fillna(stated).to_numpy()
+    groups = np.asarray(fused.groups, dtype=object)
     rows = []
-    for group in sorted(set(tested.groups)):
+    for group in fused.group_names:
         sides: dict[str, Estimate] = {}
-        for seed, gender in enumerate(("female", "male")):
-            chosen = np.flatnonzero((groups == group) & (genders == gender))
-            if len(chosen):
-                sides[gender] = bootstrap(
-                    tested.truth[chosen],
-                    tested.calls["fused"][:, chosen],
-                    [tested.speakers[row] for row in chosen],
-                    [group] * len(chosen),
-                    n_classes=n_classes,
-                    seed=seed,
-                )["uar"].mean
+        for seed, name in enumerate(GENDERS.values()):
+            chosen = (groups == group) & (gender == name)
+            if chosen.any():
+                sides[name] = fused.take(chosen).estimates(seed=seed)["uar"].mean
         if len(sides) == 2:
             gap = difference(sides["male"], sides["female"])
-            rows.append(
-                {"group": group, **{name: _estimate(each) for name, each in sides.items()}, "gap": _estimate(gap)}
-            )
+            rows.append({"group": group, **{name: _plain(side) for name, side in sides.items()}, "gap": _plain(gap)})
     return rows
 
 
-def calibration(tested: Pooled) -> Json:
+def calibration(tested: Tested) -> Json:
     """Confidence against accuracy, clips of all seeds together."""
-    truth = np.tile(tested.truth, len(tested.seeds))
-    by_kind = {
-        kind: {
-            "ece": expected_calibration_error(values.reshape(len(truth), -1), truth),
-            "nll": negative_log_likelihood(values.reshape(len(truth), -1), truth),
-            "bins": [asdict(each) for each in reliability(values.reshape(len(truth), -1), truth)],
+    by_kind = {}
+    for kind, predictions in tested.predictions.items():
+        assert predictions.probabilities is not None, "runs keep probabilities"
+        probabilities = predictions.probabilities.reshape(-1, len(predictions.emotions))
+        truth = np.tile(predictions.truth, len(tested.seeds))
+        by_kind[kind] = {
+            "ece": expected_calibration_error(probabilities, truth),
+            "nll": negative_log_likelihood(probabilities, truth),
+            "bins": [asdict(each) for each in reliability(probabilities, truth)],
         }
-        for kind, values in tested.probabilities.items()
-    }
     return {"kinds": by_kind, "abstention": _abstention(tested)}
 
 
-def folds(tested: Pooled, n_emotions: int) -> Json | None:
+def folds(tested: Tested) -> Json | None:
     """Each fold on its own where folds are a published division, or one of a corpus that papers report on."""
-    published = published_for(set(tested.clips["corpus"]), n_emotions)
+    published = published_for(set(tested.clips["corpus"]), len(tested.fused.emotions))
     if not published and tested.runs[0].fold_facts.get("protocol") != "official":
         return None
-    return fold_table(tested.truth, tested.calls, tested.folds, published)
+    predicted = {kind: predictions.predicted for kind, predictions in tested.predictions.items()}
+    return fold_table(tested.fused.truth, predicted, tested.folds, published)
 
 
-def _abstention(tested: Pooled) -> Json | None:
-    """Share of usable clips that get an emotion at each run's own threshold, and how many of those rightly."""
-    answered = right = usable = 0
-    for run in tested.runs:
-        threshold = float(run.settings.get("abstain_below") or 0.0)
-        clips = test_clips(run)
-        probabilities = clips[[PROBABILITY + emotion for emotion in run.emotions]].to_numpy(dtype=float)
-        truth = clips["emotion"].map({emotion: index for index, emotion in enumerate(run.emotions)}).to_numpy()
-        known = np.isfinite(probabilities).all(axis=1)
-        sure = known & (np.where(known[:, None], probabilities, 0).max(axis=1) >= threshold)
-        usable, answered = usable + int(known.sum()), answered + int(sure.sum())
-        right += int((called(probabilities) == truth)[sure].sum())
-    if not any(run.settings.get("abstain_below") for run in tested.runs) or not answered:
+def _abstention(tested: Tested) -> Json | None:
+    """Share of usable clips that get an emotion at each run's own threshold, and how many of those are right."""
+    thresholds = {(run.fold, run.seed): float(run.settings.get("abstain_below") or 0.0) for run in tested.runs}
+    if not any(thresholds.values()):
         return None
-    return {"coverage": answered / usable, "accuracy": right / answered}
+    fused = tested.fused
+    assert fused.probabilities is not None, "runs keep probabilities"
+    answered = right = usable = 0
+    for seed, probabilities, predicted in zip(tested.seeds, fused.probabilities, fused.predicted, strict=True):
+        known = np.isfinite(probabilities).all(axis=1)
+        least = np.array([thresholds[fold, seed] for fold in tested.folds])
+        sure = known & (np.where(known[:, None], probabilities, 0).max(axis=1) >= least)
+        usable, answered = usable + int(known.sum()), answered + int(sure.sum())
+        right += int((predicted == fused.truth)[sure].sum())
+    return {"coverage": answered / usable, "accuracy": right / answered} if answered else None
 
 
-def _estimate(estimate: Estimate) -> Json:
-    return {
-        "value": estimate.value,
-        "low": estimate.low,
-        "high": estimate.high,
-        "n_clips": estimate.n_clips,
-        "n_speakers": estimate.n_speakers,
-    }
+def _plain(estimate: Estimate) -> Json:
+    names = ("value", "low", "high", "n_clips", "n_speakers")
+    return {name: getattr(estimate, name) for name in names}

@@ -22,10 +22,11 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float
 
-from cimeu.bench.protocols import SIDES, side_of, teacher_of
-from cimeu.evaluation.metrics import called
+from cimeu.bench.protocols import SIDES, side_of, source_group
+from cimeu.evaluation.metrics import predicted_labels
+from cimeu.evaluation.predictions import STREAMS, Predictions
 from cimeu.evaluation.uncertainty import Difference, Estimate, Estimates, compared, difference
-from cimeu.reports.views import Calls, Figures, View, calls_of
+from cimeu.reports.views import Figures, View, predictions_of
 
 PARTS = ("modality", "acted", "label prior", "rest")
 
@@ -48,7 +49,7 @@ def taught_across(folds: pd.DataFrame, emotions: Sequence[str]) -> dict[str, tup
     """What taught the clips of each group across (`Taught`), from the table of folds (`protocols.folds_table`)."""
     rows = folds[(folds["part"] == "train") & folds["fold"].map(lambda name: side_of(name) == SIDES[1])]
     found = {}
-    for group, clips in rows.groupby(rows["fold"].map(teacher_of)):
+    for group, clips in rows.groupby(rows["fold"].map(source_group)):
         counts = clips.groupby("emotion")["clips"].sum().reindex(list(emotions), fill_value=0).to_numpy(float)
         found[str(group)] = (counts / counts.sum(), frozenset(clips["acted"]))
     return found
@@ -58,43 +59,56 @@ def gap_of(figures: Figures, row: str, taught: Taught) -> Gap | None:
     """The gap of a row in a bench of the protocol `within`; None until a seed is complete on both sides."""
     bench = figures.bench
     sides = [View(tuple(fold for fold in bench.folds if side_of(fold) == side)) for side in SIDES]
-    within, across = (calls_of(bench, figures.cells[row], side) for side in sides)
-    found, lost = (figures.view(row, side) for side in sides)
-    if within is None or across is None or found is None or lost is None:
+    within, across = (predictions_of(bench, figures.cells[row], side) for side in sides)
+    gained, lost = (figures.view(row, side) for side in sides)
+    if within is None or across is None or gained is None or lost is None:
         return None
-    assert within.clip_ids == across.clip_ids, "both sides test the same clips"
-    everywhere = np.ones(len(across.truth), bool)
-    alike = [not kind or kind in taught[group][1] for kind, group in zip(across.acted, across.groups, strict=True)]
-    choices = {
-        "modality": everywhere if across.complete is None else across.complete,
-        "acted": np.array(alike) if any(across.acted) else everywhere,
-    }
+    assert list(within.clips["clip_id"]) == list(across.clips["clip_id"]), "both sides test the same clips"
     parts: dict[str, Estimate | None] = dict.fromkeys(PARTS)
-    kept = everywhere
-    left = difference(lost["uar"].mean, found["uar"].mean)
-    for name, choice in choices.items():
+    kept = np.ones(len(across.truth), bool)
+    left = difference(lost["uar"].mean, gained["uar"].mean)
+    for name, choice in (("modality", has_every_stream(across)), ("acted", acted_like_training(across, taught))):
         fewer = kept & choice
         if fewer.any() and not fewer[kept].all():
             step = _gap(within, across, fewer, figures)
             parts[name], left, kept = difference(step, left), step, fewer
     step = _gap(within, with_prior(across, taught), kept, figures)
     parts["label prior"], parts["rest"] = difference(step, left), step
-    return Gap(found["uar"], lost["uar"], compared(lost["uar"], found["uar"]), parts)
+    return Gap(gained["uar"], lost["uar"], compared(lost["uar"], gained["uar"]), parts)
 
 
-def with_prior(calls: Calls, taught: Taught) -> Calls:
+def has_every_stream(predictions: Predictions) -> Bool[np.ndarray, " N"]:
+    """Clips with every stream that some clip has; all of them where tables do not say."""
+    clips = predictions.clips
+    if not set(STREAMS) <= set(clips.columns) or clips[list(STREAMS)].isna().any(axis=None):
+        return np.ones(len(clips), bool)
+    present = clips[list(STREAMS)].to_numpy(bool)
+    return (present | ~present.any(axis=0)).all(axis=1)
+
+
+def acted_like_training(predictions: Predictions, taught: Taught) -> Bool[np.ndarray, " N"]:
+    """Clips that were acted, or not, like some clip that was trained on; a clip of unknown kind is kept."""
+    kinds = predictions.clips.get("acted", [""] * len(predictions.clips))
+    pairs = zip(kinds, predictions.groups, strict=True)
+    return np.array([not kind or kind in taught[group][1] for kind, group in pairs])
+
+
+def with_prior(predictions: Predictions, taught: Taught) -> Predictions:
     """The same answers, corrected from the shares of the training clips to those of the tested group."""
-    n_emotions = calls.probabilities.shape[-1]
-    groups = np.asarray(calls.groups, dtype=object)
-    corrected = calls.probabilities.copy()
-    for group in sorted(set(calls.groups)):
+    assert predictions.probabilities is not None, "shares are corrected in probabilities"
+    n_emotions = len(predictions.emotions)
+    groups = np.asarray(predictions.groups, dtype=object)
+    corrected = predictions.probabilities.copy()
+    for group in predictions.group_names:
         inside = groups == group
-        shares = (np.bincount(calls.truth[inside], minlength=n_emotions) + 0.5) / (inside.sum() + 0.5 * n_emotions)
+        counts = np.bincount(predictions.truth[inside], minlength=n_emotions)
+        shares = (counts + 0.5) / (inside.sum() + 0.5 * n_emotions)  # half a clip: no share is 0
         corrected[:, inside] = corrected[:, inside] * shares / np.maximum(taught[group][0], 1e-6)
     corrected = corrected / corrected.sum(axis=-1, keepdims=True)
-    return replace(calls, probabilities=corrected, predicted=called(corrected))
+    return replace(predictions, probabilities=corrected, predicted=predicted_labels(corrected))
 
 
-def _gap(within: Calls, across: Calls, kept: Bool[np.ndarray, " N"], figures: Figures) -> Estimate:
+def _gap(within: Predictions, across: Predictions, kept: Bool[np.ndarray, " N"], figures: Figures) -> Estimate:
     drawn = {"resamples": figures.resamples, "seed": figures.seed}
-    return difference(*(calls.estimates(**drawn, kept=kept)["uar"].mean for calls in (across, within)))
+    before, after = (side.estimates(**drawn, kept=kept)["uar"].mean for side in (across, within))
+    return difference(before, after)

@@ -2,101 +2,73 @@
 
 A clip is tested in one fold, by every seed. Only seeds that all folds have enter, so that each clip weighs the same;
 what is left out is named.
-
-Axes: S seeds, N clips, K emotions.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
-from jaxtyping import Float, Int
 
 from cimeu.errors import RecipeError
-from cimeu.evaluation.metrics import called
-from cimeu.evaluation.uncertainty import speaker_names
+from cimeu.evaluation.predictions import Predictions
 from cimeu.experiments.run_folder import Run
-
-UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True)
-class Pooled:
+class Tested:
     """Test clips of all folds, pooled: one row per clip, one answer per seed."""
 
-    clips: pd.DataFrame
-    truth: Int[np.ndarray, " N"]
-    groups: list[str]
+    predictions: dict[str, Predictions]
+    """By `forward`, `backward`, `fused`, as far as there are any, on the same clips."""
     folds: list[str]
-    speakers: list[str]
-    probabilities: dict[str, Float[np.ndarray, "S N K"]]
+    """The fold that tests each clip."""
     seeds: tuple[int, ...]
     runs: tuple[Run, ...]
     left_out: tuple[str, ...]
+    """Runs whose seed some fold lacks."""
 
     @property
-    def calls(self) -> dict[str, Int[np.ndarray, "S N"]]:
-        """Index of the emotion called, by forward, backward and fused."""
-        return {kind: called(values) for kind, values in self.probabilities.items()}
+    def fused(self) -> Predictions:
+        """Answers of the whole model."""
+        return self.predictions["fused"]
+
+    @property
+    def clips(self) -> pd.DataFrame:
+        """What is known of the clips."""
+        return self.fused.clips
 
 
-def pool(runs: Sequence[Run]) -> Pooled:
+def pool(runs: Sequence[Run]) -> Tested:
     """Bring the test clips of all folds and seeds together.
 
     Raises:
         RecipeError: runs of several recipes or emotions, no seed that all folds have, or a clip tested in two folds.
     """
-    for name, values in (
-        ("recipes", [run.recipe_name for run in runs]),
-        ("lists of emotions", [", ".join(run.emotions) for run in runs]),
-        ("sets of directions", [", ".join(run.kinds) for run in runs]),
-    ):
-        different = list(dict.fromkeys(values))
-        if len(different) > 1:
-            pair = f"`{different[0]}` and `{different[1]}`"
-            raise RecipeError(f"runs of two {name} in one report: {pair}\n\nhint: report them one by one")
-    seeds_of: dict[str, set[int]] = {}
-    for run in runs:
-        if run.seed in seeds_of.setdefault(run.fold, set()):
-            raise RecipeError(f"two runs are `{run.name}`\n\nhint: name each run folder once")
-        seeds_of[run.fold].add(run.seed)
+    _check_alike(runs)
+    seeds_of = _seeds_of(runs)
     shared = set.intersection(*seeds_of.values())
     if not shared:
-        raise RecipeError(
-            f"no seed was run on all folds: {', '.join(f'{fold} {sorted(seeds)}' for fold, seeds in seeds_of.items())}"
-            "\n\nhint: finish one seed on every fold first"
-        )
+        missing = ", ".join(f"{fold} {sorted(seeds)}" for fold, seeds in seeds_of.items())
+        raise RecipeError(f"no seed was run on all folds: {missing}\n\nhint: finish one seed on every fold first")
     seeds = tuple(sorted(shared))
     kept = tuple(run for run in runs if run.seed in shared)
     tests = {(run.fold, run.seed): test_clips(run) for run in kept}
-    clips = pd.concat([tests[fold, seeds[0]] for fold in seeds_of])
-    twice = clips.index[clips.index.duplicated()]
-    if len(twice):
-        raise RecipeError(f"clip `{twice[0]}` is tested in two folds\n\nhint: report runs of one set of folds only")
-    if clips.empty:
+    answers = [_of_one_seed(tests, list(seeds_of), seed) for seed in seeds]
+    first = answers[0]
+    if first.empty:
         raise RecipeError(f"`{kept[0].folder / 'predictions.csv'}` holds no test clip\n\nhint: evaluate the run again")
-    emotions = kept[0].emotions
-    fold_of = {clip_id: fold for fold in seeds_of for clip_id in tests[fold, seeds[0]].index}
-    probabilities: dict[str, list[np.ndarray]] = {kind: [] for kind in kept[0].kinds}
-    for seed in seeds:
-        answers = pd.concat([tests[fold, seed] for fold in seeds_of])
-        if set(answers.index) != set(clips.index):
+    for seed, table in zip(seeds[1:], answers[1:], strict=True):
+        if set(table["clip_id"]) != set(first["clip_id"]):
             raise RecipeError(
                 f"seeds {seeds[0]} and {seed} were tested on different clips\n\n"
                 "hint: report runs of one set of folds only"
             )
-        answers = answers.loc[clips.index]
-        for kind, shares in probabilities.items():
-            shares.append(answers[[f"{kind}.{emotion}" for emotion in emotions]].to_numpy(dtype=float))
-    group = group_column(kept, clips)
-    return Pooled(
-        clips=clips,
-        truth=clips["emotion"].map({emotion: index for index, emotion in enumerate(emotions)}).to_numpy(dtype=int),
-        groups=[name or UNKNOWN for name in clips[group]] if group else ["all clips"] * len(clips),
-        folds=[fold_of[clip_id] for clip_id in clips.index],
-        speakers=speaker_names(clips["corpus"], clips["speaker"]),
-        probabilities={kind: np.stack(values) for kind, values in probabilities.items()},
+    order = list(first["clip_id"])
+    answers = [table.set_index("clip_id", drop=False).loc[order].reset_index(drop=True) for table in answers]
+    group = group_column(kept, first)
+    return Tested(
+        {kind: Predictions.of(answers, kept[0].emotions, group, kind) for kind in kept[0].kinds},
+        folds=list(first["fold"]),
         seeds=seeds,
         runs=kept,
         left_out=tuple(run.name for run in runs if run.seed not in shared),
@@ -104,8 +76,8 @@ def pool(runs: Sequence[Run]) -> Pooled:
 
 
 def test_clips(run: Run) -> pd.DataFrame:
-    """Rows of the test clips by clip_id."""
-    return run.predictions[run.predictions["part"] == "test"].set_index("clip_id")
+    """Rows of the test clips, with their fold."""
+    return run.predictions[run.predictions["part"] == "test"].assign(fold=run.fold)
 
 
 def group_column(runs: Sequence[Run], clips: pd.DataFrame) -> str:
@@ -115,3 +87,36 @@ def group_column(runs: Sequence[Run], clips: pd.DataFrame) -> str:
         if column in clips and (clips[column] != "").any():
             return column
     return ""
+
+
+def _check_alike(runs: Sequence[Run]) -> None:
+    for name, values in (
+        ("recipes", [run.recipe_name for run in runs]),
+        ("lists of emotions", [", ".join(run.emotions) for run in runs]),
+        ("sets of directions", [", ".join(run.kinds) for run in runs]),
+    ):
+        different = list(dict.fromkeys(values))
+        if len(different) > 1:
+            pair = f"`{different[0]}` and `{different[1]}`"
+            raise RecipeError(f"runs of two {name} in one report: {pair}\n\nhint: report them one by one")
+
+
+def _seeds_of(runs: Sequence[Run]) -> dict[str, set[int]]:
+    """Seeds by fold."""
+    seeds_of: dict[str, set[int]] = {}
+    for run in runs:
+        if run.seed in seeds_of.setdefault(run.fold, set()):
+            raise RecipeError(f"two runs are `{run.name}`\n\nhint: name each run folder once")
+        seeds_of[run.fold].add(run.seed)
+    return seeds_of
+
+
+def _of_one_seed(tests: dict[tuple[str, int], pd.DataFrame], folds: Sequence[str], seed: int) -> pd.DataFrame:
+    """Test clips of all folds, each once."""
+    table = pd.concat([tests[fold, seed] for fold in folds], ignore_index=True)
+    twice = table["clip_id"][table["clip_id"].duplicated()]
+    if len(twice):
+        raise RecipeError(
+            f"clip `{twice.iloc[0]}` is tested in two folds\n\nhint: report runs of one set of folds only"
+        )
+    return table

@@ -15,8 +15,6 @@ from typing import Any
 import numpy as np
 
 from cimeu.errors import RecipeError
-from cimeu.evaluation.metrics import confusion
-from cimeu.evaluation.uncertainty import bootstrap
 from cimeu.experiments.run_folder import Json, read_run
 from cimeu.reports import evidence, figures
 from cimeu.reports.facts import agreed, facts, grouping, is_oracle, plural, unseen
@@ -35,10 +33,7 @@ def summarise(folders: Sequence[Path], *, title: str | None = None) -> Json:
     tested = pool(runs)
     emotions = runs[0].emotions
     column, word = grouping(tested)
-    estimates = {
-        kind: bootstrap(tested.truth, calls, tested.speakers, tested.groups, n_classes=len(emotions))
-        for kind, calls in tested.calls.items()
-    }
+    estimates = {kind: predictions.estimates() for kind, predictions in tested.predictions.items()}
     return _plain(
         {
             "title": title or f"{runs[0].recipe_name}: emotion in {unseen(tested, word)}",
@@ -49,7 +44,7 @@ def summarise(folders: Sequence[Path], *, title: str | None = None) -> Json:
             "group_word": word,
             "group_words": plural(word),
             "emotions": list(emotions),
-            "chance": figures.chance(tested),
+            "chance": tested.fused.chance,
             "facts": facts(tested, word),
             "runs": [
                 {
@@ -65,17 +60,17 @@ def summarise(folders: Sequence[Path], *, title: str | None = None) -> Json:
             "left_out": list(tested.left_out),
             "environment": tested.runs[0].environment,
             "results": figures.results(tested, estimates),
-            "comparisons": figures.comparisons(tested),
-            "recalls": figures.recalls_by_group(tested, emotions),
-            "confusion": sum(confusion(tested.truth, calls, len(emotions)) for calls in tested.calls["fused"]),
+            "comparisons": figures.comparisons(estimates),
+            "recalls": figures.recalls_by_group(tested.fused),
+            "confusion": tested.fused.confusion(),
             "gap": figures.group_gap(estimates["fused"]["uar"].cultures),
-            "gender": figures.genders(tested, len(emotions)),
+            "gender": figures.genders(tested.fused),
             "calibration": figures.calibration(tested),
             "journals": evidence.journals(tested.runs),
             "projections": evidence.projections(tested.runs, column),
             "probes": evidence.probes(tested.runs),
             "baselines": evidence.baselines(tested.runs),
-            "folds": figures.folds(tested, len(emotions)),
+            "folds": figures.folds(tested),
         }
     )
 

@@ -9,13 +9,13 @@ Axes: N clips, K emotions.
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePosixPath
 from unicodedata import normalize
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from cimeu.atomic import check_free, write_whole
 from cimeu.corpora.manifest import Manifest, read_manifest
@@ -23,26 +23,14 @@ from cimeu.corpora.paths import clip_id_of
 from cimeu.csv_files import read_csv
 from cimeu.errors import ManifestError, RecipeError
 from cimeu.evaluation.calibration import expected_calibration_error
-from cimeu.evaluation.metrics import METRICS, UNUSED, Metric, called, recalls
-from cimeu.evaluation.predictions import PROBABILITY
-from cimeu.evaluation.uncertainty import Difference, bootstrap, paired, speaker_names
+from cimeu.evaluation.metrics import METRICS, UNUSED, Metric, predicted_labels
+from cimeu.evaluation.predictions import PROBABILITY, UNKNOWN, Predictions
+from cimeu.evaluation.uncertainty import compared
 from cimeu.labels import LabelSpace, canonical, label_space
 from cimeu.tables import MISSING, Interval, Table, interval_of, page, span, to_csv, to_html
 
 NAMES: dict[Metric, str] = {"uar": "UAR", "war": "WAR", "macro_f1": "macro F1", "weighted_f1": "weighted F1"}
 LABEL = "label"
-
-
-@dataclass(frozen=True)
-class Said:
-    """What a system said of every clip of a manifest, in the manifest's order."""
-
-    predicted: Int[np.ndarray, " N"]
-    probabilities: Float[np.ndarray, "N K"] | None
-    missing: tuple[str, ...]
-    """Clips without an answer; they are wrong."""
-    ignored: tuple[str, ...]
-    """Clips of the table that the manifest lacks."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,56 +91,42 @@ def score_predictions(
     clips = _of_space(clips, space)
     if group not in clips.table.columns:
         raise ManifestError(f"manifest without a column `{group}`\n\nhint: one of {', '.join(clips.table.columns)}")
-    truth = np.array([space.index(emotion) for emotion in clips.table["emotion"]], np.int64)
-    speakers = speaker_names(clips.table["corpus"], clips.table["speaker"])
-    groups = [name or "unknown" for name in clips.table[group]]
-    said = answers(table, clips, space, predictions)
-    estimates = bootstrap(truth, said.predicted[None], speakers, groups, n_classes=len(space))
-    found = recalls(truth, said.predicted, len(space))
+    answered = answers(table, clips, space, predictions, group)
+    estimates = answered.estimates()
+    recalls = zip(space, answered.recalls(), strict=True)
+    missing = tuple(clips.table["clip_id"][answered.unused])
+    ignored = _not_in(table, clips)
     score = Score(
         predictions=str(predictions),
         manifest=str(manifest),
         group=group,
         emotions=space.emotions,
         n_clips=len(clips),
-        n_missing=len(said.missing),
-        n_ignored=len(said.ignored),
-        missing=said.missing,
-        ignored=said.ignored,
+        n_missing=len(missing),
+        n_ignored=len(ignored),
+        missing=missing,
+        ignored=ignored,
         n_speakers=estimates["uar"].mean.n_speakers,
-        speakers_known=all(speakers),
+        speakers_known=all(answered.speakers),
         mean={metric: interval_of(each.mean) for metric, each in estimates.items()},
         groups={
             name: {metric: interval_of(estimates[metric].cultures[name]) for metric in METRICS}
-            for name in sorted(set(groups))
+            for name in answered.group_names
         },
-        clips={name: groups.count(name) for name in sorted(set(groups))},
-        recalls={name: float(share) for name, share in zip(space, found, strict=True) if np.isfinite(share)},
-        calibration_error=_calibration(said, truth),
+        clips={name: answered.groups.count(name) for name in answered.group_names},
+        recalls={name: float(share) for name, share in recalls if np.isfinite(share)},
+        calibration_error=_calibration(answered),
     )
     if against is None:
         return score
-    other = answers(read_predictions(against), clips, space, against)
-    differences: dict[str, Difference] = {
-        metric: paired(
-            truth,
-            other.predicted[None],
-            said.predicted[None],
-            speakers,
-            groups,
-            n_classes=len(space),
-            metric=metric,
-        )
-        for metric in METRICS
-    }
-    return Score(
-        **{
-            **vars(score),
-            "against": str(against),
-            "difference": {name: interval_of(each) for name, each in differences.items()},
-            "p": {name: each.p for name, each in differences.items()},
-            "improved": {name: each.improved for name, each in differences.items()},
-        }
+    other = answers(read_predictions(against), clips, space, against, group).estimates()
+    differences = {metric: compared(other[metric], estimates[metric]) for metric in METRICS}
+    return replace(
+        score,
+        against=str(against),
+        difference={name: interval_of(each) for name, each in differences.items()},
+        p={name: each.p for name, each in differences.items()},
+        improved={name: each.improved for name, each in differences.items()},
     )
 
 
@@ -183,42 +157,50 @@ def read_predictions(path: Path) -> pd.DataFrame:
     return table
 
 
-def answers(table: pd.DataFrame, clips: Manifest, space: LabelSpace, path: Path) -> Said:
-    """Bring the answers of a table into the order of the manifest.
+def answers(table: pd.DataFrame, clips: Manifest, space: LabelSpace, path: Path, group: str) -> Predictions:
+    """The answers of a table in the order of the manifest.
 
     Raises:
         RecipeError: no clip of the table is in the manifest, or it holds neither labels nor probabilities of every
-            emotion, or one that is no number.
+            emotion, or one that is not a number.
         UnknownLabel: a label that the label space lacks.
     """
     columns = _columns_of(table)
     clip_ids = [normalize("NFC", clip_id) for clip_id in clips.table["clip_id"]]
-    answered = set(table["clip_id"])
-    ignored = tuple(sorted(answered - set(clip_ids)))
-    if not answered.intersection(clip_ids):
+    if not set(table["clip_id"]).intersection(clip_ids):
+        ignored = _not_in(table, clips)
         raise RecipeError(
             f"no clip_id of `{path}` is in the manifest: {named(ignored)} against {named(clip_ids)}\n\n"
             f"hint: {_why_apart(ignored, clip_ids)}"
         )
     rows = table.set_index("clip_id").reindex(clip_ids)
+    probabilities = None
     if set(space) <= set(columns):
-        chosen = rows[[columns[emotion] for emotion in space]]
-        numbers = chosen.apply(pd.to_numeric, errors="coerce")
-        odd = (numbers.isna() & chosen.notna() & (chosen != "")).to_numpy()
-        if odd.any():
-            said = chosen.to_numpy()[odd][0]
-            raise RecipeError(f"`{path}` holds `{said}` as a probability\n\nhint: numbers, or nothing")
-        probabilities = numbers.to_numpy(float)
-        predicted = called(probabilities)
+        probabilities = _numbers(rows[[columns[emotion] for emotion in space]], path)[None]
+        predicted = predicted_labels(probabilities)
     elif LABEL in table:
-        probabilities = None
-        told = rows[LABEL].fillna("")
-        predicted = np.array([space.index(name) if name else UNUSED for name in told], np.int64)
+        labels = rows[LABEL].fillna("")
+        predicted = np.array([[space.index(name) if name else UNUSED for name in labels]], np.int64)
     else:
         lacking = next(emotion for emotion in space if emotion not in columns)
         raise RecipeError(f"`{path}` has neither `{LABEL}` nor `{lacking}`\n\nhint: a column per emotion, or `{LABEL}`")
-    missing = tuple(clip_id for clip_id, label in zip(clip_ids, predicted, strict=True) if label == UNUSED)
-    return Said(predicted, probabilities, missing, ignored)
+    groups = tuple(name or UNKNOWN for name in clips.table[group])
+    return Predictions(space.emotions, clips.table, groups, predicted, probabilities)
+
+
+def _not_in(table: pd.DataFrame, clips: Manifest) -> tuple[str, ...]:
+    """Clips of a table that the manifest lacks."""
+    known = {normalize("NFC", clip_id) for clip_id in clips.table["clip_id"]}
+    return tuple(sorted(set(table["clip_id"]) - known))
+
+
+def _numbers(cells: pd.DataFrame, path: Path) -> Float[np.ndarray, "N K"]:
+    numbers = cells.apply(pd.to_numeric, errors="coerce")
+    unreadable = (numbers.isna() & cells.notna() & (cells != "")).to_numpy()
+    if unreadable.any():
+        value = cells.to_numpy()[unreadable][0]
+        raise RecipeError(f"`{path}` holds `{value}` as a probability\n\nhint: numbers, or nothing")
+    return numbers.to_numpy(float)
 
 
 def named(clip_ids: Sequence[str], most: int = 3) -> str:
@@ -318,10 +300,12 @@ def _of_space(clips: Manifest, space: LabelSpace) -> Manifest:
     return clips.select(list(kept))
 
 
-def _calibration(said: Said, truth: Int[np.ndarray, " N"]) -> float | None:
-    if said.probabilities is None:
+def _calibration(answered: Predictions) -> float | None:
+    """Expected calibration error; None without probabilities, or where they do not sum to 1."""
+    if answered.probabilities is None:
         return None
-    sums = said.probabilities[np.isfinite(said.probabilities).all(axis=1)].sum(axis=1)
+    (probabilities,) = answered.probabilities
+    sums = probabilities[np.isfinite(probabilities).all(axis=1)].sum(axis=1)
     if not len(sums) or not np.allclose(sums, 1, atol=0.01):
         return None
-    return expected_calibration_error(said.probabilities, truth)
+    return expected_calibration_error(probabilities, answered.truth)
