@@ -29,8 +29,8 @@ from cimeu.evaluation.ood import Familiarity, mean_step
 from cimeu.evaluation.predict import EnsembleSettings
 from cimeu.evaluation.uncertainty import speaker_names
 from cimeu.experiments.held_out import ALONE, HeldOut, within
-from cimeu.experiments.recipe import EncoderConfig, recipe_tree, validated
 from cimeu.experiments.prepare import cores, extract_streams
+from cimeu.experiments.recipe import EncoderConfig, recipe_tree, validated
 from cimeu.experiments.starter_figures import card, figures, tables
 from cimeu.features.store import FeatureStore, key_of
 from cimeu.labels import label_space
