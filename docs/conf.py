@@ -1,6 +1,13 @@
-"""How the documentation is built: `make docs`. Pages are MyST Markdown, the reference comes from docstrings."""
+"""How `make docs` builds the documentation: MyST Markdown, references from docstrings and from the commands."""
 
 import importlib.metadata
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+from command_line import write
+
+write(Path(__file__).parent / "reference")
 
 project = "CiMEU"
 author = "The CiMEU authors"

@@ -17,7 +17,8 @@ from cimeu.training.config import TrainingConfig
 from cimeu.training.objective import LossWeights
 
 DOCS = Path(__file__).parents[1] / "docs"
-PAGES = [page for page in sorted(DOCS.rglob("*.md")) if "_build" not in page.parts]
+GENERATED = DOCS / "reference" / "cli.md"
+PAGES = [page for page in sorted(DOCS.rglob("*.md")) if "_build" not in page.parts and page != GENERATED]
 METHOD = (DOCS / "concepts" / "method.md").read_text(encoding="utf-8")
 
 
@@ -56,6 +57,27 @@ def test_every_file_a_page_points_to_is_there(page: Path) -> None:
     assert [link for link in links if not (page.parent / link).exists()] == []
     named = re.findall(r"benchmarks/[\w/]+\.py", text)
     assert [path for path in named if not (DOCS.parent / path).exists()] == []
+
+
+def test_the_command_reference_has_every_command_and_option_of_the_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(DOCS))
+    from command_line import command_reference
+
+    page, program = command_reference(), typer.main.get_command(app)
+    sections = dict(re.findall(r"^## `cimeu (.*?)`\n(.*?)(?=^## |\Z)", page, re.MULTILINE | re.DOTALL))
+    commands = {name: command for name, command in program.commands.items() if not command.hidden}
+    for group in [name for name, command in commands.items() if getattr(command, "commands", None)]:
+        commands |= {f"{group} {name}": child for name, child in commands.pop(group).commands.items()}
+    assert sections.keys() == commands.keys()
+    for name, command in commands.items():
+        for parameter in command.params:
+            if parameter.name != "help" and not getattr(parameter, "hidden", False):
+                assert max(parameter.opts, key=len).lower().lstrip("-") in sections[name].lower(), name
+
+
+def test_how_to_stands_before_the_method() -> None:
+    index = (DOCS / "index.md").read_text(encoding="utf-8")
+    assert index.index("install.md") < index.index("guides/") < index.index("concepts/")
 
 
 def test_the_method_page_gives_the_weights_that_training_starts_from() -> None:

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 
+from cimeu import plugins
 from cimeu.baselines import registry
 from cimeu.baselines.coral import CORAL, moment_distance
 from cimeu.baselines.dann import DANN
@@ -182,13 +183,20 @@ def test_an_unknown_method_is_an_error_with_a_guess() -> None:
 
 def offered(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
     point = EntryPoint("own", value, registry.ENTRY_POINTS)
-    monkeypatch.setattr(registry, "entry_points", lambda group: [point] if group == registry.ENTRY_POINTS else [])
+    monkeypatch.setattr(plugins, "entry_points", lambda group: [point] if group == registry.ENTRY_POINTS else [])
 
 
 def test_another_package_adds_a_method_by_an_entry_point(monkeypatch: pytest.MonkeyPatch) -> None:
     offered(monkeypatch, "cimeu.baselines.erm:ERM")
     assert method_named("own") is ERM
     assert isinstance(method_named("own")(task()), Method)
+
+
+def test_a_package_that_fails_to_import_ends_in_its_own_short_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    offered(monkeypatch, "cimeu.nowhere:Method")
+    message = r"`own` of the package .* \(ModuleNotFoundError: .*\)\n\nhint: `python -c 'import cimeu.nowhere'` shows"
+    with pytest.raises(RecipeError, match=message):
+        method_named("own")
 
 
 def test_another_package_must_offer_the_shape_of_a_method(monkeypatch: pytest.MonkeyPatch) -> None:

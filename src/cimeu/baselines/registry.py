@@ -11,12 +11,12 @@ gets a row beside the others.
 
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
-from importlib.metadata import entry_points
 from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from cimeu import plugins
 from cimeu.baselines.coral import CORAL
 from cimeu.baselines.dann import DANN
 from cimeu.baselines.erm import ERM
@@ -51,20 +51,20 @@ METHODS: dict[str, Builder] = {
 
 def known_methods() -> dict[str, Builder | None]:
     """Names of all methods; None stands for one of another package, not loaded yet."""
-    return {**{point.name: None for point in entry_points(group=ENTRY_POINTS)}, **METHODS}
+    return {**dict.fromkeys(plugins.offered(ENTRY_POINTS)), **METHODS}
 
 
 def method_named(name: str) -> Builder:
     """The builder of a method, ours or another package's.
 
     Raises:
-        RecipeError: no such method, or it does not have the shape of one.
+        RecipeError: no such method, or it cannot be imported, or it does not have the shape of one.
     """
     if name in METHODS:
         return METHODS[name]
-    for point in entry_points(group=ENTRY_POINTS):
-        if point.name == name:
-            return _checked(name, point.load())
+    others = plugins.offered(ENTRY_POINTS)
+    if name in others:
+        return _checked(name, plugins.load(others[name]))
     known = list(known_methods())
     guesses = get_close_matches(name, known, n=1)
     hint = f"did you mean `{guesses[0]}`?" if guesses else f"known: {', '.join(known)}"
@@ -72,7 +72,7 @@ def method_named(name: str) -> Builder:
 
 
 def _checked(name: str, builder: object) -> Builder:
-    if callable(builder) and all(callable(getattr(builder, wanted, None)) for wanted in ("update", "logits")):
+    if callable(builder) and all(callable(getattr(builder, part, None)) for part in ("update", "logits")):
         return builder
     raise RecipeError(
         f"method `{name}` of another package lacks `update` or `logits`\n\n"

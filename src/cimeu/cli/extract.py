@@ -153,12 +153,12 @@ def check_taken(names: Sequence[str], settings: Sequence[str]) -> None:
     Raises:
         RecipeError: such a setting, by the name of its option, or an unknown encoder.
     """
-    from cimeu.encoders.registry import ENCODERS, settings_of
+    from cimeu.encoders.registry import encoder_names, settings_of
 
     taken = {setting for name in names for setting in settings_of(name)}
     for setting in settings:
         if setting not in taken:
-            able = ", ".join(name for name in ENCODERS if setting in settings_of(name)) or "no encoder"
+            able = ", ".join(name for name in encoder_names() if setting in settings_of(name)) or "no encoder"
             option = OPTIONS.get(setting, f"--setting {setting}")
             raise RecipeError(f"{option} does not apply to {', '.join(names)}\n\nhint: it is for {able}")
 

@@ -1,7 +1,12 @@
 """Encoders by name. A name costs no import: a network's module, and torch with it, is read when one is built.
 
 To add an encoder, write its class into a file of its own and add a line to `ENCODERS`. The settings it takes are the
-parameters of that class, and stand nowhere else.
+parameters of that class, and stand nowhere else. A package that declares
+
+    [project.entry-points."cimeu.encoders"]
+    my-encoder = "my_package:MyEncoder"
+
+adds one without a change here.
 """
 
 import inspect
@@ -9,7 +14,10 @@ import json
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
+from importlib.metadata import EntryPoint
+from typing import ClassVar
 
+from cimeu import plugins
 from cimeu.encoders.base import Encoder
 from cimeu.encoders.description import IMPORTED, check_same, describe
 from cimeu.encoders.presets import PRESETS
@@ -33,6 +41,27 @@ class Entry:
         return getattr(import_module(f"cimeu.encoders.{self.module}"), self.builder)
 
 
+@dataclass(frozen=True)
+class OfferedEntry:
+    """An encoder of another package."""
+
+    point: EntryPoint
+    fixed: ClassVar[Mapping[str, object]] = {}
+
+    def load(self) -> Callable[..., Encoder]:
+        """Import the class.
+
+        Raises:
+            RecipeError: its package cannot be imported, or offers nothing that can be called.
+        """
+        builder = plugins.load(self.point)
+        if not callable(builder):
+            raise RecipeError(f"encoder `{self.point.name}` of another package is not a class\n\nhint: {_SHAPE}")
+        return builder
+
+
+_MEMBERS = [member for member in vars(Encoder) if not member.startswith("_")] + ["__call__"]
+_SHAPE = "a class with what `cimeu.encoders.base.Encoder` lists, whose `name` is the entry point's"
 _HUB_CLASSES = {"hub-picture": "HubPicture", "hub-sound": "HubSound", "hub-video": "HubVideo"}
 ENCODERS: dict[str, Entry] = {
     "ast": Entry("ast", "AstTokens"),
@@ -57,19 +86,58 @@ ENCODERS: dict[str, Entry] = {
 }
 
 
+ENTRY_POINTS = "cimeu.encoders"
+
+
+def encoder_names() -> list[str]:
+    """All encoders, ours first; those of other packages are not imported."""
+    return list(dict.fromkeys([*ENCODERS, *plugins.offered(ENTRY_POINTS)]))
+
+
+def _entry(name: str) -> Entry | OfferedEntry:
+    """Where an encoder is defined; a package cannot replace one of ours.
+
+    Raises:
+        RecipeError: an unknown name, with a guess.
+    """
+    if name in ENCODERS:
+        return ENCODERS[name]
+    others = plugins.offered(ENTRY_POINTS)
+    if name in others:
+        return OfferedEntry(others[name])
+    raise RecipeError(f"unknown encoder `{name}`\n\nhint: {guess(name, encoder_names())}")
+
+
 def build_encoder(name: str, **settings: object) -> Encoder:
     """Build an encoder by name.
 
     Raises:
-        RecipeError: an unknown name or setting, with a guess.
+        RecipeError: an unknown name or setting, with a guess; an encoder of another package without the shape of one.
         WeightsMissing: the encoder needs weights that are not there.
     """
     accepted = settings_of(name)
     for setting in settings:
         if setting not in accepted:
             raise RecipeError(f"encoder `{name}` has no setting `{setting}`\n\nhint: {guess(setting, tuple(accepted))}")
-    entry = ENCODERS[name]
-    return entry.load()(**entry.fixed, **settings)
+    entry = _entry(name)
+    encoder = entry.load()(**entry.fixed, **settings)
+    if isinstance(entry, OfferedEntry):
+        _check_shape(name, encoder)
+    return encoder
+
+
+def _check_shape(name: str, encoder: object) -> None:
+    """Refuse an encoder of another package that would fail in the middle of an extraction.
+
+    Raises:
+        RecipeError: it lacks something, or its name would not be found again.
+    """
+    lacking = [member for member in _MEMBERS if not hasattr(encoder, member)]
+    if lacking:
+        raise RecipeError(f"encoder `{name}` of another package lacks {', '.join(lacking)}\n\nhint: {_SHAPE}")
+    assert isinstance(encoder, Encoder)
+    if encoder.name != name:
+        raise RecipeError(f"encoder `{name}` of another package calls itself `{encoder.name}`\n\nhint: {_SHAPE}")
 
 
 def settings_of(name: str) -> Collection[str]:
@@ -78,9 +146,7 @@ def settings_of(name: str) -> Collection[str]:
     Raises:
         RecipeError: an unknown name, with a guess.
     """
-    if name not in ENCODERS:
-        raise RecipeError(f"unknown encoder `{name}`\n\nhint: {guess(name, tuple(ENCODERS))}")
-    entry = ENCODERS[name]
+    entry = _entry(name)
     return [setting for setting in inspect.signature(entry.load()).parameters if setting not in entry.fixed]
 
 
@@ -88,8 +154,8 @@ def extract_command(description: Mapping[str, object]) -> str:
     """Command that computes features with the described encoder into a folder of their own."""
     name = str(description["name"])
     words = [f"cimeu extract MANIFEST --encoder {name}"]
-    if name in ENCODERS:
-        parameters = inspect.signature(ENCODERS[name].load()).parameters
+    if name in encoder_names():
+        parameters = inspect.signature(_entry(name).load()).parameters
         usual = {setting: parameter.default for setting, parameter in parameters.items()}
         if name in PRESETS:
             usual |= PRESETS[name].settings

@@ -56,7 +56,7 @@ class EncoderConfig:
     """One frozen encoder and what it is told."""
 
     encoder: str
-    """Name of the encoder, a key of `cimeu.encoders.registry.ENCODERS`."""
+    """Name of the encoder, one of `cimeu.encoders.registry.encoder_names()`."""
     settings: dict[str, Any] = field(default_factory=dict)
     """Settings of that encoder that differ from its defaults."""
 
