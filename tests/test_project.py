@@ -129,7 +129,7 @@ def test_every_addition_touches_at_most_three_files() -> None:
 def test_the_wheel_carries_licence_and_notices() -> None:
     for name in PROJECT["project"]["license-files"]:
         assert (ROOT / name).is_file()
-    assert PROJECT["project"]["license-files"] == ["LICENSE", "NOTICES.md"]
+    assert PROJECT["project"]["license-files"] == ["LICENSE", "NOTICES.md", "src/cimeu/starter/LICENSE.md"]
 
 
 def test_every_tool_of_the_tests_has_a_pinned_version() -> None:

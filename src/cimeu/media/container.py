@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+import av.subtitles.stream  # otherwise loaded with the first file, when a bound on memory may forbid it
 from av.container import InputContainer
 from av.stream import Disposition, Stream
 
