@@ -44,8 +44,10 @@ demo: $(VENV)/.installed $(SPEECH)
 	$(BIN)/cimeu train toy/demo data.manifest=$(DEMO)/toy/manifest.csv data.features=$(DEMO)/features output=$(DEMO)/runs
 	$(BIN)/cimeu report $(DEMO)/runs/* -o $(DEMO)/report.html
 	$(BIN)/cimeu predict $(DEMO)/toy/west/west01/happiness_01.mp4 -o $(DEMO)/timeline --model $(DEMO)/runs/toy-demo-west-s0
+	$(BIN)/cimeu predict $(SPEECH) -o $(DEMO)/timeline
 	@echo "report:   $(DEMO)/report.html"
-	@echo "timeline: $(DEMO)/timeline/happiness_01.html"
+	@echo "timeline: $(DEMO)/timeline/happiness_01.html (synthetic clip)"
+	@echo "timeline: $(DEMO)/timeline/$(notdir $(SPEECH:.wav=.html)) (read speech; the label is the model's own)"
 
 test: $(VENV)/.weights-tested
 	$(BIN)/python -m pytest --numprocesses 2
