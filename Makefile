@@ -9,7 +9,7 @@ CIMEU_DATA ?= ../shared/data
 export CIMEU_DATA
 
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
-EXTRAS := convert,corpora,openvino,ray,server,tensorboard
+EXTRAS := convert,corpora,openvino,ray,server,stats,tensorboard
 DEMO := .demo
 SPEECH := $(DEMO)/moonshine-voice-0.0.73-beckett.wav
 

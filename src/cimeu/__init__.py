@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from cimeu.model.network import CiMEU
     from cimeu.reports.report import report
     from cimeu.timeline.agreement import agree
+    from cimeu.timeline.study.collect import StudySettings, collect
     from cimeu.timeline.timeline import Timeline, TimelineSettings
 
 _HOMES = {
@@ -36,9 +37,11 @@ _HOMES = {
     "ModelConfig": "cimeu.model.config",
     "Recipe": "cimeu.experiments.recipe",
     "Recogniser": "cimeu.inference.recogniser",
+    "StudySettings": "cimeu.timeline.study.collect",
     "Timeline": "cimeu.timeline.timeline",
     "TimelineSettings": "cimeu.timeline.timeline",
     "agree": "cimeu.timeline.agreement",
+    "collect": "cimeu.timeline.study.collect",
     "explain": "cimeu.inference.explain",
     "extract": "cimeu.features.extract",
     "load_recipe": "cimeu.experiments.recipe",
@@ -56,9 +59,11 @@ __all__ = [
     "ModelConfig",
     "Recipe",
     "Recogniser",
+    "StudySettings",
     "Timeline",
     "TimelineSettings",
     "agree",
+    "collect",
     "explain",
     "extract",
     "load_recipe",

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cimeu.evaluation.metrics import uar
-from cimeu.evaluation.uncertainty import averaged, bootstrap, difference, holm, paired
+from cimeu.evaluation.uncertainty import averaged, bootstrap, difference, holm, mean_over_people, paired
 
 
 def made_up(n_clips=400, n_speakers=20, n_seeds=2, accuracy=0.6, seed=0, n_classes=4):
@@ -143,3 +143,24 @@ def test_several_models_on_the_same_draws_are_averaged_draw_by_draw():
     assert mean.value == pytest.approx(together.value)
     np.testing.assert_allclose(mean.resamples, together.resamples)
     assert mean.n_clips == together.n_clips
+
+
+def test_the_interval_of_a_mean_over_people_covers_the_truth_about_as_often_as_it_says() -> None:
+    values = np.random.default_rng(0).normal(0.3, 1.0, (40, 400))
+    means = mean_over_people(values, n_resamples=500)
+    covered = ((means.low < 0.3) & (means.high > 0.3)).mean()
+    assert 0.91 <= covered <= 0.97
+    assert np.allclose(means.value, values.mean(axis=0))
+
+
+def test_a_person_without_a_figure_is_left_out_of_it_alone() -> None:
+    values = np.array([[1.0, 1.0], [3.0, np.nan], [5.0, 3.0]])
+    means = mean_over_people(values)
+    assert means.value.tolist() == [3.0, 2.0]
+    assert means.n_people.tolist() == [3, 2]
+
+
+def test_one_person_has_no_interval_and_nobody_no_mean() -> None:
+    means = mean_over_people(np.array([[2.0, np.nan]]))
+    assert means.value[0] == 2.0
+    assert np.isnan([means.value[1], *means.low, *means.high, *means.p]).all()

@@ -26,6 +26,7 @@ EXAMPLES = {
     "score": "cimeu score predictions.csv manifest.csv -o score",
     "agree": "cimeu agree anna.eaf results/interview.eaf -o agreement.html",
     "predict": "cimeu predict interview.mp4 -o results --model runs/toy-demo-west-s0",
+    "collect": "cimeu collect results -o study --participants participants.csv --events events.csv --baseline rest",
     "bundle": "cimeu bundle runs/toy-demo-west-s0 -o model.zip",
     "serve": "cimeu serve --model runs/toy-demo-west-s0",
 }

@@ -16,6 +16,7 @@ from cimeu.cli.agree import agree
 from cimeu.cli.audit import audit
 from cimeu.cli.bench import bench
 from cimeu.cli.bundle import bundle
+from cimeu.cli.collect import collect
 from cimeu.cli.evaluate import evaluate, report
 from cimeu.cli.extract import extract, import_
 from cimeu.cli.help import DATA, JUDGE, TRAIN, USE, CommandsByUse, CorpusCommand, shown
@@ -55,6 +56,7 @@ app.command(**shown("report", JUDGE))(report)
 app.command(**shown("score", JUDGE))(score)
 app.command(**shown("agree", JUDGE))(agree)
 app.command(**shown("predict", USE))(predict)
+app.command(**shown("collect", USE))(collect)
 app.command(**shown("bundle", USE))(bundle)
 app.command(**shown("serve", USE))(serve)
 

@@ -15,7 +15,7 @@ so beside it. A culture with one speaker has no interval.
 
 Counts add up over clips, so each speaker is one row of counts and a resample is one row of a matrix product.
 
-Axes: S seeds, N clips, P speakers of a culture, R resamples, K emotions.
+Axes: S seeds, N clips, P speakers of a culture, R resamples, K emotions, M figures.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -61,6 +61,19 @@ class Difference:
     improved: int
     n_cultures: int
     cultures: dict[str, Estimate]
+
+
+@dataclass(frozen=True, eq=False)
+class MeansOverPeople:
+    """M means over people with their 95 % intervals; not numbers where fewer than two people have a figure."""
+
+    value: Float[np.ndarray, " M"]
+    low: Float[np.ndarray, " M"]
+    high: Float[np.ndarray, " M"]
+    p: Float[np.ndarray, " M"]
+    """Two-sided bootstrap p-value of a mean of zero."""
+    n_people: Int[np.ndarray, " M"]
+    """People with a figure."""
 
 
 def bootstrap(
@@ -149,13 +162,11 @@ def compared(before: Estimates, after: Estimates) -> Difference:
     """`after` minus `before`, drawn with the same speakers (same clips and seed), in every culture and the mean."""
     differences = {culture: difference(before.cultures[culture], after.cultures[culture]) for culture in after.cultures}
     mean = difference(before.mean, after.mean)
-    finite = mean.resamples[np.isfinite(mean.resamples)]
-    beyond = min((finite <= 0).sum(), (finite >= 0).sum())
     return Difference(
         value=mean.value,
         low=mean.low,
         high=mean.high,
-        p=float("nan") if np.isnan(mean.low) else min(1.0, 2.0 * float(1 + beyond) / (1 + len(finite))),
+        p=_p_value(mean.resamples),
         improved=sum(estimate.value > 0 for estimate in differences.values()),
         n_cultures=len(differences),
         cultures=differences,
@@ -169,6 +180,34 @@ def difference(before: Estimate, after: Estimate) -> Estimate:
     return Estimate(
         after.value - before.value, low, high, after.n_clips, min(before.n_speakers, after.n_speakers), resamples
     )
+
+
+def mean_over_people(
+    values: Float[np.ndarray, "P M"], *, n_resamples: int = N_RESAMPLES, seed: int = 0
+) -> MeansOverPeople:
+    """Means of several figures of the same people, who are drawn with replacement; every person counts once.
+
+    Args:
+        values: M figures of P people; a person without one (NaN) is left out of that figure alone.
+        n_resamples: how many groups of people are drawn.
+        seed: the same seed draws the same people for all figures.
+    """
+    n_people, n_figures = values.shape
+    has_value = np.isfinite(values)
+    n = has_value.sum(axis=0)
+    value, low, high, p = np.full((4, n_figures), np.nan)
+    value[n > 0] = np.nanmean(values[:, n > 0], axis=0)
+    generator = np.random.default_rng((seed, n_people))
+    drawn = generator.multinomial(n_people, np.full(n_people, 1 / n_people), n_resamples) if n_people else np.empty(0)
+    several = np.flatnonzero(n > 1)
+    for columns in np.array_split(several, max(1, len(several) // _BLOCK)):
+        counts = drawn @ has_value[:, columns].astype(float)
+        sums = drawn @ np.where(has_value[:, columns], values[:, columns], 0.0)
+        resamples = np.divide(sums, counts, out=np.full_like(sums, np.nan), where=counts > 0)
+        for place, column in enumerate(columns.tolist()):
+            low[column], high[column] = _interval(resamples[:, place])
+            p[column] = _p_value(resamples[:, place])
+    return MeansOverPeople(value, low, high, p, n)
 
 
 def holm(p_values: Mapping[str, float]) -> dict[str, float]:
@@ -248,6 +287,13 @@ def _mean_over_speakers(estimates: Sequence[Estimate], seed: int) -> Estimate:
     resamples = times_drawn @ values / n_speakers
     n_clips = sum(estimate.n_clips for estimate in estimates)
     return Estimate(float(values.mean()), *_interval(resamples), n_clips, n_speakers, resamples)
+
+
+def _p_value(resamples: Float[np.ndarray, " R"]) -> float:
+    """Of no difference from zero: (1 + resamples beyond zero) / (1 + R), doubled."""
+    finite = resamples[np.isfinite(resamples)]
+    beyond = min((finite <= 0).sum(), (finite >= 0).sum())
+    return min(1.0, 2.0 * float(1 + beyond) / (1 + len(finite))) if len(finite) else float("nan")
 
 
 def _interval(resamples: Float[np.ndarray, " R"]) -> tuple[float, float]:

@@ -22,7 +22,6 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32
 
 from cimeu.errors import RecipeError
-from cimeu.inference.lanes import NOBODY
 from cimeu.inference.own_style import Support
 from cimeu.inference.recogniser import Reading, Recogniser
 from cimeu.inference.windows import PLACES_HZ, WindowInput
@@ -30,7 +29,7 @@ from cimeu.media.face_tracks import overlap
 from cimeu.media.faces import Box
 from cimeu.progress import Progress, silent
 from cimeu.timeline.explanation import Contribution, Explanation, Neighbour
-from cimeu.timeline.timeline import Place, Segment, Timeline
+from cimeu.timeline.timeline import NOBODY, Place, Segment, Timeline
 
 MOMENTS = 24
 """At most so many stretches are told of each stream of a segment."""

@@ -13,10 +13,8 @@ from jaxtyping import Float, Float32
 from cimeu.inference.buffers import Sightings
 from cimeu.inference.face_path import FacePath
 from cimeu.inference.voice_activity import MouthMotion
-from cimeu.timeline.timeline import Cell, Modality, Place
+from cimeu.timeline.timeline import NOBODY, OFF_SCREEN, VOICE, Cell, Modality, Place
 
-OFF_SCREEN, SCENE, VOICE = NOBODY = "off screen", "scene", "voice"
-"""Lanes that are no person: nobody is seen; whole frames are read; there are no frames."""
 NO_FACE = "no face"
 BY_STRETCH = ("probabilities", "ood_scores", "representations", "reach_s")
 """What a lane holds of each stretch in which the model was asked."""

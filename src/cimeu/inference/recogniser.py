@@ -36,7 +36,7 @@ from cimeu.evaluation.predict import EnsembleSettings
 from cimeu.inference.appearance import Appearance
 from cimeu.inference.bundle import bundled_weights, open_bundle
 from cimeu.inference.face_path import REACH_S
-from cimeu.inference.lanes import NOBODY, Lane, give_voices_back, joined, named_tracks
+from cimeu.inference.lanes import Lane, give_voices_back, joined, named_tracks
 from cimeu.inference.model_folder import open_model_folder
 from cimeu.inference.model_store import model_id
 from cimeu.inference.neighbours import TrainingClips
@@ -50,7 +50,7 @@ from cimeu.model.classifier import Answers, Classifier, StyleReader
 from cimeu.progress import Progress, silent
 from cimeu.pyramid import Direction
 from cimeu.timeline.series import scored_windows
-from cimeu.timeline.timeline import Header, Segment, Timeline, TimelineSettings, segments_of
+from cimeu.timeline.timeline import NOBODY, Header, Segment, Timeline, TimelineSettings, segments_of
 
 logger = logging.getLogger(__name__)
 

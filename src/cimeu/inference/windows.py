@@ -29,7 +29,7 @@ from cimeu.errors import MediaError
 from cimeu.features.sources import sound_settings
 from cimeu.inference.buffers import FrameBuffer, SoundBuffer
 from cimeu.inference.face_path import REACH_S, FacePath, resampling_of, side_of
-from cimeu.inference.lanes import NO_FACE, OFF_SCREEN, SCENE, VOICE, Lane
+from cimeu.inference.lanes import NO_FACE, Lane
 from cimeu.inference.reidentification import Identity, People
 from cimeu.inference.stopwatch import Stopwatch
 from cimeu.inference.utterances import ContextEncoder, Utterances
@@ -44,7 +44,7 @@ from cimeu.media.threads import one_thread
 from cimeu.media.video import MediaInfo, frames
 from cimeu.model.classifier import Clip
 from cimeu.pyramid import Direction
-from cimeu.timeline.timeline import Modality, Place, TimelineSettings
+from cimeu.timeline.timeline import OFF_SCREEN, SCENE, VOICE, Modality, Place, TimelineSettings
 
 logger = logging.getLogger(__name__)
 

@@ -150,7 +150,11 @@ def to_series_parquet(timeline: "Timeline", path: Path) -> bytes:
     from pyarrow import parquet
 
     header = timeline.header.values()
-    table = pa.Table.from_pandas(series_frame(timeline), preserve_index=False)
+    # Types are given, for those of a column without rows could not be told.
+    texts, flags = ("person", "label", "modality", "reason"), ("abstain", "seen", "heard")
+    frame = series_frame(timeline)
+    types = {name: pa.string() if name in texts else pa.bool_() if name in flags else pa.float64() for name in frame}
+    table = pa.Table.from_pandas(frame, pa.schema(list(types.items())), preserve_index=False)
     metadata = {
         **(table.schema.metadata or {}),
         "use_limits": str(header["use_limits"]),

@@ -26,6 +26,8 @@ from cimeu.timeline.series import ScoredWindow, series_frame
 if TYPE_CHECKING:
     import pandas as pd
 
+OFF_SCREEN, SCENE, VOICE = NOBODY = "off screen", "scene", "voice"
+"""Lanes that are no person: nobody is seen; whole frames are read; there are no frames."""
 Modality = Literal["", "face", "picture", "voice", "both"]
 
 USE_LIMITS = (

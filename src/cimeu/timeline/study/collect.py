@@ -1,0 +1,302 @@
+"""Many recordings as one study: series and segments joined, participants and conditions compared.
+
+    results/*.series.parquet ─┬─ one recording at a time ─┬─ series.parquet, segments.csv
+    participants.csv ─────────┤                           └─ sums ─ participants.csv, conditions.csv, curves.csv
+    events.csv ───────────────┘                                     dictionary.csv, summary.html
+
+Memory does not grow with recordings, but with participants and conditions.
+"""
+
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+import pandas as pd
+
+from cimeu.atomic import check_free, whole, write_whole
+from cimeu.csv_files import csv_text, frame_text, read_csv
+from cimeu.errors import RecipeError
+from cimeu.labels import guess
+from cimeu.progress import Progress, silent
+from cimeu.timeline.series import SCORE
+from cimeu.timeline.study.inputs import (
+    WHOLE,
+    Assignment,
+    Events,
+    Participants,
+    participant_of_lanes,
+    read_events,
+    read_participants,
+)
+from cimeu.timeline.study.page import to_page
+from cimeu.timeline.study.recordings import (
+    Recording,
+    Windows,
+    check_comparable,
+    find_series,
+    lanes_of,
+    read_recording,
+    read_table,
+)
+from cimeu.timeline.study.statistics_files import STATISTICS, check_installed, write_statistics
+from cimeu.timeline.study.tables import OWN_MEAN, Key, StudyTables, make_tables
+from cimeu.timeline.study.tally import EventSums, Grid, Tally, check_apart
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+KIND = "study"
+SERIES, SEGMENTS, SUMMARY = "series.parquet", "segments.csv", "summary.html"
+SEGMENT_COLUMNS = (
+    *("person", "start_s", "end_s", "label", "confidence", "abstain", "modality", "reason"),
+    "unlike_training",
+)
+RECORDINGS_AT_ONCE = 50
+"""Series that are written together, so that the joined file has few parts."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudySettings:
+    """How a study is put together."""
+
+    participants: Path | None = None
+    events: Path | None = None
+    baseline: str = OWN_MEAN
+    """Condition that differences are taken from; empty: the participant's own mean over all of their recordings."""
+    before_s: float = 5.0
+    after_s: float = 10.0
+    """Curves begin and end so long before and after the start of an event."""
+    formats: Sequence[str] = ()
+    """`.sav` (SPSS), `.dta` (Stata)."""
+
+    def __post_init__(self) -> None:
+        for name in ("before_s", "after_s"):
+            if not 0 <= getattr(self, name) <= 3600:
+                raise RecipeError(f"{name} is {getattr(self, name)}\n\nhint: a number of seconds from 0 to 3600")
+        for suffix in self.formats:
+            if suffix not in STATISTICS:
+                raise RecipeError(f"unknown format `{suffix}`\n\nhint: one of {', '.join(STATISTICS)}")
+        if self.baseline and self.events is None:
+            raise RecipeError(f"a baseline `{self.baseline}` without events\n\nhint: name the table with --events")
+
+
+@dataclass(frozen=True)
+class Study:
+    """What was collected, and what was left out."""
+
+    recordings: tuple[Recording, ...]
+    tables: StudyTables
+    conditions: tuple[str, ...]
+    baseline: str
+    left_out: tuple[str, ...]
+    """What is missing or not part of the tables, in words."""
+    missing_files: int
+    """Files of the tables that have no results."""
+
+
+def collect(
+    folders: Iterable[Path | str],
+    output: Path | str,
+    settings: StudySettings | None = None,
+    progress: Progress = silent,
+) -> Study:
+    """Join the results of `cimeu predict` and write the tables of a study into a folder.
+
+    Args:
+        folders: results, searched for `NAME.series.parquet`.
+        output: folder for the tables.
+        settings: participants, events, baseline.
+        progress: counts recordings.
+
+    Raises:
+        ManifestError: no series, one that is damaged or of another model, or a table that contradicts the recordings.
+        RecipeError: an unknown baseline, or pyreadstat is not installed.
+        OutputError: a file of the folder is not ours to replace.
+    """
+    settings, output = settings or StudySettings(), Path(output)
+    check_installed(settings.formats)
+    recordings = [read_recording(name, path) for name, path in find_series([Path(f) for f in folders]).items()]
+    check_comparable(recordings)
+    people = None if settings.participants is None else read_participants(settings.participants, recordings)
+    events = Events({}) if settings.events is None else read_events(settings.events, recordings)
+    if settings.baseline and settings.baseline not in events.conditions:
+        raise RecipeError(
+            f"no condition `{settings.baseline}` to take differences from\n\n"
+            f"hint: {guess(settings.baseline, events.conditions)}"
+        )
+    written = [SERIES, SEGMENTS, "participants.csv", "conditions.csv", "curves.csv", "dictionary.csv", SUMMARY]
+    written += [f"participants{suffix}" for suffix in settings.formats]
+    check_free((output / name for name in written), KIND)
+    collector = _Collector(recordings, people, events, settings)
+    with ExitStack() as stack:
+        series = stack.enter_context(whole(output / SERIES, KIND))
+        segments = stack.enter_context(whole(output / SEGMENTS, KIND))
+        collector.join(series, segments, progress)
+    tables = make_tables(
+        collector.tallies,
+        collector.event_sums,
+        people or Participants({}),
+        recordings[0].emotions,
+        events.conditions,
+        settings.baseline,
+    )
+    missing = {*events.without_results, *(file for file, _ in (people.without_results if people else ()))}
+    study = Study(
+        tuple(recordings),
+        tables,
+        events.conditions,
+        settings.baseline,
+        tuple(collector.left_out(missing)),
+        len(missing),
+    )
+    _write(study, output, settings.formats)
+    return study
+
+
+@dataclass
+class _Collector:
+    """Reads one recording after another and keeps sums."""
+
+    recordings: Sequence[Recording]
+    people: Participants | None
+    events: Events
+    settings: StudySettings
+    tallies: dict[Key, Tally] = field(default_factory=dict)
+    event_sums: dict[Key, EventSums] = field(default_factory=dict)
+    unlisted: list[str] = field(default_factory=list)
+    """Recordings that the table of participants does not name."""
+    unassigned: int = 0
+    """Windows with scores of nobody known."""
+    without_segments: list[str] = field(default_factory=list)
+
+    def join(self, series: Path, segments: Path, progress: Progress) -> None:
+        """Read every recording once, write its rows, add up its numbers."""
+        import pyarrow as pa
+        from pyarrow import parquet
+
+        waiting: list[pa.Table] = []
+        with ExitStack() as stack:
+            lines = stack.enter_context(segments.open("w", encoding="utf-8", newline=""))
+            lines.write(csv_text([self._segment_header]))
+            writer: parquet.ParquetWriter | None = None
+            for number, recording in enumerate(self.recordings):
+                table = read_table(recording)
+                owners = self._add(recording, table)
+                self._write_segments(recording, owners, lines)
+                waiting.append(_with_owners(table, recording, owners))
+                if len(waiting) == RECORDINGS_AT_ONCE or number == len(self.recordings) - 1:
+                    rows = pa.concat_tables(waiting)
+                    if writer is None:
+                        writer = stack.enter_context(parquet.ParquetWriter(series, rows.schema, compression="zstd"))
+                    writer.write_table(rows)
+                    waiting.clear()
+                progress("recordings", number + 1, len(self.recordings))
+
+    def _add(self, recording: Recording, table: "pa.Table") -> dict[str, str]:
+        """Add a recording to the sums; gives participant by lane."""
+        lanes = lanes_of(table, recording.emotions)
+        rows = self._assignments(recording)
+        owners = participant_of_lanes(recording, list(lanes), rows)
+        if rows is not None and not rows:
+            self.unlisted.append(recording.name)
+        self.unassigned += sum(int(lane.has_scores.sum()) for name, lane in lanes.items() if name not in owners)
+        listed = set(owners.values()) | {row.participant for row in rows or ()}
+        for participant in sorted(listed):
+            theirs = {name: lanes[name] for name, owner in owners.items() if owner == participant}
+            check_apart(participant, recording.name, theirs)
+            self._add_participant(recording, participant, list(theirs.values()))
+        return owners
+
+    def _add_participant(self, recording: Recording, participant: str, lanes: Sequence[Windows]) -> None:
+        n_emotions = len(recording.emotions)
+        for condition, stretches in self.events.stretches(recording).items():
+            tally = self.tallies.setdefault((participant, condition), Tally(n_emotions))
+            tally.add(recording.name, lanes, stretches)
+        hop_s = float(recording.header["settings"]["hop_s"])
+        grid = Grid(self.settings.before_s, self.settings.after_s, hop_s)
+        for event in self.events.by_recording.get(recording.name, ()):
+            sums = self.event_sums.setdefault((participant, event.condition), EventSums(grid, n_emotions))
+            sums.add(lanes, [event.start_s])
+
+    def _assignments(self, recording: Recording) -> Sequence[Assignment] | None:
+        return None if self.people is None else self.people.assignments.get(recording.name, [])
+
+    @property
+    def _columns(self) -> tuple[str, ...]:
+        return self.people.columns if self.people else ()
+
+    @property
+    def _segment_header(self) -> list[str]:
+        scores = [f"{SCORE}{emotion}" for emotion in self.recordings[0].emotions]
+        return ["recording", "participant", *self._columns, *SEGMENT_COLUMNS, *scores]
+
+    def _write_segments(self, recording: Recording, owners: dict[str, str], lines: TextIO) -> None:
+        """Rows of the table beside the series, with corrections that people made there."""
+        if not recording.segments_path.is_file():
+            self.without_segments.append(recording.name)
+            return
+        table = read_csv(recording.segments_path)
+        table.need("person", "start_s", "end_s", "label")
+        place = {column: number for number, column in enumerate(table.columns)}
+        wanted = [place.get(column, -1) for column in self._segment_header[2 + len(self._columns) :]]
+        attributes = {
+            row.person: [row.attributes[column] for column in self._columns]
+            for row in self._assignments(recording) or ()
+        }
+        nothing = [""] * len(self._columns)
+        attributes_of = {lane: attributes.get(lane, attributes.get("", nothing)) for lane in owners}
+        for row in table.rows:
+            lane = row[place["person"]]
+            cells = (row[number] if number >= 0 else "" for number in wanted)
+            lines.write(csv_text([[recording.name, owners.get(lane, ""), *attributes_of.get(lane, nothing), *cells]]))
+
+    def left_out(self, missing: Iterable[str]) -> Iterable[str]:
+        """What is missing or not part of the tables, in words."""
+        if missing:
+            yield f"{_listed(sorted(missing), 'file')} of the tables without results: they are missing, not zero"
+        if self.unlisted:
+            yield f"{_listed(self.unlisted, 'recording')} that the table of participants does not name"
+        if self.unassigned:
+            yield f"{self.unassigned:,} windows with scores of lanes that are no participant's"
+        silent_ones = [each.name for each in self.recordings if not self.events.by_recording.get(each.name)]
+        if self.events.conditions and silent_ones:
+            yield f"{_listed(silent_ones, 'recording')} without an event: in `{WHOLE}` alone"
+        if self.without_segments:
+            yield f"{_listed(self.without_segments, 'recording')} without a table of segments (`--format csv`)"
+
+
+def _with_owners(table: "pa.Table", recording: Recording, owners: dict[str, str]) -> "pa.Table":
+    """The rows of a series with the columns `recording` and `participant` in front."""
+    import pyarrow as pa
+
+    participants = pa.array([owners.get(name, "") for name in table["person"].to_pylist()], pa.string())
+    table = table.add_column(0, "participant", participants)
+    return table.add_column(0, "recording", pa.array([recording.name] * len(table), pa.string()))
+
+
+def _write(study: Study, output: Path, formats: Sequence[str]) -> None:
+    tables = study.tables
+    for name, frame in (
+        ("participants", tables.participants),
+        ("conditions", tables.conditions),
+        ("curves", tables.curves),
+    ):
+        write_whole(output / f"{name}.csv", frame_text(_rounded(frame)), KIND)
+    rows = [(column.file, column.name, column.description, column.unit) for column in tables.dictionary]
+    write_whole(output / "dictionary.csv", csv_text([("file", "column", "description", "unit"), *rows]), KIND)
+    for suffix in formats:
+        with whole(output / f"participants{suffix}", KIND) as partial:
+            write_statistics(tables, partial, suffix)
+    write_whole(output / SUMMARY, to_page(study), KIND)
+
+
+def _rounded(frame: pd.DataFrame) -> pd.DataFrame:
+    """Shares, scores and their differences to six decimals."""
+    return frame.round(6)
+
+
+def _listed(names: Sequence[str], what: str, most: int = 3) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return f"{len(names)} {what}{'s' * (len(names) != 1)} ({', '.join(names[:most])}{more})"

@@ -1,0 +1,173 @@
+"""The page of a study: the answer in one sentence, small multiples, then tables."""
+
+from collections.abc import Iterator, Sequence
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from cimeu.plots.charts import scale, whisker
+from cimeu.plots.pages import page_environment
+from cimeu.timeline.study.inputs import WHOLE
+from cimeu.timeline.style import colours_of
+from cimeu.timeline.timeline import DEMONSTRATION, USE_LIMITS
+
+if TYPE_CHECKING:
+    from cimeu.timeline.study.collect import Study
+
+MOST_ROWS = 200
+"""Rows of participants on the page; the files hold them all."""
+FEW = 20
+"""With fewer participants, percentile intervals of the bootstrap are known to be too narrow."""
+LEVEL = 0.05
+
+
+def to_page(study: "Study") -> str:
+    """One page without scripts or links."""
+    tables, emotions = study.tables, study.recordings[0].emotions
+    n_people = tables.participants["participant"].nunique()
+    template = page_environment("cimeu.timeline.study", "study.html").get_template("study.html")
+    header = study.recordings[0].header
+    return template.render(
+        limits=USE_LIMITS,
+        demonstration=DEMONSTRATION if header["demonstration"] else "",
+        answer=answer(study),
+        study=study,
+        n_people=n_people,
+        few=n_people < FEW,
+        colours=colours_of(emotions),
+        emotions=emotions,
+        base=study.baseline or "own mean",
+        scores=_panels(tables.conditions, "score", (0.0, 1.0)),
+        differences=_panels(tables.conditions, "difference", _range(tables.conditions)),
+        curves=list(_curve_panels(tables.curves, emotions)),
+        rows=_with_shares(tables.participants.head(MOST_ROWS)),
+        n_rows=len(tables.participants),
+        columns=[
+            column for column in tables.participants.columns if not column.startswith(("sd.", "share.", "difference."))
+        ],
+        cell=_cell,
+        model=header["model"],
+        version=header["version"],
+        settings=", ".join(f"{name} {value:g}" for name, value in header["settings"].items()),
+    )
+
+
+def answer(study: "Study") -> str:
+    """What the study says, in a sentence or two."""
+    tables = study.tables
+    whole = tables.participants[tables.participants["condition"] == WHOLE]
+    hours = whole["duration_s"].sum() / 3600
+    scored = (whole["share.scored"] * whole["duration_s"]).sum() / max(whole["duration_s"].sum(), 1e-9)
+    about = (
+        f"{_count(len(whole), 'participant')} in {_count(len(study.recordings), 'recording')}, {hours:.1f} hours, "
+        f"{scored:.0%} of them with scores."
+    )
+    tested = tables.conditions.dropna(subset=["difference_p_holm"])
+    if tested.empty:
+        return about
+    clear = tested[tested["difference_p_holm"] < LEVEL]
+    base = f"their own `{study.baseline}`" if study.baseline else "their own mean"
+    if clear.empty:
+        base = base.removeprefix("their ")
+        corrected = f"after correction for {len(tested)} comparisons"
+        return f"{about} No emotion differs from participants' {base} in any condition, {corrected}."
+    top = clear.loc[clear["difference"].abs().idxmax()]
+    others = (
+        f" {_count(len(clear) - 1, 'other difference')} also hold{'s' * (len(clear) == 2)}." if len(clear) > 1 else ""
+    )
+    return (
+        f"{about} In `{top['condition']}`, scores of {top['emotion']} lie {abs(top['difference']):.2f} "
+        f"[{_ends(top)}] {'above' if top['difference'] > 0 else 'below'} {base}, after correction for "
+        f"{len(tested)} comparisons.{others}"
+    )
+
+
+def _ends(row: pd.Series) -> str:
+    low, high = sorted(abs(row[f"difference_{end}"]) for end in ("low", "high"))
+    return f"{low:.2f}, {high:.2f}"
+
+
+def _panels(conditions: pd.DataFrame, name: str, ends: tuple[float, float]) -> dict[str, Any]:
+    """A dot and an interval for each emotion and condition, all on one scale."""
+    listed = conditions[np.isfinite(conditions[name].astype(float))]
+    names = list(dict.fromkeys(listed["condition"]))
+    cells: dict[tuple[str, str], dict[str, str]] = {}
+    for row in listed.to_dict("records"):
+        low, high = (value if np.isfinite(value) else None for value in (row[f"{name}_low"], row[f"{name}_high"]))
+        style = "+.2f" if name == "difference" else ".2f"
+        interval = "" if low is None else f" [{low:{style}}, {high:{style}}]"
+        cells[row["emotion"], row["condition"]] = {
+            "drawing": whisker(
+                row[name], low, high, chance=0.0 if name == "difference" else None, start=ends[0], end=ends[1]
+            ),
+            "words": f"{row[name]:{style}}{interval}",
+        }
+    middle = (ends[0] + ends[1]) / 2
+    axis = scale((f"{ends[0]:.2g}", f"{middle:.2g}", f"{ends[1]:.2g}"))
+    return {"conditions": names, "emotions": list(dict.fromkeys(listed["emotion"])), "cells": cells, "axis": axis}
+
+
+def _range(conditions: pd.DataFrame) -> tuple[float, float]:
+    ends = conditions[["difference", "difference_low", "difference_high"]].abs().to_numpy(float)
+    most = float(np.nanmax(ends)) if np.isfinite(ends).any() else 1.0
+    return -max(most, 0.01), max(most, 0.01)
+
+
+def _curve_panels(curves: pd.DataFrame, emotions: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """Per condition a small drawing for each emotion, all on one scale."""
+    for condition, of_condition in curves.groupby("condition", sort=False):
+        drawings = []
+        for emotion in emotions:
+            of_emotion = of_condition[of_condition["emotion"] == emotion]
+            if of_emotion["score"].notna().any():
+                drawings.append({"emotion": emotion, "drawing": _curve(of_emotion, f"{emotion} around {condition}")})
+        if drawings:
+            yield {"condition": condition, "n_events": int(of_condition["n_events"].iloc[0]), "drawings": drawings}
+
+
+def _curve(rows: pd.DataFrame, label: str, width: int = 230, height: int = 110) -> str:
+    """Mean and interval over time; the event is the upright line, gaps stay gaps."""
+    offsets = rows["offset_s"].to_numpy(float)
+    first, last = float(offsets[0]), float(offsets[-1])
+
+    def x(time_s: float) -> str:
+        return f"{4 + (width - 8) * (time_s - first) / max(last - first, 1e-9):.1f}"
+
+    def y(score: float) -> str:
+        return f"{6 + (height - 24) * (1 - score):.1f}"
+
+    shapes = [f'<line class="axis" x1="4" y1="{height - 18}" x2="{width - 4}" y2="{height - 18}"/>']
+    shapes.append(f'<line class="chance" x1="{x(0.0)}" y1="4" x2="{x(0.0)}" y2="{height - 14}"/>')
+    values = rows[["score", "score_low", "score_high"]].to_numpy(float)
+    present = np.flatnonzero(np.isfinite(values[:, 0]))
+    for run in np.split(present, np.flatnonzero(np.diff(present) > 1) + 1):
+        banded = [place for place in run.tolist() if np.isfinite(values[place]).all()]
+        if len(banded) > 1:
+            above = [f"{x(offsets[place])},{y(values[place, 2])}" for place in banded]
+            below = [f"{x(offsets[place])},{y(values[place, 1])}" for place in reversed(banded)]
+            shapes.append(f'<polygon class="ribbon" points="{" ".join([*above, *below])}"/>')
+        line = " ".join(f"{x(offsets[place])},{y(values[place, 0])}" for place in run.tolist())
+        shapes.append(f'<polyline class="mean" points="{line}"/>')
+    for time_s, anchor in ((first, "start"), (last, "end")):
+        shapes.append(f'<text x="{x(time_s)}" y="{height - 4}" text-anchor="{anchor}">{time_s:g} s</text>')
+    size = f'viewBox="0 0 {width} {height}" width="{width}" height="{height}"'
+    return f'<svg class="curve" {size} role="img" aria-label="{escape(label, quote=True)}">{"".join(shapes)}</svg>'
+
+
+def _with_shares(rows: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows whose bar of shares is empty where nothing was recorded."""
+    shares = [column for column in rows.columns if column.startswith("share.")]
+    filled = rows.assign(**{column: rows[column].fillna(0.0) for column in shares})
+    return [{str(name): value for name, value in row.items()} for row in filled.to_dict("records")]
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float):
+        return "" if np.isnan(value) else f"{value:.2f}"
+    return str(value)
+
+
+def _count(n: int, what: str) -> str:
+    return f"{n:,} {what}{'s' * (n != 1)}"

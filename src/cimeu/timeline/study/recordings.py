@@ -1,0 +1,232 @@
+"""The series of a folder of results: found, checked against each other, and read one at a time."""
+
+import json
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from cimeu.errors import ManifestError
+from cimeu.labels import guess
+from cimeu.reading import blaming, require_regular
+from cimeu.timeline.series import COLUMNS, SCHEMA, SCORE, SUFFIX
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+LARGEST_BYTES = 2**30
+"""Of the series of one recording; a day of ten people has less."""
+AGAIN = "run `cimeu predict` on the recording again"
+SAME = ("model", "emotions", "settings", "style")
+"""What all recordings of a study have in common: scores of other models and thresholds cannot be compared."""
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A series, and what its header says."""
+
+    name: str
+    """Place below the folder of results, without suffix."""
+    path: Path
+    header: Mapping[str, Any]
+
+    @property
+    def media(self) -> str:
+        return str(self.header["media"])
+
+    @property
+    def duration_s(self) -> float:
+        return float(self.header["duration_s"])
+
+    @property
+    def emotions(self) -> tuple[str, ...]:
+        return tuple(self.header["emotions"])
+
+    @property
+    def segments_path(self) -> Path:
+        """The table of segments that is written beside the series."""
+        return self.path.with_name(self.path.name.removesuffix(SUFFIX) + ".csv")
+
+
+@dataclass(frozen=True)
+class Windows:
+    """The rows of one lane as arrays: N windows, K emotions."""
+
+    start_s: Float[np.ndarray, " N"]
+    end_s: Float[np.ndarray, " N"]
+    labels: Int[np.ndarray, " N"]
+    """Number of the emotion; -1 where none is named."""
+    abstain: Bool[np.ndarray, " N"]
+    scores: Float[np.ndarray, "N K"]
+    """NaN where there are none."""
+    unlike: Bool[np.ndarray, " N"]
+    """Unlike the training clips."""
+
+    @cached_property
+    def centre_s(self) -> Float[np.ndarray, " N"]:
+        return (self.start_s + self.end_s) / 2
+
+    @cached_property
+    def has_scores(self) -> Bool[np.ndarray, " N"]:
+        return np.isfinite(self.scores).all(axis=1)
+
+
+def find_series(folders: Iterable[Path]) -> dict[str, Path]:
+    """Files of series by the name of their recording, in the order of their names.
+
+    Raises:
+        ManifestError: a folder holds none, or two recordings have one name.
+    """
+    paths: dict[str, Path] = {}
+    for folder in folders:
+        below = sorted(folder.rglob(f"*{SUFFIX}")) if folder.is_dir() else []
+        below = [path for path in below if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
+        if not below:
+            raise ManifestError(
+                f"`{folder}` holds no series (`NAME{SUFFIX}`)\n\nhint: give the folder that `cimeu predict` wrote to"
+            )
+        for path in below:
+            name = path.relative_to(folder).as_posix().removesuffix(SUFFIX)
+            if name in paths:
+                raise ManifestError(
+                    f"`{paths[name]}` and `{path}` are both called `{name}`\n\nhint: give the folder that holds both"
+                )
+            paths[name] = path
+    return paths
+
+
+def read_recording(name: str, path: Path) -> Recording:
+    """The header of a series.
+
+    Raises:
+        ManifestError: not a series of this version, or damaged.
+    """
+    from pyarrow import parquet
+
+    require_regular(path, ManifestError, AGAIN, at_most=LARGEST_BYTES)
+    with blaming(path, ManifestError, AGAIN):
+        schema = parquet.read_schema(path)
+        metadata = schema.metadata or {}
+        version = int(metadata.get(b"cimeu_series", b"0"))
+        header = json.loads(metadata.get(b"cimeu", b"null"))
+        recording = Recording(name, path, header)
+        is_complete = version != SCHEMA or (
+            {*COLUMNS, *(f"{SCORE}{emotion}" for emotion in recording.emotions)} <= {*schema.names}
+            and recording.duration_s >= 0
+            and bool(recording.media)
+        )
+    if version != SCHEMA:
+        raise ManifestError(f"`{path}` is of schema {version}, this version reads {SCHEMA}\n\nhint: {AGAIN}")
+    if not is_complete:
+        raise ManifestError(f"`{path}` lacks columns of a series\n\nhint: {AGAIN}")
+    return recording
+
+
+def check_comparable(recordings: Sequence[Recording]) -> None:
+    """Raises ManifestError where recordings were scored by different models or with different settings."""
+    first = recordings[0]
+    for other in recordings[1:]:
+        for part in SAME:
+            ours, theirs = first.header.get(part), other.header.get(part)
+            if ours == theirs:
+                continue
+            if isinstance(ours, dict) and isinstance(theirs, dict):
+                part, ours, theirs = next(
+                    (name, ours.get(name), theirs.get(name))
+                    for name in {**ours, **theirs}
+                    if ours.get(name) != theirs.get(name)
+                )
+            raise ManifestError(
+                f"`{first.name}` has {part} {_short(ours)}, `{other.name}` {_short(theirs)}: their scores cannot be "
+                "compared\n\nhint: predict all recordings with one model and the same settings"
+            )
+
+
+def read_table(recording: Recording) -> "pa.Table":
+    """All rows of a series.
+
+    Raises:
+        ManifestError: damaged.
+    """
+    from pyarrow import parquet
+
+    with blaming(recording.path, ManifestError, AGAIN):
+        columns = [*COLUMNS, *(f"{SCORE}{emotion}" for emotion in recording.emotions)]
+        return parquet.read_table(recording.path, columns=columns).replace_schema_metadata(None)
+
+
+def lanes_of(table: "pa.Table", emotions: Sequence[str]) -> dict[str, Windows]:
+    """The rows of each lane, in order of appearance."""
+    import pyarrow.compute as pc
+
+    person = pc.dictionary_encode(table["person"].combine_chunks())
+    codes, names = person.indices.to_numpy(), person.dictionary.to_pylist()
+    number_of = {emotion: number for number, emotion in enumerate(emotions)}
+    label = pc.dictionary_encode(table["label"].combine_chunks())
+    numbers = np.array([number_of.get(text, -1) for text in label.dictionary.to_pylist()], dtype=int)
+    labels = numbers[label.indices.to_numpy()] if len(numbers) else np.empty(0, int)
+    values = {
+        name: table[name].to_numpy()
+        for name in ("start_s", "end_s", "abstain", "ood_score", *(f"{SCORE}{emotion}" for emotion in emotions))
+    }
+    scores = np.stack([values[f"{SCORE}{emotion}"] for emotion in emotions], axis=1)
+    with np.errstate(invalid="ignore"):
+        unlike = values["ood_score"].astype(float) > 1
+    lanes = {}
+    for code, name in enumerate(names):
+        rows = codes == code
+        lanes[name] = Windows(
+            values["start_s"][rows],
+            values["end_s"][rows],
+            labels[rows],
+            values["abstain"][rows].astype(bool),
+            scores[rows],
+            unlike[rows],
+        )
+    return lanes
+
+
+class FileNames:
+    """Finds the recording that a table means: by name of the file, with or without folders and suffix."""
+
+    def __init__(self, recordings: Iterable[Recording]) -> None:
+        self._by_text: dict[str, list[Recording]] = {}
+        self.known: list[str] = []
+        for recording in recordings:
+            parent = PurePosixPath(recording.name).parent
+            texts = {recording.name, str(parent / recording.media), PurePosixPath(recording.name).name, recording.media}
+            for text in texts:
+                self._by_text.setdefault(_plain(text), []).append(recording)
+            self.known.append(recording.media)
+
+    def find(self, text: str, place: str) -> Recording | None:
+        """The recording, or None where there is no result of this name.
+
+        Raises:
+            ManifestError: several recordings have the name.
+        """
+        plain = _plain(text)
+        candidates = self._by_text.get(plain) or self._by_text.get(plain.rsplit("/", 1)[-1], [])
+        if len(candidates) > 1:
+            listed = ", ".join(f"`{candidate.name}`" for candidate in candidates[:3])
+            raise ManifestError(f"{place}: `{text}` may be {listed}\n\nhint: write the folder as well")
+        return candidates[0] if candidates else None
+
+    def hint(self, text: str) -> str:
+        return guess(text, self.known[:20])
+
+
+def _plain(text: str) -> str:
+    """A path with `/` between folders and one form of letters with accents, whatever system it was typed on."""
+    return re.sub(r"^(\./)+", "", unicodedata.normalize("NFC", text.strip()).replace("\\", "/"))
+
+
+def _short(value: object) -> str:
+    text = ", ".join(map(str, value)) if isinstance(value, list) else f"{value}"
+    return f"`{text[:80]}`"

@@ -1,0 +1,142 @@
+"""Sums over windows, added up recording by recording: nothing grows with the length of the study but people.
+
+Axes: N windows of a lane, K emotions, B bins of time around an event.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
+
+import numpy as np
+from jaxtyping import Float
+
+from cimeu.errors import ManifestError
+from cimeu.timeline.study.recordings import Windows
+
+TOLERANCE_S = 1e-6
+TAIL_S = 1.0
+"""Two lanes of one person may have scores at once for so long: a lost face is held while it is found again."""
+
+
+@dataclass
+class Tally:
+    """One participant in one condition."""
+
+    n_emotions: int
+    recordings: set[str] = field(default_factory=set)
+    duration_s: float = 0.0
+    """Of the stretches of the condition, whatever is known of them."""
+    abstained_s: float = 0.0
+    unscored_s: float = 0.0
+    """The person has a lane there, and the model was not asked."""
+    n_windows: int = 0
+    """Windows with scores."""
+    n_unlike: int = 0
+    """Of these, unlike the training clips."""
+    label_s: Float[np.ndarray, " K"] = field(init=False)
+    sums: Float[np.ndarray, " K"] = field(init=False)
+    squares: Float[np.ndarray, " K"] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.label_s, self.sums, self.squares = np.zeros((3, self.n_emotions))
+
+    def add(self, recording: str, windows: Sequence[Windows], stretches: Iterable[tuple[float, float]]) -> None:
+        """Count the lanes of the participant in a recording; a window belongs to the stretch that holds its centre."""
+        self.recordings.add(recording)
+        for start_s, end_s in stretches:
+            self.duration_s += end_s - start_s
+            for lane in windows:
+                shared_s = np.clip(np.minimum(lane.end_s, end_s) - np.maximum(lane.start_s, start_s), 0, None)
+                labelled = lane.labels >= 0
+                self.label_s += np.bincount(lane.labels[labelled], shared_s[labelled], self.n_emotions)
+                self.abstained_s += float(shared_s[lane.abstain].sum())
+                self.unscored_s += float(shared_s[~labelled & ~lane.abstain].sum())
+                inside = (lane.centre_s >= start_s) & (lane.centre_s < end_s) & lane.has_scores
+                scores = lane.scores[inside]
+                self.n_windows += len(scores)
+                self.n_unlike += int(lane.unlike[inside].sum())
+                self.sums += scores.sum(axis=0)
+                self.squares += (scores**2).sum(axis=0)
+
+    @property
+    def absent_s(self) -> float:
+        """Time of the condition in which the participant has no lane."""
+        return max(0.0, self.duration_s - float(self.label_s.sum()) - self.abstained_s - self.unscored_s)
+
+    @property
+    def mean(self) -> Float[np.ndarray, " K"]:
+        """Of the scores; NaN without windows."""
+        return self.sums / self.n_windows if self.n_windows else np.full(self.n_emotions, np.nan)
+
+    @property
+    def sd(self) -> Float[np.ndarray, " K"]:
+        """Standard deviation over windows; NaN for fewer than two."""
+        if self.n_windows < 2:
+            return np.full(self.n_emotions, np.nan)
+        variance = (self.squares - self.sums**2 / self.n_windows) / (self.n_windows - 1)
+        return np.sqrt(np.clip(variance, 0, None))
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Bins of time around events, one hop apart; bin 0 is centred on the event."""
+
+    before_s: float
+    after_s: float
+    hop_s: float
+
+    @property
+    def first(self) -> int:
+        return -int(self.before_s / self.hop_s + TOLERANCE_S)
+
+    @property
+    def offsets_s(self) -> Float[np.ndarray, " B"]:
+        last = int(self.after_s / self.hop_s + TOLERANCE_S)
+        return np.arange(self.first, last + 1) * self.hop_s
+
+
+@dataclass
+class EventSums:
+    """Scores of one participant around the events of one condition."""
+
+    grid: Grid
+    n_emotions: int
+    n_events: int = 0
+    counts: Float[np.ndarray, " B"] = field(init=False)
+    sums: Float[np.ndarray, "B K"] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.counts = np.zeros(len(self.grid.offsets_s))
+        self.sums = np.zeros((len(self.counts), self.n_emotions))
+
+    def add(self, windows: Sequence[Windows], starts_s: Iterable[float]) -> None:
+        """Add the windows around each event; each falls into the bin nearest to its centre."""
+        for start_s in starts_s:
+            self.n_events += 1
+            for lane in windows:
+                # Not `rint`: centres often lie half a hop from an event, and it sends every other one the wrong way.
+                hops = (lane.centre_s - start_s) / self.grid.hop_s
+                bins = np.floor(hops + 0.5 + TOLERANCE_S).astype(int) - self.grid.first
+                inside = (bins >= 0) & (bins < len(self.counts)) & lane.has_scores
+                self.counts += np.bincount(bins[inside], minlength=len(self.counts))
+                np.add.at(self.sums, bins[inside], lane.scores[inside])
+
+    @property
+    def means(self) -> Float[np.ndarray, "B K"]:
+        """NaN in bins without windows."""
+        counts = np.where(self.counts > 0, self.counts, np.nan)
+        return self.sums / counts[:, None]
+
+
+def check_apart(participant: str, recording: str, lanes: Mapping[str, Windows]) -> None:
+    """Raises ManifestError where two lanes of one participant have scores at once for long: they are two people."""
+    for name, other in combinations(lanes, 2):
+        one, two = (lanes[lane].start_s[lanes[lane].has_scores] for lane in (name, other))
+        shared_s = np.intersect1d(one, two)
+        hop_s = float(np.median(lanes[name].end_s - lanes[name].start_s))
+        for run in np.split(shared_s, np.flatnonzero(np.diff(shared_s) > hop_s + TOLERANCE_S) + 1):
+            if len(run) * hop_s > TAIL_S:
+                raise ManifestError(
+                    f"`{name}` and `{other}` of `{recording}` are both there at {run[0]:g} s and cannot both be "
+                    f"`{participant}`\n\nhint: give them different participants"
+                )
