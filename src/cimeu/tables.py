@@ -67,11 +67,15 @@ def span(interval: Interval | None, *, signed: bool = False) -> str:
     """
     if interval is None:
         return MISSING
-    style = "+.1f" if signed else ".1f"
-    value = f"{100 * interval.value:{style}}"
+    value = percent(interval.value, signed=signed)
     if interval.low is None or interval.high is None:
         return value
-    return f"{value} [{100 * interval.low:{style}}, {100 * interval.high:{style}}]"
+    return f"{value} [{percent(interval.low, signed=signed)}, {percent(interval.high, signed=signed)}]"
+
+
+def percent(share: float | None, *, digits: int = 1, signed: bool = False) -> str:
+    """A share in percent; a dash where there is nothing."""
+    return MISSING if share is None else f"{100 * share:{'+' if signed else ''}.{digits}f}"
 
 
 def to_csv(table: Table) -> str:
@@ -87,24 +91,21 @@ def to_markdown(table: Table) -> str:
     return "\n".join([f"### {table.heading}", "", *rows, "", *table.notes]) + "\n"
 
 
-def to_latex(table: Table) -> str:
-    """A booktabs tabular with its notes as comments above."""
-    body = [" & ".join(map(_latex, line)) + r" \\" for line in table.lines]
-    return (
-        "\n".join(
-            [
-                *(f"% {note}" for note in (table.heading, *table.notes)),
-                r"\begin{tabular}{l" + "r" * (len(table.columns) - 1) + "}",
-                r"\toprule",
-                " & ".join(map(_latex, table.columns)) + r" \\",
-                r"\midrule",
-                *body,
-                r"\bottomrule",
-                r"\end{tabular}",
-            ]
-        )
-        + "\n"
-    )
+def to_latex(table: Table, *, caption: str = "") -> str:
+    """A booktabs tabular with its heading and notes as comments above; a float where there is a caption."""
+    tabular = [
+        r"\begin{tabular}{l" + "r" * (len(table.columns) - 1) + "}",
+        r"\toprule",
+        " & ".join(map(_latex, table.columns)) + r" \\",
+        r"\midrule",
+        *(" & ".join(map(_latex, line)) + r" \\" for line in table.lines),
+        r"\bottomrule",
+        r"\end{tabular}",
+    ]
+    if caption:
+        tabular = [r"\begin{table}", r"\centering", rf"\caption{{{_latex(caption)}}}", *tabular, r"\end{table}"]
+    comments = [f"% {note}" for note in (table.heading, *table.notes)]
+    return "\n".join([*comments, *tabular]) + "\n"
 
 
 def to_html(table: Table) -> str:

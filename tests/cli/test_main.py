@@ -12,7 +12,6 @@ import pandas as pd
 import pytest
 import typer.main
 
-from cimeu.cli.figures import span
 from cimeu.cli.main import app
 from cimeu.cli.terminal import parse_shard
 from cimeu.errors import CimeuError, RecipeError
@@ -156,10 +155,6 @@ def test_a_shard_is_one_of_so_many(text: str, shard: tuple[int, int]) -> None:
 def test_any_other_shard_is_refused(text: str) -> None:
     with pytest.raises(RecipeError, match=f"shard `{text}` is not i/N\n\nhint: write 2/8"):
         parse_shard(text)
-
-
-def test_a_figure_without_interval_has_no_span() -> None:
-    assert span({"value": 0.5, "low": None, "high": 0.6}) == ""
 
 
 def test_every_command_and_option_that_a_message_names_exists() -> None:

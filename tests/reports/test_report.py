@@ -522,3 +522,10 @@ def test_shared_speakers_are_said_before_every_table(dfew_runs, tmp_path):
 
 def test_a_report_takes_names_as_text(dfew_runs, tmp_path):
     assert report([str(run) for run in dfew_runs], str(tmp_path / "r.html")) == tmp_path / "r.html"
+
+
+def test_latex_escapes_what_latex_would_read(tmp_path):
+    run = make_run(tmp_path / "run", "a~b^c", 0, columns={"culture": "a~b^c"})
+    text = report([run], tmp_path / "r.html").with_suffix(".tex").read_text()
+    assert r"a\~{}b\^{}c" in text
+    assert text.count(r"\begin{table}") == text.count(r"\caption{") == text.count(r"\end{table}") >= 2

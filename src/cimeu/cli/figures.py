@@ -10,6 +10,7 @@ def show_figures(runs: list[Path]) -> None:
     from rich.table import Table
 
     from cimeu.reports.run_summary import summarise
+    from cimeu.tables import Interval, span
 
     summary = summarise(runs)
     marks = [" (synthetic clips)"] * bool(summary["synthetic"]) + [" (ORACLE selection)"] * bool(summary["oracle"])
@@ -19,16 +20,6 @@ def show_figures(runs: list[Path]) -> None:
     for heading in (summary["group_word"], "model", "N", "UAR", "WAR"):
         table.add_column(heading)
     for row in summary["results"]:
-        spans = [f"{100 * row[name]['value']:.1f}" + span(row[name]) for name in ("uar", "war")]
+        spans = [span(Interval(*(row[name][end] for end in ("value", "low", "high")))) for name in ("uar", "war")]
         table.add_row(escape(row["group"]), row["kind"], str(row["n_clips"]), *spans)
     Console(stderr=True).print(table)
-
-
-def span(estimate: dict[str, float | None]) -> str:
-    """The interval of an estimate; nothing where it has none.
-
-    >>> span({"value": 0.5, "low": 0.4, "high": 0.6}), span({"value": 0.5, "low": None, "high": None})
-    (' [40.0, 60.0]', '')
-    """
-    low, high = estimate["low"], estimate["high"]
-    return "" if low is None or high is None else f" [{100 * low:.1f}, {100 * high:.1f}]"

@@ -16,7 +16,7 @@ from cimeu.atomic import write_whole
 from cimeu.bench.rows import row_named
 from cimeu.pyramid import DIRECTIONS
 from cimeu.reports.bench_summary import RowSummary, Summary
-from cimeu.tables import ABSENT, MISSING, Interval, Table, page, span, to_csv, to_html, write_table
+from cimeu.tables import ABSENT, MISSING, Interval, Table, page, percent, span, to_csv, to_html, write_table
 
 
 def comparison_table(summary: Summary) -> Table:
@@ -153,14 +153,14 @@ def _text_line(line: RowSummary, groups: Sequence[str], width: int) -> tuple[str
     return (
         line.row,
         span(line.uar),
-        f"{_percent(line.groups[line.worst].value)} {line.worst}",
-        *(_percent(line.groups[name].value) if name in line.groups else MISSING for name in groups),
-        _percent(None if line.war is None else line.war.value),
-        _percent(None if line.macro_f1 is None else line.macro_f1.value),
+        f"{percent(line.groups[line.worst].value)} {line.worst}",
+        *(percent(line.groups[name].value) if name in line.groups else MISSING for name in groups),
+        percent(None if line.war is None else line.war.value),
+        percent(None if line.macro_f1 is None else line.macro_f1.value),
         span(line.difference, signed=True),
         MISSING if line.p_holm is None else f"{line.p_holm:.3f}",
         MISSING if line.improved is None else f"{line.improved} of {len(line.groups)}",
-        _percent(line.validation_uar),
+        percent(line.validation_uar),
         f"{line.seeds}{spread}{cells}",
         f"{line.parameters:,}" if line.parameters else MISSING,
         f"{line.updates:,}" if line.updates else MISSING,
@@ -173,7 +173,7 @@ def _notes(summary: Summary) -> tuple[str, ...]:
     bench, measured = summary.bench, [line for line in summary.lines if line.uar is not None]
     size = f"N = {measured[0].n_clips} test clips of {measured[0].n_speakers} speakers, " if measured else ""
     notes = [
-        f"{size}{len(bench.folds)} folds, chance {_percent(summary.chance)} %. "
+        f"{size}{len(bench.folds)} folds, chance {percent(summary.chance)} %. "
         f"Intervals: bootstrap over speakers within each {summary.word}; clips that could not be used are wrong. "
         "Parameters, updates and seconds are those of a cell.",
     ]
@@ -199,10 +199,6 @@ def _notes(summary: Summary) -> tuple[str, ...]:
     if not summary.complete:
         notes.append("The bench is not finished.")
     return tuple(notes)
-
-
-def _percent(value: float | None) -> str:
-    return MISSING if value is None else f"{100 * value:.1f}"
 
 
 def _with_ends(found: Interval | None) -> list[float | None]:

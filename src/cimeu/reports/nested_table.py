@@ -11,7 +11,7 @@ from cimeu.bench.comparison import Bench
 from cimeu.bench.nested import mean_uar, tried
 from cimeu.bench.rows import row_named
 from cimeu.bench.search_space import configuration
-from cimeu.tables import MISSING, Table
+from cimeu.tables import Table, percent
 
 
 def tuning_table(bench: Bench, folder: Path, groups: Mapping[str, Sequence[str]]) -> Table:
@@ -32,12 +32,11 @@ def tuning_table(bench: Bench, folder: Path, groups: Mapping[str, Sequence[str]]
                 continue
             costs = [sum(trial[cost] for trial in trials.values()) for cost in ("wall_s", "cpu_s")]
             trainings, cpu_s = trainings + len(trials), cpu_s + costs[1]
-            by_group = " ".join(f"{name} {100 * trial['uar']:.1f}" for name, trial in trials.items())
-            mean = means[number]
-            shown = MISSING if mean is None else f"{100 * mean:.1f}"
-            said = (f"{number + 1} of {bench.tune}", "yes" if number == best else "", shown, by_group)
+            by_group = " ".join(f"{name} {percent(trial['uar'])}" for name, trial in trials.items())
+            chosen = "yes" if number == best else ""
+            described = (f"{number + 1} of {bench.tune}", chosen, percent(means[number]), by_group)
             settings = json.dumps(configuration(row_named(row), number))
-            lines.append((row, fold, *said, str(len(trials)), *(f"{cost:.1f}" for cost in costs), settings))
+            lines.append((row, fold, *described, str(len(trials)), *(f"{cost:.1f}" for cost in costs), settings))
     notes = (
         f"N = {bench.tune} configurations for each row and fold, {trainings} trainings, {cpu_s:.0f} s of processor "
         "time, beside the time of the cells. The outer test group took no part.",

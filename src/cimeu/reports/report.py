@@ -26,15 +26,16 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from cimeu import tables
 from cimeu.atomic import beside, check_free, page_path, write_whole
 from cimeu.csv_files import csv_text
 from cimeu.evaluation.metrics import METRICS
 from cimeu.experiments.run_folder import Json
 from cimeu.plots import charts
 from cimeu.reports.run_summary import summarise
+from cimeu.tables import MISSING, Interval, Table, percent, span
 
 _METRIC_NAMES = {"uar": "UAR", "war": "WAR", "macro_f1": "Macro F1", "weighted_f1": "Weighted F1"}
-_ABSENT = "–"
 
 
 def report(runs: Sequence[Path | str], output: Path | str, *, title: str | None = None) -> Path:
@@ -62,7 +63,7 @@ def to_html(summary: Json) -> str:
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     environment.filters |= {
-        "pct": _percent,
+        "pct": percent,
         "points": _points,
         "interval": _interval,
         "cell": _cell,
@@ -92,69 +93,50 @@ def to_html(summary: Json) -> str:
 
 
 def to_markdown(summary: Json) -> str:
-    """Facts, results and recalls, for a README or an issue."""
-    group = summary["group_word"].capitalize()
+    """Facts, then every table, for a README or an issue."""
     lines = [f"# {summary['title']}", ""]
     lines += [f"- **{fact['label']}**: {fact['value']}" for fact in summary["facts"]]
     lines += [f"- **Left out**: {name}" for name in summary["left_out"]]
-    lines += ["", f"Percent, with 95 % intervals.{' ORACLE selection.' if summary['oracle'] else ''}", ""]
-    results = [
-        [row["group"], row["kind"], f"{row['n_clips']}", *(_with_interval(row[metric]) for metric in METRICS)]
-        for row in summary["results"]
-    ]
-    lines += _markdown_table([group, "Model", "N", *_METRIC_NAMES.values()], results)
-    if summary["folds"]:
-        lines += ["", "Fold by fold, percent:", "", *_markdown_table(*_fold_lines(summary))]
-    if summary["comparisons"]:
-        compared = [
-            [
-                row["name"],
-                f"{_points(row['value'])} {_interval(row)}",
-                f"{row['improved']} of {row['n_groups']}",
-                _cell(row["p_holm"]),
-            ]
-            for row in summary["comparisons"]
-        ]
-        lines += ["", *_markdown_table(["Comparison", "UAR, points", "Better in", "p, Holm"], compared)]
-    recalls = [[row["group"], *(_percent(cell["recall"]) for cell in row["cells"])] for row in summary["recalls"]]
-    lines += ["", "Recall of the fused model:", "", *_markdown_table([group, *summary["emotions"]], recalls)]
-    if summary["baselines"]:
-        rows = [[_cell(value) for value in row.values()] for row in summary["baselines"]]
-        lines += ["", "Baselines:", "", *_markdown_table(list(summary["baselines"][0]), rows)]
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, "", *map(tables.to_markdown, tables_of(summary))])
 
 
 def to_latex(summary: Json) -> str:
-    """A `booktabs` table of the results, with what must be said in its caption."""
+    """Every table as a `booktabs` float, with what must be said in its caption."""
     facts = {fact["label"]: fact["value"] for fact in summary["facts"]}
-    caption = (
-        f"{summary['title']}. Percent, 95 % intervals. Data: {facts['Data']}. Clips: {facts['Clips']}. "
-        f"Seeds: {facts['Seeds']}. Selection: {facts['Selection']}. Speakers: {facts['Speakers']}."
+    named = (f"{label}: {facts[label]}." for label in ("Data", "Clips", "Seeds", "Selection", "Speakers"))
+    caption = f"{summary['title']}. {' '.join(named)}"
+    return "\n".join(tables.to_latex(table, caption=f"{table.heading}. {caption}") for table in tables_of(summary))
+
+
+def tables_of(summary: Json) -> list[Table]:
+    """The tables of a report: results, folds, comparisons, recalls and baselines, as far as there are any."""
+    group = summary["group_word"].capitalize()
+    oracle = " ORACLE selection." if summary["oracle"] else ""
+    results = tuple(
+        (row["group"], row["kind"], f"{row['n_clips']}", *(span(_estimate(row[metric])) for metric in METRICS))
+        for row in summary["results"]
     )
-    lines = [
-        r"\begin{table}",
-        r"\centering",
-        rf"\caption{{{_tex(caption)}}}",
-        r"\begin{tabular}{llrrrrr}",
-        r"\toprule",
-        rf"{_tex(summary['group_word'].capitalize())} & Model & N & {' & '.join(_METRIC_NAMES.values())} \\",
-    ]
-    for group, rows in _grouped(summary["results"], "group"):
-        lines.append(r"\midrule")
-        for number, row in enumerate(rows):
-            name = _tex(group) if number == 0 else ""
-            figures = " & ".join(
-                rf"{_percent(row[metric]['value'])} {{\scriptsize {_interval(row[metric])}}}" for metric in METRICS
-            )
-            lines.append(rf"{name} & {row['kind']} & {row['n_clips']} & {figures} \\")
-    lines += [r"\bottomrule", r"\end{tabular}", r"\end{table}"]
+    heading = f"Percent, with 95 % intervals.{oracle}"
+    written = [Table(heading, (group, "Model", "N", *_METRIC_NAMES.values()), results)]
     if summary["folds"]:
-        header, cells = _fold_lines(summary)
-        printed = [" & ".join(map(_tex, line)) + r" \\" for line in (header, *cells)]
-        lines += ["", r"\begin{table}", r"\centering", rf"\caption{{{_tex(caption)} Fold by fold.}}"]
-        lines += [rf"\begin{{tabular}}{{l{'r' * (len(header) - 2)}l}}", r"\toprule", printed[0], r"\midrule"]
-        lines += [*printed[1:], r"\bottomrule", r"\end{tabular}", r"\end{table}"]
-    return "\n".join(lines).replace(_ABSENT, "--") + "\n"
+        written.append(_fold_table(summary))
+    if summary["comparisons"]:
+        compared = tuple(
+            (
+                row["name"],
+                span(_estimate(row), signed=True),
+                f"{row['improved']} of {row['n_groups']}",
+                _cell(row["p_holm"]),
+            )
+            for row in summary["comparisons"]
+        )
+        written.append(Table("Paired differences", ("Comparison", "UAR, points", "Better in", "p, Holm"), compared))
+    recalls = tuple((row["group"], *(percent(cell["recall"]) for cell in row["cells"])) for row in summary["recalls"])
+    written.append(Table("Recall of the fused model, percent", (group, *summary["emotions"]), recalls))
+    if summary["baselines"]:
+        lines = tuple(tuple(map(_cell, row.values())) for row in summary["baselines"])
+        written.append(Table("Baselines", tuple(summary["baselines"][0]), lines))
+    return written
 
 
 def _to_json(summary: Json) -> str:
@@ -173,37 +155,32 @@ def _to_csv(summary: Json) -> str:
     return csv_text(rows)
 
 
-def _fold_lines(summary: Json) -> tuple[list[str], list[list[str]]]:
-    """Header and cells of the table of folds: this run's folds, their mean and deviation, then published methods."""
-    table, chosen = summary["folds"], _chosen_on(summary)
-    header = [
-        *("Fold", "N"),
-        *(f"{model} {metric}" for model in table["models"] for metric in ("UAR", "WAR")),
-        "Chosen on",
-    ]
+def _fold_table(summary: Json) -> Table:
+    """This run's folds, their mean and deviation, then published methods."""
+    folds, chosen = summary["folds"], _chosen_on(summary)
+    columns = [f"{model} {metric}" for model in folds["models"] for metric in ("UAR", "WAR")]
 
     def cells(figures: Json, digits: int = 1) -> list[str]:
-        found = [figures.get(model, {}).get(metric) for model in table["models"] for metric in ("uar", "war")]
-        return [_ABSENT if share is None else f"{100 * share:.{digits}f}" for share in found]
+        shares = [figures.get(model, {}).get(metric) for model in folds["models"] for metric in ("uar", "war")]
+        return [percent(share, digits=digits) for share in shares]
 
-    means, n_folds = cells(table["mean"]), len(table["lines"])
-    if table["deviation"]:
-        pairs = zip(means, cells(table["deviation"]), strict=True)
-        means = [f"{one} ± {other}" for one, other in pairs]
-    pooled = table["pooled"]
-    lines = [[line["name"], f"{line['n_clips']:,}", *cells(line["figures"]), chosen] for line in table["lines"]]
-    lines.append(["mean ± deviation", f"{n_folds} fold{'' if n_folds == 1 else 's'}", *means, chosen])
-    lines.append([pooled["name"], f"{pooled['n_clips']:,}", *cells(pooled["figures"]), chosen])
-    for line in table["published"]:
-        lines.append([f"{line['name']}, published", "", *cells(line["figures"], 2), "test clips (ORACLE)"])
-    return header, lines
+    means, n_folds = cells(folds["mean"]), len(folds["lines"])
+    if folds["deviation"]:
+        means = [f"{mean} ± {spread}" for mean, spread in zip(means, cells(folds["deviation"]), strict=True)]
+    pooled = folds["pooled"]
+    lines = [(line["name"], f"{line['n_clips']:,}", *cells(line["figures"]), chosen) for line in folds["lines"]]
+    lines.append(("mean ± deviation", f"{n_folds} fold{'' if n_folds == 1 else 's'}", *means, chosen))
+    lines.append((pooled["name"], f"{pooled['n_clips']:,}", *cells(pooled["figures"]), chosen))
+    for line in folds["published"]:
+        lines.append((f"{line['name']}, published", "", *cells(line["figures"], 2), "test clips (ORACLE)"))
+    return Table("Fold by fold, percent", ("Fold", "N", *columns, "Chosen on"), tuple(lines))
 
 
 def _chosen_on(summary: Json) -> str:
     """The clips on which checkpoint and mixture were chosen."""
     rules = {run["settings"].get("selection", "") for run in summary["runs"]}
     named = {"oracle": "test clips (ORACLE)", "validation": "validation clips", "last": "nothing chosen"}
-    return "test clips (ORACLE)" if summary["oracle"] else ", ".join(named.get(rule, _ABSENT) for rule in sorted(rules))
+    return "test clips (ORACLE)" if summary["oracle"] else ", ".join(named.get(rule, MISSING) for rule in sorted(rules))
 
 
 def _headline(summary: Json) -> list[Json]:
@@ -220,27 +197,23 @@ def _grouped(rows: Sequence[Json], key: str) -> list[tuple[str, list[Json]]]:
     return list(groups.items())
 
 
-def _percent(share: float | None) -> str:
-    return _ABSENT if share is None else f"{100 * share:.1f}"
-
-
 def _points(share: float | None) -> str:
-    return _ABSENT if share is None else f"{100 * share:+.1f}".replace("-", "−")
+    return percent(share, signed=True).replace("-", "−")
 
 
 def _interval(estimate: Mapping[str, Any]) -> str:
     low, high = estimate["low"], estimate["high"]
-    return _ABSENT if low is None or high is None else f"[{_percent(low)}, {_percent(high)}]".replace("-", "−")
+    return MISSING if low is None or high is None else f"[{percent(low)}, {percent(high)}]".replace("-", "−")
 
 
-def _with_interval(estimate: Mapping[str, Any]) -> str:
-    return f"{_percent(estimate['value'])} {_interval(estimate)}"
+def _estimate(estimate: Mapping[str, Any]) -> Interval | None:
+    return None if estimate["value"] is None else Interval(estimate["value"], estimate["low"], estimate["high"])
 
 
 def _cell(value: object) -> str:
     """Anything in a table: three significant digits, a dash for what is absent."""
     if value is None or value == "":
-        return _ABSENT
+        return MISSING
     if isinstance(value, float):
         return f"{value:.0f}" if value.is_integer() and abs(value) >= 100 else f"{value:.3g}"
     return str(value)
@@ -249,16 +222,3 @@ def _cell(value: object) -> str:
 def _span(journal: Mapping[str, Any]) -> str:
     values = [value for curve in journal["curves"] for value in curve["values"]]
     return f"{min(values):.3g} to {max(values):.3g}"
-
-
-def _markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    return [
-        "| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |"
-        for row in (header, ["---"] * len(header), *rows)
-    ]
-
-
-def _tex(text: str) -> str:
-    for sign in "&%$#_{}":
-        text = text.replace(sign, f"\\{sign}")
-    return text
