@@ -16,7 +16,6 @@ from typing import Protocol, runtime_checkable
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from cimeu import plugins
 from cimeu.baselines.coral import CORAL
 from cimeu.baselines.dann import DANN
 from cimeu.baselines.erm import ERM
@@ -27,6 +26,8 @@ from cimeu.baselines.mixstyle import MixStyle
 from cimeu.baselines.task import Task
 from cimeu.batching.collate import Batch
 from cimeu.errors import RecipeError
+from cimeu.plugins import load as load_plugin
+from cimeu.plugins import offered
 
 ENTRY_POINTS = "cimeu.methods"
 
@@ -51,7 +52,7 @@ METHODS: dict[str, Builder] = {
 
 def known_methods() -> dict[str, Builder | None]:
     """Names of all methods; None stands for one of another package, not loaded yet."""
-    return {**dict.fromkeys(plugins.offered(ENTRY_POINTS)), **METHODS}
+    return {**dict.fromkeys(offered(ENTRY_POINTS)), **METHODS}
 
 
 def method_named(name: str) -> Builder:
@@ -62,9 +63,9 @@ def method_named(name: str) -> Builder:
     """
     if name in METHODS:
         return METHODS[name]
-    others = plugins.offered(ENTRY_POINTS)
+    others = offered(ENTRY_POINTS)
     if name in others:
-        return _checked(name, plugins.load(others[name]))
+        return _checked(name, load_plugin(others[name]))
     known = list(known_methods())
     guesses = get_close_matches(name, known, n=1)
     hint = f"did you mean `{guesses[0]}`?" if guesses else f"known: {', '.join(known)}"

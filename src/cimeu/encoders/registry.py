@@ -17,12 +17,13 @@ from importlib import import_module
 from importlib.metadata import EntryPoint
 from typing import ClassVar
 
-from cimeu import plugins
 from cimeu.encoders.base import Encoder
 from cimeu.encoders.description import IMPORTED, check_same, describe
 from cimeu.encoders.presets import PRESETS
 from cimeu.errors import RecipeError
 from cimeu.labels import guess
+from cimeu.plugins import load as load_plugin
+from cimeu.plugins import offered
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class OfferedEntry:
         Raises:
             RecipeError: its package cannot be imported, or offers nothing that can be called.
         """
-        builder = plugins.load(self.point)
+        builder = load_plugin(self.point)
         if not callable(builder):
             raise RecipeError(f"encoder `{self.point.name}` of another package is not a class\n\nhint: {_SHAPE}")
         return builder
@@ -91,7 +92,7 @@ ENTRY_POINTS = "cimeu.encoders"
 
 def encoder_names() -> list[str]:
     """All encoders, ours first; those of other packages are not imported."""
-    return list(dict.fromkeys([*ENCODERS, *plugins.offered(ENTRY_POINTS)]))
+    return list(dict.fromkeys([*ENCODERS, *offered(ENTRY_POINTS)]))
 
 
 def _entry(name: str) -> Entry | OfferedEntry:
@@ -102,7 +103,7 @@ def _entry(name: str) -> Entry | OfferedEntry:
     """
     if name in ENCODERS:
         return ENCODERS[name]
-    others = plugins.offered(ENTRY_POINTS)
+    others = offered(ENTRY_POINTS)
     if name in others:
         return OfferedEntry(others[name])
     raise RecipeError(f"unknown encoder `{name}`\n\nhint: {guess(name, encoder_names())}")

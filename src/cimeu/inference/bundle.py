@@ -25,6 +25,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from cimeu.atomic import check_free, whole
+from cimeu.corpora.licences import licences
 from cimeu.encoders.weights import find_weights, sha256_of, weights_key
 from cimeu.errors import CheckpointError
 from cimeu.inference.model_folder import model_files, open_model_folder
@@ -114,8 +115,6 @@ def bundled_weights(folder: Path, description: Mapping[str, Any]) -> Path | None
 
 def licences_text(corpora: list[str], encoders: list[str]) -> str:
     """Terms of everything that went into a model."""
-    from cimeu.corpora.licences import licences
-
     return "# Licences\n\n" + "\n".join(licences(corpora, encoders)) + "\n"
 
 

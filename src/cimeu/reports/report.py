@@ -26,7 +26,6 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from cimeu import tables
 from cimeu.atomic import beside, check_free, page_path, write_whole
 from cimeu.csv_files import csv_text
 from cimeu.evaluation.metrics import METRICS
@@ -34,6 +33,8 @@ from cimeu.experiments.run_folder import Json
 from cimeu.plots import charts
 from cimeu.reports.run_summary import summarise
 from cimeu.tables import MISSING, Interval, Table, percent, span
+from cimeu.tables import to_latex as latex_of
+from cimeu.tables import to_markdown as markdown_of
 
 _METRIC_NAMES = {"uar": "UAR", "war": "WAR", "macro_f1": "Macro F1", "weighted_f1": "Weighted F1"}
 
@@ -97,7 +98,7 @@ def to_markdown(summary: Json) -> str:
     lines = [f"# {summary['title']}", ""]
     lines += [f"- **{fact['label']}**: {fact['value']}" for fact in summary["facts"]]
     lines += [f"- **Left out**: {name}" for name in summary["left_out"]]
-    return "\n".join([*lines, "", *map(tables.to_markdown, tables_of(summary))])
+    return "\n".join([*lines, "", *map(markdown_of, tables_of(summary))])
 
 
 def to_latex(summary: Json) -> str:
@@ -105,7 +106,7 @@ def to_latex(summary: Json) -> str:
     facts = {fact["label"]: fact["value"] for fact in summary["facts"]}
     named = (f"{label}: {facts[label]}." for label in ("Data", "Clips", "Seeds", "Selection", "Speakers"))
     caption = f"{summary['title']}. {' '.join(named)}"
-    return "\n".join(tables.to_latex(table, caption=f"{table.heading}. {caption}") for table in tables_of(summary))
+    return "\n".join(latex_of(table, caption=f"{table.heading}. {caption}") for table in tables_of(summary))
 
 
 def tables_of(summary: Json) -> list[Table]:

@@ -25,7 +25,10 @@ from cimeu.atomic import beside, check_free, page_path, write_whole
 from cimeu.csv_files import csv_text
 from cimeu.errors import ManifestError
 from cimeu.label_words import check_known, unknown_labels
+from cimeu.plots.pages import page_environment
 from cimeu.timeline.annotations import Annotation, Tier, only_tier, read_tiers
+from cimeu.timeline.figure import tiers_svg
+from cimeu.timeline.style import clock
 
 GRID_S = 0.1
 """Moments are this far apart."""
@@ -211,13 +214,11 @@ def to_csv(agreement: Agreement) -> str:
 
 def to_page(agreement: Agreement) -> str:
     """One page without scripts or links."""
-    from cimeu.plots.pages import page_environment
-    from cimeu.timeline.figure import agreement_svg
-    from cimeu.timeline.style import clock
-
     template = page_environment("cimeu.timeline", "agreement.html").get_template("agreement.html")
+    differences = [(each.start_s, each.end_s - each.start_s) for each in agreement.disagreements]
+    plot = tiers_svg((agreement.first, agreement.second), agreement.labels, differences)
     longest_s = max(max(row) for row in agreement.confusion_s)
-    return template.render(a=agreement, clock=clock, plot=agreement_svg(agreement), longest_s=longest_s)
+    return template.render(a=agreement, clock=clock, plot=plot, longest_s=longest_s)
 
 
 def _check_units(first: Tier, second: Tier) -> None:

@@ -6,16 +6,16 @@ gives the same bytes with the same version of matplotlib.
 
 import io
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cimeu.timeline.annotations import Tier
 from cimeu.timeline.style import NOTHING, clock, colours_of, named, printable
 from cimeu.timeline.timeline import UNSURE, Segment, Timeline
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-    from cimeu.timeline.agreement import Agreement
 
 WIDTH_IN = 10.0
 LANE_IN = 0.55
@@ -125,17 +125,17 @@ def _saved(drawn: "Figure", kind: str, metadata: dict[str, str | None]) -> bytes
     return sink.getvalue()
 
 
-def agreement_svg(agreement: "Agreement") -> str:
-    """Both tiers and where they differ, as a drawing to be put into a page."""
+def tiers_svg(tiers: Sequence[Tier], labels: Sequence[str], differences: Sequence[tuple[float, float]]) -> str:
+    """Tiers and where they differ (start and length in seconds), as a drawing to be put into a page."""
     from matplotlib.figure import Figure
     from matplotlib.patches import Patch
     from matplotlib.ticker import FuncFormatter
 
-    colours = colours_of(agreement.labels)
+    colours = colours_of(labels)
     drawn = Figure(figsize=(WIDTH_IN, 2.5))
     axes = drawn.add_axes((0.14, 0.22, 0.84, 0.54))
-    names = [printable(f"{tier.name[:16]}\n{tier.source[:18]}") for tier in (agreement.first, agreement.second)]
-    for row, tier in enumerate((agreement.first, agreement.second)):
+    names = [printable(f"{tier.name[:16]}\n{tier.source[:18]}") for tier in tiers]
+    for row, tier in enumerate(tiers):
         for label in sorted(tier.labels):  # one shape for each label: thousands of them would take seconds
             spans = [
                 (annotation.start_s, annotation.end_s - annotation.start_s)
@@ -143,9 +143,8 @@ def agreement_svg(agreement: "Agreement") -> str:
                 if annotation.label == label
             ]
             axes.broken_barh(spans, (row - 0.4, 0.8), facecolor=colours[label], edgecolor="white", linewidth=0.5)
-    differ = [(stretch.start_s, stretch.end_s - stretch.start_s) for stretch in agreement.disagreements]
-    axes.broken_barh(differ, (1.6, 0.4), facecolor="#b3261e")
-    end_s = max(annotation.end_s for tier in (agreement.first, agreement.second) for annotation in tier.annotations)
+    axes.broken_barh(differences, (1.6, 0.4), facecolor="#b3261e")
+    end_s = max(annotation.end_s for tier in tiers for annotation in tier.annotations)
     axes.set(xlim=(0, end_s), ylim=(2.1, -0.5), yticks=[0, 1, 1.8], yticklabels=[*names, "differ"])
     axes.xaxis.set_major_formatter(FuncFormatter(lambda time_s, _: clock(time_s)))
     axes.set_xlabel(TIME, fontsize=7)

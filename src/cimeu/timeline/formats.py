@@ -21,6 +21,7 @@ from cimeu.atomic import whole, write_whole
 from cimeu.csv_files import csv_text
 from cimeu.errors import RecipeError
 from cimeu.media.recordings import SOUND_SUFFIXES
+from cimeu.plots.pages import page_environment
 from cimeu.timeline.explanation import Explanation, explanation_from
 from cimeu.timeline.figure import to_png, to_svg
 from cimeu.timeline.overlay import OVERLAY, write_overlay
@@ -193,8 +194,6 @@ def to_html(timeline: Timeline, path: Path) -> bytes:
 
     A player stands above the bands where the recording lies in the folder of the page or in the one that holds it.
     """
-    from cimeu.plots.pages import page_environment
-
     template = page_environment("cimeu.timeline", "timeline.html").get_template("timeline.html")
     duration_s = max(timeline.header.duration_s, *(segment.end_s for segment in timeline.segments), 1e-3)
     colours = colours_of(timeline.header.emotions)

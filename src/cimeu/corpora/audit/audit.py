@@ -26,6 +26,7 @@ from cimeu.corpora.folds import DUPLICATES
 from cimeu.corpora.manifest import NEVER_RELEASED, Manifest
 from cimeu.labels import LabelSpace, mapping
 from cimeu.media.faces import FaceDetector
+from cimeu.plots.pages import page_environment
 from cimeu.progress import Progress, silent
 
 Severity = Literal["error", "warning", "note"]
@@ -142,8 +143,6 @@ def to_json(audit: Audit) -> str:
 def write_html(audit: Audit, path: Path, *, title: str) -> None:
     """One page without anything to load."""
     from markupsafe import Markup, escape
-
-    from cimeu.plots.pages import page_environment
 
     environment = page_environment("cimeu.corpora.audit", "audit.html")
     environment.filters |= {
