@@ -29,6 +29,8 @@ LIST = "digests"
 """Folder of the lists: one would be long to read where 50,000 files lie."""
 STATE = "state"
 """Kind of a file that only programs read and change, inside a folder that is ours: it is replaced without a look."""
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
+"""Errors that every further file would meet too: they end a command, where any other ends one recording or cell."""
 _LONGEST_SUFFIX = 16
 _DIGITS = 64
 

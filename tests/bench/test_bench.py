@@ -1,6 +1,7 @@
 """A comparison runs every row on the same clips, folds, seeds and budget."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -178,6 +179,20 @@ def test_every_protocol_goes_from_a_recipe_to_its_table(
         assert (tmp_path / f"{table}.{form}").stat().st_size
     assert "linear" in (tmp_path / "bench.html").read_text()
     assert len(pd.read_csv(tmp_path / "folds.csv")["fold"].unique()) == n_folds
+
+
+def test_a_row_that_cannot_be_tuned_fails_alone_with_the_reason_of_its_trial(
+    toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(runner: CellRunner, trial: object) -> None:
+        raise RecipeError("no such kernel\n\nhint: take another")
+
+    monkeypatch.setattr(CellRunner, "trial", fail)
+    recipe = load_recipe(toy.recipe, QUICK)
+    found = bench_recipe(recipe, ("linear", "majority"), tmp_path, seeds=(0,), tune=1)
+    assert found.done == 1  # `majority` has nothing to tune
+    (reason,) = found.failures.values()
+    assert re.match(r"linear, fold east, configuration 0 on \w+ failed: no such kernel\n", reason)
 
 
 def test_a_tuned_bench_takes_the_settings_that_its_trials_chose(toy, tmp_path: Path) -> None:

@@ -1,3 +1,4 @@
+import errno
 import json
 import multiprocessing
 from dataclasses import replace
@@ -136,9 +137,22 @@ def test_a_cell_that_fails_is_reported_and_the_others_run(tmp_path: Path, caplog
     assert "full, fold en, seed 0 failed" in caplog.text
 
 
-def test_our_own_bugs_stop_a_bench(tmp_path: Path) -> None:
-    with pytest.raises(ZeroDivisionError):
-        run_bench(BENCH, lambda cell: 1 / 0, tmp_path)  # type: ignore[arg-type,return-value]
+def test_an_error_that_nobody_foresaw_fails_its_cell_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def run(cell: Cell) -> CellResult:
+        return result(cell) if cell.row == "full" else 1 / 0  # type: ignore[return-value]
+
+    report = run_bench(BENCH, run, tmp_path)
+    assert (report.done, len(report.failures)) == (4, 4)
+    assert set(report.failures.values()) == {"unexpected ZeroDivisionError: division by zero"}
+    assert "return result(cell) if cell.row" in caplog.text  # the log has the place
+
+
+def test_a_full_disk_stops_a_bench(tmp_path: Path) -> None:
+    def run(cell: Cell) -> CellResult:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left"):
+        run_bench(BENCH, run, tmp_path)
 
 
 def test_what_is_compared_is_fixed_before_the_first_cell(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from cimeu.baselines.registry import Builder, Method
 from cimeu.baselines.task import Task
 from cimeu.batching.collate import Collator, collator_of, evaluation_batches
 from cimeu.batching.dataset import ClipDataset
+from cimeu.errors import RecipeError
 from cimeu.evaluation.metrics import uar
 from cimeu.progress import Progress, silent
 from cimeu.training.config import TrainingConfig
@@ -66,6 +67,9 @@ def fit(
         group: column that names the training groups; clips without one form a group of their own.
         settings: the method's own settings that differ from its defaults.
         progress: told after every epoch.
+
+    Raises:
+        RecipeError: the method's scores are not finite.
     """
     collator = collator_of(train, config.augmentation)
     groups = _groups(train, group)
@@ -163,7 +167,10 @@ def _probabilities(method: nn.Module, collator: Collator, dataset: ClipDataset) 
     method.eval()
     probabilities = np.full((len(dataset), len(dataset.labels)), np.nan)
     for batch in evaluation_batches(dataset, collator, EVALUATION_BATCH):
-        probabilities[batch.index.numpy()] = method.logits(batch).double().softmax(dim=1).numpy()
+        logits = method.logits(batch)
+        if not torch.isfinite(logits).all():  # softmax would make it read as a clip that cannot be used
+            raise RecipeError("scores of a clip are not finite\n\nhint: lower `training.optimiser.learning_rate`")
+        probabilities[batch.index.numpy()] = logits.double().softmax(dim=1).numpy()
     return probabilities
 
 

@@ -17,7 +17,6 @@ from cimeu.bench.nested import TuningWork, trials_of
 from cimeu.bench.protocols import SHOTS, folds_table, protocol_named
 from cimeu.bench.rows import REFERENCE, dotted, row_named, setting_of, why_absent
 from cimeu.bench.runner import BenchReport, do_all, run_bench
-from cimeu.errors import RecipeError
 from cimeu.evaluation.selection import rule_named
 from cimeu.experiments.prepare import Prepared
 from cimeu.experiments.recipe import Recipe, recipe_from, to_tree
@@ -95,15 +94,18 @@ def bench_recipe(
     bench = open_bench(bench, folder, _defaults())
     table = folds_table(folds, clips.manifest, recipe.folds.group)
     write_whole(folder / FOLDS, table.to_csv(index=False, lineterminator="\n"), "bench")
+    untuned: dict[tuple[str, str], str] = {}
     if tune:
         chosen = [cell.fold for cell in bench.cells(shard)]
         tuned = [row_named(row) for row in bench.rows if row not in bench.absent]
         trials = trials_of(tuned, [fold for fold in folds if fold.name in chosen], clips.manifest, recipe.folds, tune)
         work = TuningWork(runner.trial, folder, bench.fingerprint)
         tuning = do_all(work, trials, workers=workers, step="tuning", progress=progress)
-        for trial, reason in tuning.failures.items():
-            raise RecipeError(f"{trial} failed: {reason}")
-    return run_bench(bench, runner, folder, shard=shard, workers=workers, progress=progress)
+        untuned = {(trial.row, trial.fold): f"{trial} failed: {reason}" for trial, reason in tuning.failures.items()}
+    report = run_bench(bench, runner, folder, shard=shard, workers=workers, progress=progress)
+    # A cell whose trials failed says why they did, rather than that they are not there.
+    failures = {cell: untuned.get((cell.row, cell.fold), reason) for cell, reason in report.failures.items()}
+    return replace(report, failures=failures)
 
 
 def _identity(prepared: Prepared) -> str:

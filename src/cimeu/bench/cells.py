@@ -6,13 +6,15 @@ Axes: N clips, K emotions.
 import math
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 
+from cimeu import plugins
 from cimeu.baselines.fit import fit
-from cimeu.baselines.registry import method_named
+from cimeu.baselines.registry import ENTRY_POINTS, method_named
 from cimeu.batching.dataset import ClipDataset
 from cimeu.bench.corruption import Condition, damaged
 from cimeu.evaluation.predictions import PROBABILITY, part_table, uar_of, with_condition
@@ -63,21 +65,22 @@ def foreign_cell(
     """Train a method of another package, whose network need not be one that can be kept as a run folder.
 
     Raises:
-        RecipeError: no such method, or a setting that it lacks.
+        RecipeError: no such method, a setting that it lacks, or anything that its own code raises.
     """
     started = time.monotonic()
-    fitted = fit(
-        method_named(name), parts.train, parts.validation, config, group=group, settings=settings, progress=progress
-    )
-    tables = [
-        part_table(parts.validation, "validation", fitted.probabilities(parts.validation), group=group),
-        part_table(parts.test, "test", fitted.probabilities(parts.test), group=group),
-    ]
-    for condition in conditions:
-        if str(condition):
-            clips = damaged(parts.test, condition, parts.train.statistics())
-            table = part_table(clips, "test", fitted.probabilities(clips), group=group)
-            tables.append(table.assign(condition=str(condition)))
+    build = method_named(name)
+    other = plugins.offered(ENTRY_POINTS).get(name)
+    with plugins.failures_of(other) if other else nullcontext():
+        fitted = fit(build, parts.train, parts.validation, config, group=group, settings=settings, progress=progress)
+        tables = [
+            part_table(parts.validation, "validation", fitted.probabilities(parts.validation), group=group),
+            part_table(parts.test, "test", fitted.probabilities(parts.test), group=group),
+        ]
+        for condition in conditions:
+            if str(condition):
+                clips = damaged(parts.test, condition, parts.train.statistics())
+                table = part_table(clips, "test", fitted.probabilities(clips), group=group)
+                tables.append(table.assign(condition=str(condition)))
     predictions = with_condition(pd.concat(tables, ignore_index=True))
     return CellResult(
         predictions,

@@ -24,7 +24,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from threadpoolctl import threadpool_limits
 
-from cimeu.atomic import ROOM, locked
+from cimeu.atomic import NO_ROOM, ROOM, locked
 from cimeu.bench.cells import CellResult
 from cimeu.bench.comparison import Bench, Cell, open_bench, read_cell, write_cell
 from cimeu.errors import CimeuError, RecipeError
@@ -106,7 +106,7 @@ def run_bench(
 ) -> BenchReport:
     """Run the cells that are not there yet.
 
-    A cell that fails for a reason of its own (`CimeuError`) is logged and reported, and the others are run.
+    A cell that fails is logged and reported, whatever it raises, and the others are run; only a full disk stops them.
 
     Args:
         bench: what is compared.
@@ -204,6 +204,11 @@ def _attempt(task: Any, wait_for_others: bool) -> str:
             _work.do(task)
         except CimeuError as error:
             return str(error)
+        except Exception as error:
+            if isinstance(error, OSError) and error.errno in NO_ROOM:
+                raise  # no other task could write its files either
+            logger.exception("%s failed", task)
+            return f"unexpected {type(error).__name__}: {error}"
         return DONE
 
 

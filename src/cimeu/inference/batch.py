@@ -4,7 +4,6 @@ The `.json` of a recording comes last and seals it: it says which model and sett
 written beside it.
 """
 
-import errno
 import io
 import json
 import logging
@@ -17,7 +16,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from cimeu.atomic import ROOM, adopt_file, check_free, is_own, locked, write_whole
+from cimeu.atomic import NO_ROOM, ROOM, adopt_file, check_free, is_own, locked, write_whole
 from cimeu.errors import CimeuError, MediaError, RecipeError
 from cimeu.inference.explain import explained_timeline
 from cimeu.inference.own_style import Support
@@ -33,8 +32,6 @@ logger = logging.getLogger(__name__)
 FORMATS = (".csv", ".series.csv", ".series.parquet", ".vtt", ".eaf", ".html", ".json")
 """What `predict_files` writes by default: what is cheap and what most people open."""
 FAILURES = "failures.csv"
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-"""Errors that every further recording would meet too."""
 
 
 SERIES = {".series.csv", ".series.parquet"}
