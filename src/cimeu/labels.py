@@ -16,6 +16,8 @@ ALIASES = {
     "angry": "anger",
     "bored": "boredom",
     "excited": "excitement",
+    "frustrated": "frustration",
+    "worried": "worry",
     "calmness": "calm",
     "disappointed": "disappointment",
     "disgusted": "disgust",
@@ -123,6 +125,13 @@ SPACES = {
         "subesco": ("anger", "disgust", "fear", "happiness", "neutral", "sadness", "surprise"),
         "shemo": ("anger", "fear", "happiness", "neutral", "sadness", "surprise"),
         "cafe": ("anger", "disgust", "fear", "happiness", "neutral", "sadness", "surprise"),
+        "iemocap": ("anger", "excitement", "frustration", "happiness", "neutral", "sadness"),
+        "msppodcast": ("anger", "sadness", "happiness", "surprise", "fear", "disgust", "contempt", "neutral"),
+        "mer": ("neutral", "anger", "happiness", "sadness", "worry", "surprise"),
+        "affwild2": ("neutral", "anger", "disgust", "fear", "happiness", "sadness", "surprise", "others"),
+        "chsims": ("negative", "neutral", "positive"),
+        "cameo": ("anger", "fear", "happiness", "neutral", "sadness", "surprise"),
+        "blemore": ("anger", "disgust", "fear", "happiness", "neutral", "sadness"),
         "jl": ("anger", "excitement", "happiness", "neutral", "sadness", *_JL_SECONDARY),
     }.items()
 }

@@ -390,3 +390,11 @@ def test_the_same_manifest_twice_lists_clips_twice(tmp_path: Path) -> None:
 def test_one_manifest_is_itself(tmp_path: Path) -> None:
     one, _ = two(tmp_path)
     assert join_manifests([one]) is one
+
+
+def test_a_row_may_lack_an_emotion_where_it_says_why(tmp_path: Path) -> None:
+    path = written(tmp_path, "path,emotion,unlabelled\na.mp4,anger,\nb.mp4,,hidden\n")
+    assert list(read_manifest(path).table["emotion"]) == ["anger", ""]
+    written(tmp_path, "path,emotion,unlabelled\na.mp4,anger,\nb.mp4,,\n")
+    with pytest.raises(UnknownLabel, match=r"`b.mp4` in line 3 has no emotion\n\nhint: .* in a column `unlabelled`"):
+        read_manifest(path)

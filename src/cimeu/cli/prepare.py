@@ -13,12 +13,13 @@ UNPUBLISHED = ("folder", "csv", "toy")
 APPLIES_TO = {
     **dict.fromkeys(("takes", "speakers", "strength", "seed"), ("toy",)),
     **dict.fromkeys(("lists", "speaker"), ("lists",)),
-    "task": ("mafw",),
+    "task": ("mafw", "affwild2"),
     "modality": ("ravdess",),
     "name": ("folder", "csv", "lists"),
     **dict.fromkeys(("csv", "column"), ("folder", "csv")),
 }
 """Corpora by the option that is for them alone; `allow_partial` is for all but `UNPUBLISHED`, the others for all."""
+TASKS = {"mafw": ("single", "compound"), "affwild2": ("expr", "va")}
 EXAMPLE_OF = {
     "folder": "cimeu prepare folder recordings -o manifest.csv",
     "csv": "cimeu prepare csv recordings --csv labels.csv -o manifest.csv",
@@ -26,6 +27,8 @@ EXAMPLE_OF = {
     "lists": "cimeu prepare lists corpus --list train=train.csv --list test=test.csv --label-map 0=happiness",
     "mafw": "cimeu prepare mafw MAFW --task compound -o manifest.csv",
     "ravdess": "cimeu prepare ravdess RAVDESS --modality 03 -o manifest.csv",
+    "affwild2": "cimeu prepare affwild2 AFFWILD2 --task va -o manifest.csv",
+    "iemocap": "cimeu prepare iemocap IEMOCAP_full_release --label-map excitement=happiness -o manifest.csv",
 }
 
 
@@ -66,7 +69,8 @@ def prepare(
     seed: Annotated[int | None, typer.Option(help="Toy corpus: seed of the generator. [default: 0]")] = None,
     allow_partial: Annotated[bool, typer.Option("--allow-partial", help="Do not check the published counts.")] = False,
     task: Annotated[
-        Literal["single", "compound"] | None, typer.Option(help="MAFW: which labels. [default: single]")
+        Literal["single", "compound", "expr", "va"] | None,
+        typer.Option(help="Which labels. MAFW: single (default) or compound; Aff-Wild2: expr (default) or va."),
     ] = None,
     modality: Annotated[
         Literal["01", "02", "03"] | None, typer.Option(help="RAVDESS: 01 with sound, 02 silent, 03 sound only.")
@@ -115,6 +119,8 @@ def prepare(
         elif corpus in PUBLISHED:
             options: dict[str, object] = {"check_counts": not allow_partial}
             if task:
+                if task not in TASKS[corpus]:
+                    raise RecipeError(f"`{corpus}` has no task `{task}`\n\nhint: {' or '.join(TASKS[corpus])}")
                 options["task"] = task
             if modality:
                 options["modality"] = modality
@@ -129,12 +135,12 @@ def prepare(
     if corpus != "lists":  # whose numbers have no meaning without their names
         manifest = relabelled(manifest, labels)
     counts = label_counts(manifest)
-    if not allow_unknown_labels:
+    if not allow_unknown_labels and (corpus not in PUBLISHED or corpus == "lists"):  # adapters name what they know
         check_known(counts, f"`{csv or root}`")
     write_manifest(manifest, output)
     unusable = int((manifest.table["problem"] != "").sum())
     say(f"{output}: {len(manifest):,} clips" + (f", {unusable} of them unusable (column `problem`)" * bool(unusable)))
-    say("labels: " + ", ".join(f"{label} {count:,}" for label, count in counts.items()))
+    say("labels: " + ", ".join(f"{label or 'none'} {count:,}" for label, count in counts.items()))
     for division in ("fold", "split"):
         sizes = manifest.table[division][manifest.table[division] != ""].value_counts()
         if len(sizes):

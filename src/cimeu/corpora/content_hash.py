@@ -6,6 +6,8 @@ from hashlib import blake2b
 from pathlib import Path
 
 from cimeu.corpora.manifest import Clip
+from cimeu.errors import MediaError
+from cimeu.media.packed import packed_bytes, table_of
 from cimeu.media.video import images
 
 _BLOCK_BYTES = 2**20
@@ -25,7 +27,12 @@ def content_of(clip: Clip) -> str:
 
 
 def content_of_file(path: Path) -> str:
-    """32 hexadecimal digits that change with any byte of a file, or of the images of a folder."""
+    """32 hexadecimal digits that change with any byte of a file, of the images of a folder, or of a row of a table."""
+    if table_of(path) is not None:
+        try:
+            return blake2b(packed_bytes(path), digest_size=16).hexdigest()
+        except MediaError:
+            return f"missing {path}"
     try:
         status = path.stat()
     except (OSError, ValueError):  # ValueError: a zero byte in the name

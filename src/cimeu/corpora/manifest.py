@@ -24,6 +24,10 @@ COLUMNS = (
 )
 NEVER_RELEASED = "never released"
 """Reason of a clip that its corpus lists and nobody outside has."""
+UNLABELLED = "unlabelled"
+"""Extra column: why a row has no emotion, such as `no agreement`; such rows are never trained on or scored."""
+HIDDEN = "hidden"
+"""Reason of a test clip whose label its corpus keeps to itself."""
 _TIMES = ("start_s", "end_s")
 
 
@@ -89,8 +93,9 @@ class Manifest:
 def build_manifest(table: pd.DataFrame, root: Path, *, labelled: bool = True) -> Manifest:
     """Fill, normalise and check a table that has at least `path` and, unless `labelled` is off, `emotion`.
 
-    Emotions get their canonical names. A clip_id that is not given is the path inside the corpus without suffix, plus
-    `@start-end` for a stretch of a file. Raises ManifestError, UnknownLabel (a row without emotion), DuplicateClip.
+    Emotions get their canonical names; a row may lack one where its column `unlabelled` says why. A clip_id that is not
+    given is the path inside the corpus without suffix, plus `@start-end` for a stretch of a file. Raises ManifestError,
+    UnknownLabel (a row without emotion), DuplicateClip.
     """
     needed = ("path", "emotion") if labelled else ("path",)
     for column in needed:
@@ -241,13 +246,15 @@ def _seconds(cells: pd.Series, column: str) -> pd.Series:
 
 
 def _check_cells(table: pd.DataFrame, lines: Iterable[object], *, labelled: bool) -> None:
-    rows = table[["path", "emotion", *_TIMES]].itertuples(index=False)
-    for line, (path, emotion, start_s, end_s) in zip(lines, rows, strict=True):
+    reasons = table[UNLABELLED] if UNLABELLED in table.columns else pd.Series("", table.index)
+    rows = table[["path", "emotion", *_TIMES]].assign(reason=reasons).itertuples(index=False)
+    for line, (path, emotion, start_s, end_s, reason) in zip(lines, rows, strict=True):
         if not path.strip():
             raise ManifestError(f"line {line} of the manifest has no path\n\nhint: fill the column `path`")
-        if labelled and not emotion.strip():
+        if labelled and not emotion.strip() and not reason.strip():
             raise UnknownLabel(
-                f"clip `{path}` in line {line} has no emotion\n\nhint: fill the column `emotion`, or drop the row"
+                f"clip `{path}` in line {line} has no emotion\n\nhint: fill the column `emotion`, drop the row, or say "
+                f"why in a column `{UNLABELLED}`"
             )
         if start_s < 0 or end_s <= start_s:
             raise ManifestError(f"clip `{path}` runs from {start_s} s to {end_s} s\n\nhint: 0 <= start_s < end_s")

@@ -10,6 +10,8 @@ import stat
 from pathlib import Path, PurePosixPath
 from unicodedata import normalize
 
+from cimeu.media.packed import has_row
+
 MISSING_FILE = "missing file"
 TOO_LONG = "a name that is too long"
 NO_FILE = "neither a file nor a folder of images"
@@ -55,11 +57,13 @@ class PathFinder:
 
 
 def problem_of(path: Path | str) -> str:
-    """Why there is nothing to open at a path; empty where there is a file or a folder."""
+    """Why there is nothing to open at a path; empty where there is a file, a folder, or the row of a table."""
     try:
         mode = os.stat(path).st_mode
     except ValueError:  # a zero byte in the name
         return MISSING_FILE
+    except NotADirectoryError:
+        return "" if has_row(Path(path)) else MISSING_FILE
     except OSError as error:
         return TOO_LONG if error.errno == errno.ENAMETOOLONG else MISSING_FILE
     return "" if stat.S_ISREG(mode) or stat.S_ISDIR(mode) else NO_FILE  # a pipe might never end

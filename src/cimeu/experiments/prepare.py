@@ -149,7 +149,9 @@ def _labelled(manifest: Manifest, labels: LabelSpace) -> Manifest:
     """The clips whose emotion the label space has; the log counts the others, for a misspelt emotion is among them."""
     outside = manifest.table["emotion"][~manifest.table["emotion"].isin(labels.emotions)]
     if len(outside):
-        counts = ", ".join(f"{emotion} {count}" for emotion, count in outside.value_counts(sort=False).items())
+        counts = ", ".join(
+            f"{emotion or 'no label'} {count}" for emotion, count in outside.value_counts(sort=False).items()
+        )
         text = "%d of %d clips take no part, label space `%s` lacks their emotion: %s"
         logger.warning(text, len(outside), len(manifest), labels.name, counts)
     return manifest.select(list(manifest.table["clip_id"].drop(outside.index)))

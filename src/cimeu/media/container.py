@@ -12,6 +12,7 @@ import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from errno import EINVAL
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from av.container import InputContainer
 from av.stream import Disposition, Stream
 
 from cimeu.errors import CimeuError, MediaError
+from cimeu.media.packed import packed_bytes, table_of
 
 logger = logging.getLogger(__name__)
 
@@ -82,12 +84,15 @@ def open_media(path: Path) -> Iterator[InputContainer]:
         MediaError: the file is missing, empty, no regular file, no media, or cannot be decoded.
     """
     path = Path(path)
-    require_regular_file(path)
+    is_packed = table_of(path) is not None
+    if not is_packed:
+        require_regular_file(path)
+    # Absolute, or a colon in the name would read as a protocol; this file only, whatever it says of others.
+    source = BytesIO(packed_bytes(path)) if is_packed else str(path.absolute())
+    options = {"protocol_whitelist": "file", "format_whitelist": FORMATS, "pattern_type": "none"}
+    limit = {"max_pixels": str(MOST_PIXELS)}
     try:
-        # Absolute, or a colon in the name would read as a protocol; this file only, whatever it says of others.
-        options = {"protocol_whitelist": "file", "format_whitelist": FORMATS, "pattern_type": "none"}
-        limit = {"max_pixels": str(MOST_PIXELS)}
-        container = av.open(str(path.absolute()), metadata_errors="ignore", options=options | limit)
+        container = av.open(source, metadata_errors="ignore", options=options | limit)
     except Exception as error:
         # FFmpeg says "invalid argument" of a format outside `FORMATS`.
         is_unknown_format = getattr(error, "errno", None) == EINVAL

@@ -87,7 +87,11 @@ def score_predictions(
     """
     clips = read_manifest(manifest)
     table = read_predictions(predictions)
-    space = label_space(labels) if labels else label_space(_emotions_of(table) or sorted(set(clips.table["emotion"])))
+    space = (
+        label_space(labels)
+        if labels
+        else label_space(_emotions_of(table) or sorted(set(clips.table["emotion"]) - {""}))
+    )
     clips = _of_space(clips, space)
     if group not in clips.table.columns:
         raise ManifestError(f"manifest without a column `{group}`\n\nhint: one of {', '.join(clips.table.columns)}")

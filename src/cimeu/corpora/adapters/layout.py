@@ -15,7 +15,7 @@ from cimeu.corpora.manifest import Manifest, build_manifest
 from cimeu.corpora.paths import MISSING_FILE
 from cimeu.errors import FoldLeak, ManifestError
 from cimeu.labels import KNOWN_EMOTIONS, canonical
-from cimeu.media.recordings import SOUND_SUFFIXES
+from cimeu.media.recordings import SOUND_SUFFIXES, is_hidden
 
 logger = logging.getLogger(__name__)
 
@@ -79,13 +79,18 @@ def manifest_of(rows: Iterable[Row], root: Path, *, corpus: str, **same: str) ->
     return build_manifest(pd.DataFrame(list(rows)).assign(corpus=corpus, **same), root)
 
 
-def checked(manifest: Manifest, expected: Mapping[str, int]) -> Manifest:
+def checked(
+    manifest: Manifest, expected: Mapping[str, int], *, unverified: Mapping[str, int] | None = None
+) -> Manifest:
     """The manifest, if it has the published counts (see `differing`) and no file is missing.
 
+    Counts in `unverified` were derived or are remembered, not read in a publication: a difference is a warning.
     Raises ManifestError that says what was expected and what was found.
     """
     table = manifest.table
     corpus = table["corpus"].iloc[0]
+    for difference in differing(table, unverified or {}):
+        logger.warning("`%s`: %s (this count was never checked against the release)", corpus, difference)
     wrong = differing(table, expected)
     if wrong:
         raise ManifestError(f"`{corpus}` below `{manifest.root}` is not whole: {'; '.join(wrong)}\n\nhint: {PARTIAL}")
@@ -101,12 +106,14 @@ def checked(manifest: Manifest, expected: Mapping[str, int]) -> Manifest:
 def differing(table: pd.DataFrame, expected: Mapping[str, int]) -> list[str]:
     """Each count that is not as published, with what was expected and found.
 
-    Counted are `clips`, `speakers`, `emotions`, each emotion by its name, `fold 1`, `split test`.
+    Counted are `clips`, `speakers`, `emotions`, clips that are `unlabelled`, each emotion by its name, `fold 1`,
+    `split test`.
     """
     found = {
         "clips": len(table),
         "speakers": len(set(table["speaker"]) - {""}),
-        "emotions": table["emotion"].nunique(),
+        "emotions": len(set(table["emotion"]) - {""}),
+        "unlabelled": int((table["emotion"] == "").sum()),
         **table["emotion"].value_counts(),
         **{f"{part} {name}": count for part in ("fold", "split") for name, count in table[part].value_counts().items()},
     }
@@ -154,6 +161,32 @@ def fold_of_each(
                 "hint: these are not the published lists; fetch them again"
             )
     return clips
+
+
+def files_below(root: Path, suffixes: Collection[str]) -> list[Path]:
+    """Absolute paths in order, without the `._*` files that macOS leaves beside the real ones."""
+    return [
+        path
+        for path in sorted(root.absolute().rglob("*"))
+        if path.suffix.lower() in suffixes and not is_hidden(path.name)
+    ]
+
+
+def first_of(root: Path, *names: str) -> Path:
+    """The first of these paths below `root` that is there, else the first; releases name one thing differently."""
+    return next((root / name for name in names if (root / name).exists()), root / names[0])
+
+
+def read_table(path: Path, columns: Iterable[str], *, separator: str = ",") -> pd.DataFrame:
+    """A table as text with at least these columns, names without blanks around them; empty cells are empty strings.
+
+    Raises ManifestError where the file or a column is missing.
+    """
+    needed(path, f"the table `{path.name}` of the corpus")
+    table = pd.read_csv(path, sep=separator, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+    table.columns = [str(column).strip() for column in table.columns]
+    columns_needed(table, columns, path)
+    return table
 
 
 def read_xlsx(path: Path) -> pd.DataFrame:

@@ -3,7 +3,25 @@
 from collections.abc import Callable, Mapping
 from functools import partial
 
-from cimeu.corpora.adapters import afew, casme2, cremad, dfew, enterface, ferv39k, mafw, meld, nemo, ravdess
+from cimeu.corpora.adapters import (
+    afew,
+    affwild2,
+    blemore,
+    cameo,
+    casme2,
+    chsims,
+    cremad,
+    dfew,
+    enterface,
+    ferv39k,
+    iemocap,
+    mafw,
+    meld,
+    mer,
+    msppodcast,
+    nemo,
+    ravdess,
+)
 from cimeu.corpora.adapters.csv import from_csv
 from cimeu.corpora.adapters.folder import from_folder
 from cimeu.corpora.adapters.lists import from_lists
@@ -23,6 +41,13 @@ PUBLISHED: dict[str, Callable[..., Manifest]] = {
     "casme2": casme2.from_casme2,
     **{name: partial(from_speech_set, name) for name in SPEECH_SETS},
     "nemo": nemo.from_nemo,
+    "iemocap": iemocap.from_iemocap,
+    "msppodcast": msppodcast.from_msppodcast,
+    "chsims": chsims.from_chsims,
+    "mer": mer.from_mer,
+    "affwild2": affwild2.from_affwild2,
+    "cameo": cameo.from_cameo,
+    "blemore": blemore.from_blemore,
     "lists": from_lists,
 }
 """Corpora with a documented layout; each takes its root and `check_counts`."""
@@ -40,6 +65,10 @@ COUNTS: dict[str, Mapping[str, int]] = {
     "casme2": casme2.COUNTS,
     **{name: corpus.counts for name, corpus in SPEECH_SETS.items()},
     "nemo": nemo.COUNTS,
+    "iemocap": iemocap.COUNTS,
+    "chsims": chsims.COUNTS,
+    **mer.COUNTS,
+    "blemore": blemore.COUNTS,
 }
 """Published counts by the name of the corpus, as `cimeu.corpora.adapters.layout.differing` compares them."""
 
@@ -59,6 +88,13 @@ TERMS: dict[str, str] = {
     "shemo": "free for academic purposes",
     "cafe": "CC BY-NC-SA 4.0 (not for products)",
     "jl": "CC0 1.0",
+    "iemocap": "by signed request, no redistribution",
+    "msppodcast": "licence form signed by the institution; no redistribution, not even of transcripts",
+    "chsims": "research",
+    **dict.fromkeys(mer.COUNTS, "EULA, academic only"),
+    "affwild2": "by academic form, no redistribution",
+    "cameo": "CC BY-NC-SA 4.0 as a collection (not for products); each row has terms of its own",
+    "blemore": "not seen: ask for them with the data",
     "toy": "MIT, as CiMEU: drawn by a program",
 }
 """Terms as the publishers of a corpus state them; a corpus that is not here has terms unknown to CiMEU."""

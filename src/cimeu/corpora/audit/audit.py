@@ -79,6 +79,11 @@ class _Seen:
     duplicates: list[list[str]]
     group: str
 
+    @property
+    def labelled(self) -> pd.DataFrame:
+        """Rows that have an emotion: hidden labels are no class of their own."""
+        return self.table[self.table["emotion"] != ""]
+
 
 def audit(
     manifest: Manifest,
@@ -227,7 +232,7 @@ def _duplicates(seen: _Seen) -> list[Finding]:
             across.setdefault(corpora, []).extend(members)
         else:
             within += members
-        if rows["emotion"].nunique() > 1:
+        if len(set(rows["emotion"]) - {""}) > 1:
             torn += members
     if within:
         text = f"{len(within)} clips are near-duplicates of others in their corpus"
@@ -274,8 +279,8 @@ def _published_counts(seen: _Seen) -> list[Finding]:
     """Lists that circulate lack clips: those without sound, without a face, or hard ones."""
     findings = []
     for corpus, rows in seen.table.groupby("corpus"):
-        compound = rows["emotion"].str.contains("_").any()
-        wrong = differing(rows, COUNTS.get(f"{corpus}-compound" if compound else str(corpus), {}))
+        compound = f"{corpus}-compound" if rows["emotion"].str.contains("_").any() else ""
+        wrong = differing(rows, COUNTS.get(compound, COUNTS.get(str(corpus), {})))
         if wrong:
             text = f"{_name(corpus)} is not what was published: {'; '.join(wrong)}"
             findings.append(Finding("warning", "counts", text))
@@ -290,6 +295,7 @@ def _speakers(seen: _Seen) -> list[Finding]:
             unknown = rows[rows["speaker"] == ""]
             text = f"{_name(corpus)}: the speaker of {_of(unknown, rows)} is unknown"
             findings.append(Finding("note", "speakers", text))
+        known = known[known["emotion"] != ""]
         emotions = known.groupby("speaker")["emotion"].agg(["nunique", "size"])
         several = emotions[emotions["size"] > 1]
         single = several[several["nunique"] == 1]
@@ -304,7 +310,7 @@ def _speakers(seen: _Seen) -> list[Finding]:
 
 def _balance(seen: _Seen) -> list[Finding]:
     findings = []
-    for corpus, rows in seen.table.groupby("corpus"):
+    for corpus, rows in seen.labelled.groupby("corpus"):
         sizes = rows["emotion"].value_counts()
         if sizes.iloc[0] >= IMBALANCE * sizes.iloc[-1]:
             text = (
@@ -317,7 +323,7 @@ def _balance(seen: _Seen) -> list[Finding]:
                 if absent and part != "train":
                     text = f"{_name(corpus)}: {column} {part} is tested without {', '.join(absent)}"
                     findings.append(Finding("note", "balance", text))
-    named = seen.table[seen.table[seen.group] != ""]
+    named = seen.labelled[seen.labelled[seen.group] != ""]
     counts = pd.crosstab(named[seen.group], named["emotion"])
     for name, row in counts.iterrows():
         absent = [str(emotion) for emotion in row.index[row == 0]]
@@ -334,7 +340,7 @@ def _given_away(seen: _Seen) -> list[Finding]:
     from sklearn.tree import DecisionTreeClassifier
 
     findings = []
-    for corpus, rows in seen.table[seen.table["reason"] == ""].groupby("corpus"):
+    for corpus, rows in seen.labelled[seen.labelled["reason"] == ""].groupby("corpus"):
         sizes = rows["emotion"].value_counts()
         rows = rows[rows["emotion"].isin(sizes.index[sizes >= 10])]
         n_emotions = rows["emotion"].nunique()
@@ -361,7 +367,7 @@ CHECKS: tuple[Callable[[_Seen], list[Finding]], ...] = (
 def _coverage(
     seen: _Seen, labels: LabelSpace, merge: Mapping[str, str] | None
 ) -> tuple[dict[str, object], list[Finding]]:
-    sizes = {str(emotion): int(count) for emotion, count in seen.table["emotion"].value_counts().items()}
+    sizes = {str(emotion): int(count) for emotion, count in seen.labelled["emotion"].value_counts().items()}
     found = mapping(LabelSpace("found", tuple(sorted(sizes))), labels, merge)
     dropped = {emotion: sizes[emotion] for emotion, target in found.table.items() if target is None}
     share = found.coverage(sizes)
