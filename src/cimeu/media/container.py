@@ -88,11 +88,11 @@ def open_media(path: Path) -> Iterator[InputContainer]:
     if not is_packed:
         require_regular_file(path)
     # Absolute, or a colon in the name would read as a protocol; this file only, whatever it says of others.
-    source = BytesIO(packed_bytes(path)) if is_packed else str(path.absolute())
+    source: Any = BytesIO(packed_bytes(path)) if is_packed else str(path.absolute())
     options = {"protocol_whitelist": "file", "format_whitelist": FORMATS, "pattern_type": "none"}
     limit = {"max_pixels": str(MOST_PIXELS)}
     try:
-        container = av.open(source, metadata_errors="ignore", options=options | limit)
+        container = av.open(source, mode="r", metadata_errors="ignore", options=options | limit)
     except Exception as error:
         # FFmpeg says "invalid argument" of a format outside `FORMATS`.
         is_unknown_format = getattr(error, "errno", None) == EINVAL
