@@ -31,6 +31,8 @@ STATE = "state"
 """Kind of a file that only programs read and change, inside a folder that is ours: it is replaced without a look."""
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 """Errors that every further file would meet too: they end a command, where any other ends one recording or cell."""
+SAMPLE = "sample"
+"""Kind of a recording that a command leaves to be tried as input: never taken for a result."""
 _LONGEST_SUFFIX = 16
 _DIGITS = 64
 
@@ -100,9 +102,9 @@ def beside(path: Path, suffix: str, *, cut: str = ".html") -> Path:
 
 
 def is_own(path: Path) -> bool:
-    """Whether a file still has bytes that we wrote under its name, of whatever kind."""
-    entries = list(_entries(path))
-    return bool(entries) and os.path.isfile(path) and _digest(path) in [digest for digest, _ in entries]
+    """Whether a file is a result: it still has bytes that we wrote under its name, of whatever kind but `SAMPLE`."""
+    digests = [digest for digest, kind in _entries(path) if kind != SAMPLE]
+    return bool(digests) and os.path.isfile(path) and _digest(path) in digests
 
 
 def adopt(folder: Path, names: Iterable[str], kind: str) -> None:

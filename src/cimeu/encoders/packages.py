@@ -19,14 +19,12 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from cimeu.atomic import STATE, check_free, write_whole
+from cimeu.atomic import SAMPLE, STATE, check_free, write_whole
 from cimeu.errors import CheckpointError, WeightsMissing
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-SAMPLE = "sample"
-"""Kind of the files that recordings are written as."""
 TIMEOUT_S = 600
 """A client that has no answer after this long has none to come."""
 
