@@ -16,8 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from cimeu.timeline.series import ScoredWindow
-from cimeu.timeline.timeline import Header, Segment, Timeline
+from cimeu.timeline.result import Timeline
+from cimeu.timeline.segments import Header, ScoredWindow, Segment
 
 EMOTIONS = ("anger", "happiness", "neutral", "sadness", "fear", "disgust", "surprise")
 HOP_S, SEGMENT_S = 0.5, 4.0

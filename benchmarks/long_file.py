@@ -24,7 +24,8 @@ from cimeu.devices import describe_device
 from cimeu.inference.recogniser import Recogniser
 from cimeu.media.audio import RATE_HZ, is_silent, read_sound, trim_silence
 from cimeu.media.video import frames, write_video
-from cimeu.timeline.timeline import Segment, Timeline
+from cimeu.timeline.result import Timeline
+from cimeu.timeline.segments import Segment
 
 BLACK_S = 3.0
 RATE_OF_PICTURES_HZ = 25.0

@@ -7,9 +7,12 @@ import sys
 import tomllib
 from pathlib import Path
 
+import grimp
 import pytest
 import typer.main
 import yaml
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import connected_components
 
 from cimeu.cli.main import app
 
@@ -141,3 +144,16 @@ def test_every_tool_of_the_tests_has_a_pinned_version() -> None:
         for requirement in (*PROJECT["project"]["dependencies"], *PROJECT["dependency-groups"]["dev"])
     ]
     assert [name for name in named if name not in pinned] == []
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    graph = grimp.build_graph("cimeu", cache_dir=None)
+    names = sorted(graph.modules)
+    rows = [
+        [int(other in imported) for other in names] for imported in map(graph.find_modules_directly_imported_by, names)
+    ]
+    _, circle_of = connected_components(csr_array(rows), connection="strong")
+    circles: dict[int, list[str]] = {}
+    for name, circle in zip(names, circle_of.tolist(), strict=True):
+        circles.setdefault(circle, []).append(name)
+    assert [members for members in circles.values() if len(members) > 1] == []

@@ -11,7 +11,8 @@ from cimeu.corpora.manifest import build_manifest
 from cimeu.encoders.description import describe
 from cimeu.encoders.registry import build_encoder
 from cimeu.features.store import FeatureStore
-from cimeu.timeline.timeline import USE_LIMITS, Header, Segment, Timeline
+from cimeu.timeline.result import Timeline
+from cimeu.timeline.segments import USE_LIMITS, Header, Segment
 
 HEADER = Header(
     media="interview.mp4",

@@ -26,8 +26,9 @@ if TYPE_CHECKING:
     from cimeu.model.network import CiMEU
     from cimeu.reports.report import report
     from cimeu.timeline.agreement import agree
+    from cimeu.timeline.result import Timeline
     from cimeu.timeline.study.collect import StudySettings, collect
-    from cimeu.timeline.timeline import Timeline, TimelineSettings
+    from cimeu.timeline.timeline import TimelineSettings
 
 _HOMES = {
     "CiMEU": "cimeu.model.network",
@@ -38,7 +39,7 @@ _HOMES = {
     "Recipe": "cimeu.experiments.recipe",
     "Recogniser": "cimeu.inference.recogniser",
     "StudySettings": "cimeu.timeline.study.collect",
-    "Timeline": "cimeu.timeline.timeline",
+    "Timeline": "cimeu.timeline.result",
     "TimelineSettings": "cimeu.timeline.timeline",
     "agree": "cimeu.timeline.agreement",
     "collect": "cimeu.timeline.study.collect",

@@ -11,7 +11,7 @@ import pytest
 
 from cimeu.media.audio import RATE_HZ, write_sound
 from cimeu.timeline.formats import EVERY_FORMAT
-from cimeu.timeline.timeline import DEMONSTRATION
+from cimeu.timeline.segments import DEMONSTRATION
 
 Command = Callable[..., tuple[int, str, str]]
 

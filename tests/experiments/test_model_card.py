@@ -14,7 +14,7 @@ from cimeu.experiments.model_card import PROHIBITED, model_card
 from cimeu.experiments.recipe import load_recipe
 from cimeu.model.config import ModelConfig, StreamConfig
 from cimeu.model.network import CiMEU, Specifications
-from cimeu.timeline.timeline import USE_LIMITS
+from cimeu.timeline.segments import USE_LIMITS
 
 EMOTIONS = ("anger", "sadness")
 SAID = Specifications(

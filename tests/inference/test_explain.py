@@ -18,7 +18,8 @@ from cimeu.inference.recogniser import Recogniser
 from cimeu.inference.windows import WindowInput
 from cimeu.media.video import write_video
 from cimeu.timeline.formats import to_json
-from cimeu.timeline.timeline import Timeline, TimelineSettings
+from cimeu.timeline.result import Timeline
+from cimeu.timeline.timeline import TimelineSettings
 
 from .conftest import RunMaker, pictures, voice
 

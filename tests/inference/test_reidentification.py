@@ -17,7 +17,7 @@ from cimeu.inference.reidentification import (
     Portrait,
 )
 from cimeu.media.faces import Box
-from cimeu.timeline.timeline import Place
+from cimeu.timeline.segments import Place
 
 RATE_HZ = 25.0
 LEFT, RIGHT = Box(0.1, 0.3, 0.2, 0.3, 1.0), Box(0.6, 0.3, 0.2, 0.3, 1.0)

@@ -15,7 +15,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from cimeu.timeline.formats import WRITERS
-from cimeu.timeline.timeline import DEMONSTRATION, USE_LIMITS
+from cimeu.timeline.segments import DEMONSTRATION, USE_LIMITS
 
 from .conftest import Clock, send, when, when_done
 

@@ -8,8 +8,8 @@ import pytest
 from cimeu.errors import RecipeError
 from cimeu.server.edits import NO_EDITS, Edits, edited
 from cimeu.timeline.formats import WRITERS
-from cimeu.timeline.series import ScoredWindow
-from cimeu.timeline.timeline import Header, Place, Segment, Timeline
+from cimeu.timeline.result import Timeline
+from cimeu.timeline.segments import Header, Place, ScoredWindow, Segment
 
 EMOTIONS = ("anger", "happiness", "sadness")
 SCORES = {"anger": 0.7, "happiness": 0.2, "sadness": 0.1}

@@ -13,7 +13,8 @@ from sklearn.metrics import cohen_kappa_score
 from cimeu.errors import ManifestError, UnknownLabel
 from cimeu.timeline.agreement import agree, compare, nominal_alpha, write_agreement
 from cimeu.timeline.annotations import Annotation, Tier
-from cimeu.timeline.timeline import Header, Segment, Timeline
+from cimeu.timeline.result import Timeline
+from cimeu.timeline.segments import Header, Segment
 
 
 def tier(*annotations: tuple[float, float, str], name: str = "a") -> Tier:

@@ -14,9 +14,9 @@ from pympi import Elan
 from cimeu.errors import MediaError, OutputError, RecipeError
 from cimeu.timeline.annotations import read_tiers
 from cimeu.timeline.explanation import Contribution, Explanation, Neighbour
-from cimeu.timeline.formats import WRITERS, from_json
-from cimeu.timeline.series import ScoredWindow
-from cimeu.timeline.timeline import DEMONSTRATION, UNLIKE, USE_LIMITS, Header, Place, Segment, Timeline
+from cimeu.timeline.formats import WRITERS
+from cimeu.timeline.result import Timeline
+from cimeu.timeline.segments import DEMONSTRATION, UNLIKE, USE_LIMITS, Header, Place, ScoredWindow, Segment
 
 EMOTIONS = ("anger", "happiness", "sadness")
 
@@ -125,8 +125,8 @@ def test_json_gives_the_timeline_back(timeline: Timeline, tmp_path: Path) -> Non
     places = {"person 1": (Place(0.0, 0.1, 0.2, 0.3, 0.4), Place(0.2, 0.1, 0.2, 0.3, 0.4))}
     part = Contribution(stream="face (hog)", start_s=0.0, end_s=1.5, lost=0.25)
     whole = replace(timeline, places=places, explanations=(explained("c1", (part, part)),))
-    assert from_json(saved(whole, tmp_path, ".json").read_bytes(), timeline.media_path) == whole
-    assert from_json(saved(timeline, tmp_path, ".json").read_bytes(), timeline.media_path) == timeline
+    assert Timeline.from_json(saved(whole, tmp_path, ".json").read_bytes(), timeline.media_path) == whole
+    assert Timeline.from_json(saved(timeline, tmp_path, ".json").read_bytes(), timeline.media_path) == timeline
 
 
 def test_json_lines_are_header_then_segments(timeline: Timeline, tmp_path: Path) -> None:

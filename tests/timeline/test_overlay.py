@@ -10,7 +10,8 @@ import pytest
 from cimeu.media.audio import read_sound
 from cimeu.media.video import Frame, probe, write_video
 from cimeu.timeline.overlay import CAPTION_S, Drawing, between
-from cimeu.timeline.timeline import USE_LIMITS, Header, Place, Segment, Timeline
+from cimeu.timeline.result import Timeline
+from cimeu.timeline.segments import USE_LIMITS, Header, Place, Segment
 
 from ..inference.conftest import pictures
 

@@ -9,9 +9,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from cimeu.errors import RecipeError
-from cimeu.timeline.formats import WRITERS, from_json, to_json
-from cimeu.timeline.series import COLUMNS, SCHEMA, ScoredWindow, curves, scored_windows
-from cimeu.timeline.timeline import Cell, Header, Segment, Timeline
+from cimeu.timeline.formats import WRITERS, to_json
+from cimeu.timeline.result import Timeline
+from cimeu.timeline.segments import Cell, Header, ScoredWindow, Segment
+from cimeu.timeline.series import COLUMNS, SCHEMA, curves, scored_windows
 
 EMOTIONS = ("anger", "happiness")
 CELLS = [
@@ -69,13 +70,13 @@ def test_parquet_says_which_version_its_columns_have(timeline: Timeline) -> None
 
 
 def test_json_gives_the_series_back(timeline: Timeline) -> None:
-    assert from_json(to_json(timeline, Path("a.json")), Path("a.mp4")) == timeline
+    assert Timeline.from_json(to_json(timeline, Path("a.json")), Path("a.mp4")) == timeline
 
 
 def test_results_of_an_earlier_version_open_and_name_the_way_to_a_series(timeline: Timeline) -> None:
     values = json.loads(to_json(timeline, Path("a.json")))
     del values["series"]
-    earlier = from_json(json.dumps(values).encode(), Path("a.mp4"))
+    earlier = Timeline.from_json(json.dumps(values).encode(), Path("a.mp4"))
     assert earlier.segments == timeline.segments
     with pytest.raises(RecipeError, match=r"the timeline of `a\.mp4` holds no series: .*\n\nhint: run `cimeu predict`"):
         WRITERS[".series.csv"](earlier, Path("a"))

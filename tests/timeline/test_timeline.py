@@ -7,18 +7,9 @@ import pytest
 
 from cimeu.atomic import LIST, ROOM
 from cimeu.errors import RecipeError
-from cimeu.timeline.timeline import (
-    BRIEF,
-    RANGES,
-    UNLIKE,
-    UNSURE,
-    Cell,
-    Header,
-    Segment,
-    Timeline,
-    TimelineSettings,
-    segments_of,
-)
+from cimeu.timeline.result import Timeline
+from cimeu.timeline.segments import BRIEF, UNLIKE, UNSURE, Cell, Header, Segment
+from cimeu.timeline.timeline import RANGES, TimelineSettings, segments_of
 
 EMOTIONS = ("anger", "sadness")
 ROUGH = TimelineSettings(smoothing_s=0.0, minimum_s=0.0)

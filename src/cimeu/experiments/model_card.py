@@ -13,7 +13,7 @@ from cimeu.evaluation.predictions import PROBABILITY, uar_of
 from cimeu.experiments.recipe import Recipe
 from cimeu.model.network import CiMEU
 from cimeu.model.rivals.rival import Rival
-from cimeu.timeline.timeline import USE_LIMITS
+from cimeu.timeline.segments import USE_LIMITS
 
 GROUPS = ("corpus", "culture", "gender")
 """Columns whose groups get figures of their own."""

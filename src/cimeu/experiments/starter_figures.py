@@ -21,7 +21,7 @@ from cimeu.evaluation.uncertainty import Estimate, bootstrap
 from cimeu.experiments.held_out import ALONE, NATURAL, REPORTED, SHARES, Choice, OuterFold, uar_where_met
 from cimeu.experiments.model_card import PROHIBITED
 from cimeu.model.style_set import StyleSet
-from cimeu.timeline.timeline import USE_LIMITS
+from cimeu.timeline.segments import USE_LIMITS
 from cimeu.training.style_set import Embedded, Scored
 
 Json = dict[str, Any]

@@ -23,9 +23,9 @@ from cimeu.inference.own_style import Support
 from cimeu.inference.recogniser import Recogniser
 from cimeu.media.recordings import recordings_below
 from cimeu.progress import Progress, silent
-from cimeu.timeline.formats import EVERY_FORMAT, KIND, from_json, to_json
+from cimeu.timeline.formats import EVERY_FORMAT, KIND, to_json
 from cimeu.timeline.overlay import is_overlay
-from cimeu.timeline.timeline import Timeline
+from cimeu.timeline.result import Timeline
 
 logger = logging.getLogger(__name__)
 
@@ -185,7 +185,7 @@ def _finished(seal: Path, path: Path, recogniser: Recogniser) -> tuple[Timeline,
     """A timeline that this model made of this recording, and the formats it was written in."""
     try:
         content = seal.read_bytes()
-        timeline = from_json(content, path)
+        timeline = Timeline.from_json(content, path)
         written = set(json.loads(content)["written"])
         current = recogniser.header(path, timeline.header.duration_s)
     except (OSError, ValueError, KeyError, TypeError):

@@ -29,7 +29,8 @@ from cimeu.media.face_tracks import overlap
 from cimeu.media.faces import Box
 from cimeu.progress import Progress, silent
 from cimeu.timeline.explanation import Contribution, Explanation, Neighbour
-from cimeu.timeline.timeline import NOBODY, Place, Segment, Timeline
+from cimeu.timeline.result import Timeline
+from cimeu.timeline.segments import NOBODY, Place, Segment
 
 MOMENTS = 24
 """At most so many stretches are told of each stream of a segment."""

@@ -13,7 +13,7 @@ from jaxtyping import Float, Float32
 from cimeu.inference.buffers import Sightings
 from cimeu.inference.face_path import FacePath
 from cimeu.inference.voice_activity import MouthMotion
-from cimeu.timeline.timeline import NOBODY, OFF_SCREEN, VOICE, Cell, Modality, Place
+from cimeu.timeline.segments import NOBODY, OFF_SCREEN, VOICE, Cell, Modality, Place
 
 NO_FACE = "no face"
 BY_STRETCH = ("probabilities", "ood_scores", "representations", "reach_s")

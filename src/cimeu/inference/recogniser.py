@@ -49,8 +49,10 @@ from cimeu.media.video import probe
 from cimeu.model.classifier import Answers, Classifier, StyleReader
 from cimeu.progress import Progress, silent
 from cimeu.pyramid import Direction
+from cimeu.timeline.result import Timeline
+from cimeu.timeline.segments import NOBODY, Header, Segment
 from cimeu.timeline.series import scored_windows
-from cimeu.timeline.timeline import NOBODY, Header, Segment, Timeline, TimelineSettings, segments_of
+from cimeu.timeline.timeline import TimelineSettings, segments_of
 
 logger = logging.getLogger(__name__)
 

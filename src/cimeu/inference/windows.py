@@ -44,7 +44,8 @@ from cimeu.media.threads import one_thread
 from cimeu.media.video import MediaInfo, frames
 from cimeu.model.classifier import Clip
 from cimeu.pyramid import Direction
-from cimeu.timeline.timeline import OFF_SCREEN, SCENE, VOICE, Modality, Place, TimelineSettings
+from cimeu.timeline.segments import OFF_SCREEN, SCENE, VOICE, Modality, Place
+from cimeu.timeline.timeline import TimelineSettings
 
 logger = logging.getLogger(__name__)
 

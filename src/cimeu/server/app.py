@@ -21,7 +21,7 @@ from cimeu.server.limits import SmallBodies, Timed
 from cimeu.server.predictions import Predictions
 from cimeu.server.refusals import Refused, from_error
 from cimeu.server.routes import UPLOAD, router
-from cimeu.timeline.timeline import USE_LIMITS
+from cimeu.timeline.segments import USE_LIMITS
 
 PAGE = {
     "/": ("index.html", "text/html; charset=utf-8"),

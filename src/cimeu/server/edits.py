@@ -9,8 +9,8 @@ from itertools import groupby
 
 from cimeu.errors import RecipeError
 from cimeu.labels import guess
-from cimeu.timeline.series import ScoredWindow
-from cimeu.timeline.timeline import UNLIKE, UNSURE, Place, Segment, Timeline
+from cimeu.timeline.result import Timeline
+from cimeu.timeline.segments import UNLIKE, UNSURE, Place, ScoredWindow, Segment
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,8 @@ from cimeu.server.refusals import Refused, from_error
 from cimeu.server.settings import ServerSettings
 from cimeu.timeline.explanation import Explanation
 from cimeu.timeline.formats import WRITERS
-from cimeu.timeline.timeline import Timeline, TimelineSettings
+from cimeu.timeline.result import Timeline
+from cimeu.timeline.timeline import TimelineSettings
 
 logger = logging.getLogger(__name__)
 

@@ -25,7 +25,8 @@ from cimeu.timeline.timeline import TimelineSettings
 if TYPE_CHECKING:
     from cimeu.inference.recogniser import Recogniser
     from cimeu.timeline.explanation import Explanation
-    from cimeu.timeline.timeline import Segment, Timeline
+    from cimeu.timeline.result import Timeline
+    from cimeu.timeline.segments import Segment
 
 MEDIA_TYPES = {
     "mov": ("video/mp4", "audio/mp4"),

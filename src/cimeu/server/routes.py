@@ -16,7 +16,8 @@ from cimeu.server.schema import ID, Change, Curves, Full, Health, Listing, Probl
 from cimeu.server.upload import FIELD, save_upload
 from cimeu.timeline.explanation import Explanation
 from cimeu.timeline.formats import WRITERS
-from cimeu.timeline.timeline import DEMONSTRATION, RANGES, USE_LIMITS
+from cimeu.timeline.segments import DEMONSTRATION, USE_LIMITS
+from cimeu.timeline.timeline import RANGES
 
 UPLOAD = ("POST", "/predictions")
 EXPORT_TYPES = {

@@ -9,8 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from cimeu.server.edits import Edits, edited
 from cimeu.server.predictions import Prediction, Predictions, Status
 from cimeu.server.upload import printable
+from cimeu.timeline.result import Timeline
+from cimeu.timeline.segments import DEMONSTRATION, USE_LIMITS
 from cimeu.timeline.series import by_person, curves
-from cimeu.timeline.timeline import DEMONSTRATION, USE_LIMITS, Timeline
 
 ID = r"^[0-9a-f]{32}$"
 MOST_EDITS = 10_000

@@ -25,7 +25,7 @@ import numpy as np
 from cimeu.csv_files import CsvTable, read_csv
 from cimeu.errors import ManifestError
 from cimeu.labels import KNOWN_EMOTIONS, canonical
-from cimeu.timeline.timeline import UNLIKE, UNSURE
+from cimeu.timeline.segments import UNLIKE, UNSURE
 
 NO_LABEL = frozenset({"", UNSURE, UNLIKE})
 TABLES = (".csv", ".tsv", ".tab", ".txt")

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cimeu.timeline.annotations import Tier
+from cimeu.timeline.segments import UNSURE, Segment, Segmentation
 from cimeu.timeline.style import NOTHING, clock, colours_of, named, printable
-from cimeu.timeline.timeline import UNSURE, Segment, Timeline
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -24,21 +24,21 @@ FOOTER_COLUMNS = 190
 """Characters of a line below the bands."""
 
 
-def to_png(timeline: Timeline, path: Path) -> bytes:
+def to_png(timeline: Segmentation, path: Path) -> bytes:
     """The figure in pixels, 150 to the inch."""
     lines = timeline.header.lines()
     metadata = {"Title": _title(timeline), "Description": " ".join(lines), "Software": None}
     return _saved(figure(timeline), "png", metadata)
 
 
-def to_svg(timeline: Timeline, path: Path) -> bytes:
+def to_svg(timeline: Segmentation, path: Path) -> bytes:
     """The figure as a drawing whose text can be searched and edited."""
     lines = timeline.header.lines()
     metadata = {"Title": _title(timeline), "Description": " ".join(lines), "Date": None, "Creator": "cimeu"}
     return _saved(figure(timeline), "svg", metadata)
 
 
-def figure(timeline: Timeline) -> "Figure":
+def figure(timeline: Segmentation) -> "Figure":
     """The drawing itself, to be changed further."""
     from matplotlib.figure import Figure
     from matplotlib.patches import Patch
@@ -112,7 +112,7 @@ def _band(axes: object, segment: Segment, row: int, colours: dict[str, str], end
         axes.text(segment.start_s + length_s / 2, row, short, fontsize=7, ha="center", va="center", bbox=plate)
 
 
-def _title(timeline: Timeline) -> str:
+def _title(timeline: Segmentation) -> str:
     return printable(f"{timeline.header.media}: emotions over time")
 
 

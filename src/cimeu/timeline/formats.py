@@ -11,7 +11,7 @@ import io
 import json
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import MISSING, asdict, astuple, fields
+from dataclasses import asdict, astuple
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -22,15 +22,15 @@ from cimeu.csv_files import csv_text
 from cimeu.errors import RecipeError
 from cimeu.media.recordings import SOUND_SUFFIXES
 from cimeu.plots.pages import page_environment
-from cimeu.timeline.explanation import Explanation, explanation_from
+from cimeu.timeline.explanation import Explanation
 from cimeu.timeline.figure import to_png, to_svg
 from cimeu.timeline.overlay import OVERLAY, write_overlay
-from cimeu.timeline.series import SCHEMA, Point, ScoredWindow, by_person, curves, to_series_csv, to_series_parquet
+from cimeu.timeline.segments import UNLIKE, UNSURE, USE_LIMITS, Segment, Segmentation
+from cimeu.timeline.series import Point, by_person, curves, series_rows, to_series_csv, to_series_parquet
 from cimeu.timeline.style import clock, colours_of, described, printable
-from cimeu.timeline.timeline import UNLIKE, UNSURE, USE_LIMITS, Header, Place, Segment, Timeline
 
 
-def to_csv(timeline: Timeline, path: Path) -> bytes:
+def to_csv(timeline: Segmentation, path: Path) -> bytes:
     """Comment lines (`#`), then a table: read it with `pandas.read_csv(path, comment="#")`."""
     emotions = timeline.header.emotions
     names = ["person", "start_s", "end_s", "label", "confidence", "abstain", "modality", "reason", "unlike_training"]
@@ -42,10 +42,10 @@ def to_csv(timeline: Timeline, path: Path) -> bytes:
     return (comments + csv_text(rows)).encode()
 
 
-def to_json(timeline: Timeline, path: Path, **more: object) -> bytes:
+def to_json(timeline: Segmentation, path: Path, **more: object) -> bytes:
     """One object: header fields, `segments`, `explanations` where asked for, `series`: per person rows of
     `[start_s, end_s, scores, modality, reason, ood_score]`, and `places`: per person rows of
-    `[time_s, left, top, width, height]` in fractions of the frame. `from_json` reads it back."""
+    `[time_s, left, top, width, height]` in fractions of the frame. `Timeline.from_json` reads it back."""
     content: dict[str, object] = {
         **timeline.header.values(),
         "segments": [asdict(segment) for segment in timeline.segments],
@@ -55,51 +55,20 @@ def to_json(timeline: Timeline, path: Path, **more: object) -> bytes:
     text = json.dumps(content | more, indent=2, ensure_ascii=False)
     rows = {person: [astuple(place) for place in places] for person, places in timeline.places.items()}
     # On one line each: an hour of a face is 18,000 places and 7,200 windows.
-    parts = {"places": rows} if timeline.series is None else {"series": _series_rows(timeline.series), "places": rows}
+    parts = {"places": rows} if timeline.series is None else {"series": series_rows(timeline.series), "places": rows}
     compact = [
         f'"{name}": {json.dumps(part, ensure_ascii=False, separators=(",", ":"))}' for name, part in parts.items()
     ]
     return ",\n  ".join([text[:-2], *compact]).encode() + b"\n}\n"
 
 
-def from_json(content: bytes, media_path: Path) -> Timeline:
-    """The timeline that `to_json` wrote, of a recording that now lies at `media_path`.
-
-    Raises:
-        ValueError, KeyError, TypeError: not such a file.
-    """
-    found = json.loads(content)
-    names = [each.name for each in fields(Header) if each.name in found or each.default is MISSING]
-    header = Header(**{name: found[name] for name in names} | {"emotions": tuple(found["emotions"])})
-    segments = tuple(Segment(**segment) for segment in found["segments"])
-    places = {person: tuple(Place(*row) for row in rows) for person, rows in found["places"].items()}
-    explained = found.get("explanations")
-    explanations = None if explained is None else tuple(explanation_from(each) for each in explained)
-    return Timeline(header, segments, media_path, places, explanations, _series_from(found.get("series")))
-
-
-def _series_rows(series: Sequence[ScoredWindow]) -> dict[str, object]:
-    rows = {person: [astuple(window)[1:] for window in windows] for person, windows in by_person(series).items()}
-    return {"schema": SCHEMA, "persons": rows}
-
-
-def _series_from(values: dict[str, Any] | None) -> tuple[ScoredWindow, ...] | None:
-    if values is None or values["schema"] != SCHEMA:
-        return None
-    return tuple(
-        ScoredWindow(person, start_s, end_s, None if scores is None else tuple(scores), *others)
-        for person, rows in values["persons"].items()
-        for start_s, end_s, scores, *others in rows
-    )
-
-
-def to_jsonl(timeline: Timeline, path: Path) -> bytes:
+def to_jsonl(timeline: Segmentation, path: Path) -> bytes:
     """The header on the first line, then one segment a line."""
     lines = [timeline.header.values(), *(asdict(segment) for segment in timeline.segments)]
     return "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines).encode()
 
 
-def to_vtt(timeline: Timeline, path: Path) -> bytes:
+def to_vtt(timeline: Segmentation, path: Path) -> bytes:
     """Subtitles: who shows what, or why nothing is said."""
     first, *others = (_vtt_text(line) for line in timeline.header.lines())
     blocks = [f"WEBVTT - {first}", "NOTE\n" + "\n".join(others)]
@@ -109,7 +78,7 @@ def to_vtt(timeline: Timeline, path: Path) -> bytes:
     return ("\n\n".join(blocks) + "\n").encode()
 
 
-def to_parquet(timeline: Timeline, path: Path) -> bytes:
+def to_parquet(timeline: Segmentation, path: Path) -> bytes:
     """The table of `Timeline.to_dataframe`; the header is in the schema's metadata under `cimeu`."""
     import pyarrow as pa
     from pyarrow import parquet
@@ -122,7 +91,7 @@ def to_parquet(timeline: Timeline, path: Path) -> bytes:
     return sink.getvalue()
 
 
-def to_rttm(timeline: Timeline, path: Path) -> bytes:
+def to_rttm(timeline: Segmentation, path: Path) -> bytes:
     """When each person is seen or heard, whatever they show: `SPEAKER file 1 start duration ... person`."""
     lines = [f";; {_one_line(line)}" for line in timeline.header.lines()]
     name = _word(Path(timeline.header.media).stem)
@@ -132,7 +101,7 @@ def to_rttm(timeline: Timeline, path: Path) -> bytes:
     return ("\n".join(lines) + "\n").encode()
 
 
-def to_eaf(timeline: Timeline, path: Path) -> bytes:
+def to_eaf(timeline: Segmentation, path: Path) -> bytes:
     """An ELAN document: per person a tier of emotions with a controlled vocabulary, and a tier of reasons."""
     document = ElementTree.Element(
         "ANNOTATION_DOCUMENT",
@@ -189,7 +158,7 @@ def to_eaf(timeline: Timeline, path: Path) -> bytes:
     return ElementTree.tostring(document, encoding="UTF-8", xml_declaration=True) + b"\n"
 
 
-def to_html(timeline: Timeline, path: Path) -> bytes:
+def to_html(timeline: Segmentation, path: Path) -> bytes:
     """One page without scripts: a band per person, hatched where no emotion is named, with the reason.
 
     A player stands above the bands where the recording lies in the folder of the page or in the one that holds it.
@@ -236,7 +205,7 @@ def to_html(timeline: Timeline, path: Path) -> bytes:
     return page.encode()
 
 
-def _drawings(timeline: Timeline, duration_s: float) -> dict[str, dict[str, Any]]:
+def _drawings(timeline: Segmentation, duration_s: float) -> dict[str, dict[str, Any]]:
     """Curves of each person's scores on a field of 1000 by 100, and what the pointer reads there."""
     emotions = timeline.header.emotions
 
@@ -267,7 +236,7 @@ def _drawings(timeline: Timeline, duration_s: float) -> dict[str, dict[str, Any]
     return drawings
 
 
-WRITERS: dict[str, Callable[[Timeline, Path], bytes]] = {
+WRITERS: dict[str, Callable[[Segmentation, Path], bytes]] = {
     ".csv": to_csv,
     ".json": to_json,
     ".jsonl": to_jsonl,
@@ -299,7 +268,7 @@ def suffix_of(path: Path) -> str:
     return max(endings, key=len, default="")
 
 
-def save(timeline: Timeline, path: Path) -> Path:
+def save(timeline: Segmentation, path: Path) -> Path:
     """Write a timeline in the format of the suffix; a file is there whole or not at all.
 
     Raises:
@@ -319,7 +288,7 @@ def save(timeline: Timeline, path: Path) -> Path:
     return path
 
 
-def _present(timeline: Timeline, person: str) -> list[tuple[float, float]]:
+def _present(timeline: Segmentation, person: str) -> list[tuple[float, float]]:
     """Stretches in which the model was asked about a person, neighbours joined."""
     spans: list[tuple[float, float]] = []
     for segment in timeline.segments:
@@ -331,7 +300,7 @@ def _present(timeline: Timeline, person: str) -> list[tuple[float, float]]:
     return spans
 
 
-def _eaf_header(document: ElementTree.Element, timeline: Timeline, path: Path) -> None:
+def _eaf_header(document: ElementTree.Element, timeline: Segmentation, path: Path) -> None:
     header = ElementTree.SubElement(document, "HEADER", {"MEDIA_FILE": "", "TIME_UNITS": "milliseconds"})
     link = _relative_link(timeline.media_path, path)
     kind = "audio/x-wav" if timeline.media_path.suffix.lower() in (".wav", ".flac", ".mp3") else "video/mp4"

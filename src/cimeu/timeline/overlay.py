@@ -25,8 +25,8 @@ from cimeu.media.audio import stream_sound
 from cimeu.media.container import open_media
 from cimeu.media.pixels import add_video_stream, encodable, even_sized
 from cimeu.media.video import Frame, frames, probe
+from cimeu.timeline.segments import UNSURE, USE_LIMITS, Place, Segment, Segmentation
 from cimeu.timeline.style import NOTHING, colours_of
-from cimeu.timeline.timeline import UNSURE, USE_LIMITS, Place, Segment, Timeline
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ BLANK_RATE_HZ = 5.0
 """Frames a second where the recording has none."""
 
 
-def write_overlay(timeline: Timeline, path: Path) -> None:
+def write_overlay(timeline: Segmentation, path: Path) -> None:
     """Write an mp4 (H.264 and AAC).
 
     Raises:
@@ -91,7 +91,7 @@ def is_overlay(path: Path) -> bool:
 class Drawing:
     """Draws what is known of one moment on its frame."""
 
-    def __init__(self, timeline: Timeline) -> None:
+    def __init__(self, timeline: Segmentation) -> None:
         self._header, self._colours = timeline.header, colours_of(timeline.header.emotions)
         self._lanes = {
             person: [segment for segment in timeline.segments if segment.person == person]

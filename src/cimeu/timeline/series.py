@@ -10,20 +10,19 @@ Axes: K emotions.
 import io
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from math import ceil, floor
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from cimeu.csv_files import frame_text
 from cimeu.errors import RecipeError
+from cimeu.timeline.segments import Cell, ScoredWindow, Segmentation
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from cimeu.timeline.timeline import Cell, Timeline
 
 SCHEMA = 1
 """Version of the columns; columns may be added within a version, never renamed or given another meaning."""
@@ -49,25 +48,6 @@ DIGITS = 4
 
 
 @dataclass(frozen=True)
-class ScoredWindow:
-    """What one window says about the stretch of one lane that it stands for."""
-
-    person: str
-    start_s: float
-    end_s: float
-    scores: tuple[float, ...] | None
-    """Calibrated probability of each emotion, not smoothed; None where the model was not asked."""
-    modality: str
-    reason: str
-    ood_score: float | None
-    """Distance from the training clips, above 1 where the window is unlike them; None where that was not measured."""
-
-    @property
-    def centre_s(self) -> float:
-        return (self.start_s + self.end_s) / 2
-
-
-@dataclass(frozen=True)
 class Point:
     """A point of a curve: the mean of the windows of a short stretch."""
 
@@ -80,7 +60,7 @@ class Point:
         return (self.start_s + self.end_s) / 2
 
 
-def scored_windows(person: str, cells: "Iterable[Cell]") -> list[ScoredWindow]:
+def scored_windows(person: str, cells: Iterable[Cell]) -> list[ScoredWindow]:
     """The cells of one lane as rows of its series."""
     return [
         ScoredWindow(
@@ -104,7 +84,7 @@ def by_person(windows: Iterable[ScoredWindow]) -> dict[str, list[ScoredWindow]]:
     return lanes
 
 
-def series_frame(timeline: "Timeline") -> "pd.DataFrame":
+def series_frame(timeline: Segmentation) -> "pd.DataFrame":
     """The columns of `COLUMNS` and `score.EMOTION`, one row per person and window.
 
     Raises:
@@ -137,14 +117,14 @@ def series_frame(timeline: "Timeline") -> "pd.DataFrame":
     return pd.DataFrame(columns | by_emotion)
 
 
-def to_series_csv(timeline: "Timeline", path: Path) -> bytes:
+def to_series_csv(timeline: Segmentation, path: Path) -> bytes:
     """Comment lines (`#`), then the table: read it with `pandas.read_csv(path, comment="#")`."""
     lines = [*timeline.header.lines(), f"series: schema {SCHEMA}, one row per person and window"]
     comments = "".join(f"# {' '.join(line.split())}\n" for line in lines)
     return (comments + frame_text(series_frame(timeline))).encode()
 
 
-def to_series_parquet(timeline: "Timeline", path: Path) -> bytes:
+def to_series_parquet(timeline: Segmentation, path: Path) -> bytes:
     """The table; its metadata hold the use limits, the header under `cimeu`, and the version under `cimeu_series`."""
     import pyarrow as pa
     from pyarrow import parquet
@@ -164,6 +144,23 @@ def to_series_parquet(timeline: "Timeline", path: Path) -> bytes:
     sink = io.BytesIO()
     parquet.write_table(table.replace_schema_metadata(metadata), sink, compression="zstd")
     return sink.getvalue()
+
+
+def series_rows(series: Sequence[ScoredWindow]) -> dict[str, object]:
+    """Windows as JSON: rows by person, without the name of the person."""
+    rows = {person: [astuple(window)[1:] for window in windows] for person, windows in by_person(series).items()}
+    return {"schema": SCHEMA, "persons": rows}
+
+
+def series_from(values: dict[str, Any] | None) -> tuple[ScoredWindow, ...] | None:
+    """Windows from what `series_rows` gave; None where there are none, or of another schema."""
+    if values is None or values["schema"] != SCHEMA:
+        return None
+    return tuple(
+        ScoredWindow(person, start_s, end_s, None if scores is None else tuple(scores), *others)
+        for person, rows in values["persons"].items()
+        for start_s, end_s, scores, *others in rows
+    )
 
 
 def curves(windows: Sequence[ScoredWindow], most_points: int) -> list[list[Point]]:
@@ -196,7 +193,7 @@ def curves(windows: Sequence[ScoredWindow], most_points: int) -> list[list[Point
 class _SegmentLabels:
     """Finds the label of the segment at the centre of a window; windows come in order of time, lane by lane."""
 
-    def __init__(self, timeline: "Timeline") -> None:
+    def __init__(self, timeline: Segmentation) -> None:
         self._starts: dict[str, list[float]] = {}
         self._segments: dict[str, list[tuple[float, str]]] = {}
         for segment in timeline.segments:
@@ -212,7 +209,7 @@ class _SegmentLabels:
         return label if window.centre_s < end_s else ""
 
 
-def _series(timeline: "Timeline") -> tuple[ScoredWindow, ...]:
+def _series(timeline: Segmentation) -> tuple[ScoredWindow, ...]:
     if timeline.series is None:
         raise RecipeError(
             f"the timeline of `{timeline.header.media}` holds no series: an earlier version made it\n\n"

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from cimeu.timeline.timeline import Segment
+from cimeu.timeline.segments import Segment
 
 COLOURS = {
     "anger": "#e07a5f",

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cimeu.timeline.series import ScoredWindow
-from cimeu.timeline.timeline import Header, Segment, Timeline
+from cimeu.timeline.result import Timeline
+from cimeu.timeline.segments import Header, ScoredWindow, Segment
 
 EMOTIONS = ("anger", "happiness", "neutral")
 HOP_S = 0.5

@@ -8,8 +8,9 @@ import pyreadstat
 import pytest
 
 from cimeu.errors import ManifestError, OutputError, RecipeError
-from cimeu.timeline.study.collect import Study, StudySettings, collect
+from cimeu.timeline.study.collect import StudySettings, collect
 from cimeu.timeline.study.statistics_files import write_statistics
+from cimeu.timeline.study.tables import Study
 
 from .conftest import EMOTIONS, ResultMaker
 

@@ -41,7 +41,7 @@ from cimeu.timeline.study.recordings import (
     read_table,
 )
 from cimeu.timeline.study.statistics_files import STATISTICS, check_installed, write_statistics
-from cimeu.timeline.study.tables import OWN_MEAN, Key, StudyTables, make_tables
+from cimeu.timeline.study.tables import OWN_MEAN, Key, Study, make_tables
 from cimeu.timeline.study.tally import EventSums, Grid, Tally, check_apart
 
 if TYPE_CHECKING:
@@ -80,20 +80,6 @@ class StudySettings:
                 raise RecipeError(f"unknown format `{suffix}`\n\nhint: one of {', '.join(STATISTICS)}")
         if self.baseline and self.events is None:
             raise RecipeError(f"a baseline `{self.baseline}` without events\n\nhint: name the table with --events")
-
-
-@dataclass(frozen=True)
-class Study:
-    """What was collected, and what was left out."""
-
-    recordings: tuple[Recording, ...]
-    tables: StudyTables
-    conditions: tuple[str, ...]
-    baseline: str
-    left_out: tuple[str, ...]
-    """What is missing or not part of the tables, in words."""
-    missing_files: int
-    """Files of the tables that have no results."""
 
 
 def collect(

@@ -7,8 +7,8 @@ from pathlib import Path
 from cimeu.csv_files import CsvTable, read_csv
 from cimeu.errors import ManifestError
 from cimeu.labels import guess
+from cimeu.timeline.segments import NOBODY
 from cimeu.timeline.study.recordings import FileNames, Recording
-from cimeu.timeline.timeline import NOBODY
 from cimeu.times import seconds_of
 
 WHOLE = "(whole)"

@@ -2,19 +2,17 @@
 
 from collections.abc import Iterator, Sequence
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from cimeu.plots.charts import scale, whisker
 from cimeu.plots.pages import page_environment
+from cimeu.timeline.segments import DEMONSTRATION, USE_LIMITS
 from cimeu.timeline.study.inputs import WHOLE
+from cimeu.timeline.study.tables import Study
 from cimeu.timeline.style import colours_of
-from cimeu.timeline.timeline import DEMONSTRATION, USE_LIMITS
-
-if TYPE_CHECKING:
-    from cimeu.timeline.study.collect import Study
 
 MOST_ROWS = 200
 """Rows of participants on the page; the files hold them all."""
@@ -23,7 +21,7 @@ FEW = 20
 LEVEL = 0.05
 
 
-def to_page(study: "Study") -> str:
+def to_page(study: Study) -> str:
     """One page without scripts or links."""
     tables, emotions = study.tables, study.recordings[0].emotions
     n_people = tables.participants["participant"].nunique()
@@ -54,7 +52,7 @@ def to_page(study: "Study") -> str:
     )
 
 
-def answer(study: "Study") -> str:
+def answer(study: Study) -> str:
     """What the study says, in a sentence or two."""
     tables = study.tables
     whole = tables.participants[tables.participants["condition"] == WHOLE]

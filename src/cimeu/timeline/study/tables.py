@@ -15,6 +15,7 @@ import pandas as pd
 from cimeu.evaluation.uncertainty import MeansOverPeople, holm, mean_over_people
 from cimeu.timeline.series import COLUMNS, SCORE, SCORE_MEANING
 from cimeu.timeline.study.inputs import WHOLE, Participants
+from cimeu.timeline.study.recordings import Recording
 from cimeu.timeline.study.tally import EventSums, Tally
 
 OWN_MEAN = ""
@@ -41,6 +42,20 @@ class StudyTables:
     conditions: pd.DataFrame
     curves: pd.DataFrame
     dictionary: tuple[Column, ...]
+
+
+@dataclass(frozen=True)
+class Study:
+    """What was collected, and what was left out."""
+
+    recordings: tuple[Recording, ...]
+    tables: StudyTables
+    conditions: tuple[str, ...]
+    baseline: str
+    left_out: tuple[str, ...]
+    """What is missing or not part of the tables, in words."""
+    missing_files: int
+    """Files of the tables that have no results."""
 
 
 def make_tables(
