@@ -295,3 +295,24 @@ def test_without_a_usable_clip_there_is_nothing_to_encode(tmp_path: Path) -> Non
 
 def test_there_is_a_core() -> None:
     assert cores() >= 1
+
+
+def test_a_network_learns_shares_and_a_blend_goes_by_its_strongest_emotion(
+    changed: Change, table: pd.DataFrame
+) -> None:
+    """Two thirds of the votes of every clip are for its emotion: no network gets below the entropy of that."""
+    others = {emotion: EMOTIONS[(place + 1) % 4] for place, emotion in enumerate(EMOTIONS)}
+    votes = {
+        f"votes_{emotion}": [
+            "2" if emotion == label else "1" if emotion == others[label] else "0" for label in table["emotion"]
+        ]
+        for emotion in EMOTIONS
+    }
+    blended = table.assign(**votes)
+    blended.loc[blended["emotion"] == "sadness", "emotion"] = "anger_sadness"
+    (run,) = run_recipe(changed(*QUICK, "data.targets=shares", table=blended))
+    journal = [json.loads(line) for line in (run / "forward" / "journal.jsonl").read_text().splitlines()]
+    assert min(entry["validation.loss"] for entry in journal if "validation.loss" in entry) > 0.6365
+    rows = predictions(run)
+    expected = table.set_index("clip_id")["emotion"]
+    assert list(rows["emotion"]) == list(expected[rows["clip_id"]])

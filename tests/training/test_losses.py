@@ -63,6 +63,19 @@ def test_class_error_leaves_out_clips_without_an_emotion() -> None:
     assert class_error(logits, torch.tensor([-1, -1, -1])) is None
 
 
+def test_class_error_of_shares_is_their_cross_entropy_and_equals_that_of_a_class_where_one_has_all() -> None:
+    logits, emotion = three(3, 5), torch.tensor([1, -1, 4])
+    shares = torch.tensor([[0.0, 0.7, 0.3, 0, 0], [1, 0, 0, 0, 0], [0, 0, 0, 0, 1]])
+    errors = class_error(logits, emotion, shares=shares)
+    assert errors is not None
+    for error, level in zip(errors, logits, strict=True):
+        logs = level.log_softmax(1)
+        by_hand = -(0.7 * logs[0, 1] + 0.3 * logs[0, 2] + logs[2, 4]) / 2  # the second clip has no label
+        torch.testing.assert_close(error, by_hand)
+    certain = class_error(logits, torch.tensor([1, 0, 4]), shares=torch.eye(5)[[1, 0, 4]])
+    torch.testing.assert_close(certain, class_error(logits, torch.tensor([1, 0, 4])))
+
+
 def test_class_error_of_a_mixture_is_the_mixture_of_errors() -> None:
     logits, emotion, partner = three(3, 5), torch.tensor([1, 0, 4]), torch.tensor([4, 1, 0])
     mixed = class_error(logits, emotion, partner=partner, share=0.7)

@@ -74,6 +74,13 @@ def emotion_error(
     logits: Float[Tensor, "B K"], batch: Batch, weights: Float[Tensor, " K"] | None = None
 ) -> Float[Tensor, ""]:
     """Cross-entropy of one group's batch, with mixup where the batch is mixed."""
-    errors = class_error([logits], batch.emotion, partner=batch.partner, share=batch.share, class_weights=weights)
+    errors = class_error(
+        [logits],
+        batch.emotion,
+        partner=batch.partner,
+        share=batch.share,
+        shares=batch.shares,
+        class_weights=weights,
+    )
     assert errors is not None, "training clips have an emotion"
     return errors[0]

@@ -42,7 +42,8 @@ class Batch:
 
     `target` and `second_target` are the streams before noise, what reconstruction is compared with (None for a second
     stream of tokens or a filterbank, which the network turns into steps first). With mixup, a clip
-    keeps `share` of itself and takes the rest from the clip whose emotion is in `partner`.
+    keeps `share` of itself and takes the rest from the clip whose emotion is in `partner`. `shares`, where shares are
+    learned, take the place of `emotion` in the class error, and are mixed already.
     """
 
     first: Stream | None
@@ -54,6 +55,7 @@ class Batch:
     second_target: Float[Tensor, "B T D2"] | None = None
     partner: Int[Tensor, " B"] | None = None
     share: float = 1.0
+    shares: Float[Tensor, "B K"] | None = None
 
     def to(self, device: torch.device) -> "Batch":
         """The same batch on another device."""
@@ -95,7 +97,9 @@ class Collator:
         )
         target = None if first is None else first.features
         second_target = second.features if second is not None and self.second_kind == "steps" else None
-        batch = Batch(first, second, emotion, style, index, target, second_target)
+        known = [sample.shares for sample in samples if sample.shares is not None]
+        shares = torch.from_numpy(np.stack(known)) if known else None
+        batch = Batch(first, second, emotion, style, index, target, second_target, shares=shares)
         if generator is None or self.augmentation is None:
             return batch
         return self._augmented(batch, self.augmentation, generator)
@@ -158,6 +162,7 @@ def _mixed(batch: Batch, concentration: float, generator: torch.Generator) -> Ba
         second_target=None if second is None or batch.second_target is None else second.features,
         partner=batch.emotion[order],
         share=share,
+        shares=None if batch.shares is None else share * batch.shares + (1 - share) * batch.shares[order],
     )
 
 

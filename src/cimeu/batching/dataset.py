@@ -8,17 +8,21 @@ Axes: N clips, T steps of a clip as stored, D channels.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float32, Int64
 
 from cimeu.corpora.manifest import Clip, Manifest
+from cimeu.corpora.votes import shares_of
 from cimeu.errors import FeatureError, ManifestError
 from cimeu.features.store import FeatureStore, key_of
 from cimeu.labels import LabelSpace
 from cimeu.pyramid import Direction
 
 DEVIATION_FLOOR = 1e-3
+Targets = Literal["classes", "shares"]
+"""What a clip is learned as: its emotion, or the share of each emotion in its votes."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,8 @@ class Sample:
     emotion: int
     style: int
     index: int
+    shares: Float32[np.ndarray, " K"] | None = None
+    """Share of each emotion, where shares are what is learned."""
 
 
 @dataclass(frozen=True)
@@ -93,8 +99,9 @@ class ClipDataset:
         second: FeatureStore | None,
         direction: Direction,
         style_column: str | None = None,
+        targets: Targets = "classes",
     ) -> None:
-        """Look every clip up; features are views of the store's files.
+        """Look every clip up; features are views of the store's files. `shares`: votes are what is learned.
 
         The second stream is never reversed. A clip without features, or with a problem, has no stream and is not in
         `usable`. Raises UnknownLabel, ManifestError for a column that is not there, FeatureError for a damaged store.
@@ -104,6 +111,7 @@ class ClipDataset:
         self.clips = manifest.clips()
         self.clip_ids = tuple(clip.clip_id for clip in self.clips)
         self.emotions = np.array([labels.index(c.emotion) if c.emotion else -1 for c in self.clips], np.int64)
+        self.shares = shares_of(manifest.table, labels) if targets == "shares" else None
         self.style_column = style_column
         self.style_names, self.styles = self._number(style_column)
         self.first_features = _rows(first, self.clips, direction)
@@ -132,6 +140,7 @@ class ClipDataset:
             int(self.emotions[index]),
             int(self.styles[index]),
             index,
+            None if self.shares is None else self.shares[index],
         )
 
     def groups(self, column: str) -> list[str]:

@@ -11,6 +11,7 @@ from cimeu.batching.dataset import ClipDataset
 from cimeu.corpora.folds import Fold
 from cimeu.corpora.manifest import Manifest, check_labels, read_manifest
 from cimeu.corpora.paths import MISSING_FILE
+from cimeu.corpora.votes import strongest_named
 from cimeu.encoders.base import Encoder
 from cimeu.encoders.registry import build_encoder
 from cimeu.errors import FeatureError, FingerprintMismatch, MediaError, RecipeError, WeightsMissing
@@ -42,7 +43,8 @@ class Prepared:
         column = style if style in self.manifest.table.columns else None
         clips = self.manifest.select(clip_ids)
         stores = {"first": self.first, "second": self.second}
-        return ClipDataset(clips, self.labels, **stores, direction=direction, style_column=column)
+        targets = self.recipe.data.targets
+        return ClipDataset(clips, self.labels, **stores, direction=direction, style_column=column, targets=targets)
 
     def training(self, direction: Direction) -> TrainingConfig:
         """How the network of one direction is trained."""
@@ -73,7 +75,10 @@ def prepare(recipe: Recipe, *, progress: Progress = silent) -> Prepared:
     are taken as they were extracted, if every clip has them; imported features need no recording.
     """
     labels = label_space(recipe.data.labels)
-    manifest = _labelled(read_manifest(recipe.data.table, root=recipe.data.root), labels)
+    manifest = read_manifest(recipe.data.table, root=recipe.data.root)
+    if recipe.data.targets == "shares":
+        manifest = strongest_named(manifest, labels)
+    manifest = _labelled(manifest, labels)
     streams = [recipe.streams.first, *([recipe.streams.second] if recipe.streams.second else [])]
     if all(_imported(recipe, each) for each in streams):
         problems = manifest.table["problem"]

@@ -16,6 +16,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
+from cimeu.batching.dataset import Targets
 from cimeu.corpora.folds import FoldsConfig
 from cimeu.errors import CimeuError, RecipeError
 from cimeu.model.config import ModelConfig, StreamConfig
@@ -35,6 +36,8 @@ class DataConfig:
     """Folder of the feature store; filled first where clips are missing."""
     labels: str | list[str] = "four"
     """Name of a label space, or the list of emotions."""
+    targets: Targets = "classes"
+    """`shares`: networks learn the share of each emotion in the columns `votes_<emotion>` (soft labels, blends)."""
     workers: int = 0
     """Processes that decode and encode; 0 takes one for each core."""
 

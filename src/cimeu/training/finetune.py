@@ -125,7 +125,7 @@ def fine_tune(model: CiMEU, clips: ClipDataset, part: Part, config: FineTuning |
     optimiser = torch.optim.AdamW(chosen.values(), config.learning_rate, weight_decay=0.0)
     for _ in range(config.steps):
         output = model(batch.first, batch.second)
-        errors = class_error(output.logits, batch.emotion)
+        errors = class_error(output.logits, batch.emotion, shares=batch.shares)
         assert errors is not None, "labelled clips have an emotion"
         moved = torch.stack([(each - start[name]).square().sum() for name, each in chosen.items()]).sum()
         optimiser.zero_grad(set_to_none=True)

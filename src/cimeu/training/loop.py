@@ -258,7 +258,7 @@ def _validate(
             logits = output.logits[:heads]
             gates.append(output.gate[0])
             predicted[batch.index.cpu().numpy()] = sum(level.softmax(1) for level in logits).argmax(1).cpu().numpy()
-            error = class_error(logits, batch.emotion)
+            error = class_error(logits, batch.emotion, shares=batch.shares)
             if error is not None:
                 labelled = int((batch.emotion >= 0).sum())
                 errors, clips = errors + float(torch.stack(error).mean()) * labelled, clips + labelled

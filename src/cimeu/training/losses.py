@@ -33,12 +33,14 @@ def class_error(
     *,
     partner: Int[Tensor, " B"] | None = None,
     share: float = 1.0,
+    shares: Float[Tensor, "B K"] | None = None,
     class_weights: Float[Tensor, " K"] | None = None,
     label_smoothing: float = 0.0,
 ) -> list[Float[Tensor, ""]] | None:
     """Cross-entropy of every level, one number each; `None` without a labelled clip.
 
-    With mixup the clip's own emotion counts `share` and its partner's, where known, the rest.
+    With mixup the clip's own emotion counts `share` and its partner's, where known, the rest. `shares` of the emotions
+    (of votes, or in a blend) are the target where they are given, mixed already; `emotion` then says who is labelled.
     """
     known = emotion >= 0
     if not known.any():
@@ -47,6 +49,8 @@ def class_error(
     def error(level: Tensor, target: Tensor) -> Tensor:
         return F.cross_entropy(level[known], target[known], weight=class_weights, label_smoothing=label_smoothing)
 
+    if shares is not None:
+        return [error(level, shares) for level in logits]
     if partner is None:
         return [error(level, emotion) for level in logits]
     partner = torch.where(partner >= 0, partner, emotion)

@@ -99,6 +99,7 @@ def objective(
             emotion if clips is None else emotion.masked_fill(~clips, -1),
             partner=batch.partner,
             share=batch.share,
+            shares=batch.shares,
             class_weights=class_weights,
             label_smoothing=label_smoothing,
         )
