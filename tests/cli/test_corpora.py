@@ -157,3 +157,22 @@ def test_an_audit_with_an_error_ends_with_2(cimeu: Command, emodb: Path, tmp_pat
     assert (status, out) == (2, "")
     assert "error: no clip becomes `fear` in the label space `own`" in err
     assert "duplicates" in pd.read_csv(tmp_path / "marked.csv").columns
+
+
+def test_overlap_names_shared_recordings_and_ends_with_2(cimeu: Command, emodb: Path, tmp_path: Path) -> None:
+    (tmp_path / "own").mkdir()
+    write_sound(tmp_path / "own" / "x.wav", np.random.default_rng(1).normal(size=RATE_HZ).astype(np.float32) / 10)
+    (tmp_path / "own" / "y.wav").write_bytes((emodb / "03a01Wa.wav").read_bytes())
+    status, _, err = cimeu("overlap", emodb, tmp_path / "own", "-o", tmp_path / "overlap.csv")
+    table = pd.read_csv(tmp_path / "overlap.csv", dtype=str)
+    assert status == 2
+    assert f"2 of 3 clips of `{emodb}` are in `{tmp_path / 'own'}`, as 2 of 2 clips of it" in err
+    assert table[["one", "other", "by"]].to_numpy().tolist() == [["03a01Wa", "y", "sound"], ["08a01Fa", "x", "sound"]]
+
+
+def test_preparing_a_corpus_that_another_holds_warns_with_the_count(cimeu: Command, tmp_path: Path) -> None:
+    (tmp_path / "CaFE").mkdir()
+    write_sound(tmp_path / "CaFE" / "01-C-1-1.wav", np.ones(RATE_HZ, np.float32) / 10)
+    status, _, err = cimeu("prepare", "cafe", tmp_path / "CaFE", "--allow-partial", "-o", tmp_path / "m.csv")
+    assert status == 0
+    assert "warning: `cameo` holds 936 clips of `cafe`" in err

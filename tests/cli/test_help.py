@@ -35,7 +35,7 @@ def test_commands_are_listed_by_what_they_are_for(cimeu: Command) -> None:
     help_text = cimeu("--help")[1]
     panels = dict(re.findall(r"^(\w+):\n((?:  \w.*\n?)+)", help_text, re.MULTILINE))
     assert {panel: re.findall(r"^  (\w+)", rows, re.MULTILINE) for panel, rows in panels.items()} == {
-        "Data": ["prepare", "audit", "extract", "features", "weights"],
+        "Data": ["prepare", "audit", "overlap", "extract", "features", "weights"],
         "Train": ["train", "adapt", "recipes"],
         "Judge": ["bench", "evaluate", "report", "score", "agree"],
         "Use": ["predict", "collect", "bundle", "serve"],

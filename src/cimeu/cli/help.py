@@ -11,6 +11,7 @@ DATA, TRAIN, JUDGE, USE = "Data", "Train", "Judge", "Use"
 EXAMPLES = {
     "prepare": "cimeu prepare folder recordings -o manifest.csv",
     "audit": "cimeu audit manifest.csv -o audit.html",
+    "overlap": "cimeu overlap mer2024.csv mer2023.csv -o overlap.csv",
     "extract": "cimeu extract manifest.csv -o features --encoder hog --encoder spectral",
     "features import": "cimeu features import list.txt --root arrays --encoder videomae-v2 -o features",
     "weights list": "cimeu weights list",

@@ -20,6 +20,7 @@ from cimeu.cli.collect import collect
 from cimeu.cli.evaluate import evaluate, report
 from cimeu.cli.extract import extract, import_
 from cimeu.cli.help import DATA, JUDGE, TRAIN, USE, CommandsByUse, CorpusCommand, shown
+from cimeu.cli.overlap import overlap
 from cimeu.cli.predict import predict
 from cimeu.cli.prepare import prepare
 from cimeu.cli.recipes import recipes_app
@@ -44,6 +45,7 @@ features_app = typer.Typer(help="Work with stored features.", no_args_is_help=Tr
 features_app.command("import", **shown("features import"))(import_)
 app.command(cls=CorpusCommand, **shown("prepare", DATA))(prepare)
 app.command(**shown("audit", DATA))(audit)
+app.command(**shown("overlap", DATA))(overlap)
 app.command(**shown("extract", DATA))(extract)
 app.add_typer(features_app, name="features", rich_help_panel=DATA)
 app.add_typer(weights_app, name="weights", rich_help_panel=DATA)

@@ -93,6 +93,7 @@ def prepare(
     """Turn a folder of recordings into a manifest: one row per clip; published counts and folds are checked first."""
     from cimeu.atomic import check_free
     from cimeu.corpora.adapters.registry import CORPORA, PUBLISHED
+    from cimeu.corpora.inclusions import inclusions_of
     from cimeu.corpora.labelling import label_counts, relabelled
     from cimeu.corpora.manifest import write_manifest
     from cimeu.corpora.toy.corpus import ToyConfig
@@ -146,6 +147,8 @@ def prepare(
         if len(sizes):
             parts = sorted(sizes.index, key=lambda part: (len(part), part))
             say(f"published `{division}`: " + ", ".join(f"{part} {sizes[part]:,}" for part in parts))
+    for inclusion in inclusions_of(str(manifest.table["corpus"].iloc[0])):
+        say(f"warning: {inclusion}; keep the two out of training and test of one model")
     if corpus in PUBLISHED and corpus != "lists":
         say("counts were not compared with the published ones" if allow_partial else "counts are the published ones")
 

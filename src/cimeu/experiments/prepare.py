@@ -9,6 +9,7 @@ from pathlib import Path
 
 from cimeu.batching.dataset import ClipDataset
 from cimeu.corpora.folds import Fold
+from cimeu.corpora.inclusions import inclusions_among
 from cimeu.corpora.manifest import Manifest, check_labels, read_manifest
 from cimeu.corpora.paths import MISSING_FILE
 from cimeu.corpora.votes import strongest_named
@@ -84,6 +85,8 @@ def prepare(recipe: Recipe, *, progress: Progress = silent) -> Prepared:
         problems = manifest.table["problem"]
         manifest = Manifest(manifest.table.assign(problem=problems.where(problems != MISSING_FILE, "")), manifest.root)
     check_labels(manifest, labels)
+    for inclusion in inclusions_among(set(manifest.table["corpus"])):
+        logger.warning("%s: `cimeu overlap` names them", inclusion)
     wanted = []
     for each in streams:
         if _imported(recipe, each):

@@ -10,7 +10,7 @@ from itertools import islice
 from threading import Lock
 
 import numpy as np
-from jaxtyping import UInt64
+from jaxtyping import UInt8, UInt64
 
 from cimeu.corpora.audit.cache import Look, LookCache, Sound
 from cimeu.corpora.audit.fingerprints import (
@@ -111,17 +111,24 @@ def _agreeing(
     return {(min(pair), max(pair)) for pair in found}
 
 
+def moments_of(clip: Clip, info: MediaInfo) -> list[UInt8[np.ndarray, "H W 3"]]:
+    """Frames at MOMENTS times, spread evenly over a clip; none where it has no picture."""
+    end_s = info.video_s if clip.end_s is None else min(clip.end_s, info.video_s)  # sound may go on longer
+    if end_s <= clip.start_s:
+        return []
+    spacing_s = (end_s - clip.start_s) / MOMENTS
+    spread = frames(
+        clip.path, rate_hz=1 / spacing_s, start_s=clip.start_s + spacing_s / 2, end_s=end_s, max_side=MAX_SIDE
+    )
+    return [frame.pixels for frame in islice(spread, MOMENTS)]
+
+
 def _look(clip: Clip, info: MediaInfo, detector: FaceDetector) -> Look:
     end_s = info.duration_s if clip.end_s is None else min(clip.end_s, info.duration_s or clip.end_s)
     duration_s = max(end_s - clip.start_s, 0.0)
     face_share = picture = None
-    video_end_s = min(end_s, info.video_s)  # sound that goes on longer shows no frame
-    if info.has_video and video_end_s > clip.start_s:
-        spacing_s = (video_end_s - clip.start_s) / MOMENTS
-        moments = frames(
-            clip.path, rate_hz=1 / spacing_s, start_s=clip.start_s + spacing_s / 2, end_s=video_end_s, max_side=MAX_SIDE
-        )
-        pictures = [frame.pixels for frame in islice(moments, MOMENTS)]
+    pictures = moments_of(clip, info) if info.has_video else []
+    if pictures:
         with _one_at_a_time:
             face_share = float(np.mean([bool(detector(pixels)) for pixels in pictures]))
         picture = picture_hash(pictures)
