@@ -12,6 +12,7 @@ from cimeu.inference.batch import FORMATS, predict_files
 from cimeu.inference.recogniser import FaceTools, Recogniser
 from cimeu.media.video import probe
 from cimeu.timeline.formats import KIND
+from cimeu.timeline.overlay import VideoOptions
 
 from .conftest import Anybody, RunMaker
 
@@ -262,3 +263,35 @@ def test_results_of_a_version_without_series_are_made_again(
     adopt_file(tmp_path / "speech.json", KIND)
     predict_files([recordings / "speech.wav"], tmp_path, recogniser, formats=[".series.csv"])
     assert len(pd.read_csv(tmp_path / "speech.series.csv", comment="#")) > 0
+
+
+def test_shards_share_a_folder_and_its_failures(recogniser: Recogniser, folder: Path, tmp_path: Path) -> None:
+    # In order: broken.mp4, mute.mp4, zero.mp4, deep/speech.wav
+    reports = [
+        predict_files([folder], tmp_path / "out", recogniser, formats=[".csv"], shard=(number, 2)) for number in (1, 2)
+    ]
+    assert [report.recordings for report in reports] == [2, 2]
+    assert len(pd.read_csv(tmp_path / "out" / "failures.csv")) == 2
+    assert {path.name for path in (tmp_path / "out").rglob("*.csv")} == {"mute.csv", "speech.csv", "failures.csv"}
+    with pytest.raises(RecipeError, match=r"no shard 3 of 2\n\nhint: shards are counted from 1"):
+        predict_files([folder], tmp_path / "out", recogniser, shard=(3, 2))
+
+
+def test_pages_play_the_video_with_covered_faces_and_later_calls_keep_it(
+    recogniser: Recogniser, recordings: Path, tmp_path: Path
+) -> None:
+    options = VideoOptions(blur_faces=True, sound=False)
+    formats = [".html", ".eaf", ".mp4"]
+    shutil.copy(recordings / "mute.mp4", tmp_path / "mute.mp4")
+    plain = tmp_path / "out"
+    predict_files([tmp_path / "mute.mp4"], plain, recogniser, formats=formats)
+    original = (plain / "mute.mp4").read_bytes()
+    assert 'src="../mute.mp4"' in (plain / "mute.html").read_text()
+    predict_files([tmp_path / "mute.mp4"], plain, recogniser, formats=formats, video=options)
+    covered = (plain / "mute.mp4").read_bytes()
+    assert covered != original
+    assert 'src="./mute.mp4"' in (plain / "mute.html").read_text()
+    assert 'MEDIA_URL="./mute.mp4"' in (plain / "mute.eaf").read_text()
+    predict_files([tmp_path / "mute.mp4"], plain, recogniser, formats=[".html", ".vtt"])
+    assert (plain / "mute.mp4").read_bytes() == covered
+    assert 'src="./mute.mp4"' in (plain / "mute.html").read_text()

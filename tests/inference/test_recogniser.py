@@ -388,3 +388,23 @@ def test_people_are_unlike_a_synthetic_corpus_and_its_own_clips_are_not(toy: Any
     own = [recogniser(toy.manifest.parent / table.loc[clip_id, "path"]) for clip_id in train[::3]]
     marks = [one.unlike_training for timeline in own for one in timeline.segments if one.scores]
     assert np.mean(marks) <= 0.2
+
+
+def test_a_part_of_a_recording_is_read_as_in_the_whole(recogniser: Recogniser, recordings: Path) -> None:
+    whole = recogniser(recordings / "leaves.mp4")
+    part = recogniser.with_settings(TimelineSettings(start_s=1.0, end_s=2.5))(recordings / "leaves.mp4")
+    assert {(segment.start_s, segment.end_s) for segment in part.segments} == {(1.0, 2.5)}
+    assert part.header.duration_s == 2.5
+    assert (part.header.settings["start_s"], part.header.settings["end_s"]) == (1.0, 2.5)
+    assert "start_s" not in whole.header.settings
+    at = {window.end_s: window.scores for window in whole.series or ()}
+    inner = [window for window in part.series or () if window.end_s < 2.5]
+    assert inner
+    assert all(window.scores == at[window.end_s] for window in inner)
+    assert all(1.0 <= place.time_s <= 2.5 for place in part.places["person 1"])
+
+
+def test_a_part_behind_the_end_is_an_error(recogniser: Recogniser, recordings: Path) -> None:
+    late = recogniser.with_settings(TimelineSettings(start_s=600.0))
+    with pytest.raises(MediaError, match=r"ends at .* s, before 600 s\n\nhint: choose an earlier start"):
+        late(recordings / "leaves.mp4")

@@ -202,3 +202,12 @@ def test_one_strange_window_does_not_make_a_stretch_strange() -> None:
     mixed = [cell if cell.ood_score == 2.0 else replace(cell, ood_score=0.5) for cell in mixed]
     (segment,) = segments_of("a", mixed, EMOTIONS, TimelineSettings(), 0.0)
     assert (segment.label, segment.unlike_training) == ("anger", False)
+
+
+def test_a_part_ends_after_it_starts_and_takes_clock_times() -> None:
+    assert TimelineSettings().changed({"start_s": "10:00", "end_s": "25:00"}).part == (600.0, 1500.0)
+    assert TimelineSettings(start_s=5.0).part == (5.0, float("inf"))
+    with pytest.raises(RecipeError, match=r"end_s 3 is not after start_s 5\n\nhint: "):
+        TimelineSettings(start_s=5.0, end_s=3.0)
+    with pytest.raises(RecipeError, match=r"start_s is soon"):
+        TimelineSettings().changed({"start_s": "soon"})

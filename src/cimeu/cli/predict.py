@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from cimeu.cli.terminal import Device, Output, finish, pairs, progress_bars, say
+from cimeu.cli.terminal import Device, Output, finish, pairs, parse_shard, progress_bars, say
 
 Weights = Annotated[
     list[str] | None,
@@ -49,6 +49,19 @@ def predict(
     weights: Weights = None,
     device: Device = "auto",
     style: Style = "recording",
+    start: Annotated[str, typer.Option(help="Leave out what comes before: seconds, 10:00 or 1:02:03.")] = "",
+    end: Annotated[str, typer.Option(help="Leave out what comes after.")] = "",
+    hop: Annotated[str, typer.Option(help="Seconds between two windows; --setting hop_s.")] = "",
+    abstain_at: Annotated[
+        str, typer.Option("--abstain-at", help="Confidence below which no emotion is named; --setting abstain_below.")
+    ] = "",
+    shard: Annotated[
+        str, typer.Option(help="i/N: every N-th recording from the i-th on, for N processes that share a folder.")
+    ] = "1/1",
+    blur_faces: Annotated[
+        bool, typer.Option("--blur-faces", help="Cover every face in an annotated video (.mp4); the page plays that.")
+    ] = False,
+    no_sound: Annotated[bool, typer.Option("--no-sound", help="Leave the sound out of annotated videos.")] = False,
     explain: Annotated[
         bool, typer.Option("--explain", help="Say what each segment rests on, in .json and .html; takes longer.")
     ] = False,
@@ -58,20 +71,34 @@ def predict(
     from cimeu.inference.model_store import model_named
     from cimeu.timeline.timeline import TimelineSettings
 
-    settings = TimelineSettings().changed(pairs(setting or (), SETTING_SUCH_AS))
+    named_options = {"start_s": start, "end_s": end, "hop_s": hop, "abstain_below": abstain_at}
+    chosen_options = {name: text for name, text in named_options.items() if text}
+    settings = TimelineSettings().changed(pairs(setting or (), SETTING_SUCH_AS) | chosen_options)
     chosen = model_named(model)
     from cimeu.inference.batch import FAILURES, FORMATS, predict_files
     from cimeu.inference.recogniser import Recogniser
     from cimeu.timeline.formats import EVERY_FORMAT
+    from cimeu.timeline.overlay import OVERLAY, VideoOptions
 
     if model is None:
         say(STARTER_LINE)
     named = [f".{name.strip().lower().removeprefix('.')}" for name in formats.split(",") if name.strip()]
     suffixes = EVERY_FORMAT if named == [".all"] else named or FORMATS
+    if (blur_faces or no_sound) and OVERLAY not in suffixes:
+        suffixes = (*suffixes, OVERLAY)
     files = pairs(weights or (), WEIGHTS_SUCH_AS)
     recogniser = Recogniser.from_pretrained(chosen, settings=settings, weights=files, device=device, style=style)
     with progress_bars() as progress:
-        report = predict_files(paths, output, recogniser, progress, formats=suffixes, explained=explain)
+        report = predict_files(
+            paths,
+            output,
+            recogniser,
+            progress,
+            formats=suffixes,
+            explained=explain,
+            shard=parse_shard(shard),
+            video=VideoOptions(blur_faces=blur_faces, sound=not no_sound),
+        )
     if profile:
         for line in recogniser.stopwatch.lines():
             say(line)

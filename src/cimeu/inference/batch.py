@@ -9,7 +9,7 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from os.path import isfile
 from pathlib import Path
@@ -23,8 +23,8 @@ from cimeu.inference.own_style import Support
 from cimeu.inference.recogniser import Recogniser
 from cimeu.media.recordings import recordings_below
 from cimeu.progress import Progress, silent
-from cimeu.timeline.formats import EVERY_FORMAT, KIND, to_json
-from cimeu.timeline.overlay import is_overlay
+from cimeu.timeline.formats import EVERY_FORMAT, KIND, save, to_json
+from cimeu.timeline.overlay import OVERLAY, VideoOptions, is_overlay
 from cimeu.timeline.result import Timeline
 
 logger = logging.getLogger(__name__)
@@ -35,6 +35,9 @@ FAILURES = "failures.csv"
 
 
 SERIES = {".series.csv", ".series.parquet"}
+LINKED = {".html", ".eaf"}
+"""Formats that refer to a recording."""
+DEFAULT_VIDEO = VideoOptions()
 TOGETHER = ("person", "study")
 """Scopes of a style that is read from all recordings of a call; each of these is then read twice."""
 
@@ -56,6 +59,8 @@ def predict_files(
     *,
     formats: Sequence[str] = FORMATS,
     explained: bool = False,
+    shard: tuple[int, int] = (1, 1),
+    video: VideoOptions = DEFAULT_VIDEO,
 ) -> BatchReport:
     """Write a timeline in each format for each recording, its `.json` in any case, and `failures.csv`.
 
@@ -70,10 +75,12 @@ def predict_files(
         progress: counts recordings (`files`) and seconds of each.
         formats: suffixes among those of `Timeline.save`.
         explained: whether each segment is explained: the network then runs about ten times as often.
+        shard: (i, n) takes every n-th recording from the i-th on, for n processes that share the output.
+        video: what annotated videos show. Where these cover faces, pages play them instead of the recording.
 
     Raises:
         CheckpointError, FingerprintMismatch, WeightsMissing: the model cannot be used here.
-        RecipeError: an unknown format, or two recordings whose results would have one name.
+        RecipeError: an unknown format, an impossible shard, or two recordings whose results would have one name.
         OutputError: `failures.csv` is not ours to replace.
         OSError: nothing can be written to `output`, or its disk is full; what is finished is kept.
     """
@@ -82,9 +89,13 @@ def predict_files(
             raise RecipeError(f"unknown format `{suffix}`\n\nhint: one of {', '.join(EVERY_FORMAT)}")
     output, given = Path(output), [Path(path) for path in paths]
     check_free([output / FAILURES], "failures")
-    recordings = _recordings(given)
+    recordings = _shard(_recordings(given), shard)
     with locked(output / ROOM / "failures.writing"):  # also shows that the folder can be written to
         recogniser = model if isinstance(model, Recogniser) else Recogniser.from_pretrained(model)
+    if recogniser.style in TOGETHER and shard != (1, 1):
+        raise RecipeError(
+            f"a style of the {recogniser.style} is read from all recordings\n\nhint: leave out --shard, or --style none"
+        )
     supports = _supports(recogniser, recordings.values(), progress) if recogniser.style in TOGETHER else {}
     failures: dict[Path, str] = {}
     for number, (name, path) in enumerate(recordings.items()):
@@ -92,7 +103,12 @@ def predict_files(
         try:
             others = [support for other, found in supports.items() if other != path for support in found]
             recognise = partial(explained_timeline if explained else Recogniser.__call__, recogniser, others=others)
-            _predict(recogniser, path, output / name, formats, recognise, explained=explained, progress=progress)
+            _predict(
+                *(recogniser, path, output / name, formats, recognise),
+                explained=explained,
+                video=video,
+                progress=progress,
+            )
         except CimeuError as error:
             failures[path] = str(error).split("\n", 1)[0]
         except Exception as error:
@@ -102,8 +118,18 @@ def predict_files(
             failures[path] = f"unexpected {type(error).__name__}: {error}"
     progress("files", len(recordings), len(recordings))
     table = pd.DataFrame([(_shown(path), reason) for path, reason in failures.items()], columns=["path", "reason"])
-    _write_failures(output, table, [path for path in given if path.is_dir()], recordings.values())
+    # Other shards answer for the other recordings of a folder.
+    folders = [path for path in given if path.is_dir()] if shard == (1, 1) else []
+    _write_failures(output, table, folders, recordings.values())
     return BatchReport(len(recordings), table)
+
+
+def _shard(recordings: dict[str, Path], shard: tuple[int, int]) -> dict[str, Path]:
+    """Every n-th recording from the i-th on, in the order of their names."""
+    number, count = shard
+    if not 1 <= number <= count:
+        raise RecipeError(f"no shard {number} of {count}\n\nhint: shards are counted from 1, such as 1/{max(count, 1)}")
+    return dict(list(recordings.items())[number - 1 :: count])
 
 
 def _predict(
@@ -114,6 +140,7 @@ def _predict(
     recognise: Callable[..., Timeline],
     *,
     explained: bool,
+    video: VideoOptions,
     progress: Progress,
 ) -> None:
     """Write what is missing of one recording; `target` is the path of its results without suffix."""
@@ -127,8 +154,13 @@ def _predict(
         or (wants_series and finished[0].series is None)
     ):
         check_free((_with(target, suffix) for suffix in {*formats, ".json"}), KIND)
-        finished = recognise(path, progress=progress), set()
-    _write(*finished, target, formats)
+        finished = recognise(path, progress=progress), set(), DEFAULT_VIDEO
+    timeline, written, earlier_video = finished
+    if OVERLAY not in formats:
+        video = earlier_video  # what is there stays, and pages go on referring to it
+    elif video != earlier_video:
+        written = written - {OVERLAY, *LINKED}
+    _write(timeline, written, target, formats, video)
 
 
 def _supports(recogniser: Recogniser, paths: Iterable[Path], progress: Progress) -> dict[Path, list[Support]]:
@@ -181,24 +213,30 @@ def _recordings(paths: Sequence[Path]) -> dict[str, Path]:
     return named
 
 
-def _finished(seal: Path, path: Path, recogniser: Recogniser) -> tuple[Timeline, set[str]] | None:
-    """A timeline that this model made of this recording, and the formats it was written in."""
+def _finished(seal: Path, path: Path, recogniser: Recogniser) -> tuple[Timeline, set[str], VideoOptions] | None:
+    """A timeline that this model made of this recording, the formats it was written in, and what its video shows."""
     try:
         content = seal.read_bytes()
         timeline = Timeline.from_json(content, path)
-        written = set(json.loads(content)["written"])
+        values = json.loads(content)
+        written, video = set(values["written"]), VideoOptions(**values.get("video", {}))
         current = recogniser.header(path, timeline.header.duration_s)
     except (OSError, ValueError, KeyError, TypeError):
         return None
     # How many windows a style was read from is known only once a recording is read.
     if replace(timeline.header, style_windows=0, style_note="") != current:
         return None
-    if content == to_json(timeline, seal, written=sorted(written)):
+    if content == to_json(timeline, seal, **_sealed(written, video)):
         adopt_file(seal, KIND)  # versions before 0.2 kept no list of what they wrote
-    return timeline, written
+    return timeline, written, video
 
 
-def _write(timeline: Timeline, written: set[str], target: Path, formats: Sequence[str]) -> None:
+def _sealed(written: Iterable[str], video: VideoOptions) -> dict[str, object]:
+    """What the `.json` says of the files beside it."""
+    return {"written": sorted(written)} | ({"video": asdict(video)} if video != DEFAULT_VIDEO else {})
+
+
+def _write(timeline: Timeline, written: set[str], target: Path, formats: Sequence[str], video: VideoOptions) -> None:
     """Add the formats that are missing, and those of an earlier timeline; the `.json` comes last and lists them."""
     kept = {suffix for suffix in written if isfile(_with(target, suffix))}
     added = [suffix for suffix in formats if suffix not in kept and suffix != ".json"]
@@ -212,9 +250,12 @@ def _write(timeline: Timeline, written: set[str], target: Path, formats: Sequenc
             added.append(suffix)
         elif isfile(earlier):
             logger.warning("`%s` is not of this timeline: it was there before or was changed by hand", earlier)
-    for suffix in added:
-        timeline.save(_with(target, suffix))
-    write_whole(seal, to_json(timeline, seal, written=sorted({*kept, *added, ".json"})), KIND)
+    shown = timeline
+    if video.blur_faces and OVERLAY in {*kept, *added}:
+        shown = replace(timeline, media_path=_with(target, OVERLAY))
+    for suffix in sorted(added, key=lambda suffix: suffix != OVERLAY):  # pages look whether the video is there
+        save(timeline if suffix == OVERLAY else shown, _with(target, suffix), video)
+    write_whole(seal, to_json(timeline, seal, **_sealed({*kept, *added, ".json"}, video)), KIND)
 
 
 def _write_failures(output: Path, failures: pd.DataFrame, folders: Sequence[Path], answered: Iterable[Path]) -> None:

@@ -3,7 +3,7 @@
 Axes: K emotions, C width of the primitives.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from itertools import count, pairwise
 
@@ -45,6 +45,11 @@ class Lane:
     def readable(self) -> set[int]:
         """Stretches in which there is anything to be read, or a reason other than that nobody is there."""
         return {number for number, basis in self.basis.items() if basis != ("", NO_FACE)}
+
+    def keep(self, numbers: Set[int]) -> None:
+        """Forget every other stretch."""
+        for part in ("basis", *BY_STRETCH):
+            setattr(self, part, {number: value for number, value in getattr(self, part).items() if number in numbers})
 
     def cells(self, edges: Sequence[float]) -> Iterator[Cell]:
         """One cell for each stretch, in order of time; stretch n goes from edge n to edge n + 1."""

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
+from itertools import pairwise
 from math import ceil, inf, lcm
 from operator import attrgetter
 from pathlib import Path
@@ -30,7 +31,7 @@ from cimeu.devices import choose_device
 from cimeu.encoders.base import Encoder
 from cimeu.encoders.description import fingerprint
 from cimeu.encoders.registry import encoder_from
-from cimeu.errors import CheckpointError, RecipeError
+from cimeu.errors import CheckpointError, MediaError, RecipeError
 from cimeu.evaluation.ood import FILE, PRIMITIVES, Familiarity, mean_step
 from cimeu.evaluation.predict import EnsembleSettings
 from cimeu.inference.appearance import Appearance
@@ -228,9 +229,11 @@ class Recogniser:
         Raises:
             MediaError: missing, empty, or no media.
         """
-        path = Path(path)
+        path, (part_from_s, part_until_s) = Path(path), self.settings.part
         info = probe(path)
-        from_s = self._reading_starts_s(from_s)
+        if info.duration_s:  # some files do not say
+            _check_start(path, info.duration_s, part_from_s)
+        from_s, until_s = self._reading_starts_s(max(from_s, part_from_s)), min(until_s, part_until_s)
         reader = WindowReader(path, info, self._setup(), from_s=from_s)
         edges = [from_s]
         waiting: list[WindowInput] = []
@@ -254,6 +257,7 @@ class Recogniser:
         score()
         read_s = max(declared_s, int(edges[-1] - from_s))
         progress(path.name, read_s, read_s)
+        edges = self._cut_to_part(path, edges, reader.lanes)
         person_of = {name: reader.people.person_of(name) for name in reader.lanes if name not in NOBODY}
         tracks = named_tracks(reader.lanes, person_of)
         lanes = {
@@ -263,6 +267,18 @@ class Recogniser:
         for absent, person in give_voices_back(lanes, edges, self.settings.absence_s).items():
             tracks[person] += (absent,)
         return Reading(path, lanes, {name: tracks[name] for name in lanes}, edges)
+
+    def _cut_to_part(self, path: Path, edges: list[float], lanes: Mapping[str, Lane]) -> list[float]:
+        """Edges of the part that the settings name; lanes lose what lies outside of it."""
+        from_s, until_s = self.settings.part
+        _check_start(path, edges[-1], from_s)
+        inside = {
+            number for number, (start_s, end_s) in enumerate(pairwise(edges)) if end_s > from_s and start_s < until_s
+        }
+        for lane in lanes.values():
+            lane.keep(inside)
+            lane.places = [place for place in lane.places if from_s <= place.time_s <= until_s]
+        return [min(max(edge, from_s), until_s) for edge in edges]
 
     def with_settings(self, settings: TimelineSettings) -> "Recogniser":
         """The same recogniser with other thresholds; models and encoders are shared."""
@@ -441,13 +457,16 @@ class Recogniser:
 
     def header(self, path: Path, duration_s: float) -> Header:
         """What stands above the results of a recording."""
-        in_effect = {
+        in_effect: dict[str, float | None] = {
             "window_s": round(self._length / self._rate_hz, 4),
             "hop_s": round(self._hop / self._rate_hz, 4),
             "abstain_below": self.ensemble.abstain_below,
         }
         if self.settings.abstain_below is not None:
             in_effect["abstain_below"] = self.settings.abstain_below
+        if self.settings.part == (0.0, inf):
+            in_effect |= {"start_s": None, "end_s": None}
+        named = {name: value for name, value in (asdict(self.settings) | in_effect).items() if value is not None}
         return Header(
             media=path.name,
             content=content_of_file(path),
@@ -455,7 +474,7 @@ class Recogniser:
             model=self.model_id,
             emotions=self.emotions,
             fingerprints={encoder.name: fingerprint(encoder) for encoder in self.encoders.values()},
-            settings={name: float(value) for name, value in (asdict(self.settings) | in_effect).items()},
+            settings={name: float(value) for name, value in named.items()},
             demonstration=self.specifications.synthetic,
             version=version("cimeu"),
             faces=self._faces(),
@@ -469,6 +488,12 @@ class Recogniser:
         people = f"people are found again by {self.identity.name} (above {self.identity.same_above:g})"
         caution = ": after a cut, the same person may get a new name" if isinstance(self.identity, Appearance) else ""
         return f"found by {self.detector.name} {self.detector.version}; {people}{caution}"
+
+
+def _check_start(path: Path, end_s: float, start_s: float) -> None:
+    """Raises MediaError where a recording ends before the part of it that is wanted."""
+    if 0 < start_s >= end_s:
+        raise MediaError(f"`{path}` ends at {end_s:.1f} s, before {start_s:g} s\n\nhint: choose an earlier start")
 
 
 def _detector_of(encoders: Iterable[Encoder]) -> FaceDetector:

@@ -24,7 +24,7 @@ from cimeu.media.recordings import SOUND_SUFFIXES
 from cimeu.plots.pages import page_environment
 from cimeu.timeline.explanation import Explanation
 from cimeu.timeline.figure import to_png, to_svg
-from cimeu.timeline.overlay import OVERLAY, write_overlay
+from cimeu.timeline.overlay import OVERLAY, VideoOptions, write_overlay
 from cimeu.timeline.segments import UNLIKE, UNSURE, USE_LIMITS, Segment, Segmentation
 from cimeu.timeline.series import Point, by_person, curves, series_rows, to_series_csv, to_series_parquet
 from cimeu.timeline.style import clock, colours_of, described, printable
@@ -268,8 +268,8 @@ def suffix_of(path: Path) -> str:
     return max(endings, key=len, default="")
 
 
-def save(timeline: Segmentation, path: Path) -> Path:
-    """Write a timeline in the format of the suffix; a file is there whole or not at all.
+def save(timeline: Segmentation, path: Path, video: VideoOptions | None = None) -> Path:
+    """Write a timeline in the format of the suffix; a file is there whole or not at all. `video` is about .mp4 alone.
 
     Raises:
         RecipeError: another suffix.
@@ -284,7 +284,7 @@ def save(timeline: Segmentation, path: Path) -> Path:
     if suffix != OVERLAY:
         return write_whole(path, WRITERS[suffix](timeline, path), KIND)
     with whole(path, KIND) as partial:
-        write_overlay(timeline, partial)
+        write_overlay(timeline, partial, video)
     return path
 
 

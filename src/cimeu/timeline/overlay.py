@@ -11,6 +11,7 @@ import logging
 import textwrap
 from bisect import bisect_right
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
@@ -25,6 +26,7 @@ from cimeu.media.audio import stream_sound
 from cimeu.media.container import open_media
 from cimeu.media.pixels import add_video_stream, encodable, even_sized
 from cimeu.media.video import Frame, frames, probe
+from cimeu.timeline.blur import FaceBlur
 from cimeu.timeline.segments import UNSURE, USE_LIMITS, Place, Segment, Segmentation
 from cimeu.timeline.style import NOTHING, colours_of
 
@@ -47,26 +49,40 @@ BLANK_RATE_HZ = 5.0
 """Frames a second where the recording has none."""
 
 
-def write_overlay(timeline: Segmentation, path: Path) -> None:
+@dataclass(frozen=True, kw_only=True)
+class VideoOptions:
+    """What of a recording an annotated video shows."""
+
+    blur_faces: bool = False
+    """Cover every face; frames then keep their size."""
+    sound: bool = True
+    """Keep the sound, by which people can be recognised too."""
+
+
+def write_overlay(timeline: Segmentation, path: Path, options: VideoOptions | None = None) -> None:
     """Write an mp4 (H.264 and AAC).
 
     Raises:
         MediaError: the recording is gone or cannot be decoded.
     """
-    media = timeline.media_path
+    media, options = timeline.media_path, options or VideoOptions()
     info = probe(media)
     draw = Drawing(timeline)
+    blur = None
+    if options.blur_faces and info.has_video:
+        blur = FaceBlur.of_recording(media, (place for places in timeline.places.values() for place in places))
     with av.open(str(path.absolute()), "w", format="mp4", options={"movflags": "+faststart"}) as container:
         container.metadata.update({"title": timeline.header.media, "comment": "\n".join(timeline.header.lines())})
-        shown = frames(media, rate_hz=None, max_side=MAX_SIDE) if info.has_video else _blank(info.duration_s)
+        max_side = None if blur else MAX_SIDE
+        shown = frames(media, rate_hz=None, max_side=max_side) if info.has_video else _blank(info.duration_s)
         first = next(shown)
         height, width = even_sized(first.pixels).shape[:2]
         video = add_video_stream(container, 30, width, height, {"crf": "23", "preset": "veryfast"})
         video.codec_context.time_base = Fraction(1, CLOCK_HZ)
-        sound = _Sound(container, media) if info.has_sound else None
+        sound = _Sound(container, media) if info.has_sound and options.sound else None
         ticks = -1
         for frame in chain([first], shown):
-            drawn = encodable(draw(frame))
+            drawn = encodable(draw(replace(frame, pixels=blur(frame.pixels, frame.time_s)) if blur else frame))
             ticks = max(ticks + 1, round(frame.time_s * CLOCK_HZ))
             drawn.pts, drawn.time_base = ticks, Fraction(1, CLOCK_HZ)
             container.mux(video.encode(drawn))

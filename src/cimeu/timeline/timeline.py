@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import groupby
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from jaxtyping import Float
 from cimeu.errors import RecipeError
 from cimeu.labels import guess
 from cimeu.timeline.segments import BRIEF, IN_PART, UNLIKE, UNSURE, Cell, Modality, Segment
+from cimeu.times import seconds_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +58,10 @@ class TimelineSettings:
     """Of several people, one speaks whose mouth follows the voice at least this well over a window,"""
     speaker_margin: float = 0.2
     """and better than any other's by this much; else it is left open."""
+    start_s: float = 0.0
+    """What comes before is left out; a few seconds of it are read to follow faces."""
+    end_s: float = 0.0
+    """What comes after is left out; 0: nothing is."""
 
     def __post_init__(self) -> None:
         for name, (least, most) in RANGES.items():
@@ -67,6 +73,15 @@ class TimelineSettings:
             raise RecipeError(
                 f"hop_s {self.hop_s} is longer than window_s {self.window_s}\n\nhint: windows must not leave gaps"
             )
+        if self.end_s and self.end_s <= self.start_s:
+            raise RecipeError(
+                f"end_s {self.end_s:g} is not after start_s {self.start_s:g}\n\nhint: 0 reads to the end of a recording"
+            )
+
+    @property
+    def part(self) -> tuple[float, float]:
+        """From when to when a recording is read."""
+        return self.start_s, self.end_s or inf
 
     def changed(self, values: Mapping[str, str]) -> "TimelineSettings":
         """These settings with some replaced, by name and as people type them.
@@ -83,7 +98,7 @@ class TimelineSettings:
             if name not in names:
                 raise RecipeError(f"unknown setting `{name}` of the timeline\n\nhint: {guess(name, names)}")
             try:
-                parsed[name] = TRUTHS[text.lower()] if name == "abstain_unlike" else float(text)
+                parsed[name] = TRUTHS[text.lower()] if name == "abstain_unlike" else _number(text)
             except (KeyError, ValueError):
                 raise _refused(name, text) from None
         return replace(self, **parsed)
@@ -104,9 +119,19 @@ RANGES = {
     "speech_pause_s": (0.0, 60.0),
     "speaker_correlation": (-1.0, 2.0),
     "speaker_margin": (0.0, 2.0),
+    "start_s": (0.0, 1e6),
+    "end_s": (0.0, 1e6),
 }
 """Least and most of each setting: beyond, a recording would take for ever or all of the memory."""
 TRUTHS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+
+
+def _number(text: str) -> float:
+    """A number, or a time such as `10:00`. Raises ValueError."""
+    seconds = seconds_of(text) if ":" in text else float(text)
+    if seconds is None:
+        raise ValueError(text)
+    return seconds
 
 
 def _refused(name: str, value: object) -> RecipeError:

@@ -10,7 +10,12 @@ from cimeu.timeline.study.recordings import FileNames, Recording
 
 
 def recording(name: str, media: str = "") -> Recording:
-    header = {"media": media or f"{name.rsplit('/', 1)[-1]}.mp4", "duration_s": 60.0, "emotions": ["anger"]}
+    header = {
+        "media": media or f"{name.rsplit('/', 1)[-1]}.mp4",
+        "duration_s": 60.0,
+        "emotions": ["anger"],
+        "settings": {},
+    }
     return Recording(name, Path(f"{name}.series.parquet"), header)
 
 

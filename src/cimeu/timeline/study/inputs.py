@@ -82,7 +82,9 @@ class Events:
         for event in self.by_recording.get(recording.name, ()):
             if event.end_s is not None:
                 stretches.setdefault(event.condition, []).append((event.start_s, event.end_s))
-        return {name: _joined(spans) for name, spans in stretches.items()} | {WHOLE: [(0.0, recording.duration_s)]}
+        return {name: _joined(spans) for name, spans in stretches.items()} | {
+            WHOLE: [(recording.start_s, recording.duration_s)]
+        }
 
 
 @dataclass

@@ -45,6 +45,11 @@ class Recording:
         return float(self.header["duration_s"])
 
     @property
+    def start_s(self) -> float:
+        """From when on the recording was read."""
+        return float(self.header["settings"].get("start_s", 0.0))
+
+    @property
     def emotions(self) -> tuple[str, ...]:
         return tuple(self.header["emotions"])
 
@@ -133,7 +138,7 @@ def check_comparable(recordings: Sequence[Recording]) -> None:
     first = recordings[0]
     for other in recordings[1:]:
         for part in SAME:
-            ours, theirs = first.header.get(part), other.header.get(part)
+            ours, theirs = (_without_part(each.header.get(part)) for each in (first, other))
             if ours == theirs:
                 continue
             if isinstance(ours, dict) and isinstance(theirs, dict):
@@ -220,6 +225,11 @@ class FileNames:
 
     def hint(self, text: str) -> str:
         return guess(text, self.known[:20])
+
+
+def _without_part(value: object) -> object:
+    """Settings without the part of the recording that was read."""
+    return {k: v for k, v in value.items() if k not in ("start_s", "end_s")} if isinstance(value, dict) else value
 
 
 def _plain(text: str) -> str:
