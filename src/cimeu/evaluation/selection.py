@@ -145,19 +145,9 @@ def choose(
             directions=directions,
         )
 
-    best_uar, best = -1.0, None
-    a_grid: Sequence[float | None] = _nearest_first(A_GRID, PUBLISHED_A) if choose_a else (None,)
     mu_grid = (fixed_mu,) if fixed_mu is not None else _nearest_first(MU_GRID, PUBLISHED_MU)
-    for level, a in product((levels,) if levels else ("H", "mean"), a_grid):
-        answers = [
-            None if scores is None else direction_probabilities(scores, levels=level, a=a)
-            for scores in (forward, backward)
-        ]
-        for candidate in mu_grid:
-            fused = mixture(answers, candidate)
-            score = uar(truth, predicted_labels(fused))
-            if score > best_uar:
-                best_uar, best = score, (candidate, level, a, fused)
+    a_grid: Sequence[float | None] = _nearest_first(A_GRID, PUBLISHED_A) if choose_a else (None,)
+    best = _best((forward, backward), truth, (levels,) if levels else ("H", "mean"), a_grid, mu_grid)
     if best is None or not np.isfinite(best[3]).all(axis=-1).any():
         raise RecipeError(
             "no validation clip can be used\n\nhint: the column `problem` says what is wrong with the clips"
@@ -174,6 +164,25 @@ def choose(
         selection=selection,
         directions=directions,
     )
+
+
+def _best(
+    scores: Sequence[Scores | None],
+    truth: Int[np.ndarray, " N"],
+    levels: Sequence[Levels],
+    a_grid: Sequence[float | None],
+    mu_grid: Sequence[float],
+) -> tuple[float, Levels, float | None, Float[np.ndarray, "N K"]] | None:
+    """The first mu, levels and a of the highest UAR, with their fused probabilities; None where nothing is a number."""
+    best_uar, best = -1.0, None
+    for level, a in product(levels, a_grid):
+        answers = [None if each is None else direction_probabilities(each, levels=level, a=a) for each in scores]
+        for mu in mu_grid:
+            fused = mixture(answers, mu)
+            score = uar(truth, predicted_labels(fused))
+            if score > best_uar:
+                best_uar, best = score, (mu, level, a, fused)
+    return best
 
 
 def abstention_threshold(probabilities: Float[np.ndarray, "N K"], coverage: float) -> float:

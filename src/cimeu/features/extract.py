@@ -13,6 +13,8 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Literal
 
@@ -97,58 +99,79 @@ def extract(
     """
     _check(encoders, second, shard)
     clips = manifest.clips()[shard[0] - 1 :: shard[1]]
-    fingerprints = [fingerprint(encoder) for encoder in encoders]
-    wanted = {i: ("forward",) if e.name in second else tuple(directions) for i, e in enumerate(encoders)}
-    rows_of: dict[str, list[tuple[int, str]]] = {}
-    done = completed = 0
-
-    def count_clip() -> None:
-        nonlocal completed
-        completed += 1
-        progress("extract", completed, len(clips))
-
+    played = [("forward",) if encoder.name in second else tuple(directions) for encoder in encoders]
     with ExitStack() as stack:
         stores = [
             stack.enter_context(FeatureStore.open(Path(folder) / store_name(encoder), describe(encoder), writable=True))
             for encoder in encoders
         ]
-
-        def lacking() -> Iterator[Task]:
-            """The clips that lack a row, found as they are asked for."""
-            claimed: set[str] = set()
-            for number, clip in enumerate(clips):
-                if clip.problem:
-                    count_clip()
-                    continue
-                content = content_of(clip)
-                keys = {(i, d): row_key(content, fingerprints[i], d) for i in wanted for d in wanted[i]}
-                rows_of[clip.clip_id] = [(i, key) for (i, _), key in keys.items()]
-                absent = {at for at, key in keys.items() if key not in stores[at[0]] and key not in claimed}
-                claimed.update(keys[at] for at in absent)
-                if not absent:
-                    count_clip()
-                    continue
-                lacks = ((i, tuple(d for d in wanted[i] if (i, d) in absent)) for i in wanted)
-                yield Task(number, clip, content, tuple((i, lacked) for i, lacked in lacks if lacked))
-
-        def tell_windows(n_done: int, n_expected: int, n_clips: int) -> None:
-            to_do = len(clips) - (completed - done)  # clips not looked at yet count as lacking
-            progress("windows", n_done, max(n_done, round(n_expected / n_clips * to_do)))
-
-        computing = Computing(encoders, tell=tell_windows)
-        missing: dict[int, int] = {}
-        for task, finished in _work_through(lacking(), encoders, computing, workers, on):
-            store = stores[finished.place]
-            row = Row(task.clip.clip_id, finished.features, finished.problem, finished.duration_s, finished.direction)
-            store.add(row_key(task.content, fingerprints[finished.place], row.direction), _checked(store, row))
-            missing[task.number] = missing.get(task.number, sum(len(each) for _, each in task.lacking)) - 1
-            if not missing[task.number]:
-                done += 1
-                count_clip()
+        work = _Work(clips, encoders, stores, played, progress)
+        computing = Computing(encoders, tell=work.count_windows)
+        for task, finished in _work_through(work.lacking(), encoders, computing, workers, on):
+            work.store(task, finished)
         if computing.done:
             progress("windows", computing.done, computing.done)
-        failures = _failures(clips, rows_of, encoders, stores)
-    return Extraction(done, len(rows_of) - done, failures, computing.done)
+        failures = _failures(clips, work.rows_of, encoders, stores)
+    return Extraction(work.done, len(work.rows_of) - work.done, failures, computing.done)
+
+
+class _Work:
+    """The clips of an extraction: what each lacks, what was stored, and how far it is."""
+
+    def __init__(
+        self,
+        clips: Sequence[Clip],
+        encoders: Sequence[Encoder],
+        stores: Sequence[FeatureStore],
+        directions: Sequence[tuple[Direction, ...]],
+        progress: Progress,
+    ) -> None:
+        self._clips, self._stores, self._progress = clips, stores, progress
+        self._fingerprints = [fingerprint(encoder) for encoder in encoders]
+        self._wanted = [(place, direction) for place, several in enumerate(directions) for direction in several]
+        self._owed: dict[int, int] = {}
+        self._completed = 0
+        self.done = 0
+        self.rows_of: dict[str, list[tuple[int, str]]] = {}
+        """By clip: the store, by its place, and the key of each row that it should have."""
+
+    def lacking(self) -> Iterator[Task]:
+        """The clips that lack a row; each is looked at when the next one is asked for."""
+        claimed: set[str] = set()  # two clips of one content have one row
+        for number, clip in enumerate(self._clips):
+            if clip.problem:
+                self._count_clip()
+                continue
+            content = content_of(clip)
+            keys = {(i, d): row_key(content, self._fingerprints[i], d) for i, d in self._wanted}
+            self.rows_of[clip.clip_id] = [(i, key) for (i, _), key in keys.items()]
+            absent = [at for at, key in keys.items() if key not in self._stores[at[0]] and key not in claimed]
+            claimed.update(keys[at] for at in absent)
+            if not absent:
+                self._count_clip()
+                continue
+            by_place = [(place, tuple(d for _, d in ats)) for place, ats in groupby(absent, key=itemgetter(0))]
+            self._owed[number] = len(absent)
+            yield Task(number, clip, content, tuple(by_place))
+
+    def store(self, task: Task, finished: Finished) -> None:
+        """Keep one row."""
+        store = self._stores[finished.place]
+        row = Row(task.clip.clip_id, finished.features, finished.problem, finished.duration_s, finished.direction)
+        store.add(row_key(task.content, self._fingerprints[finished.place], row.direction), _checked(store, row))
+        self._owed[task.number] -= 1
+        if not self._owed[task.number]:
+            self.done += 1
+            self._count_clip()
+
+    def count_windows(self, n_done: int, n_expected: int, n_clips: int) -> None:
+        """Report windows of heavy encoders; clips that were not looked at yet count as lacking."""
+        to_do = len(self._clips) - (self._completed - self.done)
+        self._progress("windows", n_done, max(n_done, round(n_expected / n_clips * to_do)))
+
+    def _count_clip(self) -> None:
+        self._completed += 1
+        self._progress("extract", self._completed, len(self._clips))
 
 
 def store_name(encoder: Encoder) -> str:

@@ -14,6 +14,7 @@ Axes: B clips of a batch, N clips of a dataset, C channels, K emotions.
 import logging
 import math
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -47,7 +48,7 @@ from cimeu.training.health import (
 )
 from cimeu.training.journal import Entry
 from cimeu.training.losses import class_error, emotion_adversary, style_adversary
-from cimeu.training.objective import Factors, objective
+from cimeu.training.objective import Factors, Objective, objective
 from cimeu.training.optim import add_to_mean, build_optimiser, learning_rate, reversal_factor, set_learning_rate
 from cimeu.training.resume import State, finish, identity_of, is_finished, resumed, save, saved
 from cimeu.training.styles import epoch_styles
@@ -72,7 +73,7 @@ def train(
     synthetic: bool = False,
     progress: Progress = silent,
 ) -> Path:
-    """Train one network and leave its best epoch in `folder`; resumes an interrupted run.
+    """Train one network and leave its best epoch in `folder`, which is returned; resumes an interrupted run.
 
     Args:
         model_config: the network; emotions, widths and direction must be those of the datasets.
@@ -82,9 +83,6 @@ def train(
         folder: of this direction, such as RUN/forward.
         synthetic: whether the clips were drawn by a program.
         progress: told after every optimiser step.
-
-    Returns:
-        The folder.
 
     Raises:
         RecipeError: settings that contradict the data, a folder that holds another run, a loss that is not finite.
@@ -97,61 +95,20 @@ def train(
     fabric = fabric_of(config)
     folder.mkdir(parents=True, exist_ok=True)
     progress = progress if fabric.is_global_zero else silent
-    apart = () if fabric.world_size == 1 else (fabric.world_size, fabric.global_rank)
     collator = collator_of(train, config.augmentation)
     torch.manual_seed(config.seed)
     model = CiMEU(model_config, specifications_of(train, collator, config.selection, synthetic)).to(fabric.device)
     optimiser = fabric.setup_optimizers(build_optimiser(config.optimiser, model.parameters(), model.adversaries()))
     state = resumed(first_only(config, lambda: saved(folder, identity)), model, optimiser)
-    class_weights = _class_weights(train).to(fabric.device) if config.balance == "loss" else None
-    steps_per_epoch = len(_batches(train, config, epoch=0))
-    planned = steps_per_epoch * config.epochs
+    epochs = _Epochs(model, optimiser, train, collator, config, fabric)
     floor = explained_by_clip_mean(train, collator, config.batch_size) if model_config.disentangle != "off" else {}
-    shares: dict[str, float] = {}
 
     while state.epoch < config.epochs and not _out_of_patience(state, config):
-        started, step = time.perf_counter(), state.epoch * steps_per_epoch
+        started = time.perf_counter()
         styles, about_styles = first_only(config, lambda: epoch_styles(model, train, collator, config, state))
-        torch.manual_seed(_seed(config.seed, state.epoch, *apart))
-        means = _Means()
-        model.train()
-        for indices in _batches(train, config, state.epoch):
-            generator = torch.Generator().manual_seed(_seed(config.seed, state.epoch, step, *apart))
-            batch = collator([train[int(index)] for index in share_of(indices, fabric)], generator)
-            batch = replace(batch, style=styles[batch.index]).to(fabric.device)
-            rate, reversal = learning_rate(config.optimiser, step, planned), reversal_factor(step, planned)
-            set_learning_rate(optimiser, rate)
-            with fabric.autocast(), primitives_of(model) as primitives:
-                output = model(batch.first, batch.second, emotion=batch.emotion, reversal=reversal)
-            output, batch = together(output, batch, fabric)
-            output = update_adversaries(model, optimiser, output, batch, reversal, config.adversary_steps, fabric)
-            losses = objective(
-                output,
-                batch,
-                config.weights,
-                alignment=model_config.alignment,
-                factors=Factors(**state.factors),
-                class_weights=class_weights,
-                label_smoothing=config.label_smoothing,
-            )
-            _check_finite(losses.total, state.epoch, step, rate)
-            if (step + 1) % steps_per_epoch == 0:  # one batch an epoch: it costs a backward pass per term
-                shares = gradient_shares(losses.weighted, primitives, fabric)
-            optimiser.zero_grad()
-            fabric.backward(losses.total)
-            average_gradients(model.parameters(), fabric)
-            if config.optimiser.clip_norm:
-                torch.nn.utils.clip_grad_norm_(model.parameters(), config.optimiser.clip_norm)
-            optimiser.step()
-            means.add({"total": losses.total, **losses.named})
-            step += 1
-            progress(f"training {train.direction}", step, planned)
-        entry: Entry = {"epoch": state.epoch + 1, "step": step, "learning_rate": rate, "reversal": reversal}
+        entry, shares = epochs.run(state, styles, progress)
         checked = first_only(config, lambda: _validate(model, validation, collator, config, fabric.device))
-        entry |= means.named() | checked | about_styles
-        entry |= {f"health.clip_mean.{name}": value for name, value in floor.items()}
-        entry |= {f"health.gradient.{name}": share for name, share in shares.items()}
-        entry["health.layer_scale"] = layer_scale(model)
+        entry |= checked | about_styles | _health(model, floor, shares)
         _adjust_factors(state, entry, config)
         _average(state, model, config)
         _keep_best(state, model, entry, config)
@@ -161,12 +118,99 @@ def train(
         state.epoch += 1
         first_only(config, lambda: save(folder, identity, model, optimiser, state, config))
 
-    if fabric.is_global_zero and state.entries:
-        for line in faults(state.entries[-1], emotions=len(model_config.emotions)):
-            logger.warning("%s: %s", train.direction, line)
+    if fabric.is_global_zero:
+        _warn_of_faults(state, model_config, train.direction)
     first_only(config, lambda: finish(folder, identity, model, state))
-    progress(f"training {train.direction}", planned, planned)
+    progress(f"training {train.direction}", epochs.planned, epochs.planned)
     return folder
+
+
+class _Epochs:
+    """The steps of one epoch after the other, on the training clips."""
+
+    def __init__(
+        self,
+        model: CiMEU,
+        optimiser: torch.optim.Optimizer,
+        train: ClipDataset,
+        collator: Collator,
+        config: TrainingConfig,
+        fabric: "Fabric",
+    ) -> None:
+        self._model, self._optimiser, self._fabric = model, optimiser, fabric
+        self._train, self._collator, self._config = train, collator, config
+        self._class_weights = _class_weights(train).to(fabric.device) if config.balance == "loss" else None
+        self._steps = len(_batches(train, config, epoch=0))
+        self.planned = self._steps * config.epochs
+        # Processes that share a batch draw different noise and dropout; a single one draws what it always did.
+        self._apart = () if fabric.world_size == 1 else (fabric.world_size, fabric.global_rank)
+
+    def run(self, state: State, styles: Tensor, progress: Progress) -> tuple[Entry, dict[str, float]]:
+        """Train one epoch; returns its entry in the journal, and the gradient share of each term."""
+        config, step = self._config, state.epoch * self._steps
+        torch.manual_seed(_seed(config.seed, state.epoch, *self._apart))
+        means, shares = _Means(), dict[str, float]()
+        self._model.train()
+        for indices in _batches(self._train, config, state.epoch):
+            rate, reversal = learning_rate(config.optimiser, step, self.planned), reversal_factor(step, self.planned)
+            set_learning_rate(self._optimiser, rate)
+            losses, primitives = self._losses(indices, styles, state, step, reversal)
+            _check_finite(losses.total, state.epoch, step, rate)
+            if (step + 1) % self._steps == 0:  # one batch an epoch: it costs a backward pass per term
+                shares = gradient_shares(losses.weighted, primitives, self._fabric)
+            self._update(losses.total)
+            means.add({"total": losses.total, **losses.named})
+            step += 1
+            progress(f"training {self._train.direction}", step, self.planned)
+        entry: Entry = {"epoch": state.epoch + 1, "step": step, "learning_rate": rate, "reversal": reversal}
+        return entry | means.named(), shares
+
+    def _losses(
+        self, indices: Int64[np.ndarray, " B"], styles: Tensor, state: State, step: int, reversal: float
+    ) -> tuple[Objective, list[Tensor]]:
+        """The objective of one batch, and the emotion primitives that it was computed from."""
+        config, fabric = self._config, self._fabric
+        generator = torch.Generator().manual_seed(_seed(config.seed, state.epoch, step, *self._apart))
+        batch = self._collator([self._train[int(index)] for index in share_of(indices, fabric)], generator)
+        batch = replace(batch, style=styles[batch.index]).to(fabric.device)
+        with fabric.autocast(), primitives_of(self._model) as primitives:
+            output = self._model(batch.first, batch.second, emotion=batch.emotion, reversal=reversal)
+        output, batch = together(output, batch, fabric)
+        # Adversaries first: E and S must run from heads that know where they are now, not where they were.
+        output = update_adversaries(
+            self._model, self._optimiser, output, batch, reversal, config.adversary_steps, fabric
+        )
+        losses = objective(
+            output,
+            batch,
+            config.weights,
+            alignment=self._model.config.alignment,
+            factors=Factors(**state.factors),
+            class_weights=self._class_weights,
+            label_smoothing=config.label_smoothing,
+        )
+        return losses, primitives
+
+    def _update(self, total: Tensor) -> None:
+        self._optimiser.zero_grad()
+        self._fabric.backward(total)
+        average_gradients(self._model.parameters(), self._fabric)
+        if self._config.optimiser.clip_norm:
+            torch.nn.utils.clip_grad_norm_(self._model.parameters(), self._config.optimiser.clip_norm)
+        self._optimiser.step()
+
+
+def _health(model: CiMEU, clip_mean: Mapping[str, float | None], shares: Mapping[str, float]) -> Entry:
+    """Whether the parts of the network do anything, as numbers of the journal."""
+    entry: Entry = {f"health.clip_mean.{name}": value for name, value in clip_mean.items()}
+    entry |= {f"health.gradient.{name}": share for name, share in shares.items()}
+    entry["health.layer_scale"] = layer_scale(model)
+    return entry
+
+
+def _warn_of_faults(state: State, config: ModelConfig, direction: str) -> None:
+    for line in faults(state.entries[-1], emotions=len(config.emotions)) if state.entries else ():
+        logger.warning("%s: %s", direction, line)
 
 
 def update_adversaries(

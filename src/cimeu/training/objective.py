@@ -5,7 +5,7 @@
 Axes: B clips, K emotions.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import Literal
 
@@ -86,7 +86,7 @@ def objective(
     """All terms of a batch."""
     assert batch.first is not None
     output = _in_single_precision(output)
-    present, emotion, style = batch.first.present, batch.emotion, batch.style
+    present, emotion = batch.first.present, batch.emotion
     # a share of 0 or 1 means that modality dropout, or the clip itself, lacks a stream
     heard = {"first": present & (output.gate[0] < 1)}
     if output.second_logits is not None and batch.second is not None:
@@ -124,23 +124,8 @@ def objective(
         term("alignment", weights.alignment, losses.alignment(*output.aligned, both, form=alignment))
     if weights.mining != "off" and weights.mining_weight:
         term("mining", weights.mining_weight * factors.mining, _mining(output, heard, weights.mining))
-    if output.style_pooled is not None:
-        assert output.style_logits is not None
-        assert output.style_adversary is not None
-        assert output.emotion_adversary is not None
-        in_any = present if batch.second is None or len(output.emotion) == 1 else present | batch.second.present
-        if weights.style:
-            term("style", weights.style, losses.style_error(output.style_logits, style, in_any))
-        if weights.style_adversary:
-            adversary = losses.style_adversary(output.style_adversary, style, emotion, in_any)
-            term("style_adversary", weights.style_adversary, adversary)
-        if weights.emotion_adversary:
-            adversary = losses.emotion_adversary(output.emotion_adversary, emotion, in_any)
-            term("emotion_adversary", weights.emotion_adversary, adversary)
-        if weights.covariance:
-            covariance = losses.cross_covariance(output.emotion_pooled, output.style_pooled, in_any)
-            term("covariance", weights.covariance, covariance)
-
+    for name, weight, value in _independence(output, batch, weights):
+        term(name, weight, value)
     terms = [value for value in weighted.values() if value is not None]
     total = torch.stack(terms).sum() if terms else output.logits[0].sum() * 0
     parts: dict[str, Tensor | None] = {
@@ -148,6 +133,30 @@ def objective(
     }
     parts.update({f"reconstruction.{name}": error for name, error in of_streams.items()})
     return Objective(total, {**named, **parts}, weighted)
+
+
+def _independence(output: Output, batch: Batch, weights: LossWeights) -> Iterator[tuple[str, float, Tensor | None]]:
+    """Name, weight and value of the terms that keep emotion and style primitives apart."""
+    if output.style_pooled is None:
+        return
+    assert batch.first is not None
+    assert output.style_logits is not None
+    assert output.style_adversary is not None
+    assert output.emotion_adversary is not None
+    present, emotion, style = batch.first.present, batch.emotion, batch.style
+    # primitives of both streams stand side by side, so a clip counts where it has either
+    in_any = present if batch.second is None or len(output.emotion) == 1 else present | batch.second.present
+    if weights.style:
+        yield "style", weights.style, losses.style_error(output.style_logits, style, in_any)
+    if weights.style_adversary:
+        adversary = losses.style_adversary(output.style_adversary, style, emotion, in_any)
+        yield "style_adversary", weights.style_adversary, adversary
+    if weights.emotion_adversary:
+        adversary = losses.emotion_adversary(output.emotion_adversary, emotion, in_any)
+        yield "emotion_adversary", weights.emotion_adversary, adversary
+    if weights.covariance:
+        covariance = losses.cross_covariance(output.emotion_pooled, output.style_pooled, in_any)
+        yield "covariance", weights.covariance, covariance
 
 
 def _reconstruction(output: Output, batch: Batch) -> dict[str, Tensor | None]:
