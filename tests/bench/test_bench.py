@@ -94,7 +94,7 @@ def test_rows_on_handmade_functionals_get_them_first(recipe: Recipe, tmp_path: P
 
 def test_any_row_that_is_kept_is_a_model_that_says_what_its_cell_says(recipe: Recipe, tmp_path: Path) -> None:
     rows = ("linear-second", "dann", "linear-handmade")
-    found = bench_recipe(recipe, rows, tmp_path / "bench", seeds=(0,), workers=0, keep=True)
+    found = bench_recipe(recipe, rows, tmp_path / "bench", Comparison(keep=True), seeds=(0,), workers=0)
     assert (found.done, found.failures) == (3, {})
     for row in rows:
         run = tmp_path / "bench" / "runs" / row / "toy-east-s0"
@@ -123,7 +123,9 @@ def test_without_keeping_rivals_leave_cells_alone(recipe: Recipe, tmp_path: Path
 def test_a_cell_has_the_test_clips_once_for_each_condition_and_trains_on_none(toy, tmp_path: Path) -> None:
     recipe = load_recipe(toy.recipe, QUICK)
     plain = CellRunner(recipe, tmp_path / "plain")(Cell("linear", "east", 0)).predictions
-    under = CellRunner(recipe, tmp_path / "corrupted", protocol="robustness")(Cell("linear", "east", 0)).predictions
+    under = CellRunner(recipe, tmp_path / "corrupted", Comparison(protocol="robustness"))(
+        Cell("linear", "east", 0)
+    ).predictions
     test = under[under["part"] == "test"]
     n_test = (plain["part"] == "test").sum()
     assert set(test["condition"]) == set(map(str, conditions(two_streams=True)))
@@ -168,7 +170,7 @@ def test_every_protocol_goes_from_a_recipe_to_its_table(
     toy, tmp_path: Path, protocol: str, n_folds: int, table: str
 ) -> None:
     recipe = load_recipe(toy.recipe, [*QUICK, "fold=all", "folds.n_folds=3"])
-    found = bench_recipe(recipe, ("linear",), tmp_path, seeds=(0,), protocol=protocol)
+    found = bench_recipe(recipe, ("linear",), tmp_path, Comparison(protocol=protocol), seeds=(0,))
     assert (found.done, list(found.failures)) == (n_folds, [])
     summary = write_bench(tmp_path)
     assert summary.complete
@@ -189,7 +191,7 @@ def test_a_row_that_cannot_be_tuned_fails_alone_with_the_reason_of_its_trial(
 
     monkeypatch.setattr(CellRunner, "trial", fail)
     recipe = load_recipe(toy.recipe, QUICK)
-    found = bench_recipe(recipe, ("linear", "majority"), tmp_path, seeds=(0,), tune=1)
+    found = bench_recipe(recipe, ("linear", "majority"), tmp_path, Comparison(tune=1), seeds=(0,))
     assert found.done == 1  # `majority` has nothing to tune
     (reason,) = found.failures.values()
     assert re.match(r"linear, fold east, configuration 0 on \w+ failed: no such kernel\n", reason)
@@ -197,10 +199,10 @@ def test_a_row_that_cannot_be_tuned_fails_alone_with_the_reason_of_its_trial(
 
 def test_a_tuned_bench_takes_the_settings_that_its_trials_chose(toy, tmp_path: Path) -> None:
     recipe = load_recipe(toy.recipe, QUICK)
-    found = bench_recipe(recipe, ("linear", "majority"), tmp_path, seeds=(0,), tune=2)
+    found = bench_recipe(recipe, ("linear", "majority"), tmp_path, Comparison(tune=2), seeds=(0,))
     assert (found.done, list(found.failures)) == (2, [])
     assert len(list((tmp_path / "tuning").rglob("*.json"))) == 2 * 2  # configurations, inner groups
-    assert bench_recipe(recipe, ("linear", "majority"), tmp_path, seeds=(0,), tune=2).kept == 2
+    assert bench_recipe(recipe, ("linear", "majority"), tmp_path, Comparison(tune=2), seeds=(0,)).kept == 2
     write_bench(tmp_path)
     tuning = pd.read_csv(tmp_path / "tuning.csv")
     assert list(tuning["configuration"]) == ["1 of 2", "2 of 2"]
@@ -209,7 +211,7 @@ def test_a_tuned_bench_takes_the_settings_that_its_trials_chose(toy, tmp_path: P
 
 def test_the_oracle_chooses_for_every_row_and_marks_the_table(toy, tmp_path: Path) -> None:
     recipe = load_recipe(toy.recipe, [*QUICK, "training.epochs=1"])
-    bench_recipe(recipe, ("linear", "erm"), tmp_path, seeds=(0,), selection="oracle")
+    bench_recipe(recipe, ("linear", "erm"), tmp_path, Comparison(selection="oracle"), seeds=(0,))
     assert {line.selection for line in write_bench(tmp_path).lines} == {"oracle"}
     assert "chose on test clips" in (tmp_path / "comparison.md").read_text()
 

@@ -22,7 +22,7 @@ from cimeu.bench.cells import CellResult, Parts, foreign_cell, mean_of
 from cimeu.bench.comparison import Cell, read_bench, read_folds
 from cimeu.bench.corruption import Condition, conditions, damaged
 from cimeu.bench.nested import Trial, inner_folds, inner_groups, settings_chosen
-from cimeu.bench.protocols import ROBUSTNESS, SHOTS, TRANSDUCTIVE, divide
+from cimeu.bench.protocols import ROBUSTNESS, SHOTS, TRANSDUCTIVE, divide, protocol_named
 from cimeu.bench.rows import HANDMADE, Row, row_named
 from cimeu.bench.transductive import by_group, group_statistics
 from cimeu.corpora.folds import Fold
@@ -30,7 +30,7 @@ from cimeu.evaluation.ensemble import answers_of, load_classifier
 from cimeu.evaluation.predict import EnsembleSettings, Scores, evaluation_collator, fused_probabilities, score_clips
 from cimeu.evaluation.predictions import STREAMS, part_table, with_condition
 from cimeu.evaluation.rivals import read_rival
-from cimeu.evaluation.selection import RULES, SelectionRule
+from cimeu.evaluation.selection import RULES, SelectionRule, rule_named
 from cimeu.experiments.prepare import Prepared, cores, extract_streams, folds_named, prepare
 from cimeu.experiments.recipe import EncoderConfig, Recipe, override, recipe_from, to_tree
 from cimeu.experiments.run import run_fold
@@ -71,17 +71,34 @@ class BenchClips(Prepared):
         return self.recipe.training if sizes is None else replace(self.recipe.training, style_sizes=sizes)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """How every row of a bench is trained, chosen and tested."""
+
+    protocol: str = ""
+    """Name in `cimeu.bench.protocols.PROTOCOLS`; empty: the folds of the recipe."""
+    selection: str = ""
+    """Name in `cimeu.evaluation.selection.RULES`; empty: the recipe's."""
+    shots: tuple[int, ...] = SHOTS
+    """Labels of each emotion, for the protocol `few-shot`."""
+    tune: int = 0
+    """Configurations tried for each row and fold inside its training groups; 0: the recipe's settings."""
+    keep: bool = False
+    """Whether baselines and methods leave run folders too, so that any row can be used as a model."""
+
+    def __post_init__(self) -> None:
+        protocol_named(self.protocol)
+        if self.selection:
+            rule_named(self.selection)
+
+
 @dataclass(frozen=True)
 class CellRunner:
     """Runs one cell; a worker process gets a copy once and opens the stores itself."""
 
     recipe: Recipe
     folder: Path
-    protocol: str = ""
-    selection: str = ""
-    shots: tuple[int, ...] = SHOTS
-    tune: int = 0
-    keep: bool = False
+    how: Comparison = Comparison()
 
     def prepare(self, rows: Sequence[str], progress: Progress) -> tuple[Prepared, list[Fold]]:
         """Fill the stores that the rows read."""
@@ -95,10 +112,10 @@ class CellRunner:
     def __call__(self, cell: Cell) -> CellResult:
         row, fold = row_named(cell.row), self._folds[cell.fold]
         settings: Mapping[str, Any] = {}
-        if self.tune:
+        if self.how.tune:
             groups = inner_groups(read_folds(self.folder))[fold.name]
             settings = settings_chosen(read_bench(self.folder), self.folder, row, fold.name, groups)
-        if row.kind == "cimeu" or self.keep:
+        if row.kind == "cimeu" or self.how.keep:
             return self.run(row, fold, cell.seed, settings=settings, runs=self.folder / "runs" / row.name)
         same = (row.name, fold.name) if self._is_deterministic(row) else None
         if same in self._cells:
@@ -140,7 +157,7 @@ class CellRunner:
             return self._foreign(row, fold, seed, settings, () if is_trial else self._conditions)
         if self._is_deterministic(row):
             seed = 0
-        describe = not is_trial and (row.kind == "cimeu" or self.keep)
+        describe = not is_trial and (row.kind == "cimeu" or self.how.keep)
         members = [self._member(row, fold, each, settings, runs, describe=describe) for each in row.seeds(seed)]
         if not is_trial and self._conditions:
             members = [self._corrupted(*member, fold) for member in members]
@@ -212,18 +229,18 @@ class CellRunner:
 
     @property
     def _rule(self) -> SelectionRule:
-        return RULES[self.selection or self.recipe.training.selection]
+        return RULES[self.how.selection or self.recipe.training.selection]
 
     @property
     def _conditions(self) -> list[Condition]:
-        if self.protocol != ROBUSTNESS:
+        if self.how.protocol != ROBUSTNESS:
             return []
         return conditions(two_streams=self._clips.second is not None)
 
     @cached_property
     def _clips(self) -> BenchClips:
         prepared = prepare(self.recipe)
-        column = self.recipe.folds.group if self.protocol == TRANSDUCTIVE else ""
+        column = self.recipe.folds.group if self.how.protocol == TRANSDUCTIVE else ""
         return BenchClips(**vars(prepared), standardised_by=column)
 
     @cached_property
@@ -236,7 +253,7 @@ class CellRunner:
 
     def _folds_of(self, prepared: Prepared) -> dict[str, Fold]:
         """Folds of the protocol by name: all of them, or those that the recipe names."""
-        folds = divide(prepared.manifest, self.recipe.folds, self.protocol, shots=self.shots)
+        folds = divide(prepared.manifest, self.recipe.folds, self.how.protocol, shots=self.how.shots)
         return {fold.name: fold for fold in folds_named(self.recipe.fold, folds)}
 
     def _with(self, settings: Mapping[str, Any]) -> Recipe:

@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from cimeu import plugins
 from cimeu.baselines.fit import fit
 from cimeu.baselines.registry import ENTRY_POINTS, method_named
 from cimeu.batching.dataset import ClipDataset
 from cimeu.bench.corruption import Condition, damaged
 from cimeu.evaluation.predictions import PROBABILITY, part_table, uar_of, with_condition
+from cimeu.plugins import failures_of, offered
 from cimeu.progress import Progress, silent
 from cimeu.pyramid import DIRECTIONS
 from cimeu.training.config import TrainingConfig
@@ -69,8 +69,8 @@ def foreign_cell(
     """
     started = time.monotonic()
     build = method_named(name)
-    other = plugins.offered(ENTRY_POINTS).get(name)
-    with plugins.failures_of(other) if other else nullcontext():
+    other = offered(ENTRY_POINTS).get(name)
+    with failures_of(other) if other else nullcontext():
         fitted = fit(build, parts.train, parts.validation, config, group=group, settings=settings, progress=progress)
         tables = [
             part_table(parts.validation, "validation", fitted.probabilities(parts.validation), group=group),

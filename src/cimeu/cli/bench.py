@@ -2,12 +2,15 @@
 
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cimeu.cli.terminal import PARTLY, Output, complete_recipe, parse_shard, progress_bars, say
 from cimeu.errors import RecipeError
+
+if TYPE_CHECKING:
+    from cimeu.bench.runner import BenchReport
 
 
 def bench(
@@ -47,36 +50,41 @@ def bench(
 ) -> None:
     """Compare CiMEU with its parts left out and with other methods; resumes."""
     from cimeu.bench.bench import bench_recipe
+    from cimeu.bench.cell_runner import Comparison
     from cimeu.bench.rows import rows_named
-    from cimeu.bench.runner import failures_text
-    from cimeu.bench.test_set_log import log_look
     from cimeu.experiments.prepare import cores
     from cimeu.experiments.recipe import load_recipe
-    from cimeu.reports.bench_report import write_bench
-    from cimeu.reports.bench_tables import comparison_table, directions_table
-    from cimeu.tables import to_markdown
 
+    how = Comparison(protocol=protocol, selection=selection, shots=parse_counts(shots), tune=tune, keep=keep)
     with progress_bars() as progress:
         cells = bench_recipe(
             load_recipe(recipe, settings or ()),
             rows_named(methods),
             output,
+            how,
             seeds=range(seeds),
-            protocol=protocol,
-            selection=selection,
-            shots=parse_counts(shots),
-            tune=tune,
             workers=workers or cores(),
             shard=parse_shard(shard),
-            keep=keep,
             progress=progress,
         )
     say(f"{output}: {cells.done} cells run, {cells.kept} already there, {cells.wall_s:.0f} s")
-    summary = write_bench(output)
+    print_tables(output, looks or output / "looks.csv", str(recipe))
+    if cells.failures:
+        report_failures(cells)
+
+
+def print_tables(folder: Path, log: Path, recipe: str) -> None:
+    """Write and print the tables of a bench, and log that somebody has seen figures of the test set."""
+    from cimeu.bench.test_set_log import log_look
+    from cimeu.reports.bench_report import write_bench
+    from cimeu.reports.bench_tables import comparison_table, directions_table
+    from cimeu.tables import to_markdown
+
+    summary = write_bench(folder)
     log_look(
-        looks or output / "looks.csv",
+        log,
         method_version=version("cimeu"),
-        recipe=str(recipe),
+        recipe=recipe,
         rows=summary.bench.rows,
         folds=summary.bench.folds,
         seeds=summary.bench.seeds,
@@ -86,11 +94,16 @@ def bench(
     directions = directions_table(summary)
     if directions is not None:
         print(to_markdown(directions))
-    if cells.failures:
-        say(failures_text(cells.failures))
-        done = cells.done + cells.kept
-        say(f"{done:,} of {done + len(cells.failures):,} cells are there, {len(cells.failures):,} failed")
-        raise typer.Exit(PARTLY)
+
+
+def report_failures(cells: "BenchReport") -> None:
+    """Say which cells failed and why, and end with the exit status of partial success."""
+    from cimeu.bench.runner import failures_text
+
+    say(failures_text(cells.failures))
+    done = cells.done + cells.kept
+    say(f"{done:,} of {done + len(cells.failures):,} cells are there, {len(cells.failures):,} failed")
+    raise typer.Exit(PARTLY)
 
 
 def parse_counts(text: str) -> tuple[int, ...]:
