@@ -83,7 +83,7 @@ class CsvTable:
         """A column as numbers, NaN where there is none; `0,5` is a half where the file says that commas are decimal.
 
         Raises:
-            ManifestError: no such column, or a cell that is no finite number or can be read in two ways.
+            ManifestError: no such column, or a cell that is not a finite number or can be read in two ways.
         """
         self.need(column)
         cells = self.frame[column].str.strip()

@@ -73,7 +73,7 @@ def test_the_installed_command_prints_one_message_and_no_traceback(tmp_path: Pat
         (("train", "{recipe}", "epochs"), "`epochs` sets nothing"),
         (("train", "{recipe}", "seeds=[1"), "`seeds=[1` cannot be read"),
         (("train", "{recipe}", "fold=west"), "no fold `west`"),
-        (("evaluate", "none"), "`none` is no run folder"),
+        (("evaluate", "none"), "`none` is not a run folder"),
         (("report", "none"), "none"),
         (("bench", "{recipe}", "--methods", "fulll"), "unknown row `fulll`"),
         (("bench", "{recipe}", "--shard", "x"), "shard `x` is not i/N"),

@@ -31,7 +31,7 @@ def test_training_clips_are_about_one_away() -> None:
 
 
 def test_it_stays_quiet_on_others_of_their_kind(familiarity: Familiarity) -> None:
-    assert (familiarity.foreignness({"first": clips(200, 3)}) > 1).mean() < 0.06
+    assert (familiarity.ood_scores({"first": clips(200, 3)}) > 1).mean() < 0.06
 
 
 @pytest.mark.parametrize(
@@ -45,20 +45,20 @@ def test_it_stays_quiet_on_others_of_their_kind(familiarity: Familiarity) -> Non
     ids=["noise", "another encoder", "far out", "another microphone"],
 )
 def test_it_fires_on_foreign_material(familiarity: Familiarity, foreign: Float32[np.ndarray, "N D"]) -> None:
-    assert (familiarity.foreignness({"first": foreign}) > 1).mean() > 0.9
+    assert (familiarity.ood_scores({"first": foreign}) > 1).mean() > 0.9
 
 
 def test_the_most_foreign_view_counts_and_a_missing_one_does_not(familiarity: Familiarity) -> None:
     both = Familiarity({"first": familiarity.views["first"], "second": familiarity.views["first"]})
     near, far, missing = HELD_OUT[:1], HELD_OUT[:1] + np.float32(50), np.full((1, 40), np.nan, np.float32)
-    alone = familiarity.foreignness({"first": far})
-    np.testing.assert_array_equal(both.foreignness({"first": near, "second": far}), alone)
-    np.testing.assert_array_equal(both.foreignness({"first": missing, "second": far}), alone)
-    assert np.isnan(both.foreignness({"first": missing, "second": missing})).all()
+    alone = familiarity.ood_scores({"first": far})
+    np.testing.assert_array_equal(both.ood_scores({"first": near, "second": far}), alone)
+    np.testing.assert_array_equal(both.ood_scores({"first": missing, "second": far}), alone)
+    assert np.isnan(both.ood_scores({"first": missing, "second": missing})).all()
 
 
 def test_views_that_were_never_fitted_say_nothing(familiarity: Familiarity) -> None:
-    assert np.isnan(familiarity.foreignness({"second": HELD_OUT})).all()
+    assert np.isnan(familiarity.ood_scores({"second": HELD_OUT})).all()
 
 
 def test_with_too_few_clips_there_is_no_view() -> None:
@@ -70,7 +70,7 @@ def test_it_is_read_back_as_it_was_written(familiarity: Familiarity, tmp_path: P
     loaded = Familiarity.load(tmp_path)
     assert loaded is not None
     rows = {"first": HELD_OUT}
-    np.testing.assert_array_equal(loaded.foreignness(rows), familiarity.foreignness(rows))
+    np.testing.assert_array_equal(loaded.ood_scores(rows), familiarity.ood_scores(rows))
 
 
 def test_a_run_without_the_file_knows_nothing(tmp_path: Path) -> None:

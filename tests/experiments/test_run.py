@@ -268,7 +268,7 @@ def test_the_held_out_column_is_among_the_predictions(toy, changed: Change) -> N
 
 
 def test_only_a_run_folder_can_be_evaluated(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match="is no run folder\n\nhint: name a folder that `cimeu train` printed"):
+    with pytest.raises(RecipeError, match="is not a run folder\n\nhint: name a folder that `cimeu train` printed"):
         evaluate_run(tmp_path)
 
 

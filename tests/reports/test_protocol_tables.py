@@ -14,7 +14,7 @@ from cimeu.bench.protocols import shots_of, side_of, source_group
 from cimeu.bench.runner import run_bench
 from cimeu.evaluation.metrics import uar
 from cimeu.reports.bench_summary import Summary, summarise
-from cimeu.reports.gap import gap_of, taught_across, with_prior
+from cimeu.reports.gap import gap_of, training_priors, with_prior
 from cimeu.reports.protocol_tables import protocol_tables, shots_curve
 from cimeu.reports.views import View, predictions_of
 from cimeu.tables import to_html
@@ -91,7 +91,7 @@ def test_rows_of_a_matrix_are_compared_off_the_diagonal(matrix: Summary) -> None
 
 def test_the_heat_of_a_matrix_is_its_figures(matrix: Summary) -> None:
     table = protocol_tables(matrix)["matrix"]
-    assert table.columns == ("row", "taught by", "on de", "on en")
+    assert table.columns == ("row", "trained on", "on de", "on en")
     assert [line[:2] for line in table.lines] == [(row, group) for row in ("full", "erm") for group in GROUPS]
     assert "rgba(" in to_html(table)
     assert table.lines[0][2].startswith(f"{100 * (table.heat[0][2] or 0):.1f}")
@@ -112,7 +112,7 @@ def taught(cell: Cell) -> CellResult:
 
 def test_the_parts_of_a_gap_add_up_to_it(tmp_path: Path) -> None:
     found = summary(WITHIN, taught, tmp_path)
-    gap = gap_of(found.figures, "full", taught_across(FOLDS, EMOTIONS))
+    gap = gap_of(found.figures, "full", training_priors(FOLDS, EMOTIONS))
     assert gap is not None
     assert gap.gap.value == pytest.approx(0.3, abs=0.03)
     assert gap.within.mean.value - gap.across.mean.value == pytest.approx(gap.gap.value)
@@ -127,10 +127,10 @@ def test_what_cannot_be_told_from_the_rest_is_not_a_part(tmp_path: Path) -> None
         return CellResult(table.assign(has_second=True, acted="yes"))
 
     found = summary(WITHIN, everything, tmp_path)
-    gap = gap_of(found.figures, "full", taught_across(FOLDS, EMOTIONS))
+    gap = gap_of(found.figures, "full", training_priors(FOLDS, EMOTIONS))
     assert gap is not None
     assert (gap.parts["modality"], gap.parts["acted"]) == (None, None)
-    (line,) = protocol_tables(found, taught_across(FOLDS, EMOTIONS))["within"].lines
+    (line,) = protocol_tables(found, training_priors(FOLDS, EMOTIONS))["within"].lines
     assert line[4:6] == ("n/a", "n/a")
 
 
@@ -138,7 +138,7 @@ def test_the_prior_is_corrected_from_training_to_the_tested_group(tmp_path: Path
     found = summary(WITHIN, taught, tmp_path)
     answers = predictions_of(WITHIN, found.cells["full"], View(("de-1-across", "en-1-across")))
     assert answers is not None
-    known = taught_across(FOLDS, EMOTIONS)
+    known = training_priors(FOLDS, EMOTIONS)
     assert known["de"][0] == pytest.approx([0.75, 0.25])
     corrected = with_prior(answers, known).probabilities
     np.testing.assert_allclose(corrected.sum(axis=-1), 1)

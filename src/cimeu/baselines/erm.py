@@ -1,4 +1,4 @@
-"""Empirical risk minimisation: learn from all training groups together and hope (DomainBed, ICLR 2021, its reference).
+"""Empirical risk minimisation: pool all source domains (DomainBed, ICLR 2021, its reference).
 
 Every group counts the same in an update, whatever its size. The other methods add to this one: they override
 `losses`, or what happens inside the network.

@@ -66,7 +66,7 @@ def fit(
         config: budget, optimiser, augmentation, selection and seed.
         group: column that names the training groups; clips without one form a group of their own.
         settings: the method's own settings that differ from its defaults.
-        progress: told after every epoch.
+        progress: called after every epoch.
 
     Raises:
         RecipeError: the method's scores are not finite.

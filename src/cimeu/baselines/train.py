@@ -65,7 +65,7 @@ def train_rival(
         config: budget, optimiser, augmentation, selection and seed.
         folder: of the checkpoint.
         synthetic: whether the clips were drawn by a program.
-        progress: told after every epoch.
+        progress: called after every epoch.
 
     Returns:
         The folder.

@@ -44,7 +44,7 @@ class AugmentationConfig:
 
 
 def draw_moments(n_clips: int, generator: torch.Generator | None) -> Float[np.ndarray, "B 16"]:
-    """Where in each of 16 segments to look, 0 to 1 (exclusive); without a generator, NaN: the middle step."""
+    """Which position of each of 16 segments to take, 0 to 1 (exclusive); without a generator, NaN: the middle step."""
     if generator is None:
         return np.full((n_clips, STEPS), np.nan)
     return torch.rand(n_clips, STEPS, generator=generator, dtype=torch.float64).numpy()

@@ -1,6 +1,6 @@
 """From clips as stored to one batch: 16 steps of each, standardised, padded and masked.
 
-Both streams are cut into the same 16 segments and, where they share windows, look at the same window of each. In the
+Both streams are cut into the same 16 segments and, where they share windows, read the same window of each. In the
 backward model the first stream runs from the end of the clip and the second from its beginning, so the second mirrors
 the first one's choice.
 

@@ -123,7 +123,7 @@ class ClipDataset:
 
     @property
     def shares_windows(self) -> bool:
-        """Whether step t of both streams looks at the same window of the clip."""
+        """Whether step t of both streams is the same window of the clip."""
         if self.first is None or self.second is None:
             return False
         windows = [store.description["window"] for store in (self.first, self.second)]

@@ -1,8 +1,8 @@
-"""What a test clip suffers: noise in a stream, gaps in it, or no stream at all. Training never sees any of it.
+"""Corruption of test clips: noise in a stream, gaps in it, or no stream at all. Training never sees any of it.
 
 Each stream is left alone, laid under noise as strong as the training clips differ, cut (half of its steps are not
-measured), or taken away. Where one stream suffers, the model is compared with the better single one: itself, given one
-stream alone.
+measured), or taken away. Where one stream is corrupted, the model is compared with the better single one: itself, given
+one stream alone.
 
 Axes: T steps of a clip, D features.
 """
@@ -25,7 +25,7 @@ CUT = 0.5
 
 @dataclass(frozen=True, order=True)
 class Condition:
-    """What the first and the second stream suffer."""
+    """Corruption of the first and of the second stream."""
 
     first: Damage = ""
     second: Damage = ""
@@ -56,10 +56,10 @@ def conditions(*, two_streams: bool) -> list[Condition]:
     """Every condition that is tested; the first is untouched. One stream is never taken away altogether."""
     if not two_streams:
         return [Condition(), Condition("noise"), Condition("cut")]
-    suffering = [Condition(damage) for damage in get_args(Damage)]
-    suffering += [Condition("", damage) for damage in get_args(Damage) if damage]
-    alone = [single for condition in suffering for single in condition.alone()]
-    return [each for each in dict.fromkeys([*suffering, *alone]) if each != Condition("absent", "absent")]
+    corrupted = [Condition(damage) for damage in get_args(Damage)]
+    corrupted += [Condition("", damage) for damage in get_args(Damage) if damage]
+    alone = [single for condition in corrupted for single in condition.alone()]
+    return [each for each in dict.fromkeys([*corrupted, *alone]) if each != Condition("absent", "absent")]
 
 
 def compared(two_streams: bool) -> list[Condition]:
@@ -78,7 +78,7 @@ def damaged(
 
     Args:
         dataset: test clips.
-        condition: what its streams suffer.
+        condition: corruption of each stream.
         statistics: of the training clips, for the strength of the noise.
         seed: of noise and gaps.
     """
@@ -87,18 +87,18 @@ def damaged(
     for stream, damage in enumerate((condition.first, condition.second)):
         of = statistics[stream]
         if damage and of is not None:
-            suffering = [
-                None if steps is None else _suffer(steps, damage, of, np.random.default_rng((seed, stream, row)))
+            corrupted = [
+                None if steps is None else _corrupt(steps, damage, of, np.random.default_rng((seed, stream, row)))
                 for row, steps in enumerate(rows[stream])
             ]
-            setattr(changed, ("first_features", "second_features")[stream], suffering)
+            setattr(changed, ("first_features", "second_features")[stream], corrupted)
     both = (changed.first_features, changed.second_features)
     changed.present = np.array([[steps is not None for steps in stream] for stream in both]).T
     changed.usable = np.flatnonzero(changed.present.any(1))
     return changed
 
 
-def _suffer(
+def _corrupt(
     steps: Float32[np.ndarray, "T D"], damage: Damage, of: Statistics, generator: np.random.Generator
 ) -> Float32[np.ndarray, "T D"] | None:
     if damage == "noise":

@@ -1,14 +1,14 @@
-"""Ways to ask what carries over from the groups one trained on: which clips teach, which are tested.
+"""Protocols of generalisation: which clips are trained on, which are tested.
 
-    leave-one-out   every group but one teaches, that one is tested
-    matrix          one group teaches, its own unseen speakers and every other group are tested
-    within          a group's unseen speakers, taught by their own group and, with as many clips, by the others
+    leave-one-out   every group but one is trained on, that one is tested
+    matrix          one group is trained on, its own unseen speakers and every other group are tested
+    within          a group's unseen speakers, trained on their own group and, with as many clips, on the others
     few-shot        leave-one-out, and 0, 8, 32 clips of each emotion from other speakers of the tested group
     robustness      leave-one-out, and at test time noise, gaps or silence in a stream
     transductive    leave-one-out, and every group standardised by its own unlabelled clips, the tested one too
 
 In all but the last the tested clips give nothing to training, and in all of them their labels do not. Folds carry what
-they stand for in their names: `german-1` (matrix: german teaches), `german-1-within`, `german-1-across`, `german+8`.
+they stand for in their names: `german-1` (matrix: german is the source), `german-1-within`, `german-1-across`, `german+8`.
 """
 
 from collections.abc import Sequence
@@ -74,7 +74,7 @@ def folds_table(folds: Sequence[Fold], manifest: Manifest, group: str) -> pd.Dat
 
 
 def source_group(fold: str) -> str:
-    """The group that teaches a fold of `matrix`, or is tested in one of `within`.
+    """The group that a fold of `matrix` trains on, or is tested in one of `within`.
 
     >>> source_group("north-american-2"), source_group("german-1-across")
     ('north-american', 'german')

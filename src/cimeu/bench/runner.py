@@ -114,7 +114,7 @@ def run_bench(
         folder: of the bench.
         shard: (i, n), this machine's part of n.
         workers: processes, with one thread each; 1 runs everything here.
-        progress: told after every cell.
+        progress: called after every cell.
 
     Raises:
         RecipeError: the folder holds another bench, or the shard is none.

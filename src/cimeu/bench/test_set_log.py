@@ -1,6 +1,6 @@
-"""Every look at the outer table, written down: a method improved by looking at its test set has no test set left.
+"""Test-set access log: a method that was improved by looking at its test set has no test set left.
 
-Axes: none; one line of a CSV per look.
+Axes: none; one line of a CSV per access.
 """
 
 import csv
@@ -24,7 +24,7 @@ def log_look(
     note: str = "",
     date: datetime.date | None = None,
 ) -> None:
-    """Append a look; the file gets its heading with the first one, and no line is ever changed.
+    """Append an access; the file gets its heading with the first one, and no line is ever changed.
 
     Raises:
         OutputError: the file is something else.
@@ -41,7 +41,7 @@ def log_look(
 
 
 def _check_log(path: Path) -> None:
-    """Refuse to append to a file that is no such log."""
+    """Refuse to append to a file that is not such a log."""
     if path.exists():
         with path.open(encoding="utf-8", errors="replace") as file:
             heading = file.readline(1000)

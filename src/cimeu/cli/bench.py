@@ -46,7 +46,7 @@ def bench(
     keep: Annotated[
         bool, typer.Option("--keep", help="Baselines and methods leave run folders too, for predict, serve and bundle.")
     ] = False,
-    looks: Annotated[Path | None, typer.Option(help="Log of looks at the table. [default: OUTPUT/looks.csv]")] = None,
+    looks: Annotated[Path | None, typer.Option(help="Test-set access log. [default: OUTPUT/looks.csv]")] = None,
 ) -> None:
     """Compare CiMEU with its parts left out and with other methods; resumes."""
     from cimeu.bench.bench import bench_recipe

@@ -1,6 +1,6 @@
 """Weights from where their authors publish them to the weights folder: only when asked to, and only whole.
 
-The file grows under a temporary name beside its place, goes on where it stopped, is compared with its published size
+The file grows under a temporary name beside its place, resumes, is compared with its published size
 and checksum, and gets its name last.
 """
 
@@ -26,7 +26,7 @@ def fetch(name: str, *, url: str | None = None, sample: Path | None = None, prog
         name: a key of `WEIGHTS`.
         url: a mirror, in place of the address the authors give.
         sample: where the recording is to be put that comes with some packages.
-        progress: told the bytes that are there.
+        progress: called with the number of bytes on the disk.
 
     Raises:
         WeightsMissing: unknown weights, no recording comes with them, or the address cannot be reached; what has

@@ -125,7 +125,7 @@ def load_videomae_v2(
         after the encoder's own `norm` where the file has one (pre-training does).
 
     Raises:
-        CheckpointError: the file is no plain set of tensors, no VideoMAE V2, lacks or adds a tensor, or has another
+        CheckpointError: the file is not a set of tensors, is not VideoMAE V2, lacks or adds a tensor, or has another
             size; the message names the first tensor that differs.
     """
     path = Path(path)

@@ -1,6 +1,6 @@
 """Is this like anything the model was trained on?
 
-A network answers whatever it is shown. So a run keeps, in `familiarity.safetensors`, what its training clips look like
+A network gives an answer for any input. So a run keeps, in `familiarity.safetensors`, what its training clips are like
 in several views: the emotion primitives (mean of E at level H), and the mean features of each stream. E alone is not
 enough: it is normalised inside, and maps what it never saw among what it knows.
 
@@ -97,7 +97,7 @@ class Familiarity:
                 views[name] = View.of(*known)
         return cls(views)
 
-    def foreignness(self, views: Views) -> Float[np.ndarray, " N"]:
+    def ood_scores(self, views: Views) -> Float[np.ndarray, " N"]:
         """Largest distance over its limit among the views a row has: above 1, it is unlike the training clips."""
         found = [
             self.views[name].distances(rows) / self.views[name].limit

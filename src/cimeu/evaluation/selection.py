@@ -3,7 +3,7 @@
 A rule's name travels with every number: `validation` chooses on unseen speakers of the training groups,
 `leave-one-group-out validation` on a whole training group, `last` keeps the published defaults and chooses nothing,
 `oracle` chooses on the test clips themselves. It exists to compare with published numbers that were made that way; it
-is no estimate of anything, and every table that uses it is marked.
+is not an estimate of anything, and every table that uses it is marked.
 
 Chosen by UAR: mu, levels and, where the network leaves it open (`mixing: validation`), the weight `a` of the second
 stream. Small validation parts tie often; the candidate nearest the published defaults wins a tie. Then the temperature,
@@ -51,7 +51,7 @@ class SelectionRule:
 
     @property
     def training(self) -> Selection:
-        """What a run is told."""
+        """The selection that a run is configured with."""
         if not self.chooses:
             return "last"
         return "oracle" if self.on_test else "validation"
@@ -62,7 +62,7 @@ class SelectionRule:
 
 
 class GroupValidation(SelectionRule):
-    """A whole training group validates and teaches nothing; every seed takes the next one."""
+    """A whole training group validates and is not trained on; every seed takes the next one."""
 
     def fold(self, fold: Fold, manifest: Manifest, group: str, seed: int) -> Fold:
         clips = manifest.select([*fold.train, *fold.validation]).table

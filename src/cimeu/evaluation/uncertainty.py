@@ -89,7 +89,7 @@ def bootstrap(
 ) -> dict[Metric, Estimates]:
     """Every metric with its interval, for the mean over cultures and for each culture.
 
-    `speakers` are told apart within a culture; an empty name is a speaker of its own. Where every culture is one
+    `speakers` are distinct within a culture; an empty name is a speaker of its own. Where every culture is one
     speaker (`group: speaker`), cultures are drawn instead. `kept` leaves clips out and still draws the same speakers,
     so that figures on some of the clips can be compared with figures on all; a culture without a kept clip is left out.
     """

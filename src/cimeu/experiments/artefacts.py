@@ -192,7 +192,7 @@ def predictions_of(
 
 
 def write_representations(fold: Fold, scored: Scored, folder: Path) -> None:
-    """What the clips of the fold look like to the model: for drawings, neighbours and out-of-distribution scores."""
+    """Representations of the clips of the fold: for drawings, neighbours and out-of-distribution scores."""
     clips, emotion, style = scored.clips, scored.emotion, scored.style
     first = len(fold.train)
     arrays: dict[str, Any] = {"clip_id": np.array(clips.clip_ids[first:]), "emotion_primitives": emotion[first:]}

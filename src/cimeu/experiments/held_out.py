@@ -1,4 +1,4 @@
-"""A style-set model judged on groups it has never heard, everything chosen inside the other groups.
+"""A style-set model evaluated on held-out groups, everything chosen inside the other groups.
 
     choice     of a rule: leave one group out *inside* the training groups; the mean over clips alone and natural, even,
                skewed and single supports of ten clips, so that no rule wins by what only one of them allows

@@ -171,7 +171,7 @@ def _imported(recipe: Recipe, stream: EncoderConfig) -> bool:
 
 
 def _check_whole(recipe: Recipe, stream: EncoderConfig, manifest: Manifest, missing: WeightsMissing) -> None:
-    """Every clip has the features the recipe asks for; else there is no going on without the weights."""
+    """Raise `missing` unless the store holds features of every clip: without weights none can be computed."""
     try:
         store = FeatureStore.open(recipe.data.features / stream.store)
     except FeatureError:

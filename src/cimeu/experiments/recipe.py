@@ -56,7 +56,7 @@ class DataConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class EncoderConfig:
-    """One frozen encoder and what it is told."""
+    """One frozen encoder and its settings."""
 
     encoder: str
     """Name of the encoder, one of `cimeu.encoders.registry.encoder_names()`."""

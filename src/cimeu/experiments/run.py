@@ -6,12 +6,12 @@ A run folder is an ensemble and everything one needs to read it again without tr
     forward/ backward/                           checkpoints with their journals
     ensemble.json                                mu, levels, temperature, thresholds, and how they were chosen
     predictions.csv                              every validation and test clip with its probabilities
-    familiarity.safetensors                      what the training clips look like, to tell what is unlike them
+    familiarity.safetensors                      views of the training clips, for out-of-distribution scores
     training_clips.npz                           primitives of the training clips, to name those near a segment
     projections.npz probes.json MODEL_CARD.md    primitives, what can be read from them, what the model is for
     digests.json                                 of every file, so that none is read that was changed or cut
 
-`predictions.csv` is written last: a folder that has it is finished, one that lacks it goes on where it stopped.
+`predictions.csv` is written last: a folder that has it is finished, one that lacks it resumes.
 """
 
 import json
@@ -139,7 +139,7 @@ def evaluate_run(folder: Path, *, progress: Progress = silent) -> Path:
         OutputError: a card or table that a person corrected would be replaced.
     """
     if not (folder / "recipe.yaml").is_file() or not (folder / "fold.json").is_file():
-        raise RecipeError(f"`{folder}` is no run folder\n\nhint: name a folder that `cimeu train` printed")
+        raise RecipeError(f"`{folder}` is not a run folder\n\nhint: name a folder that `cimeu train` printed")
     adopt_earlier(folder)
     check_free([folder / "MODEL_CARD.md", folder / PREDICTIONS], "run")
     # Scoring seals the folder again: weights that were changed must not get a fresh digest.

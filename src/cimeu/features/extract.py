@@ -85,7 +85,7 @@ def extract(
         folder: where the stores are, or will be (`store_name`).
         directions: directions of the first stream.
         second: names of the encoders of the second stream, which is never reversed.
-        progress: told after every clip (`extract`), and after every batch of a heavy encoder (`windows`).
+        progress: called after every clip (`extract`), and after every batch of a heavy encoder (`windows`).
         workers: processes that decode, and compute light encoders, one thread each; 0 works in this process. A script
             that asks for workers has to guard its entry with `if __name__ == "__main__":`.
         shard: (i, n) takes every n-th clip from the i-th on, for n machines that share the folder.

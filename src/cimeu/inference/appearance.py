@@ -2,8 +2,8 @@
 
 The pattern of light and dark in a steady crop, averaged with its mirror image so that a flipped shot is the same
 person, and the colours of skin and hair relative to the brightness of the face, so that a dimmed lamp changes nothing.
-It tells a face from another one in the same light. It is no biometric embedding: another hairdo, camera or light is a
-new face to it, and it is never stored.
+It distinguishes faces in the same light. It is not a biometric embedding: another hairdo, camera or light is a new face
+to it, and it is never stored.
 
 Measured at 5 crops a second. Cosine of means over three crops: at least 0.92 within and 0.91 between six recordings of
 one actor (RAVDESS), mirrored or not; between 16 drawn faces of the toy corpus 0.44 to 0.86 for nine in ten pairs, at

@@ -176,7 +176,7 @@ def _supports(recogniser: Recogniser, paths: Iterable[Path], progress: Progress)
 
 
 def _check_recording(path: Path) -> None:
-    """Refuse what is no recording of somebody. Raises MediaError."""
+    """Refuse a file that is not a recording of somebody. Raises MediaError."""
     if _shown(path) != str(path):
         raise MediaError(f"`{_shown(path)}` has a name that is not UTF-8\n\nhint: rename it")
     if path.is_dir():

@@ -33,7 +33,7 @@ from cimeu.timeline.result import Timeline
 from cimeu.timeline.segments import NOBODY, Place, Segment
 
 MOMENTS = 24
-"""At most so many stretches are told of each stream of a segment."""
+"""At most so many stretches are explained of each stream of a segment."""
 AT_ONCE = 256
 """Changed windows that are scored together."""
 WORDS = {"face": "face", "frame": "picture", "sound": "voice"}
@@ -108,7 +108,7 @@ class Occluder:
 def explained_timeline(
     recogniser: Recogniser, path: Path | str, *, progress: Progress = silent, others: Sequence[Support] = ()
 ) -> Timeline:
-    """The timeline of a recording with an explanation of each segment in which the model was asked.
+    """The timeline of a recording with an explanation of each segment in which the model was run.
 
     Raises:
         MediaError: missing, empty, or no media.
@@ -137,7 +137,7 @@ def explain(
         progress: counts the seconds that are read.
 
     Raises:
-        RecipeError: the model was not asked about the segment, or the recording has no such segment.
+        RecipeError: the model was not run about the segment, or the recording has no such segment.
         MediaError: missing, empty, or no media.
     """
     if not segment.scores:

@@ -32,7 +32,7 @@ class FacePath:
         watch: Sequence[Callable[[int, np.ndarray], None]] = (),
         stopwatch: Stopwatch | None = None,
     ) -> None:
-        """Each of `watch` is told every crop and the number of its frame."""
+        """Each of `watch` is called with every crop and the number of its frame."""
         self.buffer, self._watch = FrameBuffer(encoder), watch
         self._side, self._resampling = side_of(encoder), resampling_of(encoder)
         self._deviation, self._reach = STEADY_S * rate_hz, REACH_S * rate_hz

@@ -17,7 +17,7 @@ from cimeu.timeline.segments import NOBODY, OFF_SCREEN, VOICE, Cell, Modality, P
 
 NO_FACE = "no face"
 BY_STRETCH = ("probabilities", "ood_scores", "representations", "reach_s")
-"""What a lane holds of each stretch in which the model was asked."""
+"""What a lane holds of each stretch in which the model was run."""
 
 
 @dataclass

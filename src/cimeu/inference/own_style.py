@@ -80,7 +80,7 @@ class Adapted:
     n_windows: int
     """In the support, those that are left out for single windows included."""
     looks_like: int | None
-    """Number of the emotion that the whole support looks like."""
+    """Number of the emotion that the whole support resembles."""
 
 
 def scope_named(name: str) -> Scope:

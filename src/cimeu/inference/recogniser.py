@@ -307,7 +307,7 @@ class Recogniser:
         """
         if self.style == "none":
             return reading
-        assert isinstance(self.classifier, StyleReader), "any other model is asked about each window alone"
+        assert isinstance(self.classifier, StyleReader), "any other model scores each window alone"
         lanes, styles = dict(reading.lanes), {}
         for name, lane in reading.lanes.items():
             if lane.representations:
@@ -436,7 +436,7 @@ class Recogniser:
             stream: np.stack([mean_step(each, self.encoders[stream].width) for each in rows])
             for stream, rows in steps.items()
         }
-        return self.familiarity.foreignness({PRIMITIVES: primitives} | views)
+        return self.familiarity.ood_scores({PRIMITIVES: primitives} | views)
 
     @property
     def hop_s(self) -> float:

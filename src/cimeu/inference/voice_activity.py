@@ -106,7 +106,7 @@ def who_speaks(
     rate_hz: float,
     settings: TimelineSettings,
 ) -> str | None:
-    """The one whose mouth follows the voice clearly more than any other's; None where it cannot be told.
+    """The one whose mouth follows the voice clearly more than any other's; None where that is unclear.
 
     Args:
         motions: of each person seen, frame by frame.

@@ -5,7 +5,7 @@ not in the window, says which streams count there, so that a face that leaves or
 The first and the last window speak for the ends of the recording too, hop by hop.
 
 A voice belongs to the one person who is seen. Where several are, it belongs to the one whose mouth follows it, or to
-none if that cannot be told. A face that was not found again and is only held does not count as somebody else, unless it
+none if that is unclear. A face that was not found again and is only held does not count as somebody else, unless it
 was found beside the other within the window.
 
 Axes: S side of a crop, T steps, D width.
@@ -273,7 +273,7 @@ class WindowReader:
         return bool(self._found(tracks, *window) & self._found(others, *window))
 
     def _speaker(self, rivals: Mapping[str, str], window: Frames, span: Span) -> str | None:
-        """Who of several people speaks, as far as it can be told."""
+        """Who of several people speaks; nobody where that is unclear."""
         motions = {person: self._live[track].mouth.between(*window) for person, track in rivals.items()}
         samples = self._sound.samples(span.start_s, span.end_s)
         with self._stopwatch("who speaks"):

@@ -68,7 +68,7 @@ class _Track:
 def track_faces(
     frames: Iterable[Frame], detector: FaceDetector, *, detect_rate_hz: float | int = 5.0
 ) -> Iterator[TrackedFrame]:
-    """Faces of every frame. Streams: it looks ahead to the next detection only."""
+    """Faces of every frame. Streams: it reads ahead to the next detection only."""
     numbers = count()
     tracks: dict[int, _Track] = {}
     waiting: list[Frame] = []  # the frame of the last detection and those since

@@ -35,7 +35,7 @@ def packed_bytes(path: Path) -> bytes:
     table = table_of(path)
     assert table is not None, "ask `table_of` first"
     if not has_row(path):
-        raise MediaError(f"`{path}` is no row of a table that is there\n\nhint: run `cimeu prepare` again")
+        raise MediaError(f"`{path}` is not a row of an existing table\n\nhint: run `cimeu prepare` again")
     row = int(path.name)
     try:
         modified_ns = table.stat().st_mtime_ns
@@ -73,7 +73,7 @@ def _n_rows(table: Path, modified_ns: int) -> int:
         with ParquetFile(table) as file:
             return int(file.metadata.num_rows)
     except (ArrowException, OSError) as error:
-        raise MediaError(f"`{table}` is no Parquet table ({error})\n\nhint: download it again") from error
+        raise MediaError(f"`{table}` is not a Parquet table ({error})\n\nhint: download it again") from error
 
 
 @lru_cache(maxsize=_GROUPS_KEPT)

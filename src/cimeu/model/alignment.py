@@ -116,7 +116,7 @@ def flipped(
 
 
 class CrossLayer(nn.TransformerDecoderLayer):
-    """METER's cross-modal layer, which is torch's decoder layer: look at oneself, at the other stream, think.
+    """METER's cross-modal layer, which is torch's decoder layer: self-attention, cross-attention, feed-forward.
 
     Its two halves are callable on their own, because one form of fusion exchanges the streams between them.
     """

@@ -1,6 +1,6 @@
 """Attention among the few steps of a level, in the form that is fastest for what it gets.
 
-Levels lie side by side along time and never look at each other. Wide heads go to torch's kernel with a mask. Narrow
+Levels lie side by side along time and never attend to each other. Wide heads go to torch's kernel with a mask. Narrow
 ones (8 channels at size small) leave that kernel and batched matrix products idle on a CPU, so each level is taken
 alone: up to 8 steps as products of all pairs of steps at once, whose sums over the channels of a head are one matrix
 product with a matrix of zeros and ones.
@@ -41,7 +41,7 @@ def attention(
         key: what each step of the memory offers.
         value: what it says.
         heads: heads the channels are shared by.
-        seen: where each step may look: steps of its level, one at least.
+        seen: steps that each step may attend to: those of its level, one at least.
         full: whether each step sees all of its level.
         lengths: steps of each level, of the query and of the memory.
         dropout: chance that a step does not hear another.

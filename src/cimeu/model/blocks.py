@@ -70,12 +70,12 @@ class Layout:
 
     @cached_property
     def attends(self) -> Bool[Tensor, "B 1 T T"]:
-        """Where each step (row) may look: real steps of its level, and itself, so that nobody looks at nothing."""
+        """Steps that each step (row) may attend to: real ones of its level, and itself: softmax over nothing is NaN."""
         itself = torch.eye(sum(self.lengths), dtype=torch.bool, device=self.mask.device)
         return self.seen_from(self) | itself
 
     def seen_from(self, other: "Layout") -> Bool[Tensor, "B 1 Q T"]:
-        """Which of these steps (columns) each step of another layout (rows) may look at: real ones of its level."""
+        """Which of these steps (columns) each step of another layout (rows) may attend to: real ones of its level."""
         same = other.level[:, None] == self.level[None, :]
         return (same & self.mask[:, None, :])[:, None]
 

@@ -54,7 +54,7 @@ SIZES: dict[str, Size] = {
 
 @dataclass(frozen=True, kw_only=True)
 class StreamConfig:
-    """What one input looks like."""
+    """Kind and width of one input."""
 
     width: int
     """Features per step or token; mel bins of a filterbank."""

@@ -100,7 +100,7 @@ def standardised(vectors: Float[Tensor, "B C"]) -> Float[Tensor, "B C"]:
 class IndependenceHeads(nn.Module):
     """A style classifier and two adversaries, reading the pooled primitives of all disentangled streams at a level.
 
-    The adversary that looks for style in E is given the emotion: otherwise it would delete emotion wherever style and
+    The adversary that predicts style from E is given the emotion: otherwise it would delete emotion wherever style and
     emotion go together. Heads learn at full size; reversal scales only what flows back to E and S.
     """
 

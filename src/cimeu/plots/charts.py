@@ -50,7 +50,7 @@ def scale(labels: tuple[str, str, str], *, width: int = 180) -> str:
 
 
 def curves(name: str, lines: Sequence[Mapping[str, Any]], *, width: int = 230, height: int = 96) -> str:
-    """One number over epochs: a thin line per run, forward and backward told apart by class."""
+    """One number over epochs: a thin line per run, forward and backward have different classes."""
     epochs = [float(epoch) for line in lines for epoch in line["epochs"]]
     values = [float(value) for line in lines for value in line["values"]]
     first, last, low, high = min(epochs), max(epochs), min(values), max(values)

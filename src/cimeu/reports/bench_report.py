@@ -10,7 +10,7 @@ from cimeu.bench.nested import inner_groups
 from cimeu.bench.protocols import WITHIN
 from cimeu.reports.bench_summary import Summary, summarise
 from cimeu.reports.bench_tables import baselines_table, write_tables
-from cimeu.reports.gap import taught_across
+from cimeu.reports.gap import training_priors
 from cimeu.reports.nested_table import tuning_table
 from cimeu.reports.probe_table import probes_in_percent
 from cimeu.reports.protocol_tables import protocol_tables, shots_curve
@@ -25,8 +25,8 @@ def write_bench(folder: Path) -> Summary:
     """
     summary = summarise(folder)
     bench = summary.bench
-    taught = taught_across(read_folds(folder), bench.emotions) if bench.protocol == WITHIN else None
-    tables = protocol_tables(summary, taught)
+    trained_on = training_priors(read_folds(folder), bench.emotions) if bench.protocol == WITHIN else None
+    tables = protocol_tables(summary, trained_on)
     if bench.tune:
         tables["tuning"] = tuning_table(bench, folder, inner_groups(read_folds(folder)))
     probes = {row: _probes(folder / "runs" / row) for row in bench.rows}

@@ -112,10 +112,10 @@ def _selection_in_words(runs: Sequence[Run]) -> str:
 
 def _speakers_in_words(tested: Tested) -> str:
     notes = {run.fold: str(run.fold_facts.get("note", "")) for run in tested.runs}
-    sharing = [fold for fold, note in notes.items() if SPEAKERS_SHARED in note]
-    if sharing:
+    shared = [fold for fold, note in notes.items() if SPEAKERS_SHARED in note]
+    if shared:
         return (
-            f"{SPEAKERS_SHARED} between training and test in {len(sharing)} of {len(notes)} published divisions: "
+            f"{SPEAKERS_SHARED} between training and test in {len(shared)} of {len(notes)} published divisions: "
             "figures say nothing about people never seen"
         )
     speakers = tested.fused.speakers

@@ -7,13 +7,13 @@ import pandas as pd
 
 from cimeu.tables import Table
 
-WANTED = {
+EXPECTED = {
     ("emotion", "emotion"): "high",
     ("emotion", "group"): "low",
     ("style", "emotion"): "low",
     ("style", "group"): "high",
 }
-"""What a representation should tell of a target."""
+"""Whether a target should be readable from a representation."""
 
 
 def probes_in_percent(tables: Mapping[str, Sequence[Sequence[Mapping[str, object]]]], name: str) -> Table:
@@ -24,12 +24,12 @@ def probes_in_percent(tables: Mapping[str, Sequence[Sequence[Mapping[str, object
     figures = known[["accuracy", "chance", "score"]].apply(pd.to_numeric)
     means = pd.concat([known[keys], figures], axis=1).groupby(keys, sort=False)
     lines = []
-    for said, mean in zip(means.groups, means.mean().itertuples(index=False), strict=True):
-        wanted = WANTED.get((said[3], said[2]), "")
-        lines.append((*map(str, said), *("n/a" if math.isnan(x) else f"{100 * x:.1f}" for x in mean), wanted))
+    for key, mean in zip(means.groups, means.mean().itertuples(index=False), strict=True):
+        expected = EXPECTED.get((key[3], key[2]), "")
+        lines.append((*map(str, key), *("n/a" if math.isnan(x) else f"{100 * x:.1f}" for x in mean), expected))
     runs = " ".join(f"{row} {len(each)}" for row, each in tables.items())
     notes = (
         "Balanced accuracy of classifiers trained on frozen primitives, on unseen speakers; score: share of what raw "
-        f"features tell beyond chance, n/a where they tell nothing. Mean over runs: {runs}.",
+        f"features say beyond chance, n/a where they say nothing. Mean over runs: {runs}.",
     )
-    return Table(f"{name}: probes, percent", (*keys, "accuracy", "chance", "score", "wanted"), tuple(lines), notes)
+    return Table(f"{name}: probes, percent", (*keys, "accuracy", "chance", "score", "expected"), tuple(lines), notes)

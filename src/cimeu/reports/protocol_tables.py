@@ -8,7 +8,7 @@ from cimeu.bench.protocols import FEW_SHOT, MATRIX, ROBUSTNESS, WITHIN, shots_of
 from cimeu.evaluation.uncertainty import Estimate, Estimates, compared, difference
 from cimeu.plots.label_curve import label_curve
 from cimeu.reports.bench_summary import Summary
-from cimeu.reports.gap import PARTS, Taught, gap_of
+from cimeu.reports.gap import PARTS, TrainedOn, gap_of
 from cimeu.reports.views import View, pairs
 from cimeu.tables import ABSENT, MISSING, Interval, Table, interval_of, span
 
@@ -16,13 +16,13 @@ ALLOWED_LOSS = 0.01
 """The fused answer may be this much below the better single stream."""
 
 
-def protocol_tables(summary: Summary, taught: Taught | None = None) -> dict[str, Table]:
+def protocol_tables(summary: Summary, trained_on: TrainedOn | None = None) -> dict[str, Table]:
     """Tables of the bench's protocol by file name; none for protocols that the comparison says everything about."""
     bench = summary.bench
     if bench.protocol == MATRIX:
         return {"matrix": matrix_table(summary)}
     if bench.protocol == WITHIN:
-        return {"within": within_table(summary, taught)} if taught is not None else {}
+        return {"within": within_table(summary, trained_on)} if trained_on is not None else {}
     if bench.protocol == FEW_SHOT:
         return {"shots": shots_table(summary)}
     if bench.protocol == ROBUSTNESS:
@@ -31,46 +31,44 @@ def protocol_tables(summary: Summary, taught: Taught | None = None) -> dict[str,
 
 
 def matrix_table(summary: Summary) -> Table:
-    """UAR of every teaching group (lines) on every tested group (columns); the diagonal is on unseen speakers."""
+    """UAR of every source group (lines) on every tested group (columns); the diagonal is on unseen speakers."""
     bench = summary.bench
-    names = list(dict.fromkeys(teacher for teacher, _ in pairs(bench)))
+    names = list(dict.fromkeys(source for source, _ in pairs(bench)))
     lines, heat = [], []
     for row in bench.rows:
         found = summary.figures.pairs(row)
-        for teacher in names:
-            estimates = [found.get((teacher, tested)) for tested in names]
+        for source in names:
+            estimates = [found.get((source, tested)) for tested in names]
             means = [each["uar"].mean if each else None for each in estimates]
-            shown = [ABSENT if row in bench.absent else _told(each) for each in means]
-            lines.append((row, teacher, *shown))
+            shown = [ABSENT if row in bench.absent else _in_words(each) for each in means]
+            lines.append((row, source, *shown))
             heat.append((None, None, *(each.value if each else None for each in means)))
     note = (
-        f"Lines teach, columns are tested. On the diagonal, unseen speakers of the teaching {summary.word}. "
-        "Training clips are not matched: a large group teaches with more of them."
+        f"Lines are trained on, columns are tested. On the diagonal, unseen speakers of the source {summary.word}. "
+        "Training clips are not matched: a large group has more of them."
     )
-    columns = ("row", "taught by", *(f"on {name}" for name in names))
-    return Table(
-        f"{bench.name}: UAR by teaching and tested {summary.word}", columns, tuple(lines), (note,), tuple(heat)
-    )
+    columns = ("row", "trained on", *(f"on {name}" for name in names))
+    return Table(f"{bench.name}: UAR by source and tested {summary.word}", columns, tuple(lines), (note,), tuple(heat))
 
 
-def within_table(summary: Summary, taught: Taught) -> Table:
+def within_table(summary: Summary, trained_on: TrainedOn) -> Table:
     """Both sides at equally many training clips, the gap between them, and its parts."""
     bench = summary.bench
     lines = []
     for row in bench.rows:
-        found = None if row in bench.absent else gap_of(summary.figures, row, taught)
+        found = None if row in bench.absent else gap_of(summary.figures, row, trained_on)
         if found is None:
             dash = ABSENT if row in bench.absent else MISSING
             lines.append((row, *[dash] * (4 + len(PARTS))))
             continue
-        parts = [ABSENT if part is None else _told(part, signed=True) for part in found.parts.values()]
+        parts = [ABSENT if part is None else _in_words(part, signed=True) for part in found.parts.values()]
         groups = " ".join(f"{name} {100 * each.value:+.1f}" for name, each in found.gap.cultures.items())
         gap = span(interval_of(found.gap), signed=True)
-        lines.append((row, _told(found.within.mean), _told(found.across.mean), gap, *parts, groups))
+        lines.append((row, _in_words(found.within.mean), _in_words(found.across.mean), gap, *parts, groups))
     columns = ("row", "within [95 %]", "across [95 %]", "gap [95 %]", *PARTS, f"gap by {summary.word}")
     notes = (
-        "Within: unseen speakers, taught by their own group. Across: the same clips, taught by the other groups with "
-        "as many clips. The parts add up to the gap, in their order; n/a cannot be told from the rest.",
+        "Within: unseen speakers, trained on their own group. Across: the same clips, trained on the other groups with "
+        "as many clips. The parts add up to the gap, in their order; n/a cannot be separated from the rest.",
         "The label prior is a diagnosis: its correction looks at the labels of the tested group.",
     )
     return Table(f"{bench.name}: within and across {summary.word}s", columns, tuple(lines), notes)
@@ -84,13 +82,13 @@ def shots_table(summary: Summary) -> Table:
     lines = []
     for row in bench.rows:
         means = [_mean(summary, row, view) for view in views.values()]
-        told = [ABSENT if row in bench.absent else _told(mean) for mean in means]
+        means_in_words = [ABSENT if row in bench.absent else _in_words(mean) for mean in means]
         none, *some = means
         gains = [
-            ABSENT if row in bench.absent else _told(difference(none, mean) if none and mean else None, signed=True)
+            ABSENT if row in bench.absent else _in_words(difference(none, mean) if none and mean else None, signed=True)
             for mean in some
         ]
-        lines.append((row, *told, *gains))
+        lines.append((row, *means_in_words, *gains))
     columns = (
         "row",
         *(f"{count} labels [95 %]" for count in counts),
@@ -142,7 +140,7 @@ def robustness_table(summary: Summary) -> Table:
             lines.append((*title, *[ABSENT if row in bench.absent else MISSING] * 4))
             continue
         if condition not in compared_with:
-            lines.append((*title, _told(fused.mean), ABSENT, ABSENT, ABSENT))
+            lines.append((*title, _in_words(fused.mean), ABSENT, ABSENT, ABSENT))
             continue
         singles = {str(each): View(bench.folds, str(each)) for each in condition.alone()}
         alone = {name: _estimates(summary, row, view) for name, view in singles.items()}
@@ -153,8 +151,8 @@ def robustness_table(summary: Summary) -> Table:
         lines.append(
             (
                 *title,
-                _told(fused.mean),
-                f"{stream} {_told(there[better].mean)}",
+                _in_words(fused.mean),
+                f"{stream} {_in_words(there[better].mean)}",
                 span(interval_of(minus), signed=True),
                 "yes" if minus.value >= -ALLOWED_LOSS else "NO",
             )
@@ -165,7 +163,7 @@ def robustness_table(summary: Summary) -> Table:
         "a cut leaves half of the steps unmeasured.",
         "One stream alone is the same model with the other stream taken away, under the same condition.",
     )
-    return Table(f"{bench.name}: test clips that suffer", columns, tuple(lines), notes)
+    return Table(f"{bench.name}: corrupted test clips", columns, tuple(lines), notes)
 
 
 def _estimates(summary: Summary, row: str, view: View) -> Estimates | None:
@@ -178,5 +176,5 @@ def _mean(summary: Summary, row: str, view: View) -> Estimate | None:
     return None if estimates is None else estimates.mean
 
 
-def _told(estimate: Estimate | None, *, signed: bool = False) -> str:
+def _in_words(estimate: Estimate | None, *, signed: bool = False) -> str:
     return MISSING if estimate is None else span(interval_of(estimate), signed=signed)

@@ -292,8 +292,8 @@ def _emotions_of(table: pd.DataFrame) -> list[str]:
 
 
 def _is_numeric(values: pd.Series) -> bool:
-    told = values[values != ""]
-    return len(told) > 0 and bool(pd.to_numeric(told, errors="coerce").between(0, 1).all())
+    given = values[values != ""]
+    return len(given) > 0 and bool(pd.to_numeric(given, errors="coerce").between(0, 1).all())
 
 
 def _of_space(clips: Manifest, space: LabelSpace) -> Manifest:

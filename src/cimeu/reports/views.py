@@ -90,7 +90,7 @@ def across_sources(estimates: Mapping[tuple[str, str], dict[Metric, Estimates]])
 
 @dataclass(frozen=True)
 class Figures:
-    """The figures of a bench's rows, each drawn once however often it is asked for."""
+    """The figures of a bench's rows, each computed once however often it is requested."""
 
     bench: Bench
     cells: Mapping[str, Cells]

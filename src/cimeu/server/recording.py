@@ -1,6 +1,6 @@
 """What runs in the children: is this file a recording, and what does the model predict for it.
 
-A file is judged by what can be decoded from it, never by its name, and opened as `cimeu predict` opens it: no playlist,
+A file counts by what can be decoded from it, never by its name, and opened as `cimeu predict` opens it: no playlist,
 no frame of any size it claims. What is damaged in part is read as far as it goes.
 """
 

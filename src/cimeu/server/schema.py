@@ -50,7 +50,7 @@ class SegmentOut(BaseModel):
     abstain: bool
     modality: str
     reason: str
-    unlike_training: bool | None = Field(description="Unlike the training clips; null where that was not judged.")
+    unlike_training: bool | None = Field(description="Unlike the training clips; null where that was not measured.")
 
 
 class Result(BaseModel):

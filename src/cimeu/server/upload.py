@@ -28,7 +28,9 @@ async def save_upload(request: Request, path: Path, max_bytes: int) -> str:
     kind, options = parse_options_header(request.headers.get("content-type", ""))
     boundary = options.get(b"boundary")
     if kind != b"multipart/form-data" or not boundary:
-        raise Refused(415, "no_form", "the request is no form with a file", f"send it as `curl -F {FIELD}=@RECORDING`")
+        raise Refused(
+            415, "no_form", "the request is not a form with a file", f"send it as `curl -F {FIELD}=@RECORDING`"
+        )
     length = request.headers.get("content-length", "")
     if length.isdecimal() and int(length) > max_bytes + FORM_BYTES:
         raise _too_large(max_bytes)

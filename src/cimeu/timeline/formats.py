@@ -289,7 +289,7 @@ def save(timeline: Segmentation, path: Path, video: VideoOptions | None = None) 
 
 
 def _present(timeline: Segmentation, person: str) -> list[tuple[float, float]]:
-    """Stretches in which the model was asked about a person, neighbours joined."""
+    """Stretches in which the model was run about a person, neighbours joined."""
     spans: list[tuple[float, float]] = []
     for segment in timeline.segments:
         if segment.person == person and segment.scores:

@@ -33,7 +33,7 @@ UNLIKE = "unlike training data"
 IN_PART = "(in part)"
 """Behind a reason that does not hold for the whole of a segment."""
 BRIEF = "brief: nothing beside it to join"
-"""Reason of a segment shorter than `minimum_s` between stretches in which the model was not asked."""
+"""Reason of a segment shorter than `minimum_s` between stretches in which the model was not run."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Cell:
     start_s: float
     end_s: float
     probabilities: Float[np.ndarray, " K"] | None
-    """None where the model was not asked."""
+    """None where the model was not run."""
     modality: Modality
     reason: str
     """Why a stream, or everything, is missing."""
@@ -63,24 +63,24 @@ class Segment:
     end_s: float
     label: str
     confidence: float | None
-    """Calibrated probability of the likeliest emotion; None where the model was not asked."""
+    """Calibrated probability of the likeliest emotion; None where the model was not run."""
     scores: dict[str, float]
-    """Probability by emotion; empty where the model was not asked."""
+    """Probability by emotion; empty where the model was not run."""
     abstain: bool
-    """The model was asked, and no emotion is named: it is not sure enough, or has not learnt about anything like it."""
+    """The model was run, and no emotion is named: it is not sure enough, or has not learnt about anything like it."""
     modality: Modality
     reason: str
     unlike_training: bool | None = None
-    """Whether the windows are unlike the training clips, by their median; None where that could not be judged."""
+    """Whether the windows are unlike the training clips, by their median; None where that could not be measured."""
 
     @property
     def why_abstained(self) -> str:
-        """The first reason for which no emotion is named though the model was asked; empty where one is."""
+        """The first reason for which no emotion is named though the model was run; empty where one is."""
         return "" if self.label or not self.scores else UNLIKE if self.reason.startswith(UNLIKE) else UNSURE
 
     @property
     def guess(self) -> str:
-        """The likeliest emotion, named or not; empty where the model was not asked."""
+        """The likeliest emotion, named or not; empty where the model was not run."""
         return self.label or max(self.scores, key=self.scores.__getitem__, default="")
 
 
@@ -150,9 +150,9 @@ class Header:
             "person": "other windows of the recordings that were read together as one person's",
             "study": "other windows of the recordings that were read together as one study",
         }
-        told = f"style: {self.style}, from {self.style_windows} {whose.get(self.style, 'other windows')}"
+        source = f"style: {self.style}, from {self.style_windows} {whose.get(self.style, 'other windows')}"
         note = f"; {self.style_note}" if self.style_note else ""
-        return f"{told}, without labels (transductive){note}"
+        return f"{source}, without labels (transductive){note}"
 
 
 @dataclass(frozen=True)
@@ -163,7 +163,7 @@ class ScoredWindow:
     start_s: float
     end_s: float
     scores: tuple[float, ...] | None
-    """Calibrated probability of each emotion, not smoothed; None where the model was not asked."""
+    """Calibrated probability of each emotion, not smoothed; None where the model was not run."""
     modality: str
     reason: str
     ood_score: float | None
@@ -185,7 +185,7 @@ class Segmentation:
     places: dict[str, tuple[Place, ...]] = field(default_factory=dict)
     """Where the face of each person was, about five times a second."""
     explanations: tuple[Explanation, ...] | None = None
-    """What segments rest on; None where nobody wanted to know."""
+    """What segments rest on; None where no explanation was requested."""
     series: tuple[ScoredWindow, ...] | None = None
     """Every window with its scores, lane by lane and in order of time; None in results of versions that kept none."""
 

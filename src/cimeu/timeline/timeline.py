@@ -2,7 +2,7 @@
 
 The model scores overlapping windows. The window centred on a moment speaks for the hop around it, so windows cut the
 recording into cells without gaps. The scores of neighbouring cells of one lane are averaged (`smoothing_s`), neighbours
-of one label become one segment, and segments shorter than `minimum_s` join the one before. What the model was not asked
+of one label become one segment, and segments shorter than `minimum_s` join the one before. What the model was not run
 about is never covered by a label: a short stretch between two of these stays short and says so.
 
 Axes: K emotions.
@@ -176,7 +176,7 @@ class _Judge:
         return int(mean.argmax())
 
     def segment(self, person: str, run: Sequence[Cell]) -> Segment:
-        """The segment of a run: with scores, or of cells about which the model was not asked."""
+        """The segment of a run: with scores, or of cells about which the model was not run."""
         start_s, end_s = round(run[0].start_s, 3), round(run[-1].end_s, 3)
         missing = _missing(run)
         if run[0].probabilities is None:
@@ -203,7 +203,7 @@ class _Judge:
 
 
 def _stretches(cells: Sequence[Cell]) -> Iterator[list[Cell]]:
-    """Neighbouring cells about which the model was asked, or was not, without a gap in time."""
+    """Neighbouring cells about which the model was run, or was not, without a gap in time."""
     stretch: list[Cell] = []
     for cell in cells:
         if stretch and (

@@ -29,7 +29,7 @@ from cimeu.training.config import TrainingConfig
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
 
-Found = TypeVar("Found")
+Result = TypeVar("Result")
 
 
 def fabric_of(config: TrainingConfig) -> "Fabric":
@@ -61,33 +61,33 @@ def _fabric(accelerator: str, devices: int, nodes: int, precision: Any) -> "Fabr
     return fabric
 
 
-def first_only(config: TrainingConfig, work: Callable[[], Found]) -> Found:
-    """Do something in the first process and tell the others what came of it, be it an error."""
+def first_only(config: TrainingConfig, work: Callable[[], Result]) -> Result:
+    """Do something in the first process alone; every process gets its result, or raises its error."""
     if config.processes == 1:
         return work()
     fabric = fabric_of(config)
-    told: tuple[Any, Exception | None] | None = None
+    outcome: tuple[Any, Exception | None] | None = None
     if fabric.is_global_zero:
         try:
-            told = (work(), None)
-        except Exception as met:
-            told = (None, met)
-    found, error = fabric.broadcast(told)
-    if error is not None:
-        raise error
-    return found
+            outcome = (work(), None)
+        except Exception as error:
+            outcome = (None, error)
+    result, raised = fabric.broadcast(outcome)
+    if raised is not None:
+        raise raised
+    return result
 
 
-def one_after_the_other(config: TrainingConfig, work: Callable[[], Found]) -> Found:
+def one_after_the_other(config: TrainingConfig, work: Callable[[], Result]) -> Result:
     """Let every process do something that two must not do at once, the first one first."""
     if config.processes == 1:
         return work()
     fabric = fabric_of(config)
     for rank in range(fabric.world_size):
         if rank == fabric.global_rank:
-            found = work()
+            result = work()
         fabric.barrier()
-    return found
+    return result
 
 
 def is_first(config: TrainingConfig) -> bool:
@@ -104,7 +104,7 @@ def together(output: Output, batch: Batch, fabric: "Fabric") -> tuple[Output, Ba
     """Outputs and labels of the whole batch from those of this process's share, with gradients.
 
     Features of the batch, which no loss reads, stay where they are. What a share's heads said of styles is left out,
-    because they read batch statistics: they are to judge the whole batch.
+    because they read batch statistics: they must read those of the whole batch.
     """
     if fabric.world_size == 1:
         return output, batch

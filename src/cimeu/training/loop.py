@@ -82,7 +82,7 @@ def train(
         config: everything about training.
         folder: of this direction, such as RUN/forward.
         synthetic: whether the clips were drawn by a program.
-        progress: told after every optimiser step.
+        progress: called after every optimiser step.
 
     Raises:
         RecipeError: settings that contradict the data, a folder that holds another run, a loss that is not finite.

@@ -92,7 +92,7 @@ def test_content_is_that_of_the_row_and_equal_in_two_tables(cameo: Path) -> None
 
 def test_a_row_behind_the_end_is_a_missing_file(cameo: Path) -> None:
     path = cameo / "data" / "mesd-00000-of-00001.parquet" / "1"
-    with pytest.raises(MediaError, match=r"is no row of a table that is there\n\nhint: run `cimeu prepare` again"):
+    with pytest.raises(MediaError, match=r"is not a row of an existing table\n\nhint: run `cimeu prepare` again"):
         packed_bytes(path)
 
 
@@ -100,7 +100,7 @@ def test_a_damaged_table_is_named(cameo: Path) -> None:
     path = cameo / "data" / "mesd-00000-of-00001.parquet"
     path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(
-        ManifestError, match=r"`.*mesd-00000-of-00001.parquet` is no Parquet table .*\n\nhint: download"
+        ManifestError, match=r"`.*mesd-00000-of-00001.parquet` is not a Parquet table .*\n\nhint: download"
     ):
         from_cameo(cameo, check_counts=False)
 

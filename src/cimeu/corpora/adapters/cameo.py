@@ -44,7 +44,7 @@ def from_cameo(root: Path, *, check_counts: bool = True) -> Manifest:
                 names = file.schema_arrow.names
                 table = file.read(columns=[name for name in TEXTS if name in names]).to_pandas().fillna("").astype(str)
         except (pyarrow.ArrowException, OSError) as error:
-            raise ManifestError(f"`{path}` is no Parquet table ({error})\n\nhint: download it again") from error
+            raise ManifestError(f"`{path}` is not a Parquet table ({error})\n\nhint: download it again") from error
         columns_needed(table, TEXTS, path)
         for number, cells in enumerate(table.to_dict("records")):
             dataset, speaker = cells["dataset"].lower(), cells["speaker_id"]

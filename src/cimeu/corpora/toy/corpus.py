@@ -85,7 +85,7 @@ class ToyClip:
 def make_toy(config: ToyConfig, folder: Path, *, progress: Progress = silent) -> Manifest:
     """Draw what is not yet in `folder` (`<culture>/<speaker>/<emotion>_<take>.mp4`) and write its manifest.csv.
 
-    The same settings draw the same pictures and sound; an interrupted run goes on where it stopped. Extra columns:
+    The same settings draw the same frames and sound; an interrupted run resumes. Extra columns:
     `gesture` (with its habit of the voice), `intensity`, `culture_strength`, `synthetic`.
     Raises ManifestError where the folder holds a toy corpus of another seed, strength or version, OutputError where
     other files have its names.

@@ -1,4 +1,4 @@
-"""The known causes behind a synthetic clip: who, from where, what is felt, how it is shown.
+"""The known causes behind a synthetic clip: speaker, culture, emotion, and how the emotion is expressed.
 
 Nothing here describes real people: the four cultures are invented. Each accompanies its emotions by gestures of its
 own. The gestures form a Latin square (each once per culture, each once per emotion), so that over all cultures a
@@ -55,7 +55,7 @@ class Speaker:
 
 @dataclass(frozen=True)
 class Take:
-    """One clip: what is felt, the gesture that goes with it, how strongly and when it is shown."""
+    """One clip: its emotion, the gesture that goes with it, how strongly and when it is expressed."""
 
     emotion: int
     gesture: int

@@ -211,7 +211,7 @@ def _dictionary_of_rows(people: Participants, emotions: Sequence[str]) -> Iterab
         "abstain": "true where the model gave scores and no emotion is named",
         "modality": COLUMNS["modality"],
         "reason": "why no emotion is named, or what was missing",
-        "unlike_training": "whether the windows are unlike the training clips; empty where that was not judged",
+        "unlike_training": "whether the windows are unlike the training clips; empty where that was not measured",
     }
     for name, meaning in segments.items():
         yield Column("segments.csv", name, meaning, "s" if name.endswith("_s") else "")

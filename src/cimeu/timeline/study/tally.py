@@ -28,7 +28,7 @@ class Tally:
     """Of the stretches of the condition, whatever is known of them."""
     abstained_s: float = 0.0
     unscored_s: float = 0.0
-    """The person has a lane there, and the model was not asked."""
+    """The person has a lane there, and the model was not run."""
     n_windows: int = 0
     """Windows with scores."""
     n_unlike: int = 0
