@@ -7,8 +7,8 @@
     robustness      leave-one-out, and at test time noise, gaps or silence in a stream
     transductive    leave-one-out, and every group standardised by its own unlabelled clips, the tested one too
 
-In all but the last the tested clips give nothing to training, and in all of them their labels do not. Folds carry what
-they stand for in their names: `german-1` (matrix: german is the source), `german-1-within`, `german-1-across`, `german+8`.
+In all but the last the tested clips give nothing to training, and in all of them their labels do not. Folds carry
+their meaning in their names: `german-1` (matrix: trained on german), `german-1-within`, `german-1-across`, `german+8`.
 """
 
 from collections.abc import Sequence

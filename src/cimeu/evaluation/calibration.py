@@ -63,6 +63,7 @@ def reliability(
     probabilities, truth = _usable(probabilities, truth)
     confidence = probabilities.max(axis=-1, initial=0.0)
     right = probabilities.argmax(axis=-1) == truth
+    # Bins are open below and closed above, so a confidence of 1 is in the last one.
     bin_of = np.clip(np.ceil(confidence * n_bins).astype(int) - 1, 0, n_bins - 1)
     bins = []
     for number in range(n_bins):

@@ -93,6 +93,7 @@ def confusion(
     """Clips by emotion shown (rows) and emotion called (K columns, then one of clips that could not be used)."""
     _check(truth, predicted)
     column = np.where(predicted == UNUSED, n_classes, predicted)
+    # One number per cell of the table: a single pass counts them all.
     cells = np.bincount(truth * (n_classes + 1) + column, minlength=n_classes * (n_classes + 1))
     return cells.reshape(n_classes, n_classes + 1)
 
@@ -130,6 +131,7 @@ def _check(truth: Int[np.ndarray, " N"], predicted: Int[np.ndarray, " N"]) -> No
 
 def _ratio(above: ArrayLike, below: ArrayLike, empty: float = np.nan) -> Float[np.ndarray, "..."]:
     """`above / below`, and `empty` where nothing is below."""
+    # An emotion without clips is left out of a mean, never counted as 0 or as 1.
     return np.divide(above, below, out=np.full(np.shape(below), empty), where=np.asarray(below) > 0)
 
 

@@ -59,7 +59,10 @@ class View:
         standard = ((train - mean) / deviation).astype(np.float64)
         _, scales, directions = np.linalg.svd(standard, full_matrices=False)
         variances = scales**2 / len(standard)
+        # Fewer directions than clips by far, or each clip would lie on one of its own and none would be unlike.
         count = min(DIRECTIONS, len(train) // 4, train.shape[1] - 1)
+        # One variance for all other directions (Tipping & Bishop, eq. 3.6): single ones cannot be estimated from few
+        # clips.
         rest = max(float(variances[count:].sum()) / (train.shape[1] - count), 1e-6)
         view = cls(
             mean=mean,
@@ -77,6 +80,7 @@ class View:
         """About 1 for a training clip; NaN for rows that are."""
         standard = (rows.astype(np.float64) - self.mean) / self.deviation
         along = standard @ self.directions.T
+        # What the principal directions leave of the squared length; rounding may take it below zero.
         aside = np.maximum((standard**2).sum(axis=1) - (along**2).sum(axis=1), 0)
         return np.sqrt(((along**2 / self.variances).sum(axis=1) + aside / self.rest) / rows.shape[1])
 
@@ -107,6 +111,7 @@ class Familiarity:
         if not found:
             return np.full(len(next(iter(views.values()))), np.nan)
         each = np.stack(found)
+        # The view that is most unlike decides: a foreign voice is not excused by a familiar face.
         return np.where(np.isfinite(each).any(axis=0), np.fmax.reduce(each), np.nan)
 
     def save(self, folder: Path) -> Path:

@@ -32,6 +32,7 @@ class TokenMap(nn.Module):
 
     def __init__(self, tokens: int, inputs: int, width: int) -> None:
         super().__init__()
+        # Steps of the first stream after its two poolings, at H, M and L.
         quarter = STEPS // POOLED
         self.lengths = (quarter, quarter // 2, quarter // 4)
         self.mixture = nn.Linear(tokens, sum(self.lengths))
@@ -40,6 +41,7 @@ class TokenMap(nn.Module):
 
     def forward(self, tokens: Float[Tensor, "B N D"], present: Bool[Tensor, " B"]) -> Levels:
         mixed = self.mixture(tokens.transpose(1, 2)).transpose(1, 2)  # [B, 4 + 2 + 1, D]
+        # Tokens cover the whole clip, so every step is real where the stream is there at all.
         mask = present[:, None].expand(-1, sum(self.lengths))
         return Levels(self.norm(self.linear(mixed)), Layout(mask, self.lengths))
 
@@ -56,8 +58,10 @@ class StepMap(nn.Module):
 
     def forward(self, stream: Stream) -> Levels:
         parts = []
+        # The same steps that H, M and L of the first stream are made of.
         for stride in (1, 2, 4):
             features, mask = means_of_four(stream.features[:, ::stride], stream.mask[:, ::stride])
+            # A first stream that was played backward runs against the sound, which is never reversed.
             parts.append(flipped(features, mask) if self.flip else (features, mask))
         features = torch.cat([part[0] for part in parts], dim=1)  # [B, 4 + 2 + 1, D]
         mask = torch.cat([part[1] for part in parts], dim=1)
@@ -98,7 +102,7 @@ def means_of_four(
     features: Float[Tensor, "B T D"], mask: Bool[Tensor, "B T"]
 ) -> tuple[Float[Tensor, "B U D"], Bool[Tensor, "B U"]]:
     """Mean over the real ones of every four steps; real if any of them is."""
-    missing = -features.shape[1] % POOLED
+    missing = -features.shape[1] % POOLED  # steps up to the next multiple of four
     features = F.pad(features * mask.unsqueeze(-1), (0, 0, 0, missing)).unflatten(1, (-1, POOLED))
     mask = F.pad(mask, (0, missing)).unflatten(1, (-1, POOLED))
     return features.sum(dim=2) / mask.sum(dim=2, keepdim=True).clamp(min=1), mask.any(dim=2)
@@ -108,8 +112,10 @@ def flipped(
     features: Float[Tensor, "B T D"], mask: Bool[Tensor, "B T"]
 ) -> tuple[Float[Tensor, "B T D"], Bool[Tensor, "B T"]]:
     """The real steps of each clip in the opposite order, padding where it was."""
+    # A stable sort keeps real steps in order; of int8, because not every device sorts bool.
     places = (~mask).to(torch.int8).argsort(dim=1, stable=True)  # real places first, in order
     rank = mask.cumsum(dim=1) - 1
+    # The k-th real step takes the place of the k-th from the end; clamped where there is padding, which is not used.
     opposite = (mask.sum(dim=1, keepdim=True) - 1 - rank).clamp(min=0, max=mask.shape[1] - 1)
     source = torch.where(mask, places.gather(1, opposite), torch.arange(mask.shape[1], device=mask.device))
     return features.gather(1, source.unsqueeze(-1).expand_as(features)), mask
@@ -160,6 +166,7 @@ def attend(
     if memory is x:
         q, k, v = F.linear(x, weight, bias).chunk(3, dim=-1)
     else:
+        # torch keeps the weights of query, key and value in one matrix.
         width = x.shape[-1]
         q = F.linear(x, weight[:width], bias[:width])
         k, v = F.linear(memory, weight[width:], bias[width:]).chunk(2, dim=-1)
@@ -185,6 +192,8 @@ class Exchange(nn.Module):
         self.first, self.second = CrossLayer(width, feed_forward), CrossLayer(width, feed_forward)
 
     def forward(self, streams: list[Levels]) -> list[Levels]:
+        # Both self-attentions before either cross-attention: neither stream may read what the other has just read
+        # from it.
         (x, y), (of_x, of_y) = (s.features for s in streams), (s.layout for s in streams)
         seen_x, seen_y = self.first.look_at_oneself(x, of_x), self.second.look_at_oneself(y, of_y)
         if self.memory == "after":
@@ -243,6 +252,7 @@ class Fusion(nn.Module):
 
     def forward(self, streams: list[Levels]) -> list[Levels]:
         """One or two streams at 4, 2 and 1 steps; every level has a real step."""
+        # Type embeddings (METER): which stream a step comes from.
         streams = [Levels(s.features + kind, s.layout) for s, kind in zip(streams, self.types, strict=True)]
         for stage in self.stages:
             streams = stage(streams)

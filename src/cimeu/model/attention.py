@@ -46,6 +46,7 @@ def attention(
         lengths: steps of each level, of the query and of the memory.
         dropout: chance that a step does not hear another.
     """
+    # A few channels per head on a CPU: torch's kernel spends its time on reordering; products by hand are faster.
     narrow = query.shape[-1] <= NARROW * heads and query.dtype == torch.float32 and query.device.type == "cpu"
     if not narrow:
         q, k, v = (_heads(x, heads) for x in (query, key, value))
@@ -54,11 +55,14 @@ def attention(
     kept = None
     if dropout:  # drawn as torch's own attention draws them
         kept = query.new_empty(len(query), heads, query.shape[1], key.shape[1]).bernoulli_(1 - dropout) / (1 - dropout)
+    # Scaled once on the query instead of on every score.
     query = query * (query.shape[-1] // heads) ** -0.5
     levels, row, column = [], 0, 0
     parts = (query.split(lengths[0], dim=1), key.split(lengths[1], dim=1), value.split(lengths[1], dim=1))
     for q, k, v in zip(*parts, strict=True):
+        # Each level by itself: scores between levels would be computed only to be masked.
         rows, columns = slice(row, row + q.shape[1]), slice(column, column + k.shape[1])
+        # For a handful of steps one elementwise product per pair beats a batched matrix product.
         form = _pairs if q.shape[1] <= FEW else _products
         hidden = None if full else ~seen[:, :, rows, columns]
         levels.append(form(q, k, v, heads, hidden, None if kept is None else kept[:, :, rows, columns]))
@@ -74,14 +78,14 @@ def _pairs(
     hidden: Bool[Tensor, "B 1 n m"] | None,
     kept: Float[Tensor, "B H n m"] | None,
 ) -> Float[Tensor, "B n C"]:
-    belongs = _channels_of_heads(q.shape[-1], heads)
+    belongs = _channels_of_heads(q.shape[-1], heads)  # [C, H]: sums the channels of each head
     scores = (q[:, :, None] * k[:, None]) @ belongs  # [B, n, m, H]
     if hidden is not None:
         scores = scores.masked_fill(hidden.permute(0, 2, 3, 1), -torch.inf)
-    share = scores.softmax(dim=2)
+    share = scores.softmax(dim=2)  # [B, n, m, H]
     if kept is not None:
         share = share * kept.permute(0, 2, 3, 1)
-    return ((share @ belongs.T) * v[:, None]).sum(dim=2)
+    return ((share @ belongs.T) * v[:, None]).sum(dim=2)  # [B, n, m, C] -> [B, n, C]
 
 
 def _products(
@@ -95,10 +99,10 @@ def _products(
     scores = _heads(q, heads) @ _heads(k, heads).transpose(2, 3)  # [B, H, n, m]
     if hidden is not None:
         scores = scores.masked_fill(hidden, -torch.inf)
-    share = scores.softmax(dim=3)
+    share = scores.softmax(dim=3)  # [B, H, n, m]
     if kept is not None:
         share = share * kept
-    return (share @ _heads(v, heads)).transpose(1, 2).flatten(2)
+    return (share @ _heads(v, heads)).transpose(1, 2).flatten(2)  # [B, H, n, E] -> [B, n, C]
 
 
 def _heads(x: Float[Tensor, "B T C"], heads: int) -> Float[Tensor, "B H T E"]:

@@ -36,6 +36,7 @@ class Layout:
     @classmethod
     def of(cls, mask: Bool[Tensor, "B T"]) -> "Layout":
         """Levels of a clip: every step, every second, every fourth."""
+        # A step of M or L stands at the same moment as every second or fourth of H, so it is real where that one is.
         masks = (mask, mask[:, ::2], mask[:, ::4])
         return cls(torch.cat(masks, dim=1), cast(tuple[int, int, int], tuple(m.shape[1] for m in masks)))
 
@@ -56,6 +57,7 @@ class Layout:
 
     def masked(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
         """Zero on padding; nothing to do without any."""
+        # A full batch is the common case in training; a product with ones would still cost a pass over memory.
         return x if self.full else x * self.valid.to(x.dtype)
 
     @property
@@ -76,6 +78,7 @@ class Layout:
 
     def seen_from(self, other: "Layout") -> Bool[Tensor, "B 1 Q T"]:
         """Which of these steps (columns) each step of another layout (rows) may attend to: real ones of its level."""
+        # Levels lie side by side in one tensor, so the mask is what keeps them apart.
         same = other.level[:, None] == self.level[None, :]
         return (same & self.mask[:, None, :])[:, None]
 
@@ -141,6 +144,7 @@ def masked_mean(x: Float[Tensor, "B T D"], mask: Bool[Tensor, "B T"]) -> Float[T
 
 def max_pool(x: Levels) -> Levels:
     """Halve every level: the largest of each real step and its real neighbours, around every second step."""
+    # Padding is -inf so that it never wins against a real step, however negative that is.
     padded = x.features.masked_fill(~x.layout.mask.unsqueeze(-1), -torch.inf)
     parts = [
         F.max_pool1d(part.transpose(1, 2), kernel_size=3, stride=2, padding=1).transpose(1, 2)
@@ -153,7 +157,7 @@ def max_pool(x: Levels) -> Levels:
 def upsampled(x: Float[Tensor, "B S D"], source: Layout, target: Layout) -> Float[Tensor, "B T D"]:
     """Every step twice (nearest neighbour), cut to the target's lengths."""
     parts = [
-        part.unsqueeze(2).expand(-1, -1, 2, -1).flatten(1, 2)[:, :length]
+        part.unsqueeze(2).expand(-1, -1, 2, -1).flatten(1, 2)[:, :length]  # [B, S, 2, D] -> [B, 2 S, D]
         for part, length in zip(x.split(source.lengths, dim=1), target.lengths, strict=True)
     ]
     return torch.cat(parts, dim=1)
@@ -161,8 +165,9 @@ def upsampled(x: Float[Tensor, "B S D"], source: Layout, target: Layout) -> Floa
 
 def neighbours_summed(x: Float[Tensor, "B T E"], layout: Layout) -> Float[Tensor, "B T C"]:
     """Second half of a convolution of three taps: previous step's first third + own second + next step's last."""
-    before, here, after = x.chunk(3, dim=-1)
+    before, here, after = x.chunk(3, dim=-1)  # [B, T, C] each
     inside = layout.inside(1).to(x.dtype)
+    # The factor removes what would be carried over the border from one level to the next.
     before = F.pad(before[:, :-1], (0, 0, 1, 0)) * inside[0]
     after = F.pad(after[:, 1:], (0, 0, 0, 1)) * inside[2]
     return before + here + after
@@ -178,6 +183,7 @@ class MaskedConvolution(nn.Module):
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
         self.taps = nn.Linear(inputs, 3 * outputs, bias=False)
+        # torch's own initial range for a convolution of this fan-in, whose weights lie in a linear layer here.
         nn.init.uniform_(self.taps.weight, -((3 * inputs) ** -0.5), (3 * inputs) ** -0.5)
 
     def project(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B T E"]:
@@ -252,6 +258,8 @@ class PrivateDepthwise(nn.Module):
         for second in KERNELS:
             weight, bias = torch.zeros(max(kernel, second), width), torch.zeros(width)
             for size in (kernel, second):
+                # Two convolutions whose outputs are added are one with the sum of their kernels, the smaller one
+                # centred.
                 start = (len(weight) - size) // 2
                 weight[start : start + size] += torch.empty(size, width).uniform_(-(size**-0.5), size**-0.5)
                 bias += torch.empty(width).uniform_(-(size**-0.5), size**-0.5)
@@ -259,6 +267,7 @@ class PrivateDepthwise(nn.Module):
             self.biases.append(nn.Parameter(bias))
 
     def forward(self, x: Float[Tensor, "B T C"], layout: Layout) -> Float[Tensor, "B T C"]:
+        # Kernels of different lengths are padded and stacked in one tensor, so that all levels take one pass.
         widest = max(len(weight) for weight in self.weights)
         padded = [F.pad(w, (0, 0, (widest - len(w)) // 2, (widest - len(w)) // 2)) for w in self.weights]
         kernels = torch.stack(padded, dim=1)[:, layout.level]  # [K, T, C]
@@ -282,11 +291,14 @@ class MaskedGroupNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(width))
 
     def forward(self, x: Float[Tensor, "B T C"], layout: Layout) -> Float[Tensor, "B T C"]:
+        # Half precision is too coarse for sums of squares over a level.
         x = x.to(torch.promote_types(x.dtype, torch.float32))
         grouped = x.unflatten(-1, (GROUPS, -1))  # [B, T, 16, C / 16]
         size = layout.counts * grouped.shape[-1]
+        # Statistics over real steps alone: a clip must not be normalised by how long its batch happens to be.
         mean = layout.sums(layout.masked(grouped.mean(dim=-1))) / layout.counts  # [B, P, 16]
         centred = grouped - layout.spread(mean).unsqueeze(-1)
+        # Centring has moved padding away from zero.
         centred = centred if layout.full else centred * layout.valid.unsqueeze(-1)
         scale = (layout.sums(centred.square().sum(dim=-1)) / size + self.eps).rsqrt()
         return (centred * layout.spread(scale).unsqueeze(-1)).flatten(2) * self.weight + self.bias
@@ -303,6 +315,7 @@ class DropPath(nn.Module):
     def forward(self, x: Float[Tensor, "B T C"]) -> Float[Tensor, "B T C"]:
         if not self.training or self.chance == 0:
             return x * self.scale
+        # Kept branches are scaled up, so that their mean is that of evaluation, where none is skipped.
         keep = (torch.rand(len(x), 1, 1, device=x.device) >= self.chance) / (1 - self.chance)
         return x * (self.scale * keep)
 
@@ -333,6 +346,7 @@ class TemporalAttention(nn.Module):
     ) -> Float[Tensor, "B T C"]:
         query, context = layout.masked(query), layout.masked(context)
         q, k, v = self.query(query, layout), self.key(context, layout), self.value(context, layout)
+        # Query and memory are the same stream here.
         both = (layout.lengths, layout.lengths)
         mixed = attention(q, k, v, HEADS, seen=layout.attends, full=layout.full, lengths=both)
         return layout.masked(self.output(mixed))
@@ -359,9 +373,11 @@ class TemporalBlock(nn.Module):
 
     def forward(self, levels: Levels) -> Levels:
         x, layout = levels.features, levels.layout  # [B, T, C]
+        # LayerNorm's bias makes padding non-zero, and the convolutions below read neighbours.
         n = layout.masked(self.norm(x))
         mean = layout.sums(n) / layout.counts  # [B, P, C]
-        phi = F.relu(self.phi(mean, layout))
+        phi = F.relu(self.phi(mean, layout))  # [B, P, C]
+        # The query is what a step holds locally, the context is gated by what the whole level holds.
         query = self.local(n, layout) * self.psi(n, layout)
         context = self.fc(n, layout) * layout.spread(phi)
         x = x + self.drop_attention(self.attention(query, context, layout) + n)

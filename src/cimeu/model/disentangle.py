@@ -43,9 +43,10 @@ class PrimitiveEncoder(nn.Module):
         taps = torch.cat((taps, taps[:, ::2], taps[:, ::4]), dim=1)  # [B, 28, 3 C]
         x = F.relu(self.norm1(self.convolution1.gather(taps, layout)))  # [B, 28, C]
         x = self.convolution2(Levels(x, layout)).map(lambda y: F.relu(self.norm2(y)))
-        x = self.single_steps(x)
+        x = self.single_steps(x)  # [B, 28, C]
         x = self.halves(max_pool(x))  # [B, 8 + 4 + 2, C]
         x = self.quarters(max_pool(x))  # [B, 4 + 2 + 1, C]
+        # Scales and biases of the blocks leave padding non-zero; everything that follows expects zeros.
         return x.map(x.layout.masked)
 
 
@@ -83,16 +84,17 @@ class ReverseGradient(torch.autograd.Function):
     @staticmethod
     def forward(context: Any, x: Tensor, scale: float) -> Tensor:
         context.scale = scale
+        # A view: autograd needs an output that is another tensor than the input.
         return x.view_as(x)
 
     @staticmethod
     def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        return -context.scale * gradients[0], None
+        return -context.scale * gradients[0], None  # no gradient with respect to the scale
 
 
 def standardised(vectors: Float[Tensor, "B C"]) -> Float[Tensor, "B C"]:
     """Mean 0 and deviation 1 of every channel over the batch: nothing hides from a head by being small."""
-    if len(vectors) < 2:
+    if len(vectors) < 2:  # one clip has no deviation
         return vectors
     return (vectors - vectors.mean(0)) / vectors.std(0).clamp(min=1e-3)
 
@@ -107,6 +109,7 @@ class IndependenceHeads(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         width, emotions, styles = config.sizes.width, len(config.emotions), config.styles
+        # Streams side by side: one head sees what both streams together give away.
         pooled = width * len(config.disentangled)
         self.emotions = emotions
         self.style = nn.Linear(pooled, styles)
@@ -124,14 +127,16 @@ class IndependenceHeads(nn.Module):
         if labels is None:
             labels = torch.full((len(emotion),), -1, device=emotion.device)
         one_hot = self.one_hot(labels).to(emotion.dtype)
+        # Standardised, or the encoder could fool the adversary by shrinking what it says.
         reversed_emotion = ReverseGradient.apply(standardised(emotion), reversal)
         reversed_style = ReverseGradient.apply(standardised(style), reversal)
         return (
-            self.style(style).float(),
+            self.style(style).float(),  # learned with the gradient, not against it
             self.style_of_emotion(torch.cat((reversed_emotion, one_hot), dim=-1)).float(),
             self.emotion_of_style(reversed_style).float(),
         )
 
     def one_hot(self, labels: Int[Tensor, " B"]) -> Int[Tensor, "B K"]:
         """One-hot emotions; zeros where a clip is unlabelled."""
+        # The column of label -1 is cut off, which leaves zeros.
         return F.one_hot(labels + 1, self.emotions + 1)[:, 1:]

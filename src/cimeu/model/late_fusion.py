@@ -45,6 +45,8 @@ class Gate(nn.Module):
         if self.learned:
             output = nn.Linear(width, 1)
             start = 0.5 if config.late_fusion == "bounded" else PUBLISHED_SECOND_SHARE
+            # Zero weights: every clip starts with the same share, and the gate learns only what differs between
+            # clips.
             nn.init.zeros_(output.weight)
             nn.init.constant_(output.bias, log(start / (1 - start)))
             self.share = nn.Sequential(nn.Linear(2 * width + 2, width), nn.GELU(), output)
@@ -54,11 +56,14 @@ class Gate(nn.Module):
     ) -> Float[Tensor, " B"]:
         """A clip with one stream gives it the whole share."""
         if self.learned:
+            # Presence is an input too, because an absent stream is a learned token and not zeros.
             seen = torch.cat((first, second, present.to(first.dtype)), dim=-1)  # [B, 2 C + 2]
             share = self.share(seen).squeeze(-1).float().sigmoid()
+            # Without these bounds the gate ended at 0.97 to 0.99 on speech: one stream decided nothing.
             share = self.lowest + (self.highest - self.lowest) * share
         else:
             share = first.new_full((len(first),), self.fixed, dtype=torch.float32)
+        # Overrides whatever was learned: a missing stream has no say.
         only_first, only_second = present[:, 0] & ~present[:, 1], present[:, 1] & ~present[:, 0]
         return share.masked_fill(only_first, 0.0).masked_fill(only_second, 1.0)
 

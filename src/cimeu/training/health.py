@@ -75,6 +75,7 @@ def gradient_shares(terms: Mapping[str, Tensor | None], primitives: list[Tensor]
     """Length of each weighted term's gradient on the emotion primitives, as a multiple of the class error's."""
 
     def squared_length(term: Tensor) -> Tensor:
+        # On the primitives, not on the weights: there all terms meet, and the cost is a fraction.
         gradients = torch.autograd.grad(term, primitives, retain_graph=True, allow_unused=True)
         return torch.stack([g.float().square().sum() for g in gradients if g is not None] or [term.new_zeros(())]).sum()
 
@@ -84,6 +85,7 @@ def gradient_shares(terms: Mapping[str, Tensor | None], primitives: list[Tensor]
     squared = torch.stack([squared_length(term) for term in trained.values()])
     squared = fabric.all_reduce(squared, reduce_op="sum")  # each process has its own clips
     assert isinstance(squared, Tensor)
+    # Squared lengths add up over processes, lengths do not.
     lengths = dict(zip(trained, squared.sqrt().tolist(), strict=True))
     return {name: length / lengths["class"] for name, length in lengths.items()} if lengths["class"] else {}
 
@@ -112,6 +114,7 @@ def stream_health(
     for batch in batches:
         assert batch.first is not None
         assert batch.second is not None
+        # A clip with one stream would count as changed or not for a trivial reason.
         clips = (batch.first.present & batch.second.present & (batch.emotion >= 0)).cpu().numpy()
         truth.append(batch.emotion.cpu().numpy()[clips])
         both = _called(answer(batch, STREAMS))[clips]
@@ -153,7 +156,7 @@ def faults(entry: Entry, *, emotions: int) -> list[str]:
                 f"each clip's mean {floor:.2f}"
             )
         own, change = value(f"health.uar.{name}"), value(f"health.changed_without.{name}")
-        if own is not None and own < 1 / emotions + CHANCE_MARGIN:
+        if own is not None and own < 1 / emotions + CHANCE_MARGIN:  # within sampling noise of chance
             lines.append(f"the {name} stream's own logits are at chance (UAR {own:.2f})")
         if change is not None and change < SMALLEST_CHANGE:
             lines.append(f"without the {name} stream {change:.1%} of the answers change")

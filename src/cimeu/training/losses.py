@@ -53,6 +53,7 @@ def class_error(
         return [error(level, shares) for level in logits]
     if partner is None:
         return [error(level, emotion) for level in logits]
+    # An unlabelled partner falls back on the clip itself, so the shares still add up to 1.
     partner = torch.where(partner >= 0, partner, emotion)
     return [share * error(level, emotion) + (1 - share) * error(level, partner) for level in logits]
 
@@ -120,7 +121,7 @@ def cross_covariance(
         return None
     levels = []
     for emotion, style in zip(emotion_pooled, style_pooled, strict=True):
-        correlation = _standardised(emotion[present]).T @ _standardised(style[present]) / (n_clips - 1)
+        correlation = _standardised(emotion[present]).T @ _standardised(style[present]) / (n_clips - 1)  # [P, P]
         levels.append(correlation.square().mean())
     return (torch.stack(levels).mean() - 1 / (n_clips - 1)).clamp(min=0)
 
@@ -164,18 +165,20 @@ def mining(
         return None
     if form == "consistency":
         high, middle, low = (level[present].log_softmax(1) for level in logits)
+        # Stop-gradient on H, as published: M and L move towards it, not it towards them.
         return _kl(high.detach(), middle).mean() + _kl(high.detach(), low).mean()
     high, middle, low = (level[present] for level in pooled)
     if form == "published":
         cosines = torch.stack([F.cosine_similarity(high, other) for other in (middle, low)])
         return (0.5 + cosines / 2).mean()
+    # Without centring, a direction that all clips share would count as common information.
     high, middle, low = (level - level.mean(0) for level in (high, middle, low))
     cosines = torch.stack([F.cosine_similarity(high, other) for other in (middle, low)])
     return cosines.square().mean() if form == "orthogonal" else cosines.relu().mean()
 
 
 def _squared_error(built: Level, clean: Level) -> Tensor:
-    if clean.mask.all():  # without a copy of all real steps
+    if clean.mask.all():  # without a copy of all real steps  # boolean indexing copies
         return F.mse_loss(built.features, clean.features)
     return F.mse_loss(built.features[clean.mask], clean.features[clean.mask])
 
@@ -196,6 +199,7 @@ def _kl(log_p: Tensor, log_q: Tensor) -> Tensor:
 
 def _divergence(first: Level, second: Level, both: Tensor, form: Alignment) -> Tensor | None:
     if form == "steps":
+        # Otherwise one utterance embedding would be compared with the first quarter of the clip.
         first = _whole_clip_where(second.mask.sum(1) == 1, first, second.mask)
     valid = first.mask & second.mask & both[:, None]  # [B, T]
     if not valid.any():
@@ -206,7 +210,9 @@ def _divergence(first: Level, second: Level, both: Tensor, form: Alignment) -> T
         p, q = ((x * valid[..., None]).sum(0) / clips.clamp(min=1) for x in (p, q))
         return _kl(p.detach().log_softmax(-1), q.log_softmax(-1))[valid.any(0)].mean()
     if form == "steps":
+        # Only the second stream moves; see `alignment`.
         p = p.detach()
+    # `where`, not a product: KL of padding may be infinite, and 0 times infinity is not a number.
     summed = torch.where(valid, _kl(p.log_softmax(-1), q.log_softmax(-1)), 0.0).sum(1)  # [B]
     steps, clips = valid.sum(1), valid.any(1)
     per_clip = summed if form == "published" else summed / steps.clamp(min=1)

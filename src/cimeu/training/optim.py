@@ -60,6 +60,7 @@ def learning_rate(config: OptimiserConfig, step: int, planned_steps: int) -> flo
     rising = round(config.warm_up * planned_steps)
     if step < rising:
         return config.learning_rate * (step + 1) / rising
+    # Cosine decay to zero after the warm-up (SGDR, ICLR 2017).
     done = (step - rising) / max(planned_steps - rising, 1)
     return config.learning_rate * (1 + math.cos(math.pi * done)) / 2
 
@@ -72,8 +73,10 @@ def build_optimiser(
     groups = []
     for parameter in parameters:
         if parameter.requires_grad:
+            # Biases, norms and scales are not shrunk: decay there changes what a layer can say, not how smooth it is.
             decay = config.weight_decay if parameter.ndim > 1 or config.schedule == "published" else 0.0
             groups.append((decay, config.adversary_rate if id(parameter) in fast else 1.0, parameter))
+    # A group per kind, in the order of first appearance: the saved state of the optimiser is matched by position.
     kinds = dict.fromkeys((decay, multiple) for decay, multiple, _ in groups)
     options: list[dict[str, Any]] = [
         {"params": [p for *of, p in groups if tuple(of) == kind], "weight_decay": kind[0], "multiple": kind[1]}
@@ -97,6 +100,7 @@ def add_to_mean(mean: dict[str, Tensor], weights: Mapping[str, Tensor], count: i
         if count == 1 or not value.is_floating_point():
             mean[name] = value.clone()
         else:
+            # A running mean needs one copy of the weights, however many epochs.
             mean[name] += (value - mean[name]) / count
 
 

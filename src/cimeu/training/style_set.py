@@ -106,14 +106,17 @@ class StyleFit:
                 )
         self._rows = rows
         x = clips.x.astype(np.float64)
+        # Groups weigh the same whatever their size: a large corpus must not define what is normal.
         self.mean = np.mean([x[inside].mean(axis=0) for inside in rows.values()], axis=0)
         variance = np.mean([x[inside].var(axis=0) for inside in rows.values()], axis=0)
         self.deviation = np.maximum(np.sqrt(variance), DEVIATION_FLOOR)
         self.z = np.clip((x - self.mean) / self.deviation, -FURTHEST, FURTHEST)
+        # What an emotion adds to a clip, the same for everybody: subtracted from supports in proportion to their mix.
         self.deltas = np.mean([self._deltas(inside) for inside in rows.values()], axis=0)
         self._weights = _balanced(clips)
         people, generator = clips.people, np.random.default_rng(seed)
         self._people = people
+        # Drawn once and shared by all rules, so that rules differ in nothing else.
         self._supports = [
             [draw_for_training(people, clip, SIZES, generator) for clip in range(len(clips.x))] for _ in range(DRAWS)
         ]
@@ -150,6 +153,7 @@ class StyleFit:
         """The classifier of a clip alone, and posteriors of the training clips by classifiers of the other groups."""
         if strength not in self._alone:
             posteriors = np.full((len(self.z), len(self.clips.emotions)), 1 / len(self.clips.emotions))
+            # Posteriors by classifiers that have not seen the group: in use, people are unknown too.
             for inside in self._rows.values() if len(self._rows) > 1 else ():
                 others = ~inside
                 weights = _balanced(self.clips.take(others))
@@ -163,6 +167,7 @@ class StyleFit:
         centres = np.stack(
             [self.z[inside & (self.clips.emotion == e)].mean(axis=0) for e in range(len(self.clips.emotions))]
         )
+        # Centred: the mean of all emotions is the group's own offset, which is style.
         return centres - centres.mean(axis=0)
 
 
@@ -188,7 +193,7 @@ class Linear:
 
     def posteriors(self, z: Float[np.ndarray, "N D"]) -> Float[np.ndarray, "N K"]:
         logits = z @ self.weight.T + self.bias
-        raised = np.exp(logits - logits.max(axis=1, keepdims=True))
+        raised = np.exp(logits - logits.max(axis=1, keepdims=True))  # overflow
         return raised / raised.sum(axis=1, keepdims=True)
 
 
@@ -231,6 +236,7 @@ def styles_of(
     styles = torch.zeros_like(z)
     for person in np.unique(people.person[people.person >= 0]):
         rows = np.flatnonzero(people.person == person)
+        # Within one person: the matrix of marks stays small however many clips there are.
         marked = np.stack([np.isin(rows, supports[row]) for row in rows.tolist()])
         styles[rows] = offsets(z[rows], posteriors[rows], torch.from_numpy(marked), deltas, config)
     return styles

@@ -46,6 +46,7 @@ def epoch_styles(
         return none, {}
     if config.style_labels not in ("pseudo", "random"):
         return torch.from_numpy(train.styles), {}
+    # Clusters of untrained primitives would be the random projection's, and training would fit them.
     if state.epoch < WARM_UP_EPOCHS:
         return none, {}
     n_styles, previous = model.config.styles, None if state.styles is None else state.styles.numpy()
@@ -53,6 +54,7 @@ def epoch_styles(
         labels = random_labels(len(train), config.style_sizes or (1,) * n_styles, seed=config.seed)
     else:
         vectors = style_vectors(model, train, collator, config.batch_size)
+        # A seed of the epoch: a resumed run clusters like one that was never stopped.
         seed = int(np.random.SeedSequence((config.seed, state.epoch)).generate_state(1)[0])
         labels = pseudo_labels(vectors, n_styles, previous=previous, seed=seed)
     known = {name: train.groups(name) for name in GROUPS_BESIDE_STYLES if name in train.manifest.table.columns}
@@ -100,11 +102,14 @@ def pseudo_labels(
     known = np.isfinite(vectors).all(1)
     if known.sum() <= n_styles:
         return labels
+    # One thread: k-means sums in another order with several, and labels would differ between machines.
     with threadpool_limits(1):
+        # Directions, not lengths: how strongly somebody expresses is not a style of its own here.
         points = _on_the_sphere(vectors[known], seed)
         start = None if previous is None else previous[known]
         found = _cluster(points, n_styles, start, seed)
         found = _without_small_clusters(points, found, n_styles, seed)
+    # Numbers are kept from epoch to epoch, because the style classifier's rows are tied to them.
     labels[known] = found if start is None else _renumbered(found, start, n_styles)
     return labels
 
@@ -113,6 +118,7 @@ def random_labels(n_clips: int, sizes: Sequence[int], *, seed: int) -> Int64[np.
     """The control: styles drawn once per clip, with clusters in the proportion of `sizes`. Raises RecipeError."""
     if len(sizes) < 2 or min(sizes) <= 0:
         raise RecipeError(f"style sizes are {list(sizes)}\n\nhint: one number above 0 for each of two styles or more")
+    # Cumulative, so that rounding never loses or adds a clip.
     edges = np.round(np.cumsum(sizes) / np.sum(sizes) * n_clips).astype(int)
     labels = np.searchsorted(edges, np.arange(n_clips), side="right").astype(np.int64)
     return np.random.default_rng(seed).permutation(labels)
@@ -158,6 +164,7 @@ def _on_the_sphere(vectors: Float[np.ndarray, "N C"], seed: int) -> Float[np.nda
     values = vectors.astype(np.float64)
     values = (values - values.mean(0)) / np.maximum(values.std(0), DEVIATION_FLOOR)
     n_clips, width = values.shape
+    # In many dimensions all distances are alike, and k-means has nothing to go by.
     reduced = PCA(min(COMPONENTS, width, n_clips - 1), random_state=seed).fit_transform(values)
     return reduced / np.maximum(np.linalg.norm(reduced, axis=1, keepdims=True), 1e-12)
 
@@ -165,6 +172,7 @@ def _on_the_sphere(vectors: Float[np.ndarray, "N C"], seed: int) -> Float[np.nda
 def _cluster(points: np.ndarray, n_styles: int, start: np.ndarray | None, seed: int) -> Int64[np.ndarray, " N"]:
     if start is None or len(set(start[start >= 0])) < n_styles:
         return _k_means(points, n_styles, None, seed)
+    # Warm start: clusters move with the primitives and are not found anew.
     centres = np.stack([points[start == style].mean(0) for style in range(n_styles)])
     return _k_means(points, n_styles, centres, seed)
 
@@ -188,6 +196,7 @@ def _without_small_clusters(points: np.ndarray, labels: np.ndarray, n_styles: in
             ]
         )
         members = points[labels == large]
+        # The largest cluster is cut where it is longest, at the median, into equal halves.
         along = PCA(1, random_state=seed).fit_transform(members)[:, 0]
         upper = along > np.median(along)
         centres[large], centres[small] = members[~upper].mean(0), members[upper].mean(0)
@@ -200,6 +209,7 @@ def _renumbered(labels: np.ndarray, previous: np.ndarray, n_styles: int) -> np.n
     shared = np.zeros((n_styles, n_styles), np.int64)
     known = previous >= 0
     np.add.at(shared, (labels[known], previous[known]), 1)
+    # Greedy matching can leave two clusters with one number; the assignment is one to one.
     rows, columns = linear_sum_assignment(shared, maximize=True)
     numbers = np.empty(n_styles, np.int64)
     numbers[rows] = columns
