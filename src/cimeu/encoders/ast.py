@@ -124,6 +124,7 @@ def load_ast(path: Path, *, heads: int | None = None, n_frames: int = FRAMES) ->
         CheckpointError: the file cannot be read as tensors, or the first differing tensor.
     """
     path = Path(path)
+    # Classifier heads and counters of the release have no place in the encoder.
     tensors = {name: tensor for name, tensor in _named(_read(path)).items() if not name.startswith(_UNUSED)}
     kernel, positions = (
         _tensor(tensors, f"embeddings.{name}", path)
@@ -212,6 +213,7 @@ class AstTokens:
     def __call__(self, windows: Float32[np.ndarray, "1 T F"]) -> Float32[np.ndarray, "N D"]:
         """The whole clip to its tokens, without class and distillation token."""
         filterbank = middle_segments(torch.from_numpy(np.array(windows[0])))
+        # Twice the deviation, as AST was trained: inputs have deviation 0.5.
         inputs = ((filterbank - MEAN) / (2 * DEVIATION))[None]
         placement = self.placement
         with placement.arithmetic():
@@ -227,12 +229,14 @@ def resized(positions: Float[Tensor, "1 P D"], n_frames: int, path: Path, *, squ
     """
     extra, patches = positions[:, : AST.EXTRA_TOKENS], positions[:, AST.EXTRA_TOKENS :]
     rows, columns = grid(n_frames, BINS)
+    # DeiT was trained on square images; AudioSet files have the twelve rows of 128 mel bins.
     old_rows = round(patches.shape[1] ** 0.5) if square else rows
     if patches.shape[1] == 0 or patches.shape[1] % old_rows:
         raise CheckpointError(
             f"`{path}` holds {positions.shape[1]} `position_embeddings`, which form no grid of {old_rows} rows\n\n"
             "hint: expected is a distilled model (class and distillation token), 128 mel bins, patch 16, stride 10"
         )
+    # Frequency-major, as patches are flattened by the convolution.
     image = patches.transpose(1, 2).unflatten(2, (old_rows, -1))  # [1, D, frequency, time]
     image = _fitted(_fitted(image, 3, columns), 2, rows)
     return torch.cat((extra, image.flatten(2).transpose(1, 2)), dim=1)

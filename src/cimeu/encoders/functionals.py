@@ -78,6 +78,7 @@ def _functionals(frames: Float32[np.ndarray, "F 131"]) -> Float32[np.ndarray, " 
         contour, agreement = np.full(22, np.nan), np.nan
     else:
         contour, agreement = _contour(log_pitch, voiced), _correlation(log_pitch[voiced], energy[voiced])
+    # Percentiles: the extremes of energy are clicks and digital silence.
     low, high = np.percentile(energy, (10, 90))
     blocks += [
         contour,
@@ -88,6 +89,7 @@ def _functionals(frames: Float32[np.ndarray, "F 131"]) -> Float32[np.ndarray, " 
 
 
 def _cepstra(mel: Float32[np.ndarray, "F 128"]) -> Float[np.ndarray, " 80"]:
+    # Orthonormal, so that coefficients do not grow with the number of bins.
     cepstra = scipy.fft.dct(mel, axis=1, norm="ortho")[:, :CEPSTRA]
     deviation = cepstra.std(axis=0)
     # The small number: a constant cepstrum has no skewness.
@@ -99,6 +101,7 @@ def _loud_against_quiet(
     mel: Float32[np.ndarray, "F 128"], energy: Float32[np.ndarray, " F"]
 ) -> Float[np.ndarray, " 32"]:
     bands = mel.reshape(len(mel), BANDS, -1).mean(axis=2)
+    # Half of the frames on either side, whatever the level of the recording.
     loud = energy > np.median(energy)
     return bands[loud].mean(axis=0) - bands[~loud].mean(axis=0) if loud.any() else np.zeros(BANDS)
 
@@ -139,7 +142,7 @@ def _contour(log_pitch: Float32[np.ndarray, " F"], voiced: Bool[np.ndarray, " F"
 def _voicing(voicing: Float32[np.ndarray, " F"], voiced: Bool[np.ndarray, " F"]) -> Float[np.ndarray, " 6"]:
     # Unvoiced on either side, so that each voiced stretch has a beginning and an end.
     turns = np.flatnonzero(np.diff(voiced.astype(int), prepend=0, append=0))
-    lengths_s = (turns[1::2] - turns[::2]) * _FRAME_S if len(turns) else np.zeros(1)
+    lengths_s = (turns[1::2] - turns[::2]) * _FRAME_S if len(turns) else np.zeros(1)  # beginnings and ends alternate
     stretches = len(turns) / 2 / (len(voiced) * _FRAME_S)
     return np.array([voicing.mean(), voicing.std(), voiced.mean(), lengths_s.mean(), lengths_s.std(), stretches])
 

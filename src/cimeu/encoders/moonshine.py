@@ -69,7 +69,9 @@ def moonshine_tensors(path: Path) -> dict[str, Tensor]:
             named = [node.inputs[place] for place in MATRIX_INPUTS[node.operation]]
             matrix, scale, zero = (graph.tensors[name].astype(np.float32) for name in named)
             name = node.name.removeprefix("/").split("/MatMul")[0].replace("/", ".")
+            # ONNX multiplies from the right, torch stores the transpose.
             tensors[f"{name}.weight"] = ((matrix - zero) * scale).T
+        # Group norm was exported as instance norm, a product and a sum; their constants are its weight and bias.
         elif node.name.startswith("/groupnorm/") and node.operation in ("Mul", "Add"):
             kind = "weight" if node.operation == "Mul" else "bias"
             tensors[f"groupnorm.{kind}"] = graph.tensors[node.inputs[1]].reshape(-1)
@@ -111,6 +113,7 @@ def _frozen(path: Path, changed_ns: int, layer: int, device: torch.device) -> nn
     expected = network.state_dict()
     _check(tensors, expected, path)
     network.load_state_dict({name: tensors[name] for name in expected})
+    # The final norm belongs to the last layer; hidden states of earlier ones are read without it.
     network.layer_norm = nn.Identity()
     return network.requires_grad_(False).eval().to(device)
 
@@ -174,6 +177,7 @@ class Moonshine:
     def __call__(self, windows: Float32[np.ndarray, "1 N"]) -> Float32[np.ndarray, "S D"]:
         """The whole clip to its steps."""
         states = self.states(windows[0])  # [T, D]
+        # `ceil_mode`: the last step is a mean over fewer states, and nothing at the end of a clip is lost.
         return F.avg_pool1d(states.T[None], self.pool, ceil_mode=True)[0].T.contiguous().numpy()
 
     def states(self, samples: Float32[np.ndarray, " N"]) -> Float32[Tensor, "T D"]:
@@ -185,6 +189,7 @@ class Moonshine:
             return self._encode(samples)
         parts = []
         for start in range(0, n_states, longest):
+            # Context on both sides: states near a border would otherwise differ from those inside.
             first, last = max(0, start - context), min(n_states, start + longest + context)
             encoded = self._encode(samples[first * SAMPLES_PER_STATE : last * SAMPLES_PER_STATE])
             parts.append(encoded[start - first : start - first + longest])

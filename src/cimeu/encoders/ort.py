@@ -45,6 +45,8 @@ class _Table:
         self._length = struct.unpack_from("<H", block, self._vtable)[0]
 
     def _field(self, number: int) -> int:
+        # A vtable starts with its own size and the table's, two bytes each; then one offset per field, 0 where
+        # absent.
         slot = 4 + 2 * number
         offset = struct.unpack_from("<H", self._block, self._vtable + slot)[0] if slot < self._length else 0
         return self._place + offset if offset else 0
@@ -113,5 +115,6 @@ def read_graph(path: Path) -> Graph:
 
 
 def _tensor(table: _Table) -> tuple[str, np.ndarray]:
+    # Field numbers are those of onnxruntime's ort.fbs: 0 name, 2 dims, 3 data_type, 4 raw_data.
     shape = np.frombuffer(table.bytes(2, width=8), "<i8")
     return table.text(0), np.frombuffer(table.bytes(4), KINDS[table.integer(3)]).reshape(shape)

@@ -62,6 +62,7 @@ class Spectral(SpeechWindows):
     def __call__(self, windows: Float32[np.ndarray, "N L 128"]) -> Float32[np.ndarray, "N 640"]:
         """Statistics of each bin over the window."""
         weights = _statistics_weights(windows.shape[1])
+        # One matrix product for four statistics of all windows.
         mean, slope, first, second = np.moveaxis(np.matmul(weights, windows), 1, 0)
         deviation = np.sqrt(np.mean((windows - mean[:, None]) ** 2, axis=1))
         return np.concatenate([mean, deviation, slope, first, second], axis=1)

@@ -128,6 +128,7 @@ def score_clips(model: CiMEU, dataset: ClipDataset, *, batch_size: int = 64) -> 
     gate = np.zeros((len(LEVELS), n_clips), dtype=np.float32)
     present = np.zeros((n_clips, 2), dtype=bool)
     collate = evaluation_collator(model)
+    # Only usable clips are computed; the others stay NaN, so that every row keeps its place.
     for start in range(0, len(dataset.usable), batch_size):
         rows = dataset.usable[start : start + batch_size]
         found = scores_of(model, [dataset[int(row)] for row in rows], collate)
@@ -191,10 +192,11 @@ def direction_probabilities(
     logits = scores.first.astype(np.float64)
     if scores.second is not None:
         has_first, has_second = scores.present.T
+        # A clip with one stream keeps the whole weight on it, whatever `a` says.
         weight = scores.gate if a is None else np.where(has_second, np.where(has_first, a, 1.0), 0.0)
         weight = np.broadcast_to(weight, scores.gate.shape)[..., None]
         logits = (1 - weight) * logits + weight * scores.second
-    raised = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    raised = np.exp(logits - logits.max(axis=-1, keepdims=True))  # no overflow
     probabilities = raised / raised.sum(axis=-1, keepdims=True)
     return probabilities[0] if levels == "H" else probabilities.mean(axis=0)
 
@@ -222,6 +224,7 @@ def mixture(directions: Sequence[Float[np.ndarray, "N K"] | None], mu: float) ->
         alone = forward if forward is not None else backward
         assert alone is not None
         return alone
+    # Probabilities are mixed, not logits: two models trained apart have no common scale of logits.
     both = mu * forward + (1 - mu) * backward
     return np.where(np.isnan(forward), backward, np.where(np.isnan(backward), forward, both))
 

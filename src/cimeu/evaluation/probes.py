@@ -103,8 +103,10 @@ def probe(
     if len(classes) < 2:
         return None
     train, test = np.isin(train_y, classes), np.isin(test_y, classes)
+    # Statistics of the training part alone; those of test clips would leak their group.
     standardiser = Standardiser.of(train_x[train].astype(np.float64))
     inputs, labels = standardiser.apply(train_x[train].astype(np.float64)), train_y[train]
+    # Balanced weights: a probe that always answers the largest class must not look good.
     weights = (len(labels) / len(classes) / np.bincount(labels)[labels]).astype(np.float64)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # the hidden layer has a fixed budget of epochs

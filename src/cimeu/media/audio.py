@@ -66,6 +66,7 @@ def stream_sound(
         length += len(part)
         if length >= size:
             joined = np.concatenate(waiting)
+            # Only whole blocks leave; the rest waits, so that blocks do not depend on the decoder's packets.
             whole = length - length % size
             yield from (joined[index : index + size] for index in range(0, whole, size))
             waiting, length = [joined[whole:]], length - whole
@@ -94,6 +95,7 @@ def write_sound(path: Path, samples: Float32[np.ndarray, " N"], *, rate_hz: int 
     codecs = {".wav": "pcm_s16le", ".flac": "flac"}
     if path.suffix.lower() not in codecs:
         raise MediaError(f"sound cannot be written as `{path.name}`\n\nhint: name the file .wav or .flac")
+    # 32767, not 32768: +1.0 would overflow to the most negative value.
     whole = np.round(np.clip(samples, -1, 1) * 32767).astype(np.int16)
     with av.open(str(path.absolute()), "w") as container:
         stream = container.add_stream(codecs[path.suffix.lower()], rate=rate_hz, layout="mono")
@@ -118,6 +120,7 @@ def trim_silence(samples: Float32[np.ndarray, " N"], rate_hz: int) -> tuple[int,
     if is_silent(samples, rate_hz):
         return 0, 0
     energies = frame_energies(samples, _frame_size(rate_hz))
+    # The percentile, not the maximum: one click must not make all speech count as silence.
     loud = np.flatnonzero(energies >= np.percentile(energies, 98) * 10 ** (-TRIM_DB / 10))
     size = _frame_size(rate_hz)
     return int(loud[0]) * size, min(len(samples), (int(loud[-1]) + 1) * size)
@@ -129,6 +132,7 @@ def at_level(samples: Float32[np.ndarray, " N"]) -> Float32[np.ndarray, " N"]:
         return samples
     centred = samples - samples.mean(dtype=np.float64).astype(np.float32)
     size = _frame_size(RATE_HZ)
+    # The last frame is shorter, and weighs as much less.
     lengths = np.diff(np.arange(0, len(samples), size), append=len(samples))
     rms = float(np.sqrt(np.average(frame_energies(samples, size), weights=lengths)))
     if rms < INAUDIBLE:
@@ -171,9 +175,11 @@ def _samples(
             if next_due >= end:
                 break
             while position > next_due and next_due < end:
+                # A second at a time: a gap of hours must not be one array.
                 silence = min(position - next_due, end - next_due, rate_hz)
                 yield np.zeros(silence, np.float32)
                 next_due += silence
+            # What overlaps with samples that were given already is cut off: time stamps may run back.
             part = part[next_due - position : end - position]
             if len(part):
                 yield part
@@ -219,6 +225,7 @@ def _placed(
     source: tuple[str, str, int] | None = None
     position, due_s, skipped_s = round(start_s * rate_hz), start_s, 0.0
     for frame in frames:
+        # Frames without a time stamp follow the one before.
         time_s = due_s if frame.time is None else frame.time - origin_s - skipped_s
         pause_s = time_s - due_s
         if pause_s > max(SHORTEST_PAUSE_S, longest_gap_s(length_s, due_s)):
@@ -253,4 +260,4 @@ def _layout(frame: av.AudioFrame) -> tuple[str, str, int]:
 
 def _mono(resampler: av.AudioResampler, frame: av.AudioFrame | None) -> Iterator[Float32[np.ndarray, " n"]]:
     for resampled in resampler.resample(frame):
-        yield (resampled.to_ndarray()[0] * 2.0**-31).astype(np.float32)
+        yield (resampled.to_ndarray()[0] * 2.0**-31).astype(np.float32)  # full scale of 32 bits

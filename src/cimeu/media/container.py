@@ -127,6 +127,7 @@ def in_words(error: Exception) -> str:
 def video_stream(container: InputContainer) -> av.VideoStream | None:
     """The video stream of a container; cover images of music files do not count."""
     streams = [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
+    # Cover art is a video stream with one picture; FFmpeg may call it the best.
     best = container.streams.best("video")
     return best if best in streams else next(iter(streams), None)
 
@@ -143,6 +144,7 @@ def origin_s(container: InputContainer) -> float:
     starts = [_start_s(stream) for stream in (video, sound) if stream is not None]
     if not starts:
         return 0.0
+    # A codec's delay puts sound a little before the first frame; only a longer lead is real.
     return starts[0] if starts[0] - min(starts) < CODEC_DELAY_S else min(starts)
 
 
@@ -231,6 +233,7 @@ def decoded_from(
     origin = origin_s(container)
     if start_s > SEEK_FROM_S and stream.time_base is not None:
         try:
+            # Time stamps of the file count from its own origin, ours from 0.
             container.seek(int((start_s + origin) / stream.time_base), stream=stream)
             frames = decoded(container, stream, path)
             first = next(frames, None)

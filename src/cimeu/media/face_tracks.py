@@ -77,6 +77,7 @@ def track_faces(
     for frame in frames:
         ended = _cut_off(tracks, before, frame)
         before = frame
+        # A few detections a second follow a face well enough; after a cut one is due at once.
         if waiting and not ended and frame.time_s < waiting[0].time_s + 1 / detect_rate_hz - 1e-6:
             waiting.append(frame)
             continue
@@ -96,6 +97,7 @@ def overlap(one: Box, other: Box) -> float:
     """Intersection over union."""
     across = min(one.left + one.width, other.left + other.width) - max(one.left, other.left)
     down = min(one.top + one.height, other.top + other.height) - max(one.top, other.top)
+    # Boxes that do not meet have negative extents.
     shared = max(0.0, across) * max(0.0, down)
     return shared / (one.width * one.height + other.width * other.height - shared)
 
@@ -106,11 +108,13 @@ def _cut_off(tracks: dict[int, _Track], before: Frame | None, frame: Frame) -> f
         return frozenset(tracks)
     height, width = frame.pixels.shape[:2]
     whole = Box(0.0, 0.0, float(width), float(height), 1.0)
+    # A cut of the whole frame first: then every face ends, whatever its own part shows.
     if _change(before, frame, whole, FRAME_TILES) > CUT_CHANGE:
         return frozenset(tracks)
     ended = set()
     for number, track in tracks.items():
         change = _change(before, frame, track.box, FACE_TILES)
+        # The median, because one flash must not become what is usual.
         usual = float(np.median(track.changes)) if len(track.changes) >= FEWEST_FRAMES else CUT_CHANGE
         if change > max(FACE_CUT_CHANGE, FACE_CUT_FACTOR * usual):
             ended.add(number)
@@ -130,12 +134,13 @@ def _mosaic(pixels: UInt8[np.ndarray, "H W 3"], box: Box, n_tiles: int) -> Float
         np.linspace(start, start + extent - 1, n_tiles * TILE_PIXELS).astype(int).clip(0, size - 1)
         for start, extent, size in zip((box.top, box.left), (box.height, box.width), pixels.shape[:2], strict=True)
     )
-    tiles = pixels[np.ix_(rows, columns)].reshape(n_tiles, TILE_PIXELS, n_tiles, TILE_PIXELS, 3)
+    tiles = pixels[np.ix_(rows, columns)].reshape(n_tiles, TILE_PIXELS, n_tiles, TILE_PIXELS, 3)  # [M, 4, M, 4, 3]
     return tiles.mean(axis=(1, 3), dtype=np.float32)
 
 
 def _matched(live: dict[int, Box], boxes: list[Box]) -> tuple[dict[int, Box], list[Box]]:
     """Faces found again, by number, and the boxes that are new: the best overlaps first."""
+    # Greedy by overlap is enough: between two detections faces hardly move by a box.
     pairs = sorted(
         ((overlap(box, other), face, index) for face, box in live.items() for index, other in enumerate(boxes)),
         reverse=True,
@@ -162,7 +167,7 @@ def _released(
     """
     for frame in waiting:
         since_s = frame.time_s - waiting[0].time_s
-        share = since_s / (after_s - waiting[0].time_s)
+        share = since_s / (after_s - waiting[0].time_s)  # 0 at the first detection, 1 at the next
         boxes = {number: _between(track.box, after.get(number, track.box), share) for number, track in tracks.items()}
         held = {
             number

@@ -39,18 +39,22 @@ def _fbank(samples: Float[Tensor, " N"], rate_hz: int, n_bins: int) -> Float[Ten
     length, hop = int(0.025 * rate_hz), int(0.010 * rate_hz)
     if len(samples) < length:
         return torch.zeros(0, n_bins)
+    # Kaldi rounds the window up to a power of two; other lengths would give other bins.
     fft_size = 2 ** math.ceil(math.log2(length))
+    # The mean of the clip first, then each frame's: kaldi's `remove_dc_offset`, preceded by AST's own centring.
     frames = (samples - samples.mean()).unfold(0, length, hop)
     frames = frames - frames.mean(dim=1, keepdim=True)
+    # The first sample has no predecessor; kaldi takes the sample itself.
     before = torch.cat([frames[:, :1], frames[:, :-1]], dim=1)
     frames = (frames - PREEMPHASIS * before) * torch.hann_window(length, periodic=False)
-    power = torch.fft.rfft(frames, n=fft_size).abs().square()
+    power = torch.fft.rfft(frames, n=fft_size).abs().square()  # [T, fft_size / 2 + 1]
     return (power @ mel_filters(rate_hz, fft_size, n_bins)).clamp(min=FLOOR).log()
 
 
 @lru_cache
 def mel_filters(rate_hz: int, fft_size: int, n_bins: int) -> Float[Tensor, "F D"]:
     """Weights of the F = fft_size / 2 + 1 frequencies in each bin: triangles on the mel scale, 20 Hz to Nyquist."""
+    # Kaldi's mel scale, 1127 ln(1 + f / 700), in double precision: triangles at 20 Hz are narrow.
     mel = 1127.0 * torch.log1p(torch.arange(fft_size // 2 + 1, dtype=torch.float64) * rate_hz / fft_size / 700.0)
     low, high = (1127.0 * math.log1p(frequency_hz / 700.0) for frequency_hz in (LOWEST_HZ, rate_hz / 2))
     edges = torch.linspace(low, high, n_bins + 2, dtype=torch.float64)
@@ -62,6 +66,7 @@ def mel_filters(rate_hz: int, fft_size: int, n_bins: int) -> Float[Tensor, "F D"
 def middle_segments(filterbank: Float[Tensor, "T D"]) -> Float[Tensor, "256 D"]:
     """The same 8 x 32 frames every time, from the middle of each eighth; under 256 frames are zero-padded first."""
     filterbank = padded(filterbank)
+    # The last start that still leaves a whole segment, divided into eighths (PTH-Net's sampling).
     tick = (len(filterbank) - SEGMENT_FRAMES + 1) / SEGMENTS
     return _segments(filterbank, [int(tick / 2 + tick * index) for index in range(SEGMENTS)])
 
