@@ -25,37 +25,41 @@ OPTIONS = {
 """Options by the setting of an encoder that they give."""
 
 
+Encoder = Annotated[list[str] | None, typer.Option(help="Encoder; repeat for several. [default: by the media]")]
+Weights = Annotated[
+    list[str] | None,
+    typer.Option(help="Weights file of the encoder; ENCODER=FILE where there are several. See `cimeu weights list`."),
+]
+Region = Annotated[
+    list[str] | None, typer.Option(help="What is seen: `face` or `frame`; repeat for both. [default: face]")
+]
+Precision = Annotated[
+    Literal["auto", "bf16", "fp32"] | None,
+    typer.Option(
+        help="Arithmetic of networks, part of the fingerprint; auto: bf16 where it is native. [default: auto]"
+    ),
+]
+Engine = Annotated[
+    Literal["auto", "torch", "openvino", "ray"],
+    typer.Option(help="What computes networks; `ray` sends clips to a running Ray cluster."),
+]
+Setting = Annotated[
+    list[str] | None,
+    typer.Option(help="NAME=VALUE of any other setting of the encoder, as layer=9; repeat for several."),
+]
+
+
 def extract(
     manifest: Annotated[Path, typer.Argument(help="Table written by `cimeu prepare`.")],
     output: Output = Path("features"),
-    encoder: Annotated[
-        list[str] | None, typer.Option(help="Encoder; repeat for several. [default: by the media]")
-    ] = None,
-    weights: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Weights file of the encoder; ENCODER=FILE where there are several. See `cimeu weights list`."
-        ),
-    ] = None,
-    region: Annotated[
-        list[str] | None, typer.Option(help="What is seen: `face` or `frame`; repeat for both. [default: face]")
-    ] = None,
+    encoder: Encoder = None,
+    weights: Weights = None,
+    region: Region = None,
     forward_only: Annotated[list[str] | None, typer.Option(help="Encoder that is never played backward.")] = None,
-    precision: Annotated[
-        Literal["auto", "bf16", "fp32"] | None,
-        typer.Option(
-            help="Arithmetic of networks, part of the fingerprint; auto: bf16 where it is native. [default: auto]"
-        ),
-    ] = None,
+    precision: Precision = None,
     device: Device = "auto",
-    engine: Annotated[
-        Literal["auto", "torch", "openvino", "ray"],
-        typer.Option(help="What computes networks; `ray` sends clips to a running Ray cluster."),
-    ] = "auto",
-    setting: Annotated[
-        list[str] | None,
-        typer.Option(help="NAME=VALUE of any other setting of the encoder, as layer=9; repeat for several."),
-    ] = None,
+    engine: Engine = "auto",
+    setting: Setting = None,
     batch: Annotated[int, typer.Option(help="Windows computed at once; 0 takes what suits the machine.")] = 0,
     fuse: Annotated[bool, typer.Option("--fuse", help="Let torch.compile fuse operations.")] = False,
     workers: Workers = 0,

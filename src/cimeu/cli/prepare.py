@@ -2,12 +2,16 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from cimeu.cli.terminal import AllowUnknownLabels, LabelMap, Output, pairs, progress_bars, say
 from cimeu.errors import RecipeError
+
+if TYPE_CHECKING:
+    from cimeu.corpora.manifest import Manifest
+    from cimeu.corpora.toy.corpus import ToyConfig
 
 UNPUBLISHED = ("folder", "csv", "toy")
 APPLIES_TO = {
@@ -46,77 +50,69 @@ def complete_corpus(incomplete: str) -> list[str]:
     return [name for name in CORPORA if name.startswith(incomplete)]
 
 
+Corpus = Annotated[
+    str,
+    typer.Argument(
+        help="`folder`, `csv`, `toy`, or the name of a corpus; put --help behind it for its options alone.",
+        autocompletion=complete_corpus,
+    ),
+]
+Csv = Annotated[Path | None, typer.Option(help="Table with the manifest's columns, instead of folder names.")]
+Takes = Annotated[int | None, typer.Option(help="Toy corpus: clips of each speaker and emotion. [default: 4]")]
+Strength = Annotated[float | None, typer.Option(help="Toy corpus: strength of culture's effect, 0 to 1. [default: 1]")]
+Task = Annotated[
+    Literal["single", "compound", "expr", "va"] | None,
+    typer.Option(help="Which labels. MAFW: single (default) or compound; Aff-Wild2: expr (default) or va."),
+]
+Modality = Annotated[
+    Literal["01", "02", "03"] | None, typer.Option(help="RAVDESS: 01 with sound, 02 silent, 03 sound only.")
+]
+Lists = Annotated[
+    list[str] | None,
+    typer.Option("--list", help="Lists: part=file, such as test=test.csv or, for a fold, 1=set_1_test.txt."),
+]
+Column = Annotated[
+    list[str] | None,
+    typer.Option(help="Csv: name=column, such as path=file or emotion=label, where the table has other names."),
+]
+Speaker = Annotated[str | None, typer.Option(help="Lists: expression whose group finds the speaker in a path.")]
+
+
 def prepare(
-    corpus: Annotated[
-        str,
-        typer.Argument(
-            help="`folder`, `csv`, `toy`, or the name of a corpus; put --help behind it for its options alone.",
-            autocompletion=complete_corpus,
-        ),
-    ],
+    corpus: Corpus,
     root: Annotated[Path, typer.Argument(help="Folder of the recordings (for `toy`: where to draw them).")],
     output: Output = Path("manifest.csv"),
-    csv: Annotated[
-        Path | None, typer.Option(help="Table with the manifest's columns, instead of folder names.")
-    ] = None,
-    takes: Annotated[
-        int | None, typer.Option(help="Toy corpus: clips of each speaker and emotion. [default: 4]")
-    ] = None,
+    csv: Csv = None,
+    takes: Takes = None,
     speakers: Annotated[int | None, typer.Option(help="Toy corpus: speakers of each culture. [default: 8]")] = None,
-    strength: Annotated[
-        float | None, typer.Option(help="Toy corpus: strength of culture's effect, 0 to 1. [default: 1]")
-    ] = None,
+    strength: Strength = None,
     seed: Annotated[int | None, typer.Option(help="Toy corpus: seed of the generator. [default: 0]")] = None,
     allow_partial: Annotated[bool, typer.Option("--allow-partial", help="Do not check the published counts.")] = False,
-    task: Annotated[
-        Literal["single", "compound", "expr", "va"] | None,
-        typer.Option(help="Which labels. MAFW: single (default) or compound; Aff-Wild2: expr (default) or va."),
-    ] = None,
-    modality: Annotated[
-        Literal["01", "02", "03"] | None, typer.Option(help="RAVDESS: 01 with sound, 02 silent, 03 sound only.")
-    ] = None,
+    task: Task = None,
+    modality: Modality = None,
     name: Annotated[str | None, typer.Option(help="Folder, csv, lists: name of the corpus. [default: folder]")] = None,
-    lists: Annotated[
-        list[str] | None,
-        typer.Option("--list", help="Lists: part=file, such as test=test.csv or, for a fold, 1=set_1_test.txt."),
-    ] = None,
+    lists: Lists = None,
     label_map: LabelMap = None,
     allow_unknown_labels: AllowUnknownLabels = False,
-    column: Annotated[
-        list[str] | None,
-        typer.Option(help="Csv: name=column, such as path=file or emotion=label, where the table has other names."),
-    ] = None,
-    speaker: Annotated[
-        str | None, typer.Option(help="Lists: expression whose group finds the speaker in a path.")
-    ] = None,
+    column: Column = None,
+    speaker: Speaker = None,
 ) -> None:
     """Turn a folder of recordings into a manifest: one row per clip; published counts and folds are checked first."""
     from cimeu.atomic import check_free
     from cimeu.corpora.adapters.registry import CORPORA, PUBLISHED
-    from cimeu.corpora.inclusions import inclusions_of
     from cimeu.corpora.labelling import label_counts, relabelled
     from cimeu.corpora.manifest import write_manifest
-    from cimeu.corpora.toy.corpus import ToyConfig
     from cimeu.label_words import check_known
-    from cimeu.labels import guess
 
-    if corpus not in CORPORA:
-        raise RecipeError(f"unknown corpus `{corpus}`\n\nhint: {guess(corpus, tuple(CORPORA))}")
     toy: dict[str, Any] = {"takes": takes, "speakers": speakers, "strength": strength, "seed": seed}
     listed = {"lists": lists or None, "speaker": speaker, "column": column or None}
-    check_applies(corpus, toy | listed | {"task": task, "modality": modality, "name": name, "csv": csv})
-    check_applies(corpus, {"allow_partial": allow_partial or None})
+    given = toy | listed | {"task": task, "modality": modality, "name": name, "csv": csv}
+    check_request(corpus, given | {"allow_partial": allow_partial or None})
     check_free([output], "manifest")
-    if corpus == "csv" and not csv:
-        raise RecipeError("no table is named for `csv`\n\nhint: add --csv FILE, with columns path and emotion")
-    if column and not csv:
-        raise RecipeError("--column without a table\n\nhint: add --csv FILE")
     labels = pairs(label_map or (), "Wut=anger")
     with progress_bars() as progress:
         if corpus == "toy":
-            fields = {"speakers": "speakers_per_culture", "strength": "culture_strength"}
-            config = ToyConfig(**{fields.get(key, key): value for key, value in toy.items() if value is not None})
-            manifest = CORPORA["toy"](config, root, progress=progress)
+            manifest = CORPORA["toy"](toy_config(toy), root, progress=progress)
         elif corpus in PUBLISHED:
             options: dict[str, object] = {"check_counts": not allow_partial}
             if task:
@@ -139,8 +135,25 @@ def prepare(
     if not allow_unknown_labels and (corpus not in PUBLISHED or corpus == "lists"):  # adapters name what they know
         check_known(counts, f"`{csv or root}`")
     write_manifest(manifest, output)
+    summarise(manifest, counts, output)
+    if corpus in PUBLISHED and corpus != "lists":
+        say("counts were not compared with the published ones" if allow_partial else "counts are the published ones")
+
+
+def toy_config(options: Mapping[str, Any]) -> "ToyConfig":
+    """The toy corpus that options ask for; None leaves a default."""
+    from cimeu.corpora.toy.corpus import ToyConfig
+
+    fields = {"speakers": "speakers_per_culture", "strength": "culture_strength"}
+    return ToyConfig(**{fields.get(key, key): value for key, value in options.items() if value is not None})
+
+
+def summarise(manifest: "Manifest", counts: Mapping[str, int], path: Path) -> None:
+    """Say how many clips a manifest has, of which labels, and how its published folds divide them."""
+    from cimeu.corpora.inclusions import inclusions_of
+
     unusable = int((manifest.table["problem"] != "").sum())
-    say(f"{output}: {len(manifest):,} clips" + (f", {unusable} of them unusable (column `problem`)" * bool(unusable)))
+    say(f"{path}: {len(manifest):,} clips" + (f", {unusable} of them unusable (column `problem`)" * bool(unusable)))
     say("labels: " + ", ".join(f"{label or 'none'} {count:,}" for label, count in counts.items()))
     for division in ("fold", "split"):
         sizes = manifest.table[division][manifest.table[division] != ""].value_counts()
@@ -149,8 +162,24 @@ def prepare(
             say(f"published `{division}`: " + ", ".join(f"{part} {sizes[part]:,}" for part in parts))
     for inclusion in inclusions_of(str(manifest.table["corpus"].iloc[0])):
         say(f"warning: {inclusion}; keep the two out of training and test of one model")
-    if corpus in PUBLISHED and corpus != "lists":
-        say("counts were not compared with the published ones" if allow_partial else "counts are the published ones")
+
+
+def check_request(corpus: str, options: Mapping[str, object]) -> None:
+    """Refuse an unknown corpus, and options that do not go with it.
+
+    Raises:
+        RecipeError: such a name, or such an option.
+    """
+    from cimeu.corpora.adapters.registry import CORPORA
+    from cimeu.labels import guess
+
+    if corpus not in CORPORA:
+        raise RecipeError(f"unknown corpus `{corpus}`\n\nhint: {guess(corpus, tuple(CORPORA))}")
+    check_applies(corpus, options)
+    if corpus == "csv" and not options["csv"]:
+        raise RecipeError("no table is named for `csv`\n\nhint: add --csv FILE, with columns path and emotion")
+    if options["column"] and not options["csv"]:
+        raise RecipeError("--column without a table\n\nhint: add --csv FILE")
 
 
 def check_applies(corpus: str, options: Mapping[str, object]) -> None:
