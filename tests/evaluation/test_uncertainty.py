@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cimeu.evaluation.metrics import uar
-from cimeu.evaluation.uncertainty import averaged, bootstrap, difference, holm, mean_over_people, paired
+from cimeu.evaluation.uncertainty import averaged, bootstrap, difference, holm, mean_over_people
 
 
 def made_up(n_clips=400, n_speakers=20, n_seeds=2, accuracy=0.6, seed=0, n_classes=4):
@@ -66,14 +66,18 @@ def test_a_culture_with_one_speaker_has_no_interval():
 
 def test_a_comparison_uses_the_same_resamples_on_both_sides():
     truth, predicted, speakers, cultures = made_up()
-    same = paired(truth, predicted, predicted, speakers, cultures, n_classes=4, n_resamples=200)
+    sides = [bootstrap(truth, predicted, speakers, cultures, n_classes=4, n_resamples=200)["uar"] for _ in range(2)]
+    same = compared(*sides)
     assert (same.value, same.low, same.high, same.p, same.improved) == (0, 0, 0, 1, 0)
 
 
 def test_a_better_side_improves_every_culture():
     truth, worse, speakers, cultures = made_up(accuracy=0.4)
     better = np.where(np.random.default_rng(5).random(worse.shape) < 0.5, truth, worse)
-    gain = paired(truth, worse, better, speakers, cultures, n_classes=4, n_resamples=500)
+    before, after = (
+        bootstrap(truth, side, speakers, cultures, n_classes=4, n_resamples=500)["uar"] for side in (worse, better)
+    )
+    gain = compared(before, after)
     assert gain.low > 0
     assert (gain.improved, gain.n_cultures) == (3, 3)
     assert gain.p == pytest.approx(2 / 501)

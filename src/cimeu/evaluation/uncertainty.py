@@ -135,31 +135,11 @@ def averaged(estimates: Sequence[Estimate]) -> Estimate:
     return Estimate(value, *_interval(resamples), estimates[0].n_clips, estimates[0].n_speakers, resamples)
 
 
-def paired(
-    truth: Int[np.ndarray, " N"],
-    first: Int[np.ndarray, "S N"],
-    second: Int[np.ndarray, "S2 N"],
-    speakers: Sequence[str],
-    cultures: Sequence[str],
-    *,
-    n_classes: int,
-    metric: Metric = "uar",
-    n_resamples: int = N_RESAMPLES,
-    seed: int = 0,
-) -> Difference:
-    """How much better `second` is than `first` on the same clips.
+def compared(before: Estimates, after: Estimates) -> Difference:
+    """`after` minus `before`, drawn with the same speakers (same clips and seed), in every culture and the mean.
 
     `p` is the two-sided bootstrap p-value of no difference, (1 + resamples beyond zero) / (1 + R), doubled.
     """
-    before, after = (
-        bootstrap(truth, side, speakers, cultures, n_classes=n_classes, n_resamples=n_resamples, seed=seed)[metric]
-        for side in (first, second)
-    )
-    return compared(before, after)
-
-
-def compared(before: Estimates, after: Estimates) -> Difference:
-    """`after` minus `before`, drawn with the same speakers (same clips and seed), in every culture and the mean."""
     differences = {culture: difference(before.cultures[culture], after.cultures[culture]) for culture in after.cultures}
     mean = difference(before.mean, after.mean)
     return Difference(
