@@ -7,6 +7,7 @@ from sklearn.metrics import balanced_accuracy_score, confusion_matrix
 
 from cimeu.evaluation.metrics import UNUSED
 from cimeu.evaluation.predictions import Predictions, chance_of, uar_of
+from cimeu.evaluation.uncertainty import compared
 
 EMOTIONS = ("anger", "neutral", "sadness")
 
@@ -62,8 +63,9 @@ def test_a_group_alone_has_its_clips_and_answers(answers: Predictions) -> None:
 
 def test_a_model_is_no_better_than_itself_and_better_than_one_that_is_always_wrong(answers: Predictions) -> None:
     wrong = Predictions(EMOTIONS, answers.clips, answers.groups, (answers.truth[None] + 1) % 3)
-    assert answers.minus(answers).value == 0
-    assert answers.minus(wrong).low > 0
+    own, against = answers.estimates()["uar"], wrong.estimates()["uar"]
+    assert compared(own, own).value == 0
+    assert compared(against, own).low > 0
 
 
 def test_answers_to_other_clips_are_not_put_together() -> None:

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Int
 
 from cimeu.batching.dataset import ClipDataset
 from cimeu.evaluation.metrics import UNUSED, Metric, confusion, predicted_labels, recalls, uar
-from cimeu.evaluation.uncertainty import N_RESAMPLES, Difference, Estimates, bootstrap, compared, speaker_names
+from cimeu.evaluation.uncertainty import N_RESAMPLES, Estimates, bootstrap, speaker_names
 
 DESCRIBED = ("clip_id", "emotion", "corpus", "speaker", "culture", "gender", "problem")
 STREAMS = ("has_first", "has_second")
@@ -113,10 +113,6 @@ class Predictions:
             seed=seed,
             kept=kept,
         )
-
-    def minus(self, other: "Predictions", metric: Metric = "uar", *, seed: int = 0) -> Difference:
-        """How much better these answers are than others to the same clips, on the same draws."""
-        return compared(other.estimates(seed=seed)[metric], self.estimates(seed=seed)[metric])
 
     def recalls(self) -> Float[np.ndarray, " K"]:
         """Recall of each emotion over all clips, mean over answers; NaN where an emotion has no clip."""

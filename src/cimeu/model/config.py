@@ -21,7 +21,6 @@ AudioUse = Literal["finetune", "frozen"]
 
 PUBLISHED_SECOND_SHARE = 0.2
 """Weight of the second stream's logits in the public code."""
-PUBLISHED_LAYER_SCALE = 1e-4
 """Start of the per-channel scales in the public code; from there they hardly move in fewer than 1,000 updates."""
 
 
