@@ -21,7 +21,6 @@ AudioUse = Literal["finetune", "frozen"]
 
 PUBLISHED_SECOND_SHARE = 0.2
 """Weight of the second stream's logits in the public code."""
-"""Start of the per-channel scales in the public code; from there they hardly move in fewer than 1,000 updates."""
 
 
 @dataclass(frozen=True, kw_only=True)
