@@ -19,6 +19,8 @@ class CORAL(ERM):
     """ERM plus the mean squared distance of means and covariances over all pairs of groups, times `weight`."""
 
     name = "coral"
+    meaning: ClassVar[str] = "equal moments across groups"
+    needs_groups: ClassVar[bool] = True
     defaults: ClassVar[dict[str, float]] = {"weight": 1.0}
 
     def losses(self, batches: Sequence[Batch]) -> dict[str, Float[Tensor, ""]]:

@@ -32,6 +32,8 @@ class DANN(ERM):
     """
 
     name = "dann"
+    meaning: ClassVar[str] = "groups must not be readable"
+    needs_groups: ClassVar[bool] = True
     defaults: ClassVar[dict[str, float]] = {"weight": 1.0, "steps": 2.0, "haste": 10.0}
 
     def build(self, task: Task) -> None:

@@ -25,6 +25,10 @@ class ERM(nn.Module):
     """`update` takes one batch per training group and returns named numbers; `logits` calls a batch."""
 
     name = "erm"
+    meaning: ClassVar[str] = "shared backbone, all groups together"
+    """What a table says of the method."""
+    needs_groups: ClassVar[bool] = False
+    """Whether it has nothing to do where all training clips are one group."""
     defaults: ClassVar[dict[str, float]] = {}
 
     def __init__(self, task: Task) -> None:

@@ -19,6 +19,7 @@ class BalancedERM(ERM):
     """Cross-entropy weighted by the inverse frequency of each emotion in the clip's group."""
 
     name = "erm_balanced"
+    meaning: ClassVar[str] = "every emotion of every group weighs the same"
     weights: Tensor
     defaults: ClassVar[dict[str, float]] = {"cap": 20.0}
 

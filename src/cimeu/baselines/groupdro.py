@@ -20,6 +20,8 @@ class GroupDRO(ERM):
     """Weighted error of the groups; `weights` are part of the state."""
 
     name = "groupdro"
+    meaning: ClassVar[str] = "the worst training group first"
+    needs_groups: ClassVar[bool] = True
     weights: Tensor
     defaults: ClassVar[dict[str, float]] = {"eta": 0.01}
 

@@ -20,6 +20,7 @@ class LogitAdjustment(ERM):
     """Cross-entropy on scores shifted by the log priors of the group."""
 
     name = "logit_adjustment"
+    meaning: ClassVar[str] = "log priors of each group while training"
     log_priors: Tensor
     defaults: ClassVar[dict[str, float]] = {"strength": 1.0}
 

@@ -26,6 +26,7 @@ class MixStyle(ERM):
     """ERM on clips that borrow each other's moments."""
 
     name = "mixstyle"
+    meaning: ClassVar[str] = "moments over time mixed across clips"
     defaults: ClassVar[dict[str, float]] = {"chance": 0.5, "alpha": 0.1}
 
     def losses(self, batches: Sequence[Batch]) -> dict[str, Float[Tensor, ""]]:

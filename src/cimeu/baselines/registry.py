@@ -45,7 +45,7 @@ class Method(Protocol):
 
 Builder = Callable[[Task], nn.Module]
 
-METHODS: dict[str, Builder] = {
+METHODS: dict[str, type[ERM]] = {
     method.name: method for method in (ERM, BalancedERM, LogitAdjustment, CORAL, DANN, GroupDRO, MixStyle)
 }
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any, Literal
 
-from cimeu.baselines.registry import known_methods
+from cimeu.baselines.registry import METHODS, known_methods
 from cimeu.corpora.folds import Fold
 from cimeu.corpora.manifest import Manifest
 from cimeu.errors import RecipeError
@@ -165,13 +165,15 @@ ROWS: dict[str, Row] = {
             meaning="radial support vectors on 67 hand-made functionals",
             inputs="handmade",
         ),
-        Row(name="erm", kind="method", meaning="shared backbone, all groups together"),
-        Row(name="erm_balanced", kind="method", meaning="every emotion of every group weighs the same"),
-        Row(name="logit_adjustment", kind="method", meaning="log priors of each group while training"),
-        Row(name="coral", kind="method", meaning="equal moments across groups", needs=("groups",)),
-        Row(name="dann", kind="method", meaning="groups must not be readable", needs=("groups",)),
-        Row(name="groupdro", kind="method", meaning="the worst training group first", needs=("groups",)),
-        Row(name="mixstyle", kind="method", meaning="moments over time mixed across clips"),
+        *(
+            Row(
+                name=method.name,
+                kind="method",
+                meaning=method.meaning,
+                needs=("groups",) if method.needs_groups else (),
+            )
+            for method in METHODS.values()
+        ),
     )
 }
 
