@@ -68,6 +68,7 @@ def named_tracks(lanes: Mapping[str, Lane], person_of: Mapping[str, str]) -> dic
     """
     tracks: dict[str, list[str]] = {}
     firsts = {name: min(lane.readable) for name, lane in lanes.items() if lane.readable}
+    # Lanes of nobody are never readable; they begin where they say anything.
     firsts |= {name: min(lane.basis) for name, lane in lanes.items() if name in NOBODY and lane.basis}
     for name in sorted(firsts, key=firsts.__getitem__):
         tracks.setdefault(person_of.get(name, name), []).append(name)
@@ -113,6 +114,7 @@ def give_voices_back(lanes: dict[str, Lane], edges: Sequence[float], absence_s: 
             seen.setdefault(number, set()).add(name)
     for absent in (OFF_SCREEN, VOICE):
         for run in _runs(sorted(lanes[absent].basis)) if absent in lanes else ():
+            # Who is seen right before and right after; at either end of the recording, one of both is empty.
             around = seen.get(run[0] - 1, set()) | seen.get(run[-1] + 1, set())
             if len(around) == 1 and edges[run[-1] + 1] - edges[run[0]] <= absence_s:
                 (person,) = around

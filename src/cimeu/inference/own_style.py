@@ -48,6 +48,7 @@ class Windows:
         """Windows that share nothing with each other, evenly spread."""
         kept: list[int] = []
         for row in np.flatnonzero(np.isfinite(self.x).any(axis=1)).tolist():
+            # Encoders listen beyond their window: windows that overlap in what was heard count as one.
             if not kept or self.reach_s[row, 0] >= self.reach_s[kept[-1], 1] - 1e-6:
                 kept.append(row)
         if len(kept) > MOST_SUPPORT:
@@ -95,6 +96,7 @@ def adapt(reader: StyleReader, windows: Windows, others: Sequence[Support] = (),
     own = windows.support()
     parts = [own, *others]
     pool = np.concatenate([part.x for part in parts])
+    # Windows of other recordings share no samples with these by construction.
     elsewhere = np.ones((len(windows.numbers), len(pool) - len(own.x)), bool)
     marked = np.concatenate([own.apart_from(windows), elsewhere], axis=1)
     shrink = STUDY_SHRINK if scope == "study" else None

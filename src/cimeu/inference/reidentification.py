@@ -82,8 +82,10 @@ class Portrait:
         if self.looks and index < self._next:
             return
         embedding = self._identity(crop)
+        # Unit vectors: a well-lit crop must not weigh more in the mean than a dark one.
         unit = embedding / max(float(np.linalg.norm(embedding)), 1e-9)
         self.looks += 1
+        # The mean stands for the whole track and is settled early; the latest one follows light and angle.
         if self.looks <= LOOKS:
             self._sum = unit if self._sum is None else self._sum + unit
         self._latest = unit
@@ -93,6 +95,7 @@ class Portrait:
         """Largest cosine of this face's mean with the other's mean and latest embedding; -1 where one has none."""
         if self._sum is None or other._sum is None or other._latest is None:
             return -1.0
+        # The larger of both: a face may come back as it was at first, or as it was when it was lost.
         return max(_cosine(self._sum, each) for each in (other._sum, other._latest))
 
 
@@ -212,6 +215,7 @@ class People:
     def settle(self, index: int, ended: Iterable[str] = ()) -> None:
         """Find out whom new tracks belong to, after frame `index`; those among `ended` will not be seen any better."""
         self._anybody_longer |= any(self._is_long(person) for person in self._recent)
+        # People who were not seen for long are forgotten, or an hour of cuts would compare each face with hundreds.
         self._recent = [one for one in self._recent if index - one.last <= REMEMBERED_S * self._rate_hz]
         while pairs := [pair for track in self._pending.values() for pair in self._candidates(track)]:
             # The best first: of two people who come back together, each is more like themselves.
@@ -219,6 +223,7 @@ class People:
             del self._pending[name]
             # While it was not yet decided, later tracks may have been found to belong to this one.
             provisional = self._person_of[name]
+            # In order of time, since `person.tracks[-LATELY:]` means the latest ones.
             person.tracks = sorted([*person.tracks, *provisional.tracks], key=lambda one: one.sightings[0].first)
             self._person_of |= dict.fromkeys((track.name for track in provisional.tracks), person)
             self._recent.remove(provisional)

@@ -259,6 +259,7 @@ def _runs(tier: Tier, labels: Sequence[str], grid_s: float) -> list[_Run]:
     place = 0
     for start, end in pairwise(edges):
         while place < len(spans) and spans[place][0] <= start:
+            # Spans are sorted by start, so the smallest -place is the one that began last.
             heapq.heappush(open_spans, (-place, spans[place][1], spans[place][2]))
             place += 1
         while open_spans and open_spans[0][1] <= start:
@@ -278,8 +279,9 @@ def _shared(ones: Sequence[_Run], others: Sequence[_Run]) -> Iterator[_Run]:
     one = other = 0
     while one < len(ones) and other < len(others):
         first, last = max(ones[one].first, others[other].first), min(ones[one].last, others[other].last)
-        if first < last:
+        if first < last:  # runs that only touch share no moment
             yield _Run(first, last, ones[one].label, others[other].label)
+        # The run that ends first can overlap with nothing that follows.
         if ones[one].last <= others[other].last:
             one += 1
         else:
@@ -288,6 +290,7 @@ def _shared(ones: Sequence[_Run], others: Sequence[_Run]) -> Iterator[_Run]:
 
 def _n_same(first: Sequence[Annotation], second: Sequence[Annotation], same_iou: float) -> int:
     """Pairs of segments of one label that overlap enough, each in one pair at most, the best overlaps first."""
+    # Negative, so that the best comes first and ties are broken by order of time.
     pairs = sorted((-iou, one, other) for one, other, iou in _overlaps(first, second) if iou >= same_iou)
     used: tuple[set[int], set[int]] = (set(), set())
     for _, one, other in pairs:
@@ -304,6 +307,7 @@ def _overlaps(first: Sequence[Annotation], second: Sequence[Annotation]) -> Iter
     running: tuple[list[int], list[int]] = ([], [])
     for start_s, side, number in starts:
         for of_side, numbers in zip(sides, running, strict=True):
+            # Those that ended cannot overlap with what starts from here on.
             numbers[:] = [running_number for running_number in numbers if of_side[running_number].end_s > start_s]
         new = sides[side][number]
         for other in running[1 - side]:

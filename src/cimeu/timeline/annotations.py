@@ -82,6 +82,7 @@ class _Draft:
             self.faults.append(f"{place} lacks start_s or end_s")
         elif end_s < start_s:
             self.faults.append(f"{place} runs from {start_s:g} to {end_s:g} s")
+        # Before the check of length: an empty instant is one finding, not two.
         elif canonical(label) in NO_LABEL:
             self.unlabelled.append(place)
         elif end_s == start_s:
@@ -186,6 +187,7 @@ def _table_rows(path: Path) -> Iterable[_Row]:
 
 def _check_seconds(table: CsvTable, shortest_s: float, end_s: float) -> None:
     cells = table.frame[["start_s", "end_s"]]
+    # Seconds are hardly ever all whole numbers; milliseconds always are.
     whole = cells.apply(lambda column: column.str.strip().str.fullmatch(r"\d*")).to_numpy().all()
     if end_s > LONGEST_S or (whole and end_s > SUSPECT_S and shortest_s >= SHORTEST_S):
         raise ManifestError(
@@ -274,6 +276,7 @@ def _own_spans(root: ElementTree.Element, document: _Document) -> dict[str, tupl
     """Start and end of the annotations that have slots of their own."""
     order = [slot.attrib["TIME_SLOT_ID"] for slot in root.iter("TIME_SLOT")]
     values = [slot.get("TIME_VALUE") for slot in root.iter("TIME_SLOT")]
+    # A slot without TIME_VALUE is legal: ELAN places it between its neighbours when it opens the document.
     placed = {slot: int(value) / 1000 for slot, value in zip(order, values, strict=True) if value is not None}
     times = _between_neighbours(order, placed)
     following: dict[str, dict[str, str]] = defaultdict(dict)  # in each tier, the slot that ends what a slot begins
@@ -299,6 +302,7 @@ def _even_parts(
         visited.add(slot)
         chain.append(slot)
         slot = following[slot]
+    # ELAN divides what lies between two placed slots of a tier into equal parts.
     times = np.linspace(placed[first], placed[slot], len(chain) + 2)[1:-1]
     return dict(zip(chain, times.tolist(), strict=True))
 
@@ -307,6 +311,7 @@ def _between_neighbours(order: Sequence[str], placed: Mapping[str, float]) -> di
     known = [index for index, slot in enumerate(order) if slot in placed]
     if not known:
         return {}
+    # Slots are listed in order of time, whichever tier they belong to.
     times = np.interp(np.arange(len(order)), known, [placed[order[index]] for index in known])
     return dict(zip(order, times.tolist(), strict=True))
 
@@ -316,6 +321,7 @@ def _all_spans(document: _Document, spans: dict[str, tuple[float, float]]) -> di
     children: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for name, reference in document.references.items():
         children[reference.parent][document.tier[name]].append(name)
+    # Breadth first instead of recursion: a chain of thousands of references would exhaust the stack.
     ready = deque(spans)
     while ready:
         parent = ready.popleft()
@@ -343,6 +349,7 @@ def _chained(names: Sequence[str], document: _Document) -> list[str]:
     siblings = set(names)
     for name in names:
         previous = document.references[name].previous
+        # A PREVIOUS_ANNOTATION of another parent does not order these children.
         after[previous if previous in siblings else None].append(name)
     ordered: list[str] = []
     waiting = after[None][::-1]
