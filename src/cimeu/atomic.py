@@ -75,6 +75,7 @@ def check_free(paths: Iterable[Path], kind: str) -> None:
     Raises:
         OutputError: files that are not ours to replace, or names that are too long, all of them named.
     """
+    # All of them at once: who has moved one file away does not want to hear of the next.
     taken = [reason for path in paths if kind != STATE and (reason := _reason_to_keep(path, kind))]
     if taken:
         raise OutputError("; ".join(taken) + "\n\nhint: choose another place with -o, or move what is there away")
@@ -186,6 +187,7 @@ def _partial(path: Path) -> Iterator[Path]:
     _sweep(room)
     suffix = path.suffix if len(os.fsencode(path.suffix)) <= _LONGEST_SUFFIX else ""  # some writers go by the suffix
     while True:
+        # Not the name of the file: two writers of one file would share a temporary one.
         token = secrets.token_hex(8)
         with locked(room / f"{token}.lock", wait=False, once=True) as held:
             if not held or not (room / f"{token}.lock").exists():
@@ -255,6 +257,7 @@ def _entries(path: Path) -> Iterator[tuple[bytes, str]]:
         written = _list_of(path).read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         return
+    # Searched from the end of a line: names may hold blanks, digests and kinds do not.
     end = b" %s\n" % _name(path)
     place = written.find(end)
     while place >= 0:
@@ -265,6 +268,7 @@ def _entries(path: Path) -> Iterator[tuple[bytes, str]]:
 
 
 def _list_of(path: Path) -> Path:
+    # 256 lists by a hash of the name: looking one up costs the same among 50,000 files as among ten.
     return path.parent / ROOM / LIST / hashlib.sha256(_name(path)).hexdigest()[:2]
 
 

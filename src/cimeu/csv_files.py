@@ -91,6 +91,7 @@ class CsvTable:
 
     def with_decimal_points(self) -> pd.DataFrame:
         """The cells as text, with points for decimal commas; in comma-separated files only in numbers below 1."""
+        # Between commas, `1,5` may be two cells that lost their quotes; `0,5` can only be a number.
         pattern = r"([+-]?0*),(\d+)" if self.separator == "," else r"([+-]?\d*),(\d+)"
         return self.frame.apply(lambda cells: cells.str.replace(f"^{pattern}$", r"\1.\2", regex=True))
 
@@ -203,6 +204,7 @@ def _encoding(content: bytes) -> str:
         return "utf-16"
     start = content[:64]
     if len(start) > 3 and b"\0" in start:
+        # ASCII in UTF-16: the zero is the second byte of a character where the low byte comes first.
         return "utf-16-le" if start[1:2] == b"\0" else "utf-16-be"
     return "utf-8-sig"
 
@@ -217,6 +219,7 @@ def _from_header(text: str) -> tuple[str, int, str]:
         if excel:
             separator = excel[1]
         elif line.strip(' \t\r\n,;"') and not _is_comment(first):
+            # What is in quotes is a name and says nothing about separators.
             bare = re.sub(r'"[^"]*"', "", line)
             return separator or max(SEPARATORS, key=bare.count), skipped, text[start:]
         skipped += 1
@@ -226,6 +229,7 @@ def _from_header(text: str) -> tuple[str, int, str]:
 
 def _columns(path: Path, header: Sequence[str], body: Sequence[Sequence[str]]) -> tuple[tuple[str, ...], list[int]]:
     """Names and places of the columns that hold something."""
+    # A trailing separator on every line makes an empty column; one with content must not be lost.
     filled = {place for cells in body for place, cell in enumerate(cells) if cell and place < len(header)}
     kept = [place for place, name in enumerate(header) if name.strip() or place in filled]
     columns = tuple(_plain(header[place].strip()) or f"unnamed_{place + 1}" for place in kept)
@@ -249,6 +253,7 @@ def _cell(value: object) -> str:
         return ""
     if not isinstance(value, str):
         return str(value)
+    # Spreadsheets run cells that begin like a formula; an apostrophe makes them text, and `_plain` removes it.
     text = f"'{value}" if _FORMULA.match(value) else value
     if text == "" or not (text != text.strip() or any(sign in text for sign in ',"#\r\n')):
         return text

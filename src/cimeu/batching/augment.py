@@ -60,6 +60,7 @@ def draw_steps(n_steps: int, moments: Float[np.ndarray, " 16"]) -> Int64[np.ndar
     """
     if n_steps <= STEPS:
         return np.arange(n_steps)
+    # Integer arithmetic: segments of 16 equal parts differ by one step at most, and cover the clip.
     edges = np.arange(STEPS + 1) * n_steps // STEPS
     lengths = np.diff(edges)
     offsets = np.where(np.isnan(moments), (lengths - 1) // 2, np.nan_to_num(moments) * lengths)
@@ -101,6 +102,7 @@ def mask_tokens(
 
 
 def _stretches(n_clips: int, length: int, longest: int, generator: torch.Generator) -> Bool[Tensor, "B n"]:
+    # Width first, then a start that leaves room for it: every place is as likely.
     widths = (torch.rand(n_clips, 1, generator=generator) * (min(longest, length) + 1)).long()
     starts = (torch.rand(n_clips, 1, generator=generator) * (length - widths + 1)).long()
     places = torch.arange(length)[None]
@@ -119,6 +121,7 @@ def draw_mixture(n_clips: int, concentration: float, generator: torch.Generator)
     """A partner for every clip and the share (at least a half) the clip keeps of itself."""
     order = torch.randperm(n_clips, generator=generator)
     seed = int(torch.randint(2**62, (), generator=generator))
+    # numpy has a Beta distribution that takes a seed; torch's reads the global generator.
     share = float(np.random.default_rng(seed).beta(concentration, concentration))
     return order, max(share, 1 - share)
 

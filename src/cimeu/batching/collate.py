@@ -95,6 +95,7 @@ class Collator:
         emotion, style, index = (
             torch.tensor([getattr(sample, name) for sample in samples]) for name in ("emotion", "style", "index")
         )
+        # Before noise: reconstruction learns to remove it, not to reproduce it.
         target = None if first is None else first.features
         second_target = second.features if second is not None and self.second_kind == "steps" else None
         known = [sample.shares for sample in samples if sample.shares is not None]
@@ -117,6 +118,7 @@ class Collator:
             elif self.second_kind == "tokens":
                 second = mask_tokens(second, config, generator)
             else:
+                # The order of the AST release: mask, noise, roll.
                 second = roll(noise(spec_augment(second, config, generator), config.noise, generator), ROLL, generator)
         return replace(batch, first=_replaced(batch.first, first), second=_replaced(batch.second, second))
 
@@ -141,6 +143,7 @@ ROLL = 10  # frames (100 ms) a filterbank moves at most
 def _noisy(features: Tensor, config: AugmentationConfig, statistics: Statistics, generator: torch.Generator) -> Tensor:
     features = noise(features, config.noise, generator)
     if config.raw_noise:
+        # Noise in the features' own unit: quiet dimensions get as much as loud ones.
         features = features + noise(torch.zeros_like(features), config.raw_noise, generator) / torch.from_numpy(
             statistics.deviation
         )
@@ -175,9 +178,12 @@ def _steps(
         if clip is not None:
             steps = draw_steps(len(clip), moments[row])
             if mirrored:
+                # A backward first stream takes steps from the other end, so that both streams still show the same
+                # moments.
                 steps = len(clip) - 1 - steps[::-1]
             features[row, : len(steps)] = clip[steps]
             mask[row, : len(steps)] = True
+    # Standardising turns the zeros of padding into numbers; the mask makes them zeros again.
     features = statistics.apply(features) * mask[..., None]
     present = np.array([clip is not None for clip in clips])
     return Stream(torch.from_numpy(features), torch.from_numpy(mask), torch.from_numpy(present))
@@ -209,7 +215,7 @@ def _filterbank(clip: np.ndarray, generator: torch.Generator | None) -> np.ndarr
 def _replaced(stream: Stream | None, features: Tensor | None) -> Stream | None:
     if stream is None or features is None:
         return None
-    return replace(stream, features=features * stream.mask[..., None])
+    return replace(stream, features=features * stream.mask[..., None])  # noise must not fill padding
 
 
 def _to(value: Any, device: torch.device) -> Any:

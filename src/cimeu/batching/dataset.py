@@ -58,6 +58,7 @@ class Statistics:
             values = clip.astype(np.float64)
             if shift is None:  # near the mean, so that the squares do not cancel
                 shift = np.nan_to_num(values).mean(0)
+            # Shifted by the first clip's mean: the difference of two large sums would lose the variance.
             values = values - shift
             known = ~np.isnan(values)
             values = np.where(known, values, 0.0)
@@ -65,7 +66,7 @@ class Statistics:
         if shift is None:
             raise FeatureError("no training clip has features\n\nhint: extract features first (`cimeu extract`)")
         count = np.maximum(count, 1)
-        mean = total / count
+        mean = total / count  # per dimension: some are not measurable in every step
         deviation = np.sqrt(np.maximum(squares / count - np.square(mean), 0))
         return cls((shift + mean).astype(np.float32), np.maximum(deviation, DEVIATION_FLOOR).astype(np.float32))
 
