@@ -11,7 +11,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from cimeu.bench.bench import CellRunner, bench_recipe
+from cimeu.bench.bench import bench_recipe
+from cimeu.bench.cell_runner import CellRunner, Comparison
 from cimeu.bench.comparison import Cell, read_bench, read_cell
 from cimeu.bench.corruption import conditions
 from cimeu.errors import RecipeError
