@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cimeu.evaluation.metrics import uar
-from cimeu.evaluation.uncertainty import averaged, bootstrap, difference, holm, mean_over_people
+from cimeu.evaluation.uncertainty import averaged, bootstrap, compared, difference, holm, mean_over_people
 
 
 def made_up(n_clips=400, n_speakers=20, n_seeds=2, accuracy=0.6, seed=0, n_classes=4):
