@@ -14,12 +14,12 @@ from cimeu.model.network import CiMEU
 from cimeu.training.config import TrainingConfig
 from cimeu.training.distributed import fabric_of
 from cimeu.training.health import (
+    StreamHealth,
     explained_by_clip_mean,
     faults,
     gradient_shares,
     layer_scale,
     primitives_of,
-    stream_health,
     without,
 )
 from cimeu.training.journal import read_journal
@@ -59,13 +59,12 @@ def test_scales_are_those_of_the_configuration_until_they_move(network: Network)
 
 def test_a_stream_that_decides_nothing_changes_no_answer(corpus: Corpus) -> None:
     clips = corpus(n_clips=8)
-    collator = collator_of(clips)
-
-    def of_first(batch, streams=("first", "second")):
-        number = batch.first.features[:, 0, :2] if "first" in streams else torch.zeros(len(batch.emotion), 2)
-        return number - torch.tensor([0.0, 1e-6])
-
-    entry = stream_health(of_first, lambda b: (of_first(b), -of_first(b)), evaluation_batches(clips, collator, 3))
+    health = StreamHealth()
+    for batch in evaluation_batches(clips, collator_of(clips), 3):
+        first = batch.first.features[:, 0, :2] - torch.tensor([0.0, 1e-6])
+        nothing = torch.zeros_like(first) - torch.tensor([0.0, 1e-6])
+        health.add(batch, first, {"first": first, "second": -first}, {"first": nothing, "second": first})
+    entry = health.entry()
     assert entry["health.changed_without.second"] == 0
     assert entry["health.changed_without.first"] > 0
     assert entry["health.uar.first"] + entry["health.uar.second"] == pytest.approx(1)

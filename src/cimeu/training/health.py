@@ -7,7 +7,7 @@ losses all fell as they should, so they are measured and written to the journal 
 Axes: B clips, T steps, D input width, K emotions.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -96,36 +96,52 @@ def layer_scale(model: nn.Module) -> float | None:
     return float(torch.stack(scales).mean()) if scales else None
 
 
-def stream_health(
-    answer: Callable[[Batch, tuple[str, ...]], Float[Tensor, "B K"]],
-    stream_answers: Callable[[Batch], tuple[Float[Tensor, "B K"], Float[Tensor, "B K"]]],
-    batches: Iterable[Batch],
-) -> Entry:
+class StreamHealth:
     """UAR of each stream's own logits, and how many answers change without it, over clips that have both streams.
 
-    Args:
-        answer: scores of a batch from the streams named.
-        stream_answers: scores of each stream's own classifiers.
-        batches: validation clips.
+    Filled batch by batch with what validation computes anyhow: two more passes through the network, one without each
+    stream, are all it costs.
     """
-    truth: list[np.ndarray] = []
-    alone: dict[str, list[np.ndarray]] = {name: [] for name in STREAMS}
-    changed: dict[str, list[np.ndarray]] = {name: [] for name in STREAMS}
-    for batch in batches:
+
+    def __init__(self) -> None:
+        self._labels: list[np.ndarray] = []
+        self._own: dict[str, list[np.ndarray]] = {name: [] for name in STREAMS}
+        self._changed: dict[str, list[np.ndarray]] = {name: [] for name in STREAMS}
+
+    def add(
+        self,
+        batch: Batch,
+        logits: Float[Tensor, "B K"],
+        own: Mapping[str, Float[Tensor, "B K"]],
+        removed: Mapping[str, Float[Tensor, "B K"]],
+    ) -> None:
+        """Take in a batch.
+
+        Args:
+            batch: clips with both streams, which some may lack, and with labels, -1 for none.
+            logits: from both streams.
+            own: of each stream's own classifiers.
+            removed: from the other stream alone, by the stream that was removed.
+        """
         assert batch.first is not None
         assert batch.second is not None
         # A clip with one stream would count as changed or not for a trivial reason.
         clips = (batch.first.present & batch.second.present & (batch.emotion >= 0)).cpu().numpy()
-        truth.append(batch.emotion.cpu().numpy()[clips])
-        both = _called(answer(batch, STREAMS))[clips]
-        for name, other, scores in zip(STREAMS, STREAMS[::-1], stream_answers(batch), strict=True):
-            alone[name].append(_called(scores)[clips])
-            changed[name].append(_called(answer(batch, (other,)))[clips] != both)
-    labels = np.concatenate(truth) if truth else np.zeros(0, int)
-    if not len(labels):
-        return {}
-    entry: Entry = {f"health.uar.{name}": uar(labels, np.concatenate(alone[name])) for name in STREAMS}
-    return entry | {f"health.changed_without.{name}": float(np.concatenate(changed[name]).mean()) for name in STREAMS}
+        self._labels.append(batch.emotion.cpu().numpy()[clips])
+        answers = _answers(logits)
+        for name in STREAMS:
+            self._own[name].append(_answers(own[name])[clips])
+            self._changed[name].append((_answers(removed[name]) != answers)[clips])
+
+    def entry(self) -> Entry:
+        """The numbers of the journal; empty where no clip has both streams."""
+        labels = np.concatenate(self._labels) if self._labels else np.zeros(0, int)
+        if not len(labels):
+            return {}
+        entry: Entry = {f"health.uar.{name}": uar(labels, np.concatenate(rows)) for name, rows in self._own.items()}
+        return entry | {
+            f"health.changed_without.{name}": float(np.concatenate(rows).mean()) for name, rows in self._changed.items()
+        }
 
 
 def without(stream: Stream | None, absent: bool) -> Stream | None:
@@ -136,8 +152,8 @@ def without(stream: Stream | None, absent: bool) -> Stream | None:
     return Stream(torch.zeros_like(stream.features), torch.zeros_like(stream.mask), nothing)
 
 
-def _called(scores: Tensor) -> np.ndarray:
-    return scores.argmax(1).cpu().numpy()
+def _answers(logits: Tensor) -> np.ndarray:
+    return logits.argmax(1).cpu().numpy()
 
 
 def faults(entry: Entry, *, emotions: int) -> list[str]:

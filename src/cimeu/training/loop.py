@@ -38,12 +38,12 @@ from cimeu.training.config import TrainingConfig
 from cimeu.training.distributed import average_gradients, fabric_of, first_only, is_first, share_of, together
 from cimeu.training.health import (
     STREAMS,
+    StreamHealth,
     explained_by_clip_mean,
     faults,
     gradient_shares,
     layer_scale,
     primitives_of,
-    stream_health,
     without,
 )
 from cimeu.training.journal import Entry
@@ -293,14 +293,18 @@ def _validate(
     predicted = np.full(len(dataset), UNUSED, np.int64)
     errors, clips = 0.0, 0
     heads = 3 if config.weights.heads_trained == "all" else 1
+    gates: list[Tensor] = []
+    health = StreamHealth()
     model.eval()
     with torch.inference_mode():
-        gates: list[Tensor] = []
         for batch in evaluation_batches(dataset, collator, config.batch_size):
             batch = batch.to(device)
             output = model(batch.first, batch.second)
             logits = output.logits[:heads]
             gates.append(output.gate[0])
+            if output.second_logits is not None:
+                own = {"first": output.first_logits[0], "second": output.second_logits[0]}
+                health.add(batch, output.logits[0], own, _without_each(model, batch))
             predicted[batch.index.cpu().numpy()] = sum(level.softmax(1) for level in logits).argmax(1).cpu().numpy()
             error = class_error(logits, batch.emotion, shares=batch.shares)
             if error is not None:
@@ -315,27 +319,15 @@ def _validate(
     }
     if model.config.second is not None:
         entry["health.gate"] = float(torch.cat(gates).mean())
-        entry |= _stream_health(model, dataset, collator, config.batch_size, device)
+        entry |= health.entry()
     return entry
 
 
-def _stream_health(
-    model: CiMEU, dataset: ClipDataset, collator: Collator, batch_size: int, device: torch.device
-) -> Entry:
-    """What each stream contributes on the validation clips, level H."""
-
-    def answer(batch: Batch, streams: tuple[str, ...]) -> Tensor:
-        first, second = (without(getattr(batch, name), name not in streams) for name in STREAMS)
-        return model(first, second).logits[0]
-
-    def of_streams(batch: Batch) -> tuple[Tensor, Tensor]:
-        output = model(batch.first, batch.second)
-        assert output.second_logits is not None
-        return output.first_logits[0], output.second_logits[0]
-
-    with torch.inference_mode():
-        batches = (batch.to(device) for batch in evaluation_batches(dataset, collator, batch_size))
-        return stream_health(answer, of_streams, batches)
+def _without_each(model: CiMEU, batch: Batch) -> dict[str, Tensor]:
+    """Logits at level H without the first and without the second stream."""
+    return {
+        gone: model(*(without(getattr(batch, name), name == gone) for name in STREAMS)).logits[0] for gone in STREAMS
+    }
 
 
 def _keep_best(state: State, model: CiMEU, entry: Entry, config: TrainingConfig) -> None:
