@@ -52,12 +52,12 @@ class Within:
         """In words.
 
         >>> str(Within(0, 1)), str(Within(0, above=True)), str(Within(1)), str(Within(0, 1, below=True))
-        ('from 0 to 1', 'above 0', '1 or more', 'from 0 to below 1')
+        ('from 0 to 1', 'above 0', 'of 1 or more', 'from 0 to below 1')
         """
         if self.high == math.inf:
-            return f"above {self.low:g}" if self.above else f"{self.low:g} or more"
-        low = f"above {self.low:g}" if self.above else f"from {self.low:g}"
-        return f"{low} to below {self.high:g}" if self.below else f"{low} to {self.high:g}"
+            return f"above {self.low:.10g}" if self.above else f"of {self.low:.10g} or more"
+        low = f"above {self.low:.10g}, up" if self.above else f"from {self.low:.10g}"
+        return f"{low} to below {self.high:.10g}" if self.below else f"{low} to {self.high:.10g}"
 
 
 def check_values(config: Any, prefix: str = "", error: type[CimeuError] = RecipeError) -> None:

@@ -98,5 +98,5 @@ def test_mixing_leaves_steps_alone_that_the_partner_lacks() -> None:
 
 @pytest.mark.parametrize("setting", [{"noise": -1.0}, {"raw_noise": -1.0}, {"mixup": -1.0}, {"time_mask": -1}])
 def test_negative_settings_are_refused(setting: dict[str, float]) -> None:
-    with pytest.raises(RecipeError, match=f"augmentation `{next(iter(setting))}` is -1"):
+    with pytest.raises(RecipeError, match=f"`training.augmentation.{next(iter(setting))}` is -1"):
         AugmentationConfig(**setting)

@@ -296,7 +296,7 @@ def test_an_unknown_split_is_named() -> None:
 
 @pytest.mark.parametrize(("setting", "value"), [("n_folds", 1), ("validation_share", 0.6)])
 def test_settings_that_leave_a_part_empty_are_refused(setting: str, value: float) -> None:
-    with pytest.raises(ManifestError, match=f"`{setting}` is {value}"):
+    with pytest.raises(ManifestError, match=f"`folds.{setting}` is {value}\n\nhint: a number "):
         FoldsConfig(**{setting: value})  # type: ignore[arg-type]
 
 

@@ -1,5 +1,6 @@
 """A recipe is read strictly: what it cannot mean is an error that names the setting."""
 
+import itertools
 import os
 import re
 import shlex
@@ -18,6 +19,10 @@ from cimeu.recipes import recipe_path, shipped_names
 
 RECIPES = shipped_names()
 STYLE_SETS = tuple(recipe for recipe in RECIPES if recipe_tree(recipe).get("method") == METHOD)
+LAUGHS = "".join(
+    f"{name}: &{name} [{', '.join(10 * [f'*{before}'])}]\n" for before, name in itertools.pairwise("abcdefghi")
+)
+"""A billion values in a kilobyte."""
 SMALLEST = {
     "name": "least",
     "data": {"root": "recordings"},
@@ -81,11 +86,29 @@ def test_an_unknown_setting_is_refused_with_a_guess(key: str, message: str) -> N
     [
         ("training.epochs=many", RecipeError, "`training.epochs`: .*integer.*, got 'many'"),
         ("training.epochs=2.5", RecipeError, "`training.epochs`: .*, got 2.5"),
-        ("training.epochs=0", RecipeError, "training `epochs` is 0\n\nhint: 1 or more"),
+        ("training.epochs=0", RecipeError, "`training.epochs` is 0\n\nhint: a number of 1 or more"),
+        ("training.epochs=true", RecipeError, "`training.epochs`: .*integer, got True"),
+        ("training.epochs=1:30", RecipeError, "`training.epochs`: .*integer, got '1:30'"),  # 90 in YAML 1.1
+        ("training.epochs=1_000", RecipeError, "`training.epochs`: .*integer, got '1_000'"),
+        ("training.tensorboard=no", RecipeError, "`training.tensorboard`: .*boolean, got 'no'"),
+        ("training.optimiser.learning_rate=.nan", RecipeError, "learning_rate` is nan\n\nhint: a number above 0"),
+        ("training.optimiser.weight_decay=.inf", RecipeError, "weight_decay` is inf\n\nhint: a number of 0 or more"),
+        ("training.weights.style='0.1'", RecipeError, "`training.weights.style`: .*number, got '0.1'"),
+        ("training.augmentation.noise=-1", RecipeError, "`training.augmentation.noise` is -1.0\n\nhint: a number of 0"),
+        ("model.drop_path=2", RecipeError, "`model.drop_path` is 2.0\n\nhint: a number from 0 to below 1"),
+        ("evaluation.mu=7", RecipeError, "`evaluation.mu` is 7.0\n\nhint: a number from 0 to 1"),
+        ("evaluation.coverage=5", RecipeError, "`evaluation.coverage` is 5.0\n\nhint: a number above 0, up to 1"),
+        ("data.workers=-1", RecipeError, "`data.workers` is -1\n\nhint: a number from 0 to 1024"),
+        ("seeds=[-1]", RecipeError, r"`seeds.0` is -1\n\nhint: a number from 0 to 2147483647"),
+        ("seeds=[]", RecipeError, "`seeds` is empty\n\nhint: one seed for each run"),
+        ("name=../../etc/x", RecipeError, "`name` is '../../etc/x'\n\nhint: the name of a folder"),
+        ('name="a\\nb"', RecipeError, r"`name` is 'a\\nb'\n\nhint: the name of a folder"),
+        ("name=.hidden", RecipeError, "`name` is '.hidden'\n\nhint: the name of a folder"),
+        ("name=" + 101 * "n", RecipeError, "`name` is .nnn(.|\\n)*up to 100 characters"),
         ("seeds=[0, a]", RecipeError, "`seeds.1`: .*, got 'a'"),
         ("direction=sideways", RecipeError, "`direction`: .*'both', 'forward' or 'backward', got 'sideways'"),
         ("folds.protocol=loso", RecipeError, "`folds.protocol`: .*leave-one-group-out.*, got 'loso'"),
-        ("folds.n_folds=1", ManifestError, "`n_folds` is 1\n\nhint: at least 2"),
+        ("folds.n_folds=1", ManifestError, "`folds.n_folds` is 1\n\nhint: a number of 2 or more"),
         ("evaluation.levels=M", RecipeError, "`evaluation.levels`.*, got 'M'"),
         ("model.size=huge", RecipeError, "size.*`huge`"),
         ("model.fusion=late", RecipeError, "late"),
@@ -128,7 +151,7 @@ def test_an_assignment_without_key_and_value_is_refused(assignment: str) -> None
 
 
 def test_an_assignment_that_is_no_yaml_is_refused() -> None:
-    with pytest.raises(RecipeError, match=re.escape("`seeds=[0, 1` cannot be read")):
+    with pytest.raises(RecipeError, match=re.escape("`seeds=[0, 1` is not YAML")):
         override({}, ["seeds=[0, 1"])
 
 
@@ -146,6 +169,7 @@ def test_an_absent_recipe_is_named(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("name: [", "is not YAML"),
+        ("a: &a [x, x, x, x, x, x, x, x, x, x]\n" + LAUGHS, "holds more than 20,000 values, aliases written out"),
         ("", "holds no settings"),
         ("- a list", "holds no settings"),
         ("training: {epochs: 2}\ntraining: {epochs: 3}\n", "`training` is there twice"),
@@ -211,6 +235,18 @@ def test_what_a_recipe_extends_is_never_looked_for_in_the_working_folder(
     written(tmp_path, "base.yaml", yaml.safe_dump(SMALLEST))
     with pytest.raises(RecipeError, match=r"recipe `.*inner/base\.yaml` does not exist"):
         load_recipe(written(tmp_path, "inner/mine.yaml", "extends: base.yaml\n"))
+
+
+def test_a_long_chain_of_recipes_is_refused(tmp_path: Path) -> None:
+    for number in range(21):
+        written(tmp_path, f"{number}.yaml", f"extends: {number + 1}.yaml\n")
+    with pytest.raises(RecipeError, match=r"`.*0\.yaml` extends more than 19 recipes in a row\n\nhint: join some"):
+        load_recipe(tmp_path / "0.yaml")
+
+
+def test_a_recipe_extends_one_by_its_name(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"recipe `.*\.yaml` extends \['toy/demo'\]\n\nhint: a file, or the name"):
+        load_recipe(written(tmp_path, "mine.yaml", "extends: [toy/demo]\n"))
 
 
 def test_choosing_on_validation_clips_needs_some() -> None:

@@ -116,5 +116,5 @@ def test_what_ships_is_small_and_holds_nothing_of_single_clips() -> None:
 
 
 def test_a_share_outside_one_is_refused() -> None:
-    with pytest.raises(RecipeError, match=r"coverage is 2(\.0)?\n\nhint: the share of clips to answer"):
+    with pytest.raises(RecipeError, match=r"`coverage` is 2\.0\n\nhint: a number above 0, up to 1"):
         load_starter("starter/voice", ["data.root=.", "coverage=2"])

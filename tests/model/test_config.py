@@ -20,9 +20,9 @@ VALUES: dict[str, Any] = {"emotions": ("anger", "fear"), "first": StreamConfig(w
         ({"late_fusion": "x"}, "hint: one of bounded, equal, gated, published, validation"),
         ({"emotions": ("anger",)}, "two emotions or more"),
         ({"emotions": ("anger", "anger")}, "emotions repeat"),
-        ({"styles": 1}, "styles is 1"),
+        ({"styles": 1}, "`model.styles` is 1\n\nhint: a number of 2 or more"),
         ({"first": StreamConfig(width=4, kind="tokens")}, "first stream is of kind `tokens`"),
-        ({"stream_dropout": 1.0}, "stream_dropout is 1.0"),
+        ({"stream_dropout": 1.0}, "`model.stream_dropout` is 1.0\n\nhint: a number from 0 to below 1"),
         ({"audio": "frozen"}, "`audio: frozen` without a filterbank"),
     ],
 )

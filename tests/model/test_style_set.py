@@ -105,5 +105,5 @@ def test_a_style_set_is_no_network(model: StyleSet, tmp_path: Path) -> None:
 
 
 def test_constants_that_make_no_sense_are_refused() -> None:
-    with pytest.raises(RecipeError, match=r"shrink of a style set is -1\.0\n\nhint: 0 or more"):
+    with pytest.raises(RecipeError, match=r"`shrink` is -1\.0\n\nhint: a number of 0 or more"):
         config(shrink=-1.0)

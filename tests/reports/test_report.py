@@ -431,7 +431,7 @@ def test_a_run_without_test_clips_is_an_error(tmp_path):
 def test_a_broken_file_is_an_error(tmp_path):
     run = make_run(tmp_path / "run", "amber", 0)
     (run / "fold.json").write_text('{"name": ')
-    with pytest.raises(RecipeError, match=r"fold.json` cannot be read: .*\n\nhint:"):
+    with pytest.raises(RecipeError, match=r"fold.json` is damaged .*\n\nhint:"):
         report([run], tmp_path)
     (run / "fold.json").write_text("[1]")
     with pytest.raises(RecipeError, match=r"fold.json` holds no named values\n\nhint:"):

@@ -110,5 +110,5 @@ def test_half_precision_outputs_are_judged_in_single(parts: Parts) -> None:
 
 
 def test_negative_weights_are_refused() -> None:
-    with pytest.raises(RecipeError, match=r"loss weight `style` is -1.0\n\nhint: use 0"):
+    with pytest.raises(RecipeError, match=r"`training.weights.style` is -1.0\n\nhint: a number of 0 or more"):
         LossWeights(style=-1.0)

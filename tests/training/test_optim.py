@@ -1,5 +1,7 @@
 """Schedules are functions of the step alone."""
 
+import math
+
 import pytest
 import torch
 from torch import nn
@@ -70,10 +72,10 @@ def test_reversal_grows_from_nothing_towards_one() -> None:
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ({"learning_rate": 0.0}, "learning_rate is 0.0"),
-        ({"warm_up": 1.0}, "warm_up is 1.0"),
-        ({"weight_decay": -0.1}, "weight_decay is -0.1"),
-        ({"clip_norm": -1.0}, "clip_norm -1.0"),
+        ({"learning_rate": 0.0}, "`training.optimiser.learning_rate` is 0.0\n\nhint: a number above 0, up to 100"),
+        ({"warm_up": 1.0}, "warm_up` is 1.0\n\nhint: a number from 0 to below 1"),
+        ({"weight_decay": -0.1}, "weight_decay` is -0.1\n\nhint: a number of 0 or more"),
+        ({"clip_norm": math.nan}, "clip_norm` is nan\n\nhint: a number of 0 or more"),
     ],
 )
 def test_impossible_settings_are_refused(setting: dict[str, float], message: str) -> None:

@@ -9,14 +9,15 @@ Axes: B clips, T steps of a clip as stored, S sampled steps (16), D channels.
 """
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Float32, Int64
 from torch import Tensor
 
-from cimeu.errors import RecipeError
 from cimeu.pyramid import STEPS
+from cimeu.ranges import Within, check_values
 
 TOKEN_GRID = (12, 25)  # bands, times of AST tokens of one filterbank
 FRAMES, BINS = 256, 128  # of that filterbank
@@ -26,21 +27,19 @@ FRAMES, BINS = 256, 128  # of that filterbank
 class AugmentationConfig:
     """How training batches differ from what is stored; evaluation batches never do."""
 
-    noise: float = 0.05
+    noise: Annotated[float, Within(0)] = 0.05
     """Standard deviation of the noise on standardised features."""
-    raw_noise: float = 0.0
+    raw_noise: Annotated[float, Within(0)] = 0.0
     """Standard deviation of noise on the features as stored (published: 5e-4, with `noise` 0)."""
-    mixup: float = 0.0
+    mixup: Annotated[float, Within(0)] = 0.0
     """Concentration of the beta distribution that mixes pairs of clips; 0 is off."""
-    frequency_mask: int = 24
+    frequency_mask: Annotated[int, Within(0)] = 24
     """Widest band of filterbank bins (of 128) that SpecAugment blanks; tokens in proportion."""
-    time_mask: int = 48
+    time_mask: Annotated[int, Within(0)] = 48
     """Longest stretch of filterbank frames (of 256) that SpecAugment blanks; tokens in proportion."""
 
     def __post_init__(self) -> None:
-        for name in ("noise", "raw_noise", "mixup", "frequency_mask", "time_mask"):
-            if getattr(self, name) < 0:
-                raise RecipeError(f"augmentation `{name}` is {getattr(self, name)}\n\nhint: use 0 to switch it off")
+        check_values(self, "training.augmentation")
 
 
 def draw_moments(n_clips: int, generator: torch.Generator | None) -> Float[np.ndarray, "B 16"]:

@@ -140,14 +140,11 @@ def parse_settings(texts: Sequence[str]) -> dict[str, object]:
     Raises:
         RecipeError: not of that form.
     """
-    import yaml
+    from cimeu.strict_yaml import parse_yaml
 
     settings: dict[str, object] = {}
     for name, value in pairs(texts, "--setting layer=9").items():
-        try:
-            settings[name] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise RecipeError(f"`{name}={value}` cannot be read\n\nhint: close every bracket and quote") from error
+        settings[name] = parse_yaml(value, f"`{name}={value}`", RecipeError, "close every bracket and quote")
     return settings
 
 

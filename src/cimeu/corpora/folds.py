@@ -8,13 +8,14 @@ speakers are unknown each clip stands for itself, and the fold says so.
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 import numpy as np
 import pandas as pd
 
 from cimeu.corpora.manifest import Manifest
 from cimeu.errors import EmptyClass, FoldLeak, ManifestError
+from cimeu.ranges import Within, check_values
 
 Protocol = Literal["leave-one-group-out", "within-group", "speaker-independent", "official"]
 Rows: TypeAlias = np.ndarray  # whole numbers: places in the table
@@ -53,21 +54,18 @@ class FoldsConfig:
     """What is held out: a group, speakers within each group, speakers, or what the corpus published."""
     group: str = "culture"
     """Manifest column that names the groups."""
-    n_folds: int = 5
+    n_folds: Annotated[int, Within(2)] = 5
     """Parts of the speakers; fewer where there are fewer speakers."""
-    validation_share: float = 0.2
+    validation_share: Annotated[float, Within(0, 0.5)] = 0.2
     """Share of the training speakers kept for validation, where none was published; 0 keeps none, which needs
     `selection` last or oracle."""
     allow_shared_speakers: bool = False
     """Take a published division as it is even if a speaker is in two of its parts (`official`); every table says so."""
-    seed: int = 0
+    seed: Annotated[int, Within(0, 2**31 - 1)] = 0
     """Order in which speakers are dealt out."""
 
     def __post_init__(self) -> None:
-        if self.n_folds < 2:
-            raise ManifestError(f"`n_folds` is {self.n_folds}\n\nhint: at least 2")
-        if not 0 <= self.validation_share <= 0.5:
-            raise ManifestError(f"`validation_share` is {self.validation_share}\n\nhint: 0 to 0.5")
+        check_values(self, "folds", ManifestError)
         if self.allow_shared_speakers and self.protocol != "official":
             raise ManifestError(
                 f"`allow_shared_speakers` with the protocol `{self.protocol}`\n\nhint: only published (`official`) "

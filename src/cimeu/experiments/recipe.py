@@ -6,12 +6,14 @@ A file that `extends` another, a path beside it or the name of one that ships, s
 """
 
 import difflib
+import json
+import reprlib
 import types
 import typing
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import TypeAdapter, ValidationError
@@ -20,7 +22,9 @@ from cimeu.batching.dataset import Targets
 from cimeu.corpora.folds import FoldsConfig
 from cimeu.errors import CimeuError, RecipeError
 from cimeu.model.config import ModelConfig, StreamConfig
+from cimeu.ranges import Within, check_values
 from cimeu.recipes import recipe_path
+from cimeu.strict_yaml import parse_yaml, read_yaml
 from cimeu.training.loop import TrainingConfig
 
 
@@ -38,10 +42,11 @@ class DataConfig:
     """Name of a label space, or the list of emotions."""
     targets: Targets = "classes"
     """`shares`: networks learn the share of each emotion in the columns `votes_<emotion>` (soft labels, blends)."""
-    workers: int = 0
+    workers: Annotated[int, Within(0, 1024)] = 0
     """Processes that decode and encode; 0 takes one for each core."""
 
     def __post_init__(self) -> None:
+        check_values(self, "data")
         if self.root is None and self.manifest is None:
             raise RecipeError("the recipe names no recordings\n\nhint: set data.root=FOLDER or data.manifest=FILE.csv")
 
@@ -81,16 +86,25 @@ class StreamsConfig:
 class EvaluationConfig:
     """How a trained ensemble is measured."""
 
-    mu: float | None = 0.5
+    mu: Annotated[float, Within(0, 1)] | None = 0.5
     """Weight of the forward model; `null`: chosen on validation clips, where it scatters from 0 to 0.95 on speech."""
     levels: Literal["H", "mean"] | None = None
     """Levels that answer; chosen on validation clips unless given."""
-    coverage: float = 0.8
+    coverage: Annotated[float, Within(0, 1, above=True)] = 0.8
     """Share of the validation clips that the model may answer; below its confidence it abstains."""
     probes: bool = True
     """Whether the emotion and style primitives are probed for emotion, culture and speaker."""
 
+    def __post_init__(self) -> None:
+        check_values(self, "evaluation")
 
+
+LARGEST_SEED = 2**31 - 1
+LONGEST_NAME = 100
+"""Characters: fold and seed still follow in the name of a run folder."""
+DEEPEST_CHAIN = 20
+"""Recipes that extend one another."""
+WAY_OUT = "indent with spaces, write `key: value`, or start from `cimeu recipes copy default`"
 NETWORK = "cimeu"
 """The method that is not a rival: the network of this project."""
 
@@ -114,12 +128,16 @@ class Recipe:
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     fold: str | int = "all"
     """`all`, or the name of one fold, or of a group that has several (`german`: german-1, german-2)."""
-    seeds: tuple[int, ...] = (0,)
+    seeds: tuple[Annotated[int, Within(0, LARGEST_SEED)], ...] = (0,)
     direction: Literal["both", "forward", "backward"] = "both"
     output: Path = Path("runs")
     """Folder of the run folders."""
 
     def __post_init__(self) -> None:
+        check_values(self)
+        check_name(self.name)
+        if not self.seeds:
+            raise RecipeError("`seeds` is empty\n\nhint: one seed for each run, as in seeds=[0]")
         if self.method_settings and self.is_network:
             raise RecipeError(
                 f"`method_settings` belong to a rival, and `method` is `{NETWORK}`\n\n"
@@ -178,7 +196,7 @@ def recipe_tree(path: Path | str, overrides: Sequence[str] = ()) -> dict[str, An
     Raises:
         RecipeError: the file, or one that it extends, is missing or no YAML mapping.
     """
-    return override(_tree_of(recipe_path(path), ()), overrides)
+    return override(_tree_of(recipe_path(path)), overrides)
 
 
 def validated(kind: type, tree: Mapping[str, Any]) -> Any:
@@ -187,22 +205,47 @@ def validated(kind: type, tree: Mapping[str, Any]) -> Any:
     return _validated(kind, tree, "")
 
 
-def _tree_of(path: Path, within: tuple[Path, ...]) -> dict[str, Any]:
-    """Mapping of a file, laid over the file that it extends."""
-    try:
-        tree = yaml.load(path.read_text(encoding="utf-8"), _EachKeyOnce)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+def check_name(name: str) -> None:
+    """Refuse a name that cannot begin the name of a folder inside the folder for runs.
+
+    Raises:
+        RecipeError: it would lead elsewhere, is hidden or read as an option, too long, or cannot be printed.
+    """
+    legal = name.isprintable() and 0 < len(name) <= LONGEST_NAME and not set(name) & set("/\\")
+    if not legal or name != name.strip() or name.startswith((".", "-")):
         raise RecipeError(
-            f"recipe `{path}` is not YAML in UTF-8: {error}\n\nhint: indent with spaces, `key: value`"
-        ) from error
-    if not isinstance(tree, dict):
-        raise RecipeError(f"recipe `{path}` holds no settings\n\nhint: start from `cimeu recipes copy default`")
-    if "extends" not in tree:
-        return tree
-    base = recipe_path(str(tree.pop("extends")), path.parent).resolve()
-    if base in (path.resolve(), *within):
-        raise RecipeError(f"recipe `{path}` extends itself\n\nhint: `extends` names the file whose settings it changes")
-    return _laid_over(_tree_of(base, (*within, path.resolve())), tree)
+            f"`name` is {reprlib.repr(name)}\n\nhint: the name of a folder, up to {LONGEST_NAME} characters, without / "
+            "and not beginning with . or -; `output` says where it lies"
+        )
+
+
+def _tree_of(path: Path) -> dict[str, Any]:
+    """Mapping of a file, laid over the files that it extends."""
+    changes: list[dict[str, Any]] = []
+    read: list[Path] = []
+    while True:
+        tree = read_yaml(path, RecipeError, WAY_OUT)
+        if not isinstance(tree, dict):
+            raise RecipeError(f"recipe `{path}` holds no settings\n\nhint: start from `cimeu recipes copy default`")
+        changes.append(tree)
+        read.append(path.resolve())
+        if "extends" not in tree:
+            break
+        name = tree.pop("extends")
+        if not isinstance(name, str):
+            raise RecipeError(f"recipe `{path}` extends {reprlib.repr(name)}\n\nhint: a file, or the name of a recipe")
+        base = recipe_path(name, path.parent).resolve()
+        if base in read:
+            raise RecipeError(
+                f"recipe `{path}` extends itself\n\nhint: `extends` names the file whose settings it changes"
+            )
+        if len(read) == DEEPEST_CHAIN:
+            raise RecipeError(f"`{read[0]}` extends more than {DEEPEST_CHAIN - 1} recipes in a row\n\nhint: join some")
+        path = base
+    joined = changes.pop()
+    while changes:
+        joined = _laid_over(joined, changes.pop())
+    return joined
 
 
 def _laid_over(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -244,10 +287,7 @@ def override(tree: Mapping[str, Any], assignments: Sequence[str]) -> dict[str, A
             if not isinstance(node.get(parent), dict):
                 node[parent] = {}
             node = node[parent]
-        try:
-            node[leaf] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise RecipeError(f"`{assignment}` cannot be read\n\nhint: close every bracket and quote") from error
+        node[leaf] = parse_yaml(value, f"`{assignment}`", RecipeError, "close every bracket and quote")
     return changed
 
 
@@ -263,31 +303,20 @@ def to_yaml(recipe: Recipe) -> str:
     return yaml.safe_dump(to_tree(recipe), sort_keys=False, allow_unicode=True)
 
 
-class _EachKeyOnce(yaml.SafeLoader):
-    """YAML in which the second of two equal keys is an error; by itself it would silently win."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                line = node.start_mark.line + 1
-                raise RecipeError(f"`{key}` is there twice below line {line}\n\nhint: keep one of them")
-        return super().construct_mapping(node, deep)
-
-
 def _copied(tree: Mapping[str, Any]) -> dict[str, Any]:
     return {key: _copied(value) if isinstance(value, Mapping) else value for key, value in tree.items()}
 
 
 def _validated(kind: type, tree: Mapping[str, Any], prefix: str) -> Any:
-    """An instance of the dataclass `kind`, its values checked and converted by pydantic."""
+    """An instance of the dataclass `kind`. Nothing is converted: `true` is no number, and `1:30` is text."""
+    plain = json.dumps(dict(tree), default=lambda value: asdict(value) if is_dataclass(value) else str(value))
     try:
-        return TypeAdapter(kind).validate_python(dict(tree))
+        return TypeAdapter(kind).validate_json(plain, strict=True)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join([*([prefix] if prefix else []), *(str(part) for part in first["loc"])])
         raise RecipeError(
-            f"`{key}`: {first['msg']}, got {first['input']!r}\n\nhint: see `cimeu.{kind.__name__}`"
+            f"`{key}`: {first['msg']}, got {reprlib.repr(first['input'])}\n\nhint: see `cimeu.{kind.__name__}`"
         ) from error
 
 

@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 
+from cimeu import reading
+from cimeu.csv_files import read_csv
 from cimeu.errors import RecipeError
 from cimeu.evaluation.predictions import PROBABILITY
 from cimeu.pyramid import DIRECTIONS
+from cimeu.strict_yaml import read_yaml
 
+AGAIN = "the run was interrupted or changed by hand; run it again"
 KINDS = ("forward", "backward", "fused")
 Json = dict[str, Any]
 
@@ -46,12 +49,14 @@ def read_run(folder: Path) -> Run:
     """Read what a run folder says about its predictions.
 
     Raises:
-        RecipeError: `predictions.csv` is missing, or has no column that the report needs.
+        RecipeError: `predictions.csv` is missing, or has no column that the report needs; another file is damaged.
+        ManifestError: `predictions.csv` is not a table.
     """
     path = folder / "predictions.csv"
     if not path.is_file():
         raise RecipeError(f"`{path}` does not exist\n\nhint: name folders of finished runs (`cimeu train RECIPE`)")
-    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    cells = read_csv(path)
+    table = cells.frame
     emotions = tuple(column.removeprefix(PROBABILITY) for column in table.columns if column.startswith(PROBABILITY))
     lacking = [column for column in ("clip_id", "part", "emotion") if column not in table]
     if lacking or not emotions:
@@ -62,14 +67,18 @@ def read_run(folder: Path) -> Run:
     for column in ("corpus", "speaker", "culture", "gender", "problem"):
         table[column] = table.get(column, "")
     shares = [column for column in table.columns if column.partition(".")[0] in KINDS and "." in column]
-    table[shares] = table[shares].apply(pd.to_numeric)
+    for column in shares:
+        table[column] = cells.numbers(column)
+        if not table[column].dropna().between(0, 1).all():
+            raise RecipeError(f"`{path}` is damaged: `{column}` holds no probabilities\n\nhint: {AGAIN}")
+    table = table.reset_index(drop=True)
     stray = sorted(set(table.loc[table["part"] == "test", "emotion"]) - set(emotions))
     if stray:
         raise RecipeError(
             f"`{path}` holds test clips of `{stray[0]}`, which the model does not know\n\n"
             f"hint: it knows {', '.join(emotions)}; leave other clips out of the manifest"
         )
-    recipe, facts = _yaml(folder / "recipe.yaml"), read_json(folder / "fold.json")
+    recipe, facts = _recipe_of(folder / "recipe.yaml"), read_json(folder / "fold.json")
     environment = read_json(folder / "environment.json")
     return Run(
         folder=folder,
@@ -82,14 +91,15 @@ def read_run(folder: Path) -> Run:
         environment=environment,
         synthetic=_synthetic(folder, environment),
         emotions=emotions,
-        kinds=tuple(kind for kind in KINDS if f"{kind}.{emotions[0]}" in table),
+        kinds=tuple(kind for kind in KINDS if all(f"{kind}.{emotion}" in table for emotion in emotions)),
         predictions=table,
     )
 
 
 def _seed(environment: Json, recipe: Json) -> int:
-    seeds = recipe.get("seeds") or [0]
-    return int(environment.get("seed", seeds[0]))
+    seeds = recipe.get("seeds")
+    seed = environment.get("seed", seeds[0] if isinstance(seeds, list) and seeds else 0)
+    return seed if isinstance(seed, int) else 0
 
 
 def _synthetic(folder: Path, environment: Json) -> bool | None:
@@ -97,35 +107,31 @@ def _synthetic(folder: Path, environment: Json) -> bool | None:
         return bool(environment["synthetic"])
     for direction in DIRECTIONS:
         specifications = read_json(folder / direction / "config.json").get("specifications", {})
-        if "synthetic" in specifications:
+        if isinstance(specifications, dict) and "synthetic" in specifications:
             return bool(specifications["synthetic"])
     return None
 
 
 def read_json(path: Path) -> Json:
     """The values of a file by name; nothing where there is none. Raises RecipeError where it cannot be read."""
-    return _mapping(path, json.loads)
+    return reading.read_json(path, RecipeError, AGAIN) if path.exists() else {}
 
 
 def read_rows(path: Path) -> list[Json]:
-    """A list of rows, alone or under `rows`; nothing where there is no file."""
-    if not path.is_file():
+    """A list of rows, alone or under `rows`; nothing where there is no file. Raises RecipeError where it is damaged."""
+    if not path.exists():
         return []
-    found = json.loads(path.read_text(encoding="utf-8"))
-    return list(found.get("rows", [])) if isinstance(found, dict) else list(found)
+    text = reading.read_text(path, RecipeError, AGAIN, at_most=reading.LARGEST_JSON_BYTES)
+    with reading.blaming(path, RecipeError, AGAIN):
+        content = json.loads(text)
+        rows = list(content.get("rows", []) if isinstance(content, dict) else content)
+    if not all(isinstance(row, dict) for row in rows):
+        raise RecipeError(f"`{path}` holds no rows\n\nhint: {AGAIN}")
+    return rows
 
 
-def _yaml(path: Path) -> Json:
-    return _mapping(path, yaml.safe_load)
-
-
-def _mapping(path: Path, parse: Any) -> Json:
-    if not path.is_file():
-        return {}
-    try:
-        found = parse(path.read_text(encoding="utf-8"))
-    except (ValueError, yaml.YAMLError) as error:
-        raise RecipeError(f"`{path}` cannot be read: {error}\n\nhint: the run was interrupted; run it again") from error
-    if not isinstance(found, dict):
-        raise RecipeError(f"`{path}` holds no named values\n\nhint: the file was changed by hand; run it again")
-    return found
+def _recipe_of(path: Path) -> Json:
+    recipe = read_yaml(path, RecipeError, AGAIN) if path.exists() else {}
+    if not isinstance(recipe, dict):
+        raise RecipeError(f"`{path}` holds no named values\n\nhint: {AGAIN}")
+    return recipe

@@ -14,6 +14,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import pandas as pd
@@ -30,13 +31,14 @@ from cimeu.evaluation.predict import EnsembleSettings
 from cimeu.evaluation.uncertainty import speaker_names
 from cimeu.experiments.held_out import ALONE, HeldOut, within
 from cimeu.experiments.prepare import cores, extract_streams
-from cimeu.experiments.recipe import EncoderConfig, recipe_tree, validated
+from cimeu.experiments.recipe import LARGEST_SEED, EncoderConfig, check_name, recipe_tree, validated
 from cimeu.experiments.starter_figures import card, figures, tables
 from cimeu.features.store import FeatureStore, key_of
 from cimeu.labels import label_space
 from cimeu.model.checkpoint import Specifications, save_checkpoint
 from cimeu.model.style_set import StyleSet
 from cimeu.progress import Progress, silent
+from cimeu.ranges import Within, check_values
 from cimeu.sealed import seal, unseal
 from cimeu.training.style_set import Embedded, calibrated
 
@@ -57,7 +59,7 @@ class StarterData:
     """Folder of the feature store; filled first where clips are missing."""
     labels: str | list[str] = "four"
     """Name of a label space, or the list of emotions."""
-    workers: int = 0
+    workers: Annotated[int, Within(0, 1024)] = 0
     """Processes that decode and encode; 0 takes one for each core."""
 
 
@@ -75,9 +77,9 @@ class StarterRecipe:
     """Column whose values are held out in turn."""
     without: tuple[str, ...] = ()
     """Groups left out of a second, comparable table."""
-    seeds: tuple[int, ...] = (0,)
+    seeds: tuple[Annotated[int, Within(0, LARGEST_SEED)], ...] = (0,)
     """Draws of supports in training and in tests."""
-    coverage: float = 0.5
+    coverage: Annotated[float, Within(0, 1, above=True)] = 0.5
     """Share of clips of a held-out group that get an emotion."""
     output: Path = Path("starter")
     """Folder for the run folder and the figures."""
@@ -89,8 +91,9 @@ def load_starter(path: Path | str, overrides: Sequence[str] = ()) -> StarterReci
     if "root" not in tree.get("data", {}):
         raise RecipeError("the recipe names no recordings\n\nhint: set data.root=FOLDER, the folder of its manifests")
     recipe: StarterRecipe = validated(StarterRecipe, tree)
-    if not 0 < recipe.coverage <= 1:
-        raise RecipeError(f"coverage is {recipe.coverage}\n\nhint: the share of clips to answer, above 0 and up to 1")
+    check_values(recipe)
+    check_values(recipe.data, "data")
+    check_name(recipe.name)
     return recipe
 
 

@@ -6,10 +6,11 @@ default this project trains. Sizes follow the table of the method; `base` is the
 
 from dataclasses import asdict, dataclass, fields
 from difflib import get_close_matches
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from cimeu.errors import RecipeError
 from cimeu.pyramid import DIRECTIONS, Direction
+from cimeu.ranges import Within, check_values
 
 Kind = Literal["steps", "tokens", "filterbank"]
 StyleForm = Literal["step", "clip"]
@@ -18,6 +19,7 @@ Fusion = Literal["published", "figure", "off"]
 Disentangle = Literal["both", "first", "off"]
 LateFusion = Literal["bounded", "equal", "gated", "published", "validation"]
 AudioUse = Literal["finetune", "frozen"]
+Chance = Annotated[float, Within(0, 1, below=True)]
 
 PUBLISHED_SECOND_SHARE = 0.2
 """Weight of the second stream's logits in the public code."""
@@ -54,15 +56,15 @@ SIZES: dict[str, Size] = {
 class StreamConfig:
     """Kind and width of one input."""
 
-    width: int
+    width: Annotated[int, Within(1)]
     """Features per step or token; mel bins of a filterbank."""
     kind: Kind = "steps"
     """`steps`: one vector per window; `tokens`: frozen AST tokens; `filterbank`: the AST is part of the network."""
     encoder: str = ""
     """Name of the encoder the features come from, for the reader."""
-    tokens: int = 300
+    tokens: Annotated[int, Within(1)] = 300
     """Tokens per clip (`tokens` only), without class and distillation token."""
-    frames: int = 256
+    frames: Annotated[int, Within(1)] = 256
     """Filterbank frames of 10 ms per clip (`filterbank` only)."""
 
 
@@ -80,7 +82,7 @@ class ModelConfig:
     """Whether the first stream was played backward."""
     size: str = "base"
     """Row of `SIZES`."""
-    styles: int = 3
+    styles: Annotated[int, Within(2)] = 3
     """Number of styles S."""
     disentangle: Disentangle = "both"
     """Streams with emotion and style primitives of their own. `first`: as published, the second stream goes to the
@@ -94,15 +96,15 @@ class ModelConfig:
     late_fusion: LateFusion = "bounded"
     """Share of the second stream in the logits. `bounded`: learned per clip, from 0.2 to 0.8, so that no stream can be
     ignored; `equal`: 0.5; `gated`: learned without bounds; `published`: 0.2; `validation`: 0.2 until chosen."""
-    stream_dropout: float = 0.2
+    stream_dropout: Chance = 0.2
     """Chance that a training clip with both streams loses one of them (not with `late_fusion: published`)."""
-    stream_corruption: float = 0.1
+    stream_corruption: Chance = 0.1
     """Chance that a training clip with both streams has noise added to one (learned shares only)."""
-    drop_path: float = 0.1
+    drop_path: Chance = 0.1
     """Stochastic depth of temporal blocks."""
-    layer_scale: float = 0.1
+    layer_scale: Annotated[float, Within(0, 1, above=True)] = 0.1
     """Start of the per-channel scales of temporal blocks; `published`: 1e-4, for schedules above 1,000 updates."""
-    head_dropout: float = 0.2
+    head_dropout: Chance = 0.2
     """Dropout on the pooled vector that the heads read; `published`: 0."""
     audio: AudioUse = "finetune"
     """`frozen`: the AST keeps its given weights (second stream of kind `filterbank`)."""
@@ -116,22 +118,16 @@ class ModelConfig:
             if size not in SIZES:
                 raise RecipeError(f"unknown model size `{size}`\n\nhint: {_guess(size, tuple(SIZES))}")
         _check_choices(vars(self))
+        check_values(self, "model")
         if len(self.emotions) < 2:
             raise RecipeError(f"a model needs two emotions or more, got {list(self.emotions)}\n\nhint: set `emotions`")
         if len(set(self.emotions)) < len(self.emotions):
             raise RecipeError(f"emotions repeat: {list(self.emotions)}\n\nhint: name each emotion once")
-        if self.styles < 2:
-            raise RecipeError(f"styles is {self.styles}\n\nhint: two styles or more, or `disentangle: false`")
         if self.first.kind != "steps":
             raise RecipeError(
                 f"the first stream is of kind `{self.first.kind}`\n\n"
                 "hint: only streams of steps can be disentangled; give tokens and filterbanks as the second stream"
             )
-        for name in ("stream_dropout", "stream_corruption", "drop_path", "head_dropout"):
-            if not 0 <= getattr(self, name) < 1:
-                raise RecipeError(f"{name} is {getattr(self, name)}\n\nhint: a chance from 0 to below 1")
-        if not 0 < self.layer_scale <= 1:
-            raise RecipeError(f"layer_scale is {self.layer_scale}\n\nhint: above 0, at most 1; published: 1e-4")
         if self.audio == "frozen" and (self.second is None or self.second.kind != "filterbank"):
             raise RecipeError(
                 "`audio: frozen` without a filterbank as second stream\n\n"

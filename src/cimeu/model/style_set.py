@@ -23,17 +23,17 @@ Axes: N scored clips, M clips that supports are taken from, D width, K emotions.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Float32
 from torch import Tensor, nn
 
-from cimeu.errors import RecipeError
 from cimeu.model.checkpoint import Specifications, read_config, read_weights
 from cimeu.model.classifier import Answers, Clip
 from cimeu.model.config import StreamConfig
+from cimeu.ranges import Within, check_values
 
 FURTHEST = 8.0
 """Standardised values are cut here: single dimensions of foreign sound must not decide alone."""
@@ -47,17 +47,15 @@ class StyleSetConfig:
     """Classes in the order of the logits."""
     first: StreamConfig
     """The only stream."""
-    shrink: float = 1.0
+    shrink: Annotated[float, Within(0)] = 1.0
     """Support clips that weigh as much as the assumption that a person has no style."""
-    mix_prior: float = 1.0
+    mix_prior: Annotated[float, Within(0)] = 1.0
     """Clips of each emotion assumed in every support beforehand."""
-    passes: int = 3
+    passes: Annotated[int, Within(0, 1000)] = 3
     """How often the mix and the posteriors are refined in turn; 0 leaves the posteriors as they are."""
 
     def __post_init__(self) -> None:
-        for name, least in (("shrink", 0.0), ("mix_prior", 0.0), ("passes", 0)):
-            if not getattr(self, name) >= least:
-                raise RecipeError(f"{name} of a style set is {getattr(self, name)}\n\nhint: {least:g} or more")
+        check_values(self)
 
 
 class StyleSet(nn.Module):

@@ -6,17 +6,17 @@ Axes: B clips, K emotions.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
-from typing import Literal
+from dataclasses import dataclass
+from typing import Annotated, Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from cimeu.batching.collate import Batch
-from cimeu.errors import RecipeError
 from cimeu.model.network import Output
 from cimeu.pyramid import LEVELS
+from cimeu.ranges import Within, check_values
 from cimeu.training import losses
 from cimeu.training.losses import Alignment, Mining
 
@@ -25,23 +25,23 @@ from cimeu.training.losses import Alignment, Mining
 class LossWeights:
     """How much each term counts; a weight of 0 leaves the term out. Starting points, tuned on training groups."""
 
-    streams: float = 0.5
+    streams: Annotated[float, Within(0)] = 0.5
     """Class error of each stream's own logits, so that neither leaves the answer to the other."""
-    reconstruction: float = 1.0
+    reconstruction: Annotated[float, Within(0)] = 1.0
     """Reconstruct the input of every disentangled stream from its emotion and style primitives."""
-    alignment: float = 0.1
+    alignment: Annotated[float, Within(0)] = 0.1
     """Pull the second stream towards the first one's emotion primitives."""
-    mining_weight: float = 1.0
+    mining_weight: Annotated[float, Within(0)] = 1.0
     """Make the three levels carry different information."""
-    mining_share: float = 0.1
+    mining_share: Annotated[float, Within(0)] = 0.1
     """Largest gradient of mining on the emotion primitives, as a share of the class error's; 0: no limit."""
-    style: float = 0.1
+    style: Annotated[float, Within(0)] = 0.1
     """Classify the style from style primitives."""
-    style_adversary: float = 0.1
+    style_adversary: Annotated[float, Within(0)] = 0.1
     """Keep style out of emotion primitives."""
-    emotion_adversary: float = 0.1
+    emotion_adversary: Annotated[float, Within(0)] = 0.1
     """Keep emotion out of style primitives."""
-    covariance: float = 1.0
+    covariance: Annotated[float, Within(0)] = 1.0
     """Keep both uncorrelated."""
     mining: Mining = "orthogonal"
     """`diverse`: one-sided, overshoots; `published`: the release; `consistency`: PTH-Net, levels agree; `off`."""
@@ -49,10 +49,7 @@ class LossWeights:
     """`H`: only the highest level gets a class error (row "without LRM")."""
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if isinstance(value, float | int) and value < 0:
-                raise RecipeError(f"loss weight `{field.name}` is {value}\n\nhint: use 0 to leave the term out")
+        check_values(self, "training.weights")
 
 
 @dataclass(frozen=True)

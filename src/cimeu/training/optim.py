@@ -7,12 +7,12 @@
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from cimeu.errors import RecipeError
+from cimeu.ranges import Within, check_values
 
 PUBLISHED_DROPS = (10 / 30, 15 / 30, 20 / 30, 25 / 30)
 
@@ -23,27 +23,20 @@ class OptimiserConfig:
 
     schedule: Literal["cosine", "published"] = "cosine"
     """`cosine`: AdamW; `published`: SGD, usually with learning_rate 0.01."""
-    learning_rate: float = 1e-3
+    learning_rate: Annotated[float, Within(0, 100, above=True)] = 1e-3
     """Highest learning rate."""
-    weight_decay: float = 1e-4
+    weight_decay: Annotated[float, Within(0)] = 1e-4
     """Decay of matrices and kernels; biases, norms and scales are left alone by AdamW."""
-    adversary_rate: float = 10.0
+    adversary_rate: Annotated[float, Within(0)] = 10.0
     """Learning rate of the style and adversary heads, as a multiple: heads that lag behind what they read push E and S
     about without ever removing anything."""
-    warm_up: float = 0.05
+    warm_up: Annotated[float, Within(0, 1, below=True)] = 0.05
     """Share of the planned steps in which the rate rises (cosine)."""
-    clip_norm: float = 1.0
+    clip_norm: Annotated[float, Within(0)] = 1.0
     """Longest gradient; longer ones are shortened to it. 0 is off."""
 
     def __post_init__(self) -> None:
-        if self.learning_rate <= 0:
-            raise RecipeError(f"learning_rate is {self.learning_rate}\n\nhint: try 1e-3 (AdamW) or 1e-2 (published)")
-        if not 0 <= self.warm_up < 1:
-            raise RecipeError(f"warm_up is {self.warm_up}\n\nhint: a share of the planned steps, 0 to below 1")
-        if self.weight_decay < 0 or self.clip_norm < 0:
-            raise RecipeError(
-                f"weight_decay is {self.weight_decay}, clip_norm {self.clip_norm}\n\nhint: 0 switches either off"
-            )
+        check_values(self, "training.optimiser")
 
 
 def learning_rate(config: OptimiserConfig, step: int, planned_steps: int) -> float:

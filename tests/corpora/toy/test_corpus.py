@@ -153,7 +153,7 @@ def test_two_corpora_never_mix_in_one_folder(toy: Manifest) -> None:
     [
         ({"cultures": ("north", "moon")}, "toy cultures `north, moon`"),
         ({"cultures": ()}, "toy cultures ``"),
-        ({"speakers_per_culture": 0}, "toy corpus of 0 speakers and 4 takes"),
+        ({"speakers_per_culture": 0}, "`speakers_per_culture` is 0\n\nhint: a number of 1 or more"),
         ({"culture_strength": 2.0}, "`culture_strength` is 2.0"),
         ({"version": 99}, "toy version 99 is asked for"),
     ],

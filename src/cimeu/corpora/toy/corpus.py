@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Annotated
 
 import pandas as pd
 
@@ -30,6 +31,7 @@ from cimeu.corpora.toy.voice import RATE_HZ, speak
 from cimeu.errors import ManifestError, OutputError
 from cimeu.media.video import write_video
 from cimeu.progress import Progress, silent
+from cimeu.ranges import Within, check_values
 
 TOY_VERSION = 1
 """Raised with every change that draws another clip from the same settings."""
@@ -39,15 +41,15 @@ TOY_VERSION = 1
 class ToyConfig:
     """Size and causes of a toy corpus; a clip does not depend on how many others there are."""
 
-    seed: int = 0
+    seed: Annotated[int, Within(0)] = 0
     """Which people and takes are drawn."""
     cultures: tuple[str, ...] = CULTURES
     """Some of north, south, east and west."""
-    speakers_per_culture: int = 8
+    speakers_per_culture: Annotated[int, Within(1)] = 8
     """Women and men in turn."""
-    takes: int = 4
+    takes: Annotated[int, Within(1)] = 4
     """Clips of each speaker and emotion."""
-    culture_strength: float | int = 1.0
+    culture_strength: Annotated[float | int, Within(0, 1)] = 1.0
     """0: cultures differ in nothing; 1: in looks, voice, timing, dialect and above all in their gestures."""
     version: int = TOY_VERSION
     """Version of the drawing; only the present one can be drawn."""
@@ -58,12 +60,7 @@ class ToyConfig:
             raise ManifestError(
                 f"toy cultures `{', '.join(self.cultures)}`\n\nhint: one or more of {', '.join(CULTURES)}, each once"
             )
-        if min(self.speakers_per_culture, self.takes) < 1:
-            raise ManifestError(
-                f"toy corpus of {self.speakers_per_culture} speakers and {self.takes} takes\n\nhint: at least 1 of each"
-            )
-        if not 0 <= self.culture_strength <= 1:
-            raise ManifestError(f"`culture_strength` is {self.culture_strength}\n\nhint: 0 (none) to 1 (full)")
+        check_values(self, error=ManifestError)
         if self.version != TOY_VERSION:
             raise ManifestError(
                 f"toy version {self.version} is asked for, this release draws version {TOY_VERSION}\n\n"

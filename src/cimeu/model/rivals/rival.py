@@ -5,7 +5,7 @@ A rival reads both streams of a clip and gives one answer, not one per level and
 """
 
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from torch import nn
 
@@ -13,6 +13,7 @@ from cimeu.errors import RecipeError
 from cimeu.model.checkpoint import Specifications
 from cimeu.model.config import StreamConfig
 from cimeu.pyramid import Direction
+from cimeu.ranges import Within, check_values
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,12 +30,13 @@ class RivalConfig:
     """How it was trained: a name of `cimeu.baselines`."""
     moments: tuple[int, ...] = ()
     """Pooled models: what is kept of each stream, 1 the mean over time, 2 the mean and the deviation."""
-    supports: int = 0
+    supports: Annotated[int, Within(0)] = 0
     """Radial kernel: number of support vectors."""
-    pairs: int = 0
+    pairs: Annotated[int, Within(0)] = 0
     """Radial kernel: number of pairs of emotions that have a decision of their own."""
 
     def __post_init__(self) -> None:
+        check_values(self)
         if len(self.emotions) < 2:
             raise RecipeError(f"a model needs two emotions or more, got {list(self.emotions)}\n\nhint: set `emotions`")
 
