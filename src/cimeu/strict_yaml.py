@@ -75,6 +75,9 @@ def parse_yaml(text: str, what: str, error: type[CimeuError], hint: str) -> Any:
             loader.dispose()
     except RecursionError:
         raise error(f"{what} has more than {DEEPEST} mappings within each other\n\nhint: {hint}") from None
+    except yaml.MarkedYAMLError as wrong:
+        line = wrong.problem_mark.line + 1 if wrong.problem_mark else 1
+        raise error(f"{what} is not YAML (line {line}: {wrong.problem})\n\nhint: {hint}") from wrong
     except (yaml.YAMLError, ValueError) as wrong:  # ValueError: an integer of ten thousand digits
         raise error(f"{what} is not YAML: {wrong}\n\nhint: {hint}") from wrong
 

@@ -71,7 +71,7 @@ def test_the_installed_command_prints_one_message_and_no_traceback(tmp_path: Pat
         (("train", "none.yaml"), "recipe `none.yaml` does not exist"),
         (("train", "{recipe}", "training.epoch=3"), "unknown setting `training.epoch`"),
         (("train", "{recipe}", "epochs"), "`epochs` sets nothing"),
-        (("train", "{recipe}", "seeds=[1"), "`seeds=[1` cannot be read"),
+        (("train", "{recipe}", "seeds=[1"), "`seeds=[1` is not YAML"),
         (("train", "{recipe}", "fold=west"), "no fold `west`"),
         (("evaluate", "none"), "`none` is not a run folder"),
         (("report", "none"), "none"),

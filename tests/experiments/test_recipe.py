@@ -151,7 +151,7 @@ def test_an_assignment_without_key_and_value_is_refused(assignment: str) -> None
 
 
 def test_an_assignment_that_is_no_yaml_is_refused() -> None:
-    with pytest.raises(RecipeError, match=re.escape("`seeds=[0, 1` is not YAML")):
+    with pytest.raises(RecipeError, match=re.escape("`seeds=[0, 1` is not YAML (line 1: ")):
         override({}, ["seeds=[0, 1"])
 
 

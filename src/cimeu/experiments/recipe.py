@@ -309,7 +309,7 @@ def _copied(tree: Mapping[str, Any]) -> dict[str, Any]:
 
 def _validated(kind: type, tree: Mapping[str, Any], prefix: str) -> Any:
     """An instance of the dataclass `kind`. Nothing is converted: `true` is no number, and `1:30` is text."""
-    plain = json.dumps(dict(tree), default=lambda value: asdict(value) if is_dataclass(value) else str(value))
+    plain = json.dumps(dict(tree), default=_plain)
     try:
         return TypeAdapter(kind).validate_json(plain, strict=True)
     except ValidationError as error:
@@ -318,6 +318,10 @@ def _validated(kind: type, tree: Mapping[str, Any], prefix: str) -> Any:
         raise RecipeError(
             f"`{key}`: {first['msg']}, got {reprlib.repr(first['input'])}\n\nhint: see `cimeu.{kind.__name__}`"
         ) from error
+
+
+def _plain(value: Any) -> Any:
+    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else str(value)
 
 
 def _unknown_keys(tree: object, kind: type, prefix: str, without: Sequence[str] = ()) -> None:
