@@ -59,6 +59,15 @@ def test_every_file_a_page_points_to_is_there(page: Path) -> None:
     assert [path for path in named if not (DOCS.parent / path).exists()] == []
 
 
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if page.parents[1].name != "results"], ids=lambda page: page.stem
+)
+def test_a_table_of_figures_stands_beside_the_command_that_prints_it(page: Path) -> None:
+    for section in re.split(r"^#+ ", page.read_text(encoding="utf-8"), flags=re.MULTILINE):
+        figures = re.findall(r"^\|.*\b\d{2}\.\d\b.*\|$", section, re.MULTILINE)
+        assert not figures or re.search(r"\b(cimeu [a-z]+|python benchmarks/)", section), section.splitlines()[0]
+
+
 def test_the_command_reference_has_every_command_and_option_of_the_program(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(DOCS))
     from command_line import command_reference

@@ -5,7 +5,7 @@ Percent with one decimal; an interval stands in brackets; what cannot be said is
 
 import html
 import math
-from collections.abc import Sequence
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -109,50 +109,42 @@ def to_latex(table: Table, *, caption: str = "") -> str:
 
 
 def to_html(table: Table) -> str:
-    """A `<table>` to be put into a page; text is escaped."""
-    head = "".join(f"<th>{html.escape(cell)}</th>" for cell in table.columns)
+    """A `<table>` that scrolls inside itself, to be put into a page; text is escaped, names in backticks are code."""
+    head = "".join(f'<th scope="col">{html_text(cell)}</th>' for cell in table.columns)
     heat = table.heat or [(None,) * len(line) for line in table.lines]
     body = "\n".join(
         "<tr>" + "".join(_html_cell(cell, shade) for cell, shade in zip(line, shades, strict=True)) + "</tr>"
         for line, shades in zip(table.lines, heat, strict=True)
     )
-    notes = "\n".join(f"<p>{html.escape(note)}</p>" for note in table.notes)
-    caption = f"<caption>{html.escape(table.heading)}</caption>"
-    return f"<table>\n{caption}\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>\n{notes}\n"
-
-
-STYLE = """
-body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:72rem;padding:0 1rem;color-scheme:light dark}
-table{border-collapse:collapse;display:block;overflow-x:auto;margin:1.5rem 0 .5rem}
-caption{text-align:left;font-weight:600}
-td,th{padding:.25rem .6rem;border-bottom:1px solid #8884;text-align:right;white-space:nowrap}
-td:first-child,th:first-child{text-align:left}
-"""
-
-
-def page(title: str, parts: Sequence[str]) -> str:
-    """One page that opens anywhere: tables and drawings one below the other."""
-    head = (
-        f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{html.escape(title)}</title>'
-    )
-    body = "\n".join(parts)
+    notes = "\n".join(f"<p>{html_text(note)}</p>" for note in table.notes)
+    scrolled = f'<div class="scroll" tabindex="0" role="region" aria-label="{html.escape(table.heading)}">'
     return (
-        f"<!doctype html>\n<html lang=en>\n<head>{head}<style>{STYLE}</style></head>\n<body>\n{body}</body>\n</html>\n"
+        f"{scrolled}<table>\n<caption>{html_text(table.heading)}</caption>\n<thead><tr>{head}</tr></thead>\n"
+        f"<tbody>\n{body}\n</tbody>\n</table></div>\n{notes}\n"
     )
 
 
-def write_table(table: Table, folder: Path, name: str, *, drawing: str = "") -> list[Path]:
-    """Write NAME.csv, .md, .tex and .html of one table, with a drawing the last one as a page; returns their paths."""
-    shown = page(table.heading, [to_html(table), drawing]) if drawing else to_html(table)
-    texts = {"csv": to_csv(table), "md": to_markdown(table), "tex": to_latex(table), "html": shown}
+def write_table(table: Table, folder: Path, name: str, *, page: str = "") -> list[Path]:
+    """Write NAME.csv, .md, .tex and .html of one table, the last one alone or in a page; returns their paths."""
+    texts = {"csv": to_csv(table), "md": to_markdown(table), "tex": to_latex(table), "html": page or to_html(table)}
     for suffix, text in texts.items():
         write_whole(folder / f"{name}.{suffix}", text, "table")
     return [folder / f"{name}.{suffix}" for suffix in texts]
 
 
+def html_text(text: str) -> str:
+    """Escaped text in which names between backticks are set as code.
+
+    >>> html_text("`a<b>` is n/a")
+    '<code>a&lt;b&gt;</code> is n/a'
+    """
+    return re.sub("`([^`]+)`", r"<code>\1</code>", html.escape(text))
+
+
 def _html_cell(cell: str, shade: float | None) -> str:
-    style = "" if shade is None else f' style="background:rgba(31,119,180,{0.9 * max(0.0, min(1.0, shade)):.2f})"'
-    return f"<td{style}>{html.escape(cell)}</td>"
+    # At most half of the shade, so that text is read on it in light and dark pages.
+    style = "" if shade is None else f' style="background:rgba(31,119,180,{0.5 * max(0.0, min(1.0, shade)):.2f})"'
+    return f"<td{style}>{html_text(cell)}</td>"
 
 
 LATEX = str.maketrans(

@@ -1,5 +1,6 @@
 import csv
 import io
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,8 +15,16 @@ from cimeu.errors import RecipeError
 from cimeu.evaluation.metrics import uar
 from cimeu.evaluation.uncertainty import Difference
 from cimeu.reports.bench_summary import RowSummary, Summary, summarise
-from cimeu.reports.bench_tables import comparison_table, directions_table, figures_csv, write_tables
-from cimeu.tables import Interval, interval_of, to_html, to_latex, to_markdown
+from cimeu.reports.bench_tables import (
+    bench_page,
+    comparison_table,
+    directions_table,
+    figures_csv,
+    timing_table,
+    write_tables,
+)
+from cimeu.reports.verdict import bench_answer
+from cimeu.tables import Interval, interval_of, span, to_html, to_latex, to_markdown
 
 EMOTIONS = ("anger", "neutral")
 ACCURACY = {"full": 0.7, "plain": 0.5, "without-er": 0.7}
@@ -204,6 +213,33 @@ def test_all_tables_are_written(summary: Summary, tmp_path: Path) -> None:
         *(f"comparison.{form}" for form in ("csv", "md", "tex", "html")),
     ]
     assert [path.name for path in write_tables(summary, tmp_path / "tables") if path.stat().st_size] == names
+
+
+def test_the_page_of_a_bench_says_what_it_found_before_its_tables(summary: Summary) -> None:
+    table = comparison_table(summary)
+    page = re.sub(r"<style>.*?</style>", "", bench_page(summary, [table], timing_table(summary)), flags=re.DOTALL)
+    minus = f"{100 * line_of(summary, 'plain').difference.value:.1f}".replace("-", "−")
+    parts = [
+        "<h1>little_bench: 4 rows on the same clips</h1>",
+        f"<code>full</code> has a UAR of {span(line_of(summary, 'full').uar)} %, above chance (50.0 %).",
+        "Parts left out or replaced, against <code>full</code>: "
+        f"below: <code>plain</code> ({minus}); no detectable difference: <code>without-er</code>.",
+        '<div class="forest"',
+        '<div class="scroll" tabindex="0" role="region" aria-label="little_bench"><table>',
+        "<code>without-rfa</code> is n/a: one stream.",
+        "<details><summary>Time of every row</summary>",
+    ]
+    places = [page.index(part) for part in parts]
+    assert places == sorted(places)
+    assert "`" not in page
+    assert page.count('class="whisker"') == 3  # one for each row with figures
+    others = tuple(replace(line, row="erm") if line.row == "plain" else line for line in summary.lines)
+    assert f"Other methods, against `full`: below: `erm` ({minus})." in bench_answer(replace(summary, lines=others))
+
+
+def test_the_page_of_an_unfinished_bench_says_how_much_is_there(tmp_path: Path) -> None:
+    run_bench(BENCH, run, tmp_path, shard=(1, 6))
+    assert bench_answer(summarise(tmp_path, resamples=50)) == ["The bench is not finished: 3 of 18 cells are there."]
 
 
 def test_tables_of_clips_made_by_a_program_say_so(summary: Summary) -> None:

@@ -29,9 +29,11 @@ from cimeu.experiments.run_folder import read_run
 from cimeu.model.checkpoint import save_checkpoint
 from cimeu.model.network import CiMEU
 from cimeu.plots.label_curve import label_curve
+from cimeu.plots.pages import tables_page
 from cimeu.progress import Progress, silent
 from cimeu.pyramid import Direction
 from cimeu.tables import Interval, Table, interval_of, span, write_table
+from cimeu.timeline.segments import USE_LIMITS
 from cimeu.training.finetune import (
     FineTuning,
     Part,
@@ -287,4 +289,5 @@ def _write(
         write_whole(output / FAMILIARITY, (run / FAMILIARITY).read_bytes(), STATE)
     curve = label_curve({adaptation.part: [(row.labels, row.uar) for row in rows if not row.prior_corrected]})
     table = adaptation_table(rows, f"{run.name} on {prepared.recipe.data.table.name}")
-    write_table(table, output, "adaptation", drawing=curve)
+    page = tables_page(table.heading, [table], kind="adaptation", footer=USE_LIMITS, drawings=[curve])
+    write_table(table, output, "adaptation", page=page)

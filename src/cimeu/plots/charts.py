@@ -1,7 +1,7 @@
 """Small drawings for the report, as SVG text: no scripts, no fonts, no colours of their own.
 
-Every shape carries a class and the page's style sheet colours it, so one drawing serves light and dark pages and print.
-Each is labelled for readers who cannot see it; the numbers are also in the tables beside.
+Every shape carries a class and the style sheet of the page colours it (`parts.html`), so one drawing serves light and
+dark pages and print. Each is labelled for readers who cannot see it; the numbers are also in the tables beside.
 
 Axes of drawings: x to the right, y downward, in user units of the viewBox.
 """
@@ -13,6 +13,8 @@ from typing import Any
 
 COLOURS = 8
 """Categories with a colour of their own (classes c0 to c7); later ones share the last."""
+_INSET = 3
+"""Percent of the width that `whisker` leaves free on both sides, for half a dot."""
 POINTS = 700
 """Points drawn at most in one scatter: evenly taken, so that the page stays small."""
 
@@ -25,36 +27,45 @@ def whisker(
     chance: float | None = None,
     start: float = 0.0,
     end: float = 1.0,
-    width: int = 180,
 ) -> str:
-    """A dot for the figure on a line for its interval; a tick marks chance, or zero for differences."""
+    """A dot for the figure on a line for its interval; a tick marks chance, or zero for differences.
 
-    def x(number: float) -> float:
-        return 4 + (width - 8) * (min(max(number, start), end) - start) / (end - start)
+    It is as wide as its place: x is in percent, so that dots stay round in a column of any width.
+    """
 
-    shapes = [f'<line class="axis" x1="4" y1="9" x2="{width - 4}" y2="9"/>']
+    def x(number: float) -> str:
+        return f"{_INSET + (100 - 2 * _INSET) * (min(max(number, start), end) - start) / (end - start):.2f}%"
+
+    shapes = [f'<line class="axis" x1="{_INSET}%" y1="9" x2="{100 - _INSET}%" y2="9"/>']
     if chance is not None:
-        shapes.append(f'<line class="chance" x1="{x(chance):.1f}" y1="2" x2="{x(chance):.1f}" y2="16"/>')
+        shapes.append(f'<line class="chance" x1="{x(chance)}" y1="2" x2="{x(chance)}" y2="16"/>')
     if low is not None and high is not None:
-        shapes.append(f'<line class="range" x1="{x(low):.1f}" y1="9" x2="{x(high):.1f}" y2="9"/>')
+        shapes.append(f'<line class="range" x1="{x(low)}" y1="9" x2="{x(high)}" y2="9"/>')
     if value is not None:
-        shapes.append(f'<circle class="dot" cx="{x(value):.1f}" cy="9" r="4"/>')
-    return _svg("".join(shapes), width, 18, "whisker", "")
+        shapes.append(f'<circle class="dot" cx="{x(value)}" cy="9" r="4"/>')
+    return f'<svg class="whisker" width="100%" height="18" aria-hidden="true">{"".join(shapes)}</svg>'
 
 
-def scale(labels: tuple[str, str, str], *, width: int = 180) -> str:
-    """Start, middle and end of the axis of `whisker`, to stand over a column of them."""
-    places = zip((4, width / 2, width - 4), ("start", "middle", "end"), labels, strict=True)
-    shapes = (f'<text x="{x:.0f}" y="12" text-anchor="{anchor}">{escape(label)}</text>' for x, anchor, label in places)
-    return _svg("".join(shapes), width, 16, "scale", f"from {labels[0]} to {labels[2]}")
+def scale(labels: tuple[str, str, str], title: str = "") -> str:
+    """Start, middle and end of the axis of `whisker`, to stand over a column of them, with the axis' title above."""
+    places = zip((_INSET, 50, 100 - _INSET), ("start", "middle", "end"), labels, strict=True)
+    top = 12 if title else 0
+    shapes = [
+        f'<text x="{x}%" y="{top + 12}" text-anchor="{anchor}">{escape(label)}</text>' for x, anchor, label in places
+    ]
+    if title:
+        shapes.append(f'<text x="50%" y="10" text-anchor="middle">{escape(title)}</text>')
+    described = escape(" ".join(filter(None, (title, f"from {labels[0]} to {labels[2]}"))), quote=True)
+    content = "".join(shapes)
+    return f'<svg class="scale" width="100%" height="{top + 16}" role="img" aria-label="{described}">{content}</svg>'
 
 
-def curves(name: str, lines: Sequence[Mapping[str, Any]], *, width: int = 230, height: int = 96) -> str:
+def curves(name: str, lines: Sequence[Mapping[str, Any]], *, width: int = 230, height: int = 110) -> str:
     """One number over epochs: a thin line per run, forward and backward have different classes."""
     epochs = [float(epoch) for line in lines for epoch in line["epochs"]]
     values = [float(value) for line in lines for value in line["values"]]
     first, last, low, high = min(epochs), max(epochs), min(values), max(values)
-    left, right, top, bottom = 4, width - 4, 6, height - 16
+    left, right, top, bottom = 34, width - 4, 8, height - 28
 
     def x(epoch: float) -> float:
         return left + (right - left) * ((epoch - first) / (last - first) if last > first else 0.5)
@@ -71,15 +82,18 @@ def curves(name: str, lines: Sequence[Mapping[str, Any]], *, width: int = 230, h
             )
         path = " ".join(f"{x(epoch):.1f},{y(value):.1f}" for epoch, value in points)
         shapes.append(f'<polyline class="{line["direction"]}" points="{path}"/>')
-    shapes.append(f'<text x="{left}" y="{height - 3}">{first:g}</text>')
-    shapes.append(f'<text x="{right}" y="{height - 3}" text-anchor="end">{last:g}</text>')
+    shapes.append(f'<text x="{left}" y="{height - 16}">{first:g}</text>')
+    shapes.append(f'<text x="{right}" y="{height - 16}" text-anchor="end">{last:g}</text>')
+    shapes.append(f'<text x="{(left + right) / 2:.0f}" y="{height - 3}" text-anchor="middle">epoch</text>')
+    for value in dict.fromkeys((high, low)):
+        shapes.append(f'<text x="{left - 4}" y="{y(value) + 4:.0f}" text-anchor="end">{value:.2g}</text>')
     summary = f"{name} over epochs {first:g} to {last:g}, between {low:.3g} and {high:.3g}"
     return _svg("".join(shapes), width, height, "curve", summary)
 
 
 def reliability(bins: Sequence[Mapping[str, Any]], *, size: int = 220) -> str:
     """Confidence (x) against accuracy (y); dots grow with their clips, the diagonal is what confidence promises."""
-    margin, span = 24, size - 32
+    margin, span = 40, size - 52
     most = max((each["n_clips"] for each in bins), default=0)
 
     def x(share: float) -> float:
@@ -100,51 +114,74 @@ def reliability(bins: Sequence[Mapping[str, Any]], *, size: int = 220) -> str:
         shapes.append(
             f'<circle class="dot" cx="{x(each["confidence"]):.1f}" cy="{y(each["accuracy"]):.1f}" r="{radius:.1f}"/>'
         )
-    for share, label in ((0.0, "0"), (0.5, "50"), (1.0, "100 %")):
+    for share, label in ((0.0, "0"), (0.5, "50"), (1.0, "100")):
         anchor = "end" if share == 1 else "middle"
-        shapes.append(f'<text x="{x(share):.0f}" y="{size - 8}" text-anchor="{anchor}">{label}</text>')
+        shapes.append(f'<text x="{x(share):.0f}" y="{size - 30}" text-anchor="{anchor}">{label}</text>')
         if share:
-            shapes.append(f'<text x="{margin - 4}" y="{y(share) + 4:.0f}" text-anchor="end">{label.split()[0]}</text>')
+            shapes.append(f'<text x="{margin - 4}" y="{y(share) + 4:.0f}" text-anchor="end">{label}</text>')
+    shapes += _titles("confidence, %", "accuracy, %", (x(0.5), size - 12), (12, y(0.5)))
     return _svg(
         "".join(shapes), size, size, "reliability", "Confidence across, accuracy upward; the diagonal is perfect"
     )
 
 
-def scatter(points: Sequence[Sequence[float | None]], labels: Sequence[str], *, size: int = 260) -> str:
-    """Points coloured and shaped by their label; the legend is `legend(labels)`."""
+def scatter(
+    points: Sequence[Sequence[float | None]],
+    labels: Sequence[str],
+    colours: Mapping[str, str] | None = None,
+    *,
+    size: int = 260,
+) -> str:
+    """Points coloured and shaped by their label; the legend is `legend(labels, colours)`.
+
+    `colours` gives a label the colour that it has elsewhere; without them labels are numbered.
+    """
     names = sorted(set(labels))
-    known = [
-        (float(point[0]), float(point[1]), names.index(label))
+    drawable = [
+        (float(point[0]), float(point[1]), label)
         for point, label in zip(points, labels, strict=True)
         if point[0] is not None and point[1] is not None
     ]
-    if not known:
+    if not drawable:
         return ""
-    known = [known[round(place)] for place in _evenly(len(known), POINTS)]
-    xs, ys = [point[0] for point in known], [point[1] for point in known]
+    drawable = [drawable[round(place)] for place in _evenly(len(drawable), POINTS)]
+    xs, ys = [point[0] for point in drawable], [point[1] for point in drawable]
     span = max(max(xs) - min(xs), max(ys) - min(ys)) or 1.0
     middle_x, middle_y = (max(xs) + min(xs)) / 2, (max(ys) + min(ys)) / 2
-    scale = (size - 16) / span
-    shapes = [f'<rect class="frame" x="1" y="1" width="{size - 2}" height="{size - 2}"/>']
-    shapes += [
-        _mark(size / 2 + (x - middle_x) * scale, size / 2 - (y - middle_y) * scale, category)
-        for x, y, category in known
-    ]
-    return _svg("".join(shapes), size, size, "scatter", f"{len(known)} clips on two axes, by {', '.join(names)}")
+    left, inner = 20, size - 22  # room for the titles of both axes
+    scale = (inner - 16) / span
+    shapes = [f'<rect class="frame" x="{left}" y="1" width="{inner}" height="{inner}"/>']
+    for x, y, label in drawable:
+        across, down = left + inner / 2 + (x - middle_x) * scale, inner / 2 - (y - middle_y) * scale
+        shapes.append(_mark(across, down, names.index(label), (colours or {}).get(label)))
+    shapes += _titles("first axis", "second axis", (left + inner / 2, size - 6), (12, inner / 2))
+    return _svg("".join(shapes), size, size, "scatter", f"{len(drawable)} clips on two axes, by {', '.join(names)}")
 
 
-def legend(labels: Sequence[str]) -> str:
+def legend(labels: Sequence[str], colours: Mapping[str, str] | None = None) -> str:
     """Names beside their marks, in the order `scatter` numbers them."""
     items = []
     for category, name in enumerate(sorted(set(labels))):
-        mark = f'<svg width="12" height="12" aria-hidden="true">{_mark(6.0, 6.0, category)}</svg>'
+        shape = _mark(6.0, 6.0, category, (colours or {}).get(name))
+        mark = f'<svg width="12" height="12" aria-hidden="true">{shape}</svg>'
         items.append(f"<li>{mark}{escape(name or 'unknown')}</li>")
     return f'<ul class="legend">{"".join(items)}</ul>'
 
 
-def _mark(x: float, y: float, category: int) -> str:
-    """Colour and shape both tell the category."""
-    style = f'class="c{min(category, COLOURS - 1)}"'
+def _titles(
+    across: str, upward: str, below: tuple[int | float, int | float], aside: tuple[int | float, int | float]
+) -> list[str]:
+    """What both axes of a drawing show, at the given places."""
+    x, y = aside
+    return [
+        f'<text x="{below[0]:.0f}" y="{below[1]:.0f}" text-anchor="middle">{across}</text>',
+        f'<text x="{x}" y="{y:.0f}" text-anchor="middle" transform="rotate(-90 {x} {y:.0f})">{upward}</text>',
+    ]
+
+
+def _mark(x: float, y: float, category: int, colour: str | None = None) -> str:
+    """Colour and shape both tell the category; a colour of its own is mixed with the ink to be seen on any page."""
+    style = f'class="c{min(category, COLOURS - 1)}"' if colour is None else f'class="tone" style="--tone:{colour}"'
     match category % 4:
         case 0:
             return f'<circle {style} cx="{x:.1f}" cy="{y:.1f}" r="2.6"/>'

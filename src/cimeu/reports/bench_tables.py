@@ -14,9 +14,12 @@ from jaxtyping import Float
 
 from cimeu.atomic import write_whole
 from cimeu.bench.rows import row_named
+from cimeu.plots.pages import ForestRow, tables_page
 from cimeu.pyramid import DIRECTIONS
 from cimeu.reports.bench_summary import RowSummary, Summary
-from cimeu.tables import ABSENT, MISSING, Interval, Table, page, percent, span, to_csv, to_html, write_table
+from cimeu.reports.verdict import bench_answer
+from cimeu.tables import ABSENT, MISSING, Interval, Table, percent, span, to_csv, write_table
+from cimeu.timeline.segments import USE_LIMITS
 
 
 def comparison_table(summary: Summary) -> Table:
@@ -119,14 +122,38 @@ def write_tables(
         tables["directions"] = directions
     tables |= others or {}
     timing = timing_table(summary)
-    whole = page(summary.bench.name, [*map(to_html, tables.values()), drawing, to_html(timing)])
-    texts = {"figures.csv": figures_csv(summary), "timing.csv": to_csv(timing), "bench.html": whole}
+    page = bench_page(summary, list(tables.values()), timing, drawing)
+    texts = {"figures.csv": figures_csv(summary), "timing.csv": to_csv(timing), "bench.html": page}
     for name, text in texts.items():
         write_whole(folder / name, text, "table")
     written = [folder / name for name in texts]
     for name, table in tables.items():
         written += write_table(table, folder, name)
     return written
+
+
+def bench_page(summary: Summary, tables: Sequence[Table], timing: Table, drawing: str = "") -> str:
+    """`bench.html`: what the bench says, its rows as a forest plot, then the tables."""
+    bench = summary.bench
+    measured = [line for line in summary.lines if line.uar is not None]
+    ordered = sorted(measured, key=lambda line: -(line.uar.value if line.uar else 0.0))
+    cautions = []
+    if bench.synthetic:
+        cautions.append("Synthetic data. The clips were made by a program; no figure below says anything about people.")
+    if any("oracle" in line.selection for line in summary.lines):
+        cautions.append("Oracle selection. Something was chosen on the test clips; these figures are too good.")
+    return tables_page(
+        f"{bench.name}: {len(bench.rows)} rows on the same clips",
+        tables,
+        kind="bench",
+        footer=USE_LIMITS,
+        answer=bench_answer(summary),
+        cautions=cautions,
+        rows=[ForestRow(line.row, line.uar, first=line.row == bench.reference) for line in ordered if line.uar],
+        chance=summary.chance,
+        drawings=[drawing] if drawing else [],
+        folded={"Time of every row": timing},
+    )
 
 
 def timing_table(summary: Summary) -> Table:

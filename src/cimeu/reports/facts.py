@@ -1,4 +1,4 @@
-"""What a reader of a report must know before its first number, in words.
+"""What a reader of a report needs to judge its figures, in words.
 
 How many clips, which folds and seeds, what was chosen on which clips, whether speakers are known and kept apart.
 """
@@ -43,7 +43,7 @@ def plural(word: str) -> str:
 
 
 def facts(tested: Tested, word: str) -> list[Json]:
-    """What a reader must know before the first number, in order."""
+    """What a reader needs to judge the figures, in order."""
     unused = int(tested.fused.unused.sum())
     drawn = "speakers" if any(tested.fused.speakers) else "clips"
     return [

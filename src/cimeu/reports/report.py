@@ -23,7 +23,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from cimeu.atomic import beside, check_free, page_path, write_whole
@@ -31,10 +30,14 @@ from cimeu.csv_files import csv_text
 from cimeu.evaluation.metrics import METRICS
 from cimeu.experiments.run_folder import Json
 from cimeu.plots import charts
+from cimeu.plots.pages import ForestRow, page_environment
 from cimeu.reports.run_summary import summarise
+from cimeu.reports.verdict import baseline_interval, interval_in, report_answer
 from cimeu.tables import MISSING, Interval, Table, percent, span
 from cimeu.tables import to_latex as latex_of
 from cimeu.tables import to_markdown as markdown_of
+from cimeu.timeline.segments import USE_LIMITS
+from cimeu.timeline.style import colours_of
 
 _METRIC_NAMES = {"uar": "UAR", "war": "WAR", "macro_f1": "Macro F1", "weighted_f1": "Weighted F1"}
 
@@ -60,9 +63,8 @@ def report(runs: Sequence[Path | str], output: Path | str, *, title: str | None 
 
 def to_html(summary: Json) -> str:
     """The page."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
+    environment = page_environment("cimeu.reports", "report.html")
+    colours = colours_of(summary["emotions"])
     environment.filters |= {
         "pct": percent,
         "points": _points,
@@ -76,21 +78,36 @@ def to_html(summary: Json) -> str:
         ),
         "reliability": lambda bins: Markup(charts.reliability(bins)),
         "curves": lambda journal: Markup(charts.curves(journal["name"], journal["curves"])),
-        "scatter": lambda points, labels: Markup(charts.scatter(points, labels)),
-        "legend": lambda labels: Markup(charts.legend(labels)),
+        "scatter": lambda points, labels: Markup(charts.scatter(points, labels, colours)),
+        "legend": lambda labels: Markup(charts.legend(labels, colours)),
     }
     journals = summary["journals"]
     styles = [journal for journal in journals if journal["name"].startswith("style")]
     return environment.get_template("report.html").render(
         s=summary,
-        headline=_headline(summary),
+        answer=report_answer(summary),
+        rows=_forest(summary),
+        limits=USE_LIMITS,
         selection=_chosen_on(summary),
-        scale=lambda ends: Markup(charts.scale(ends)),
         journal_parts=[
             ("Training", [journal for journal in journals if journal not in styles]),
             ("Style clustering", styles),
         ],
     )
+
+
+def _forest(summary: Json) -> list[ForestRow]:
+    """Fused and each direction over all groups, the groups, then the baselines of the bench."""
+    results = summary["results"]
+    whole = [row for row in results if row["group"] == results[-1]["group"]]
+    *directions, fused = whole
+    rows = [ForestRow("fused model", interval_in(fused["uar"]), first=True)]
+    rows += [ForestRow(f"{row['kind']} alone", interval_in(row["uar"]), part=True) for row in directions]
+    groups = [row for row in results if row["kind"] == "fused" and row not in whole]
+    rows += [ForestRow(row["group"], interval_in(row["uar"]), gap=not place) for place, row in enumerate(groups)]
+    named = {str(next(iter(row.values()))): baseline_interval(row) for row in summary["baselines"] or ()}
+    measured = [(name, uar) for name, uar in named.items() if uar is not None]
+    return rows + [ForestRow(name, uar, part=True, gap=not place) for place, (name, uar) in enumerate(measured)]
 
 
 def to_markdown(summary: Json) -> str:
@@ -182,12 +199,6 @@ def _chosen_on(summary: Json) -> str:
     rules = {run["settings"].get("selection", "") for run in summary["runs"]}
     named = {"oracle": "test clips (ORACLE)", "validation": "validation clips", "last": "nothing chosen"}
     return "test clips (ORACLE)" if summary["oracle"] else ", ".join(named.get(rule, MISSING) for rule in sorted(rules))
-
-
-def _headline(summary: Json) -> list[Json]:
-    """The rows a reader looks for first: the mean over groups, or the only group; fused, then each direction."""
-    *directions, fused = (row for row in summary["results"] if row["group"] == summary["results"][-1]["group"])
-    return [fused, *directions]
 
 
 def _grouped(rows: Sequence[Json], key: str) -> list[tuple[str, list[Json]]]:

@@ -1,6 +1,6 @@
 """Turn run folders into the numbers of a report; everything here is plain data, ready for JSON.
 
-    run_folder   what one folder says          facts      what must be known before the first number
+    run_folder   what one folder says          facts      what is needed to judge the figures
     pooling      folds and seeds together      figures    scores with intervals, recalls, calibration
                                                evidence   journals, primitives, probes, baselines
 

@@ -27,7 +27,10 @@ from cimeu.evaluation.metrics import METRICS, UNUSED, Metric, predicted_labels
 from cimeu.evaluation.predictions import PROBABILITY, UNKNOWN, Predictions
 from cimeu.evaluation.uncertainty import compared
 from cimeu.labels import LabelSpace, canonical, label_space
-from cimeu.tables import MISSING, Interval, Table, interval_of, page, span, to_csv, to_html
+from cimeu.plots.pages import tables_page
+from cimeu.reports.verdict import against_chance
+from cimeu.tables import MISSING, Interval, Table, interval_of, percent, span, to_csv
+from cimeu.timeline.segments import USE_LIMITS
 
 NAMES: dict[Metric, str] = {"uar": "UAR", "war": "WAR", "macro_f1": "macro F1", "weighted_f1": "weighted F1"}
 LABEL = "label"
@@ -266,12 +269,29 @@ def write_score(score: Score, folder: Path) -> list[Path]:
     texts = {
         "score.json": json.dumps(asdict(score), indent=1, ensure_ascii=False) + "\n",
         "score.csv": to_csv(table),
-        "score.html": page(table.heading, [to_html(table)]),
+        "score.html": tables_page(table.heading, [table], kind="score", footer=USE_LIMITS, answer=_in_words(score)),
     }
     check_free((folder / name for name in texts), "score")
     for name, text in texts.items():
         write_whole(folder / name, text, "score")
     return [folder / name for name in texts]
+
+
+def _in_words(score: Score) -> list[str]:
+    """The mean UAR against chance, and against the other system on the same clips."""
+    sentences = [against_chance("This system", score.mean["uar"], 1 / len(score.emotions))]
+    if score.difference is not None:
+        uar = score.difference["uar"]
+        low, high = uar.low, uar.high
+        detected = low is not None and high is not None and (low > 0 or high < 0)
+        side = ("above" if uar.value > 0 else "below") if detected else "not distinguishable from"
+        sentences.append(f"It is {side} `{score.against}`: {span(uar, signed=True)} points of UAR.")
+    if score.n_missing:
+        share = percent(score.n_missing / score.n_clips)
+        sentences.append(
+            f"{score.n_missing:,} of {score.n_clips:,} clips ({share} %) have no answer and count as wrong."
+        )
+    return sentences
 
 
 def _columns_of(table: pd.DataFrame) -> dict[str, str]:

@@ -8,7 +8,6 @@ sound that is missing, emotions that the length of the file or the speaker's nam
 """
 
 import json
-import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -147,11 +146,9 @@ def to_json(audit: Audit) -> str:
 
 def write_html(audit: Audit, path: Path, *, title: str) -> None:
     """One page without anything to load."""
-    from markupsafe import Markup, escape
 
     environment = page_environment("cimeu.corpora.audit", "audit.html")
     environment.filters |= {
-        "marked": lambda text: Markup(re.sub("`([^`]*)`", r"<code>\1</code>", str(escape(text)))),
         "counted": lambda count, word: f"{count:,} {word}{'' if count == 1 else 's'}",
     }
     page = environment.get_template("audit.html").render(audit=audit, title=title, severities=SEVERITIES)
