@@ -243,6 +243,9 @@ def _check_once(columns: Sequence[str], path: Path) -> None:
         raise ManifestError(f"column `{name}` of `{path}` is there twice\n\nhint: remove or rename one")
 
 
+_NEEDS_QUOTES = re.compile(r'[,"#\r\n]')
+
+
 def _is_comment(cell: str) -> bool:
     """`# made by ...`; a lone `#` is the heading of a column of numbers."""
     return cell.startswith("#") and bool(cell.strip('# \t\r\n"'))
@@ -255,7 +258,7 @@ def _cell(value: object) -> str:
         return str(value)
     # Spreadsheets run cells that begin like a formula; an apostrophe makes them text, and `_plain` removes it.
     text = f"'{value}" if _FORMULA.match(value) else value
-    if text == "" or not (text != text.strip() or any(sign in text for sign in ',"#\r\n')):
+    if not _NEEDS_QUOTES.search(text) and text == text.strip():
         return text
     return '"' + text.replace('"', '""') + '"'
 

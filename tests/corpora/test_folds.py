@@ -1,12 +1,14 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.model_selection import StratifiedGroupKFold
 
-from cimeu.corpora.folds import Fold, FoldsConfig, check_fold, make_folds
+from cimeu.corpora.folds import Fold, FoldsConfig, check_fold, dealt_groups, make_folds
 from cimeu.corpora.manifest import Manifest, build_manifest, read_manifest
 from cimeu.errors import EmptyClass, FoldLeak, ManifestError
 
@@ -304,3 +306,20 @@ def test_the_trial_recordings_divide_in_every_way(trial_data: Path) -> None:
     manifest = read_manifest(trial_data / "speech" / "manifest.csv")
     assert len(make_folds(manifest, FoldsConfig(protocol="leave-one-group-out"))) == 4
     assert len(make_folds(manifest, FoldsConfig(protocol="within-group"))) == 20
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(("n_groups", "n_clips"), [(7, 40), (30, 200), (60, 64)])
+def test_groups_are_dealt_as_scikit_learn_deals_them(seed: int, n_groups: int, n_clips: int) -> None:
+    generator = np.random.default_rng(seed)
+    strata, groups = generator.integers(0, 4, n_clips), generator.integers(0, n_groups, n_clips)
+    reference = StratifiedGroupKFold(5, shuffle=True, random_state=seed)
+    expected = [part.tolist() for _, part in reference.split(groups, strata, groups)]
+    assert [part.tolist() for part in dealt_groups(strata, groups, 5, seed)] == expected
+
+
+def test_groups_of_one_stratum_are_dealt_by_size() -> None:
+    groups = np.repeat(np.arange(10), np.arange(1, 11))
+    reference = StratifiedGroupKFold(3, shuffle=True, random_state=0)
+    expected = [part.tolist() for _, part in reference.split(groups, np.arange(55) % 2, groups)]
+    assert [part.tolist() for part in dealt_groups(np.arange(55) % 2, groups, 3, 0)] == expected

@@ -20,6 +20,8 @@ from cimeu.ranges import Within, check_values
 Protocol = Literal["leave-one-group-out", "within-group", "speaker-independent", "official"]
 Rows: TypeAlias = np.ndarray  # whole numbers: places in the table
 SHUFFLES = 8
+"""Ways of dealing speakers out that are compared; among very many speakers one is as good as another."""
+MANY_PEOPLE = 1000
 SPEAKERS_UNKNOWN = "speakers unknown"
 SPEAKERS_SHARED = "speakers shared"
 DUPLICATES = "duplicates"
@@ -225,7 +227,7 @@ def _deal(table: pd.DataFrame, people: Rows, pool: Rows, config: FoldsConfig, wh
     strata = _strata(table, config.group)
     candidates = [
         _spread(strata, people, pool, min(config.n_folds, n_people), config.seed + 1000 * shuffle)
-        for shuffle in range(SHUFFLES)
+        for shuffle in range(SHUFFLES if n_people <= MANY_PEOPLE else 1)
     ]
     return max(candidates, key=worth)
 
@@ -252,7 +254,7 @@ def _cut_validation(table: pd.DataFrame, people: Rows, train: Rows, config: Fold
 
     candidates = [
         part
-        for shuffle in range(SHUFFLES)
+        for shuffle in range(SHUFFLES if n_people <= MANY_PEOPLE else 1)
         for part in _spread(strata, people, train, n_parts, config.seed + 1000 * shuffle)
     ]
     return min(candidates, key=cost)
@@ -264,16 +266,55 @@ def _strata(table: pd.DataFrame, group: str) -> Rows:
 
 def _spread(strata: Rows, people: Rows, rows: Rows, n_parts: int, seed: int) -> list[Rows]:
     """Deal the people of `rows` into parts of alike strata."""
-    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+    from sklearn.model_selection import StratifiedKFold
 
-    alone = len(set(people[rows])) == len(rows)  # the same division, in a hundredth of the time
-    splitter = (StratifiedKFold if alone else StratifiedGroupKFold)(n_parts, shuffle=True, random_state=seed)
     strata_of_rows = strata[rows]
     if np.bincount(strata_of_rows).max() < n_parts:  # scikit-learn refuses; a person is then all there is to balance
         strata_of_rows = np.zeros_like(strata_of_rows)
+    if len(set(people[rows])) < len(rows):
+        return [rows[part] for part in dealt_groups(strata_of_rows, people[rows], n_parts, seed)]
+    splitter = StratifiedKFold(n_parts, shuffle=True, random_state=seed)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The least populated class", category=UserWarning)
-        return [rows[part] for _, part in splitter.split(rows, strata_of_rows, None if alone else people[rows])]
+        return [rows[part] for _, part in splitter.split(rows, strata_of_rows)]
+
+
+def dealt_groups(strata: Rows, groups: Rows, n_parts: int, seed: int) -> list[Rows]:
+    """Places of each part: the parts that scikit-learn's `StratifiedGroupKFold` deals, ten times as fast.
+
+    Groups come in order of how uneven their strata are, each to the part that leaves the strata most even.
+    """
+    _, classes, class_sizes = np.unique(strata, return_inverse=True, return_counts=True)
+    names, owners = np.unique(groups, return_inverse=True)
+    order = np.arange(len(names))
+    np.random.RandomState(seed).shuffle(order)
+    counts = np.zeros((len(names), len(class_sizes)))
+    np.add.at(counts, (owners, classes), 1)
+    counts = counts[order]
+    dealt = np.zeros((n_parts, len(class_sizes)))
+    part_of = np.empty(len(names), np.int64)
+    chosen = np.eye(n_parts)[:, :, None]
+    for group in np.argsort(-np.std(counts, axis=1), kind="stable"):
+        proposals = (dealt + chosen * counts[group]) / class_sizes  # [part that gets the group, part, stratum]
+        unevenness = proposals.std(axis=1).mean(axis=1)
+        best = int(unevenness.argmin())
+        near = np.flatnonzero(unevenness <= unevenness[best] * (1 + 1e-5) + 1e-8)
+        if len(near) > 1:  # equally even: the smaller part, as scikit-learn compares them
+            best = _first_smaller(unevenness, dealt.sum(axis=1))
+        dealt[best] += counts[group]
+        part_of[group] = best
+    places = np.empty_like(part_of)
+    places[order] = part_of
+    return [np.flatnonzero(places[owners] == part) for part in range(n_parts)]
+
+
+def _first_smaller(unevenness: np.ndarray, sizes: np.ndarray) -> int:
+    """Part that a scan keeps: a better one, or one about as good with fewer clips."""
+    best, least, size = 0, np.inf, np.inf
+    for part, (value, n_clips) in enumerate(zip(unevenness.tolist(), sizes.tolist(), strict=True)):
+        if value < least or (abs(value - least) <= 1e-8 + 1e-5 * abs(least) and n_clips < size):
+            best, least, size = part, value, n_clips
+    return best
 
 
 def _seen_in(table: pd.DataFrame, train: Rows, test: Rows) -> Rows:

@@ -201,8 +201,9 @@ def write_manifest(manifest: Manifest, path: Path | str) -> None:
     """Write a CSV; paths below its folder become relative to it, so that folder and manifest can move together."""
     path = Path(path)
     table = manifest.table.copy()
+    folder, root = absolute(path.parent), str(manifest.root)
     for column in ("path", "audio_path"):
-        table[column] = [inside(manifest.root / cell, absolute(path.parent)) if cell else "" for cell in table[column]]
+        table[column] = [inside(os.path.join(root, cell), folder) if cell else "" for cell in table[column]]
     write_whole(path, frame_text(table), "manifest")
 
 

@@ -8,6 +8,7 @@ consensus may be a dummy. The partitions moved between releases: figures of two 
 Source: Lotfian and Busso, Building naturalistic emotionally balanced speech corpus, IEEE TAC 2019; the release notes.
 """
 
+import os
 from collections import Counter
 from pathlib import Path
 
@@ -51,7 +52,7 @@ def from_msppodcast(root: Path, *, check_counts: bool = True) -> Manifest:
     """
     labels = first_of(root, "Labels", "Labels/Labels", "label", "labels")
     labels = first_of(labels, "Labels") if (labels / "Labels").is_dir() else labels
-    sounds = first_of(root, "Audios/Audios", "Audios", "Audio/Audio", "Audio")
+    sounds = str(first_of(root, "Audios/Audios", "Audios", "Audio/Audio", "Audio").absolute())
     path = first_of(labels, "labels_consensus.csv", "labels_concensus.csv")
     columns = ("FileName", "EmoClass", "EmoAct", "EmoVal", "EmoDom", "SpkrID", "Gender", "Split_Set")
     table = read_table(path, columns)
@@ -69,7 +70,7 @@ def from_msppodcast(root: Path, *, check_counts: bool = True) -> Manifest:
         attributes = {"arousal": cells["EmoAct"], "valence": cells["EmoVal"], "dominance": cells["EmoDom"]}
         rows.append(
             {
-                "path": str((sounds / name).absolute()),
+                "path": os.path.join(sounds, name),
                 "emotion": "" if is_hidden else EMOTIONS.get(code, ""),
                 UNLABELLED: HIDDEN if is_hidden else NO_CLASS.get(code, ""),
                 "speaker": speaker,
