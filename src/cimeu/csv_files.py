@@ -243,6 +243,7 @@ def _check_once(columns: Sequence[str], path: Path) -> None:
         raise ManifestError(f"column `{name}` of `{path}` is there twice\n\nhint: remove or rename one")
 
 
+_PLAIN = re.compile(r"(?:[A-Za-z0-9_.][A-Za-z0-9_./-]*)?")
 _NEEDS_QUOTES = re.compile(r'[,"#\r\n]')
 
 
@@ -257,6 +258,8 @@ def _cell(value: object) -> str:
     if not isinstance(value, str):
         return str(value)
     # Spreadsheets run cells that begin like a formula; an apostrophe makes them text, and `_plain` removes it.
+    if _PLAIN.fullmatch(value):  # most cells of a large table
+        return value
     text = f"'{value}" if _FORMULA.match(value) else value
     if not _NEEDS_QUOTES.search(text) and text == text.strip():
         return text
