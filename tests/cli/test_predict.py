@@ -60,7 +60,7 @@ def test_without_a_model_the_voice_that_ships_answers_and_is_named(cimeu: Comman
     assert status == 0
     assert err.startswith("model: the voice model that ships with cimeu (research use; ")
     content = Path("results/speech.csv").read_text()
-    assert re.search(r"^# model: cimeu-[0-9a-f]{12}, ", content, re.MULTILINE)
+    assert re.search(r"^# model: cimeu-voice-[0-9a-f]{12}, ", content, re.MULTILINE)
     style = r"^# style: recording, from \d+ other windows of the same recording, without labels \(transductive\)"
     assert re.search(style, content, re.MULTILINE)
     assert any(line.startswith("voice,") and line.split(",")[6] == "voice" for line in content.splitlines())

@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import shutil
 import zipfile
 from pathlib import Path
@@ -7,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from cimeu.errors import RecipeError
+from cimeu.evaluation.predict import EnsembleSettings
 from cimeu.inference.bundle import write_bundle
-from cimeu.inference.model_store import STARTER, FoundModel, found_models, home, model_named
+from cimeu.inference.model_store import STARTER, FoundModel, found_models, home, model_id, model_named
 
 from .conftest import RunMaker
 
@@ -58,6 +60,15 @@ def test_without_a_name_the_model_that_ships_is_used(here: Path, make_run: RunMa
     shutil.copytree(make_run("hog", None, synthetic=False), here / "runs" / "real-run")
     assert model_named(None) == model_named("voice") == STARTER
     assert (STARTER / "ensemble.json").is_file()
+
+
+def test_the_model_that_ships_keeps_its_name_where_it_is_copied(tmp_path: Path) -> None:
+    ensemble, copy = EnsembleSettings.load(STARTER), shutil.copytree(STARTER, tmp_path / "unpacked")
+    assert model_id(copy, ensemble) == model_id(STARTER, ensemble)
+    assert model_id(STARTER, ensemble).startswith("cimeu-voice-")
+    config = copy / "forward" / "config.json"
+    config.write_text(config.read_text() + " ")
+    assert re.fullmatch(r"cimeu-[0-9a-f]{12}", model_id(copy, ensemble))
 
 
 def test_a_model_here_wins_over_the_name_of_the_one_that_ships(here: Path, make_run: RunMaker) -> None:

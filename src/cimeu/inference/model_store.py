@@ -11,6 +11,7 @@ import json
 import os
 import zipfile
 from dataclasses import asdict, dataclass
+from filecmp import cmp
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 RUNS = (Path("runs"), Path(".demo") / "runs", Path())
 DIRECTIONS = ("forward", "backward")
+WEIGHTS = "model.safetensors"
 STARTER = Path(__file__).parents[1] / "starter" / "voice"
 """The model that ships with the package."""
 
@@ -87,17 +89,21 @@ def model_named(name: Path | str | None) -> Path:
 
 
 def model_id(folder: Path, ensemble: "EnsembleSettings") -> str:
-    """`cimeu-` and twelve hexadecimal digits that change with any weight or setting of the ensemble."""
+    """`cimeu-` and twelve hexadecimal digits that change with any weight or setting of the ensemble.
+
+    The model that ships is named before them, `cimeu-voice-`, also where its bundle answers.
+    """
     from cimeu.evaluation.ood import FILE as FAMILIARITY
 
     digest = hashlib.sha256()
-    for direction in ensemble.directions:
-        for name in ("config.json", "model.safetensors"):
-            digest.update((folder / direction / name).read_bytes())
+    files = [Path(direction) / name for direction in ensemble.directions for name in ("config.json", WEIGHTS)]
+    for file in files:
+        digest.update((folder / file).read_bytes())
     digest.update(json.dumps(asdict(ensemble), sort_keys=True).encode())
     if (folder / FAMILIARITY).is_file():
         digest.update((folder / FAMILIARITY).read_bytes())
-    return f"cimeu-{digest.hexdigest()[:12]}"
+    ships = all((STARTER / file).is_file() and cmp(folder / file, STARTER / file, shallow=False) for file in files)
+    return f"cimeu-{f'{STARTER.name}-' if ships else ''}{digest.hexdigest()[:12]}"
 
 
 _WAYS = (
