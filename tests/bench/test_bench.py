@@ -15,6 +15,7 @@ from cimeu.bench.bench import bench_recipe
 from cimeu.bench.cell_runner import CellRunner, Comparison
 from cimeu.bench.comparison import Cell, read_bench, read_cell
 from cimeu.bench.corruption import conditions
+from cimeu.bench.style_offset import support_protocols
 from cimeu.errors import RecipeError
 from cimeu.evaluation.ensemble import answers_of, load_classifier
 from cimeu.evaluation.predict import EnsembleSettings
@@ -135,6 +136,37 @@ def test_a_cell_has_the_test_clips_once_for_each_condition_and_trains_on_none(to
     pd.testing.assert_frame_equal(untouched, plain, check_dtype=False)
 
 
+def test_one_training_answers_with_and_without_supports(toy, tmp_path: Path) -> None:
+    """Speakers of the toy corpus have one clip of each emotion."""
+    recipe = load_recipe(toy.recipe, QUICK)
+    plain = CellRunner(recipe, tmp_path / "plain")(Cell("linear", "east", 0)).predictions
+    sets = support_protocols("person-3,person-3:even,culture-8")
+    found = bench_recipe(recipe, ("linear", "full"), tmp_path / "bench", Comparison(supports=sets), seeds=(0,), workers=0)
+    assert (found.done, found.failures) == (2, {})
+    for row in ("linear", "full"):
+        cell = read_cell(read_bench(tmp_path / "bench"), Cell(row, "east", 0), tmp_path / "bench")
+        assert cell is not None
+        test = cell.predictions[cell.predictions["part"] == "test"]
+        assert test["condition"].value_counts().to_dict() == {"": 12, "person-3": 12, "culture-8": 12}
+        fused = [f"fused.{emotion}" for emotion in ("anger", "happiness", "neutral", "sadness")]
+        alone, person, culture = (test.loc[test["condition"] == name, fused] for name in ("", "person-3", "culture-8"))
+        assert not np.allclose(alone, person)
+        assert not np.allclose(alone, culture)
+        if row == "linear":
+            np.testing.assert_array_equal(alone, plain.loc[plain["part"] == "test", fused])
+    write_bench(tmp_path / "bench")
+    table = pd.read_csv(tmp_path / "bench" / "support_sets.csv", keep_default_na=False)
+    assert list(table["why n/a"]) == [f"{n} of 12 clips have such a support" for n in (12, 0, 12)]
+    assert list(table["clips in it"]) == ["3.0", "n/a", "8.0"]
+    assert "ransductive" in (tmp_path / "bench" / "supports.md").read_text()
+
+
+@pytest.mark.parametrize("protocol", ["matrix", "robustness", "transductive"])
+def test_a_protocol_that_has_no_supports_refuses_them(protocol: str) -> None:
+    with pytest.raises(RecipeError, match=f"the protocol `{protocol}` has no support sets\n\nhint: they go with"):
+        Comparison(protocol=protocol, supports=support_protocols("person-3"))
+
+
 def test_a_folder_of_another_comparison_is_refused(toy, recipe: Recipe, tmp_path: Path) -> None:
     bench_recipe(recipe, ("majority",), tmp_path / "bench", seeds=(0,), workers=0)
     other = load_recipe(toy.recipe, [*QUICK, "training.epochs=3"])
@@ -165,6 +197,7 @@ def test_a_row_that_cannot_differ_is_absent(toy, tmp_path: Path) -> None:
         ("within", 18, "within"),
         ("robustness", 3, "robustness"),
         ("transductive", 3, "comparison"),
+        ("nested", 3, "nested"),
     ],
 )
 def test_every_protocol_goes_from_a_recipe_to_its_table(

@@ -13,7 +13,7 @@ import torch
 from cimeu.baselines.fit import fit
 from cimeu.baselines.registry import METHODS
 from cimeu.bench.cells import Parts, foreign_cell
-from cimeu.bench.protocols import PROTOCOLS, divide, folds_table, shots_of, side_of, source_group
+from cimeu.bench.protocols import PROTOCOLS, divide, folds_table, held_out_pair, shots_of, side_of, source_group
 from cimeu.bench.transductive import by_group, group_statistics
 from cimeu.corpora.folds import Fold, FoldsConfig
 from cimeu.corpora.manifest import Manifest
@@ -66,6 +66,21 @@ def test_within_and_across_test_the_same_clips_after_as_many_training_clips(worl
         group = source_group(within.name)
         assert set(facts(world.manifest, within.train)["culture"]) == {group}
         assert group not in set(facts(world.manifest, across.train)["culture"])
+
+
+def test_nested_pairs_are_tested_by_those_who_know_neither(world: Any, divided: Divided) -> None:
+    folds = divided("nested")
+    assert [held_out_pair(fold.name) for fold in folds] == [("c0", "c1"), ("c0", "c2"), ("c1", "c2")]
+    for fold in folds:
+        pair = set(held_out_pair(fold.name))
+        assert set(facts(world.manifest, fold.test)["culture"]) == pair
+        assert set(facts(world.manifest, (*fold.train, *fold.validation))["culture"]) == {"c0", "c1", "c2"} - pair
+
+
+def test_two_groups_make_no_nested_pair_to_learn_apart_from(world: Any) -> None:
+    clips = world.manifest.select([name for name in world.manifest.table["clip_id"] if not name.startswith("c2")])
+    with pytest.raises(RecipeError, match="`culture` has c0, c1\n\nhint: it needs three groups or more"):
+        divide(clips, CONFIG, "nested")
 
 
 def test_fewer_training_clips_keep_the_shares_of_groups_and_emotions(world: Any, divided: Divided) -> None:

@@ -104,6 +104,7 @@ def _bench(clips: Prepared, folds: Sequence[Fold], rows: Sequence[str], seeds: S
         protocol=how.protocol,
         selection=how.selection,
         tune=how.tune,
+        supports=tuple(map(str, how.supports)),
         settings=_settings(clips),
     )
 

@@ -14,20 +14,24 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from jaxtyping import Float
 
 from cimeu.baselines.registry import METHODS
 from cimeu.batching.dataset import ClipDataset
 from cimeu.bench.cells import CellResult, Parts, foreign_cell, mean_of
-from cimeu.bench.comparison import Cell, read_bench, read_folds
+from cimeu.bench.comparison import Cell, fingerprint_of, read_bench, read_folds
 from cimeu.bench.corruption import Condition, conditions, damaged
 from cimeu.bench.nested import Trial, inner_folds, inner_groups, settings_chosen
-from cimeu.bench.protocols import ROBUSTNESS, SHOTS, TRANSDUCTIVE, divide, protocol_named
+from cimeu.bench.protocols import LEAVE_ONE_OUT, NESTED, ROBUSTNESS, SHOTS, TRANSDUCTIVE, divide, protocol_named
 from cimeu.bench.rows import HANDMADE, Row, row_named
+from cimeu.bench.style_offset import Clips, StyleOffset, SupportProtocol, answers_with_supports
 from cimeu.bench.transductive import by_group, group_statistics
 from cimeu.corpora.folds import Fold
+from cimeu.errors import RecipeError
 from cimeu.evaluation.ensemble import answers_of, load_classifier
-from cimeu.evaluation.predict import EnsembleSettings, Scores, evaluation_collator, fused_probabilities, score_clips
+from cimeu.evaluation.predict import EnsembleSettings, evaluation_collator, fused_probabilities, score_clips
 from cimeu.evaluation.predictions import STREAMS, part_table, with_condition
 from cimeu.evaluation.rivals import read_rival
 from cimeu.evaluation.selection import RULES, SelectionRule, rule_named
@@ -55,6 +59,8 @@ class BenchClips(Prepared):
     """Sizes of random styles in each direction."""
     statistics: dict[tuple[str, Direction], Any] = field(default_factory=dict)
     """Statistics of groups that were computed already."""
+    offsets: dict[Any, StyleOffset] = field(default_factory=dict)
+    """Linear rules of support sets that were fitted already, by training clips and streams."""
 
     def dataset(self, clip_ids: Sequence[str], direction: Direction) -> ClipDataset:
         plain = super().dataset(clip_ids, direction)
@@ -66,9 +72,21 @@ class BenchClips(Prepared):
             self.statistics[key] = group_statistics(everyone, self.standardised_by)
         return by_group(plain, self.standardised_by, self.statistics[key])
 
+    def style_offset(self, train: Sequence[str], direction: Direction) -> StyleOffset:
+        """The linear rule of a support set, fitted to training clips as a network of one direction reads them."""
+        stores = [store and str(store.folder) for store in (self.first, self.second)]
+        key = (*stores, direction, fingerprint_of(list(train)))
+        if key not in self.offsets:
+            self.offsets[key] = StyleOffset.of(self.dataset(train, direction), self.recipe.folds.group)
+        return self.offsets[key]
+
     def training(self, direction: Direction) -> TrainingConfig:
         sizes = self.style_sizes.get(direction)
         return self.recipe.training if sizes is None else replace(self.recipe.training, style_sizes=sizes)
+
+
+WITH_SUPPORTS = ("", LEAVE_ONE_OUT, NESTED)
+"""Protocols under which each person and culture is tested as a whole, so that supports can be drawn."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,9 +103,16 @@ class Comparison:
     """Configurations tried for each row and fold inside its training groups; 0: the recipe's settings."""
     keep: bool = False
     """Whether baselines and methods leave run folders too, so that any row can be used as a model."""
+    supports: tuple[SupportProtocol, ...] = ()
+    """Support sets under which test clips are answered too, by the same trained models."""
 
     def __post_init__(self) -> None:
         protocol_named(self.protocol)
+        if self.supports and self.protocol not in WITH_SUPPORTS:
+            raise RecipeError(
+                f"the protocol `{self.protocol}` has no support sets\n\n"
+                f"hint: they go with the folds of the recipe, {' or '.join(filter(None, WITH_SUPPORTS))}"
+            )
         if self.selection:
             rule_named(self.selection)
 
@@ -154,13 +179,13 @@ class CellRunner:
         if not rule.on_test:  # a run takes the test clips by itself
             fold = rule.fold(fold, self._clips.manifest, self.recipe.folds.group, seed)
         if row.kind == "method" and row.algorithm not in METHODS:
-            return self._foreign(row, fold, seed, settings, () if is_trial else self._conditions)
+            return self._foreign(row, fold, seed, settings, is_trial=is_trial)
         if self._is_deterministic(row):
             seed = 0
         describe = not is_trial and (row.kind == "cimeu" or self.how.keep)
         members = [self._member(row, fold, each, settings, runs, describe=describe) for each in row.seeds(seed)]
-        if not is_trial and self._conditions:
-            members = [self._corrupted(*member, fold) for member in members]
+        if not is_trial and (self._conditions or self.how.supports):
+            members = [self._tested_again(*member, fold) for member in members]
         chosen = rule.chooses or row.kind != "baseline"  # simple models choose their settings in any case
         return replace(mean_of([result for _, _, result in members]), selection=rule.name if chosen else "validation")
 
@@ -195,17 +220,17 @@ class CellRunner:
         )
         return run, clips, result
 
-    def _corrupted(
+    def _tested_again(
         self, run: Path, clips: BenchClips, result: CellResult, fold: Fold
     ) -> tuple[Path, BenchClips, CellResult]:
-        """A member with its answers to corrupted test clips among its predictions."""
-        tables = corrupted_clips(run, clips, fold, self._conditions)
+        """A member with its answers to corrupted test clips, and given supports, among its predictions."""
+        answerer = Answerer.of(run, clips)
+        tables = corrupted_clips(answerer, clips, fold, self._conditions)
+        tables += supported_clips(answerer, clips, fold, self.how.supports)
         predictions = with_condition(pd.concat([result.predictions, *tables], ignore_index=True))
         return run, clips, replace(result, predictions=predictions)
 
-    def _foreign(
-        self, row: Row, fold: Fold, seed: int, settings: Mapping[str, Any], tested: Sequence[Condition]
-    ) -> CellResult:
+    def _foreign(self, row: Row, fold: Fold, seed: int, settings: Mapping[str, Any], *, is_trial: bool) -> CellResult:
         """A method of another package, which may be anything that answers clips."""
         shared = {name: value for name, value in settings.items() if "." in name}
         training = replace(self._with(shared).training, seed=seed)
@@ -213,7 +238,15 @@ class CellRunner:
         parts = Parts(*(self._clips.dataset(part, "forward") for part in (fold.train, checked, fold.test)))
         own = {name: float(value) for name, value in settings.items() if name not in shared}
         group = self.recipe.folds.group
-        result = foreign_cell(row.algorithm, parts, training, group=group, settings=own, conditions=tested)
+        result = foreign_cell(
+            row.algorithm,
+            parts,
+            training,
+            group=group,
+            settings=own,
+            conditions=() if is_trial else self._conditions,
+            supports=() if is_trial else self.how.supports,
+        )
         return replace(result, selection=self._rule.name)
 
     def _streams(self, row: Row) -> dict[str, Any]:
@@ -263,26 +296,58 @@ class CellRunner:
         return recipe_from(override(to_tree(self.recipe), assignments))
 
 
-def corrupted_clips(run: Path, clips: Prepared, fold: Fold, conditions: Sequence[Condition]) -> list[pd.DataFrame]:
+@dataclass(frozen=True)
+class Answerer:
+    """A finished run that answers clips again, as they are or changed."""
+
+    models: Mapping[Direction, CiMEU | Rival]
+    run: Path
+    settings: EnsembleSettings
+
+    @classmethod
+    def of(cls, run: Path, clips: Prepared) -> "Answerer":
+        """Read the models of a run."""
+        models = {direction: _read(run / direction, clips.recipe) for direction in clips.directions}
+        return cls(models, run, EnsembleSettings.load(run))
+
+    def __call__(self, clips: Clips) -> Float[np.ndarray, "N K"]:
+        """Fused probabilities of the same clips as each model reads them."""
+        scores = {
+            direction: score_clips(model, clips[direction])
+            for direction, model in self.models.items()
+            if isinstance(model, CiMEU)
+        }
+        if scores:
+            return fused_probabilities(scores.get("forward"), scores.get("backward"), self.settings)["fused"]
+        return answers_of(load_classifier(self.run, self.settings), clips["forward"]).probabilities
+
+
+def corrupted_clips(
+    answerer: Answerer, clips: Prepared, fold: Fold, conditions: Sequence[Condition]
+) -> list[pd.DataFrame]:
     """What a finished run says of its test clips under each condition but the untouched one."""
-    settings = EnsembleSettings.load(run)
-    models = {direction: _read(run / direction, clips.recipe) for direction in clips.directions}
     tables = []
     for condition in (each for each in conditions if str(each)):
-        scores: dict[str, Scores] = {}
-        for direction, model in models.items():
+        changed: dict[Direction, ClipDataset] = {}
+        for direction, model in answerer.models.items():
             collator = evaluation_collator(model)
             statistics = (collator.first, collator.second)
-            dataset = damaged(clips.dataset(fold.test, direction), condition, statistics)
-            if isinstance(model, CiMEU):
-                scores[direction] = score_clips(model, dataset)
-        if scores:
-            fused = fused_probabilities(scores.get("forward"), scores.get("backward"), settings)["fused"]
-        else:
-            fused = answers_of(load_classifier(run, settings), dataset).probabilities
-        table = part_table(dataset, "test", fused, group=clips.recipe.folds.group)
+            changed[direction] = damaged(clips.dataset(fold.test, direction), condition, statistics)
+        dataset = next(iter(changed.values()))
+        table = part_table(dataset, "test", answerer(changed), group=clips.recipe.folds.group)
         tables.append(table.assign(condition=str(condition)))
     return tables
+
+
+def supported_clips(
+    answerer: Answerer, clips: BenchClips, fold: Fold, protocols: Sequence[SupportProtocol]
+) -> list[pd.DataFrame]:
+    """What a finished run says of its test clips given each support set."""
+    if not protocols:
+        return []
+    datasets = {direction: clips.dataset(fold.test, direction) for direction in answerer.models}
+    offsets = {direction: clips.style_offset(fold.train, direction) for direction in answerer.models}
+    return answers_with_supports(offsets, datasets, answerer, protocols, clips.recipe.folds.group)
 
 
 def _read(folder: Path, recipe: Recipe) -> CiMEU | Rival:

@@ -16,10 +16,11 @@ from cimeu.baselines.fit import fit
 from cimeu.baselines.registry import ENTRY_POINTS, method_named
 from cimeu.batching.dataset import ClipDataset
 from cimeu.bench.corruption import Condition, damaged
+from cimeu.bench.style_offset import StyleOffset, SupportProtocol, answers_with_supports
 from cimeu.evaluation.predictions import PROBABILITY, part_table, uar_of, with_condition
 from cimeu.plugins import failures_of, offered
 from cimeu.progress import Progress, silent
-from cimeu.pyramid import DIRECTIONS
+from cimeu.pyramid import DIRECTIONS, Direction
 from cimeu.training.config import TrainingConfig
 
 
@@ -29,7 +30,7 @@ class CellResult:
 
     `predictions` has a row per validation and test clip: the columns `DESCRIBED`, `part` (validation or test), the
     group column, `STREAMS`, and `fused.<emotion>`, NaN where the clip could not be used. Under the protocol
-    `robustness` test clips are there once for each `condition`.
+    `robustness`, and with support sets, test clips are there once for each `condition`.
     """
 
     predictions: pd.DataFrame
@@ -60,6 +61,7 @@ def foreign_cell(
     group: str = "culture",
     settings: dict[str, float] | None = None,
     conditions: Sequence[Condition] = (),
+    supports: Sequence[SupportProtocol] = (),
     progress: Progress = silent,
 ) -> CellResult:
     """Train a method of another package, whose network need not be one that can be kept as a run folder.
@@ -81,6 +83,11 @@ def foreign_cell(
                 clips = damaged(parts.test, condition, parts.train.statistics())
                 table = part_table(clips, "test", fitted.probabilities(clips), group=group)
                 tables.append(table.assign(condition=str(condition)))
+        if supports:
+            rules: Mapping[Direction, StyleOffset] = {"forward": StyleOffset.of(parts.train, group)}
+            tables += answers_with_supports(
+                rules, {"forward": parts.test}, lambda clips: fitted.probabilities(clips["forward"]), supports, group
+            )
     predictions = with_condition(pd.concat(tables, ignore_index=True))
     return CellResult(
         predictions,

@@ -90,6 +90,8 @@ class Bench:
     """Name of the rule of selection; empty: the recipe's."""
     tune: int = 0
     """Configurations tried for each row and fold inside the training groups; 0: the recipe's settings."""
+    supports: tuple[str, ...] = ()
+    """Support sets under which test clips are answered too: names of `cimeu.bench.style_offset.SupportProtocol`."""
     settings: dict[str, Any] = field(default_factory=dict)
     """Settings of the recipe by dotted key, and digests of the clips and encoders."""
 

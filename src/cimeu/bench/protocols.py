@@ -6,13 +6,17 @@
     few-shot        leave-one-out, and 0, 8, 32 clips of each emotion from other speakers of the tested group
     robustness      leave-one-out, and at test time noise, gaps or silence in a stream
     transductive    leave-one-out, and every group standardised by its own unlabelled clips, the tested one too
+    nested          every pair of groups is left out and tested: leave-one-out inside the training groups of each fold
+                    of leave-one-out, for a model that knows neither of a pair serves the folds of both
 
-In all but the last the tested clips give nothing to training, and in all of them their labels do not. Folds carry
-their meaning in their names: `german-1` (matrix: trained on german), `german-1-within`, `german-1-across`, `german+8`.
+In all but `transductive` the tested clips give nothing to training, and in all of them their labels do not. Folds carry
+their meaning in their names: `german-1` (matrix: trained on german), `german-1-within`, `german-1-across`, `german+8`,
+`german+urdu` (nested).
 """
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import combinations
 
 import pandas as pd
 
@@ -23,8 +27,8 @@ from cimeu.errors import RecipeError
 from cimeu.labels import guess
 
 LEAVE_ONE_OUT, MATRIX, WITHIN, FEW_SHOT = "leave-one-out", "matrix", "within", "few-shot"
-ROBUSTNESS, TRANSDUCTIVE = "robustness", "transductive"
-PROTOCOLS = (LEAVE_ONE_OUT, MATRIX, WITHIN, FEW_SHOT, ROBUSTNESS, TRANSDUCTIVE)
+ROBUSTNESS, TRANSDUCTIVE, NESTED = "robustness", "transductive", "nested"
+PROTOCOLS = (LEAVE_ONE_OUT, MATRIX, WITHIN, FEW_SHOT, ROBUSTNESS, TRANSDUCTIVE, NESTED)
 SHOTS = (0, 8, 32)
 """Labels of each emotion in the protocol few-shot."""
 SIDES = ("within", "across")
@@ -51,6 +55,8 @@ def divide(manifest: Manifest, config: FoldsConfig, protocol: str, *, shots: Seq
             folds = _within(manifest, config)
         case "few-shot":
             folds = _few_shot(manifest, config, shots)
+        case "nested":
+            folds = _nested(manifest, config)
         case "":
             return make_folds(manifest, config)
         case _:
@@ -99,6 +105,36 @@ def shots_of(fold: str) -> int:
     8
     """
     return int(fold.rpartition("+")[2])
+
+
+def held_out_pair(fold: str) -> tuple[str, str]:
+    """Both groups that a fold of `nested` leaves out.
+
+    >>> held_out_pair("german+urdu")
+    ('german', 'urdu')
+    """
+    one, _, other = fold.partition("+")
+    return one, other
+
+
+def _nested(manifest: Manifest, config: FoldsConfig) -> list[Fold]:
+    groups = manifest.table[config.group]
+    names = sorted(set(groups) - {""})
+    if len(names) < 3 or any("+" in name for name in names):
+        raise RecipeError(
+            f"the protocol nested leaves out pairs of groups, and `{config.group}` has {', '.join(names) or 'none'}\n\n"
+            "hint: it needs three groups or more, without + in their names (`folds.group`)"
+        )
+    folds = []
+    for one, other in combinations(names, 2):
+        # The pair is one group here, so that training and validation are divided as ever.
+        pair = f"{one}+{other}"
+        merged = Manifest(
+            manifest.table.assign(**{config.group: groups.where(~groups.isin((one, other)), pair)}), manifest.root
+        )
+        division = make_folds(merged, replace(config, protocol="leave-one-group-out"))
+        folds += [fold for fold in division if fold.name == pair]
+    return folds
 
 
 def _matrix(manifest: Manifest, config: FoldsConfig) -> list[Fold]:

@@ -30,7 +30,8 @@ def bench(
     protocol: Annotated[
         str,
         typer.Option(
-            help="leave-one-out, matrix, within, few-shot, robustness or transductive. [default: folds of the recipe]"
+            help="leave-one-out, nested, matrix, within, few-shot, robustness or transductive. "
+            "[default: folds of the recipe]"
         ),
     ] = "",
     selection: Annotated[
@@ -43,6 +44,14 @@ def bench(
     tune: Annotated[
         int, typer.Option(help="Configurations tried for each row inside the training groups of each fold.")
     ] = 0,
+    supports: Annotated[
+        str,
+        typer.Option(
+            help="Answer test clips again given other unlabelled clips (transductive): "
+            "person-10,person-10:even,person-10:skewed,person-10:single,culture-10.",
+            metavar="SETS",
+        ),
+    ] = "",
     keep: Annotated[
         bool, typer.Option("--keep", help="Baselines and methods leave run folders too, for predict, serve and bundle.")
     ] = False,
@@ -52,10 +61,18 @@ def bench(
     from cimeu.bench.bench import bench_recipe
     from cimeu.bench.cell_runner import Comparison
     from cimeu.bench.rows import rows_named
+    from cimeu.bench.style_offset import support_protocols
     from cimeu.experiments.prepare import cores
     from cimeu.experiments.recipe import load_recipe
 
-    how = Comparison(protocol=protocol, selection=selection, shots=parse_counts(shots), tune=tune, keep=keep)
+    how = Comparison(
+        protocol=protocol,
+        selection=selection,
+        shots=parse_counts(shots),
+        tune=tune,
+        keep=keep,
+        supports=support_protocols(supports),
+    )
     with progress_bars() as progress:
         cells = bench_recipe(
             load_recipe(recipe, settings or ()),
@@ -88,12 +105,14 @@ def print_tables(folder: Path, log: Path, recipe: str) -> None:
         rows=summary.bench.rows,
         folds=summary.bench.folds,
         seeds=summary.bench.seeds,
-        note="; ".join(filter(None, (summary.bench.protocol, "" if summary.complete else "incomplete"))),
+        note="; ".join(filter(None, (summary.bench.protocol, " ".join(summary.bench.supports), "" if summary.complete else "incomplete"))),
     )
     print(to_markdown(comparison_table(summary)))
     directions = directions_table(summary)
     if directions is not None:
         print(to_markdown(directions))
+    if summary.bench.supports:
+        print((folder / "supports.md").read_text(encoding="utf-8"))
 
 
 def report_failures(cells: "BenchReport") -> None:

@@ -58,6 +58,20 @@ class People:
         return same[same != clip]
 
 
+@dataclass(frozen=True)
+class Strangers(People):
+    """The same clips, where a support holds other people of the same culture."""
+
+    culture: Int[np.ndarray, " N"]
+    """A number for each culture."""
+
+    def others(self, clip: int) -> Int[np.ndarray, " n"]:
+        """Clips of other people of the culture; a clip whose person is unknown may be anybody's."""
+        stranger = (self.person != self.person[clip]) | (self.person < 0)
+        same = np.flatnonzero((self.culture == self.culture[clip]) & stranger)
+        return same[same != clip]
+
+
 def draw(
     people: People, clip: int, condition: Condition, generator: np.random.Generator
 ) -> Int[np.ndarray, " n"] | None:

@@ -14,6 +14,7 @@ from cimeu.reports.gap import training_priors
 from cimeu.reports.nested_table import tuning_table
 from cimeu.reports.probe_table import probes_in_percent
 from cimeu.reports.protocol_tables import protocol_tables, shots_curve
+from cimeu.reports.support_tables import support_sets_table, supports_table
 from cimeu.tables import to_csv
 
 
@@ -29,6 +30,8 @@ def write_bench(folder: Path) -> Summary:
     tables = protocol_tables(summary, trained_on)
     if bench.tune:
         tables["tuning"] = tuning_table(bench, folder, inner_groups(read_folds(folder)))
+    if (given_supports := supports_table(summary)) is not None:
+        tables |= {"supports": given_supports, "support_sets": support_sets_table(summary)}
     probes = {row: _probes(folder / "runs" / row) for row in bench.rows}
     probes = {row: each for row, each in probes.items() if each}
     if probes:

@@ -1,4 +1,4 @@
-"""What nested selection tried, what it scored and what it cost."""
+"""What nested selection tried, what it scored and what it cost; and which row it prefers for each outer group."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -9,9 +9,12 @@ import numpy as np
 
 from cimeu.bench.comparison import Bench
 from cimeu.bench.nested import mean_uar, tried
+from cimeu.bench.protocols import held_out_pair
 from cimeu.bench.rows import row_named
 from cimeu.bench.search_space import configuration
-from cimeu.tables import Table, percent
+from cimeu.evaluation.uncertainty import Estimate, estimates_over
+from cimeu.reports.bench_summary import Summary
+from cimeu.tables import ABSENT, MISSING, Table, interval_of, percent, span
 
 
 def tuning_table(bench: Bench, folder: Path, groups: Mapping[str, Sequence[str]]) -> Table:
@@ -42,3 +45,40 @@ def tuning_table(bench: Bench, folder: Path, groups: Mapping[str, Sequence[str]]
         "time, beside the time of the cells. The outer test group took no part.",
     )
     return Table(f"{bench.name}: tuning", (*columns, "settings"), tuple(lines), notes)
+
+
+def nested_table(summary: Summary) -> Table:
+    """Rows by the outer group that took no part: mean over the other groups, each tested by a model of the rest."""
+    bench = summary.bench
+    outer_groups = list(dict.fromkeys(name for fold in bench.folds for name in held_out_pair(fold)))
+    found: dict[tuple[str, str], Estimate] = {}
+    for row in bench.rows:
+        pairs = {} if row in bench.absent else summary.figures.pairs(row)
+        for outer in outer_groups:
+            inner = {tested: each["uar"].mean for (left_out, tested), each in pairs.items() if left_out == outer}
+            if len(inner) == len(outer_groups) - 1:
+                found[row, outer] = estimates_over(inner).mean
+    best = {
+        outer: max((row for row in bench.rows if (row, outer) in found), key=lambda row: found[row, outer].value)
+        for outer in outer_groups
+        if any((row, outer) in found for row in bench.rows)
+    }
+    lines = [
+        (
+            row,
+            *(
+                (ABSENT if row in bench.absent else MISSING)
+                if (row, outer) not in found
+                else span(interval_of(found[row, outer])) + (" *" if best[outer] == row else "")
+                for outer in outer_groups
+            ),
+        )
+        for row in bench.rows
+    ]
+    notes = (
+        f"UAR in percent, mean over the {summary.word}s that are left: each is tested by a model that knows neither it "
+        "nor the one named above. A choice for a fold of leave-one-out looks at the column of its tested group alone; "
+        "* is the best row there.",
+    )
+    columns = ("row", *(f"choice for {outer} [95 %]" for outer in outer_groups))
+    return Table(f"{bench.name}: nested", columns, tuple(lines), notes)

@@ -4,11 +4,12 @@ from itertools import product
 
 from cimeu.bench.corruption import Condition
 from cimeu.bench.corruption import compared as compared_conditions
-from cimeu.bench.protocols import FEW_SHOT, MATRIX, ROBUSTNESS, WITHIN, shots_of
+from cimeu.bench.protocols import FEW_SHOT, MATRIX, NESTED, ROBUSTNESS, WITHIN, shots_of
 from cimeu.evaluation.uncertainty import Estimate, Estimates, compared, difference
 from cimeu.plots.label_curve import label_curve
 from cimeu.reports.bench_summary import Summary
 from cimeu.reports.gap import PARTS, TrainedOn, gap_of
+from cimeu.reports.nested_table import nested_table
 from cimeu.reports.views import View, pairs
 from cimeu.tables import ABSENT, MISSING, Interval, Table, interval_of, span
 
@@ -27,6 +28,8 @@ def protocol_tables(summary: Summary, trained_on: TrainedOn | None = None) -> di
         return {"shots": shots_table(summary)}
     if bench.protocol == ROBUSTNESS:
         return {"robustness": robustness_table(summary)}
+    if bench.protocol == NESTED:
+        return {"nested": nested_table(summary)}
     return {}
 
 

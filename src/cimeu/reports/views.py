@@ -14,7 +14,17 @@ import pandas as pd
 
 from cimeu.bench.cells import CellResult
 from cimeu.bench.comparison import Bench
-from cimeu.bench.protocols import FEW_SHOT, MATRIX, SIDES, WITHIN, shots_of, side_of, source_group
+from cimeu.bench.protocols import (
+    FEW_SHOT,
+    MATRIX,
+    NESTED,
+    SIDES,
+    WITHIN,
+    held_out_pair,
+    shots_of,
+    side_of,
+    source_group,
+)
 from cimeu.evaluation.metrics import Metric
 from cimeu.evaluation.predictions import Predictions
 from cimeu.evaluation.uncertainty import N_RESAMPLES, Estimates, averaged, estimates_over
@@ -51,7 +61,7 @@ def predictions_of(bench: Bench, cells: Cells, view: View, kind: Kind = "fused")
 
 
 def main_view(bench: Bench) -> View:
-    """What the comparison of a bench is about; a matrix is compared by `across_sources` instead."""
+    """What the comparison of a bench is about; matrix and nested pairs are compared by `across_sources` instead."""
     folds = bench.folds
     if bench.protocol == WITHIN:
         folds = tuple(fold for fold in folds if side_of(fold) == SIDES[1])
@@ -62,7 +72,13 @@ def main_view(bench: Bench) -> View:
 
 
 def pairs(bench: Bench) -> dict[tuple[str, str], View]:
-    """Views of a matrix by source group and tested group."""
+    """Views of a matrix by source group and tested group; of a nested bench by outer and inner held-out group."""
+    if bench.protocol == NESTED:
+        held_out = {fold: held_out_pair(fold) for fold in bench.folds}
+        both = [(fold, *order) for fold, pair in held_out.items() for order in (pair, pair[::-1])]
+        return {
+            (outer, inner): View((fold,), tested=inner) for fold, outer, inner in sorted(both, key=lambda one: one[1:])
+        }
     sources = list(dict.fromkeys(map(source_group, bench.folds)))
     views: dict[tuple[str, str], View] = {}
     for source in sources:
@@ -72,7 +88,7 @@ def pairs(bench: Bench) -> dict[tuple[str, str], View]:
 
 
 def across_sources(estimates: Mapping[tuple[str, str], dict[Metric, Estimates]]) -> dict[Metric, Estimates] | None:
-    """Each tested group as the mean over the other groups that were trained on, and the mean over tested groups."""
+    """Each tested group as the mean over its partners in the pairs, and the mean over tested groups."""
     tested_groups = sorted({tested for _, tested in estimates})
     from_others: dict[str, list[dict[Metric, Estimates]]] = {name: [] for name in tested_groups}
     for (source, tested), by_metric in estimates.items():
@@ -101,7 +117,7 @@ class Figures:
 
     def of(self, row: str, kind: Kind = "fused") -> dict[Metric, Estimates] | None:
         """What rows are compared by; None where no seed is complete."""
-        if self.bench.protocol == MATRIX:
+        if self.bench.protocol in (MATRIX, NESTED):
             return across_sources(self.pairs(row, kind))
         return self.view(row, main_view(self.bench), kind)
 
@@ -116,7 +132,7 @@ class Figures:
         return self._drawn[key]
 
     def pairs(self, row: str, kind: Kind = "fused") -> dict[tuple[str, str], dict[Metric, Estimates]]:
-        """Every source and tested group with figures; a tested group has the same draws with every source."""
+        """Every pair of groups with figures; a tested group has the same draws in every pair."""
         views = pairs(self.bench)
         names = list(dict.fromkeys(tested for _, tested in views))
         known = {}
