@@ -24,7 +24,7 @@ from cimeu.evaluation.predictions import Predictions
 from cimeu.evaluation.uncertainty import Estimate, Estimates, averaged, compared, estimates_over
 from cimeu.reports.bench_summary import Summary
 from cimeu.reports.views import View, main_view, pairs, predictions_of
-from cimeu.tables import ABSENT, MISSING, Table, interval_of, span
+from cimeu.tables import ABSENT, MISSING, Table, interval_of, percent, span
 
 FEWEST_CLIPS = 20
 """Clips of a group that must have a support; fewer give no figure."""
@@ -74,7 +74,7 @@ def supports_table(summary: Summary) -> Table | None:
                     MISSING if against is None else span(interval_of(against), signed=True),
                     f"{np.mean([sets[name].size for name in counted]):.1f}",
                     f"{100 * np.nanmean([sets[name].largest_share for name in counted]):.0f}",
-                    *(_percent(given.cultures[name].value) if name in counted else ABSENT for name in groups),
+                    *(percent(given.cultures[name].value) if name in counted else ABSENT for name in groups),
                 )
             )
     columns = (
@@ -101,14 +101,14 @@ def support_sets_table(summary: Summary) -> Table:
             told = (
                 f"{sets.size:.1f}",
                 f"{100 * sets.largest_share:.0f}",
-                *map(_percent, (sets.commonest, sets.rarest)),
+                *map(percent, (sets.commonest, sets.rarest)),
             )
             shown = told if sets.n_clips else (ABSENT,) * len(told)
             lines.append((condition, name, f"{sets.n_clips} of {sets.n_tested}", *shown, sets.reason))
     columns = ("support set", summary.word, "test clips", "clips in it", "largest share, %", "commonest", "rarest")
     note = (
         "`commonest` and `rarest` are the UAR of guessing that emotion of the support, with its labels and without the "
-        f"clip: chance is {_percent(summary.chance)} %. Supports of the clip's own emotion alone (`own`), or of "
+        f"clip: chance is {percent(summary.chance)} %. Supports of the clip's own emotion alone (`own`), or of "
         "another one (`other`), give it away by their definition."
     )
     return Table(f"{summary.bench.name}: support sets", (*columns, f"why {ABSENT}"), tuple(lines), (note,))
@@ -206,7 +206,3 @@ def _both(summary: Summary, row: str, view: View, condition: str, seed: int) -> 
 
 def _uar(predictions: Predictions, summary: Summary, seed: int) -> Estimate:
     return predictions.estimates(resamples=summary.figures.resamples, seed=seed)["uar"].mean
-
-
-def _percent(value: float) -> str:
-    return f"{100 * value:.1f}"
