@@ -105,7 +105,12 @@ def print_tables(folder: Path, log: Path, recipe: str) -> None:
         rows=summary.bench.rows,
         folds=summary.bench.folds,
         seeds=summary.bench.seeds,
-        note="; ".join(filter(None, (summary.bench.protocol, " ".join(summary.bench.supports), "" if summary.complete else "incomplete"))),
+        note="; ".join(
+            filter(
+                None,
+                (summary.bench.protocol, " ".join(summary.bench.supports), "" if summary.complete else "incomplete"),
+            )
+        ),
     )
     print(to_markdown(comparison_table(summary)))
     directions = directions_table(summary)
