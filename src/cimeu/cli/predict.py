@@ -32,19 +32,35 @@ STARTER_LINE = (
 )
 
 
+Model = Annotated[
+    str | None,
+    typer.Option(help="Run folder, bundle (.zip), or name of a model found here. [default: the voice that ships]"),
+]
+Formats = Annotated[
+    str,
+    typer.Option(
+        "--format", help="Separated by commas; `all`. [default: csv,series.csv,series.parquet,vtt,eaf,html,json]"
+    ),
+]
+AbstainAt = Annotated[
+    str, typer.Option("--abstain-at", help="Confidence below which no emotion is named; --setting abstain_below.")
+]
+Shard = Annotated[
+    str, typer.Option(help="i/N: every N-th recording from the i-th on, for N processes that share a folder.")
+]
+BlurFaces = Annotated[
+    bool, typer.Option("--blur-faces", help="Cover every face in an annotated video (.mp4); the page plays that.")
+]
+Explain = Annotated[
+    bool, typer.Option("--explain", help="Say what each segment rests on, in .json and .html; takes longer.")
+]
+
+
 def predict(
     paths: Annotated[list[Path], typer.Argument(help="Videos, sound files or folders of them.")],
     output: Output = Path("predictions"),
-    model: Annotated[
-        str | None,
-        typer.Option(help="Run folder, bundle (.zip), or name of a model found here. [default: the voice that ships]"),
-    ] = None,
-    formats: Annotated[
-        str,
-        typer.Option(
-            "--format", help="Separated by commas; `all`. [default: csv,series.csv,series.parquet,vtt,eaf,html,json]"
-        ),
-    ] = "",
+    model: Model = None,
+    formats: Formats = "",
     setting: Setting = None,
     weights: Weights = None,
     device: Device = "auto",
@@ -52,19 +68,11 @@ def predict(
     start: Annotated[str, typer.Option(help="Leave out what comes before: seconds, 10:00 or 1:02:03.")] = "",
     end: Annotated[str, typer.Option(help="Leave out what comes after.")] = "",
     hop: Annotated[str, typer.Option(help="Seconds between two windows; --setting hop_s.")] = "",
-    abstain_at: Annotated[
-        str, typer.Option("--abstain-at", help="Confidence below which no emotion is named; --setting abstain_below.")
-    ] = "",
-    shard: Annotated[
-        str, typer.Option(help="i/N: every N-th recording from the i-th on, for N processes that share a folder.")
-    ] = "1/1",
-    blur_faces: Annotated[
-        bool, typer.Option("--blur-faces", help="Cover every face in an annotated video (.mp4); the page plays that.")
-    ] = False,
+    abstain_at: AbstainAt = "",
+    shard: Shard = "1/1",
+    blur_faces: BlurFaces = False,
     no_sound: Annotated[bool, typer.Option("--no-sound", help="Leave the sound out of annotated videos.")] = False,
-    explain: Annotated[
-        bool, typer.Option("--explain", help="Say what each segment rests on, in .json and .html; takes longer.")
-    ] = False,
+    explain: Explain = False,
     profile: Annotated[bool, typer.Option("--profile", help="Say where the time went, stage by stage.")] = False,
 ) -> None:
     """Write a timeline for each file, with reasons where nothing can be said."""

@@ -10,11 +10,12 @@ from typing import Any
 
 import pandas as pd
 
-from cimeu import reading
 from cimeu.csv_files import read_csv
 from cimeu.errors import RecipeError
 from cimeu.evaluation.predictions import PROBABILITY
 from cimeu.pyramid import DIRECTIONS
+from cimeu.reading import LARGEST_JSON_BYTES, blaming, read_text
+from cimeu.reading import read_json as read_values
 from cimeu.strict_yaml import read_yaml
 
 AGAIN = "the run was interrupted or changed by hand; run it again"
@@ -114,15 +115,15 @@ def _synthetic(folder: Path, environment: Json) -> bool | None:
 
 def read_json(path: Path) -> Json:
     """The values of a file by name; nothing where there is none. Raises RecipeError where it cannot be read."""
-    return reading.read_json(path, RecipeError, AGAIN) if path.exists() else {}
+    return read_values(path, RecipeError, AGAIN) if path.exists() else {}
 
 
 def read_rows(path: Path) -> list[Json]:
     """A list of rows, alone or under `rows`; nothing where there is no file. Raises RecipeError where it is damaged."""
     if not path.exists():
         return []
-    text = reading.read_text(path, RecipeError, AGAIN, at_most=reading.LARGEST_JSON_BYTES)
-    with reading.blaming(path, RecipeError, AGAIN):
+    text = read_text(path, RecipeError, AGAIN, at_most=LARGEST_JSON_BYTES)
+    with blaming(path, RecipeError, AGAIN):
         content = json.loads(text)
         rows = list(content.get("rows", []) if isinstance(content, dict) else content)
     if not all(isinstance(row, dict) for row in rows):

@@ -100,28 +100,31 @@ def predict_files(
     failures: dict[Path, str] = {}
     for number, (name, path) in enumerate(recordings.items()):
         progress("files", number, len(recordings))
-        try:
-            others = [support for other, found in supports.items() if other != path for support in found]
-            recognise = partial(explained_timeline if explained else Recogniser.__call__, recogniser, others=others)
-            _predict(
-                *(recogniser, path, output / name, formats, recognise),
-                explained=explained,
-                video=video,
-                progress=progress,
-            )
-        except CimeuError as error:
-            failures[path] = str(error).split("\n", 1)[0]
-        except Exception as error:
-            if isinstance(error, OSError) and error.errno in NO_ROOM:
-                raise
-            logger.exception("`%s` failed", _shown(path))
-            failures[path] = f"unexpected {type(error).__name__}: {error}"
+        others = [support for other, windows in supports.items() if other != path for support in windows]
+        recognise = partial(explained_timeline if explained else Recogniser.__call__, recogniser, others=others)
+        work = partial(_predict, recogniser, path, output / name, formats, recognise)
+        if reason := _failure_of(partial(work, explained=explained, video=video, progress=progress), path):
+            failures[path] = reason
     progress("files", len(recordings), len(recordings))
     table = pd.DataFrame([(_shown(path), reason) for path, reason in failures.items()], columns=["path", "reason"])
     # Other shards answer for the other recordings of a folder.
     folders = [path for path in given if path.is_dir()] if shard == (1, 1) else []
     _write_failures(output, table, folders, recordings.values())
     return BatchReport(len(recordings), table)
+
+
+def _failure_of(work: Callable[[], object], path: Path) -> str:
+    """Why the work on a recording failed; empty where it did not. Only a full disk is raised: it would stop all."""
+    try:
+        work()
+    except CimeuError as error:
+        return str(error).split("\n", 1)[0]
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in NO_ROOM:
+            raise
+        logger.exception("`%s` failed", _shown(path))
+        return f"unexpected {type(error).__name__}: {error}"
+    return ""
 
 
 def _shard(recordings: dict[str, Path], shard: tuple[int, int]) -> dict[str, Path]:
