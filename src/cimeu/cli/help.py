@@ -28,6 +28,7 @@ EXAMPLES = {
     "agree": "cimeu agree anna.eaf results/interview.eaf -o agreement.html",
     "predict": "cimeu predict interview.mp4 -o results --model runs/toy-demo-west-s0",
     "collect": "cimeu collect results -o study --participants participants.csv --events events.csv --baseline rest",
+    "utterances": "cimeu utterances results/interview.series.parquet interview.srt -o interview.utterances.csv",
     "bundle": "cimeu bundle runs/toy-demo-west-s0 -o model.zip",
     "serve": "cimeu serve --model runs/toy-demo-west-s0",
 }

@@ -28,6 +28,7 @@ from cimeu.cli.score import score
 from cimeu.cli.serve import serve
 from cimeu.cli.terminal import say
 from cimeu.cli.train import train
+from cimeu.cli.utterances import utterances
 from cimeu.cli.weights import weights_app
 from cimeu.errors import CimeuError
 
@@ -59,6 +60,7 @@ app.command(**shown("score", JUDGE))(score)
 app.command(**shown("agree", JUDGE))(agree)
 app.command(**shown("predict", USE))(predict)
 app.command(**shown("collect", USE))(collect)
+app.command(**shown("utterances", USE))(utterances)
 app.command(**shown("bundle", USE))(bundle)
 app.command(**shown("serve", USE))(serve)
 

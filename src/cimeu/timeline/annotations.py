@@ -132,6 +132,17 @@ def read_tiers(path: Path | str, *, label_map: Mapping[str, str] | None = None) 
     return [draft.finished(name, path.name) for name, draft in drafts.items()]
 
 
+def read_rows(path: Path) -> "Iterable[AnnotationRow]":
+    """Every annotation of an ELAN document as it stands there, labels and words as they are.
+
+    Raises:
+        ManifestError: the file is missing or cannot be read.
+    """
+    if not path.is_file():
+        raise ManifestError(f"`{path}` does not exist\n\nhint: give the file of an annotation")
+    return _eaf_rows(path)
+
+
 def only_tier(tiers: Sequence[Tier], name: str | None, path: Path) -> Tier:
     """The tier of this name, or the only one with emotions.
 
@@ -158,7 +169,7 @@ def only_tier(tiers: Sequence[Tier], name: str | None, path: Path) -> Tier:
     return tier
 
 
-class _Row(NamedTuple):
+class AnnotationRow(NamedTuple):
     """An annotation as its file says it."""
 
     tier: str
@@ -168,7 +179,7 @@ class _Row(NamedTuple):
     label: str
 
 
-def _table_rows(path: Path) -> Iterable[_Row]:
+def _table_rows(path: Path) -> Iterable[AnnotationRow]:
     table = read_csv(path)
     table.need("start_s", "end_s", "label")
     starts_s, ends_s = table.numbers("start_s"), table.numbers("end_s")
@@ -182,7 +193,7 @@ def _table_rows(path: Path) -> Iterable[_Row]:
     tiers = [next(filter(None, cells), path.stem) for cells in zip(*names, strict=True)] or [path.stem] * len(starts_s)
     labels = table.frame["label"]
     for tier, line, start_s, end_s, label in zip(tiers, table.lines, starts_s, ends_s, labels, strict=True):
-        yield _Row(tier, f"line {line}", float(start_s), float(end_s), label)
+        yield AnnotationRow(tier, f"line {line}", float(start_s), float(end_s), label)
 
 
 def _check_seconds(table: CsvTable, shortest_s: float, end_s: float) -> None:
@@ -220,7 +231,7 @@ class _Document:
     """Tiers whose children share a parent in parts."""
 
 
-def _eaf_rows(path: Path) -> Iterable[_Row]:
+def _eaf_rows(path: Path) -> Iterable[AnnotationRow]:
     try:
         if path.stat().st_size > MOST_BYTES:
             raise ManifestError(f"`{path}` has more than {MOST_BYTES:,} bytes\n\nhint: give an ELAN document")
@@ -234,7 +245,7 @@ def _eaf_rows(path: Path) -> Iterable[_Row]:
         ) from error
     for name, (start_s, end_s) in spans.items():
         place = f"annotation {name}"
-        yield _Row(document.tier[name], place, start_s + origin_s, end_s + origin_s, document.label[name])
+        yield AnnotationRow(document.tier[name], place, start_s + origin_s, end_s + origin_s, document.label[name])
 
 
 def _origin_s(root: ElementTree.Element) -> float:

@@ -1,0 +1,103 @@
+"""One answer for each stretch of a transcript: emotion beside what was said.
+
+The scores of an utterance are the mean over its windows, weighted by the time that each shares with it, under the same
+thresholds as the segments. A window listens a second beyond the stretch that it stands for, so the answer to a short
+utterance owes something to its neighbours.
+
+Axes: K emotions.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from cimeu.atomic import write_whole
+from cimeu.csv_files import csv_text
+from cimeu.errors import ManifestError
+from cimeu.timeline.segments import UNLIKE, UNSURE
+from cimeu.timeline.series import SCORE, SUFFIX
+from cimeu.timeline.study.recordings import Windows, lanes_of, read_recording, read_table
+from cimeu.timeline.study.transcripts import Utterance, read_utterances
+
+COLUMNS = ("tier", "start_s", "end_s", "text", "person", "label", "confidence", "abstain", "reason", "share.scored")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the model says of one person during one utterance."""
+
+    utterance: Utterance
+    person: str
+    label: str
+    abstain: bool
+    reason: str
+    scores: tuple[float, ...] | None
+    """Mean over the windows; None where there are none."""
+    share_scored: float
+    """Share of the utterance with scores."""
+
+    @property
+    def confidence(self) -> float | None:
+        return None if self.scores is None else max(self.scores)
+
+
+def answer_utterances(series: Path, transcript: Path, tier: str | None = None) -> tuple[tuple[str, ...], list[Answer]]:
+    """Emotions of the model, and an answer for each utterance and each person who is there.
+
+    Raises:
+        ManifestError: a file that is damaged or of another kind, no such tier, or times that do not meet.
+    """
+    if not series.name.endswith(SUFFIX):
+        raise ManifestError(f"`{series}` is not a series\n\nhint: give `NAME{SUFFIX}` of `cimeu predict`")
+    recording = read_recording(series.name.removesuffix(SUFFIX), series)
+    lanes = lanes_of(read_table(recording), recording.emotions)
+    settings = recording.header["settings"]
+    utterances = read_utterances(transcript, tier)
+    answers = []
+    for utterance in utterances:
+        for person, lane in lanes.items():
+            answer = _answer(utterance, person, lane, recording.emotions, settings)
+            if answer is not None:
+                answers.append(answer)
+    if not answers:
+        raise ManifestError(
+            f"no utterance of `{transcript}` lies in `{series}`\n\nhint: are both about the same recording?"
+        )
+    return recording.emotions, answers
+
+
+def write_answers(emotions: Sequence[str], answers: Iterable[Answer], path: Path) -> Path:
+    """Write a table, a row per utterance and person.
+
+    Raises:
+        OutputError: a file of this name is not ours to replace.
+    """
+    rows: list[list[object]] = [[*COLUMNS, *(f"{SCORE}{emotion}" for emotion in emotions)]]
+    for each in answers:
+        said = each.utterance
+        row: list[object] = [said.tier, said.start_s, said.end_s, said.text, each.person, each.label, each.confidence]
+        row += [each.abstain, each.reason, round(each.share_scored, 4)]
+        rows.append([*row, *(each.scores or [None] * len(emotions))])
+    return write_whole(path, csv_text(rows), "utterances")
+
+
+def _answer(
+    utterance: Utterance, person: str, lane: Windows, emotions: Sequence[str], settings: dict[str, float]
+) -> Answer | None:
+    """The answer for one person, or None where they are not there."""
+    shared_s = np.clip(np.minimum(lane.end_s, utterance.end_s) - np.maximum(lane.start_s, utterance.start_s), 0, None)
+    if not shared_s.any():
+        return None
+    weights = np.where(lane.has_scores, shared_s, 0.0)
+    share_scored = float(weights.sum()) / (utterance.end_s - utterance.start_s)
+    if not weights.any():
+        return Answer(utterance, person, "", False, "nothing could be scored", None, 0.0)
+    mean = weights @ np.where(lane.has_scores[:, None], lane.scores, 0.0) / weights.sum()
+    is_unlike = bool(settings.get("abstain_unlike", 1.0)) and float(weights[lane.unlike].sum()) > weights.sum() / 2
+    is_unsure = mean.max() < settings["abstain_below"]
+    label = "" if is_unlike or is_unsure else emotions[int(mean.argmax())]
+    reason = UNLIKE if is_unlike else UNSURE if is_unsure else ""
+    scores = tuple(round(float(score), 4) for score in mean)
+    return Answer(utterance, person, label, not label, reason, scores, min(1.0, share_scored))

@@ -1,0 +1,116 @@
+"""Transcripts as other programs write them, and one answer for each of their stretches."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import webvtt
+from pympi import Elan, Praat
+
+from cimeu.errors import ManifestError
+from cimeu.timeline.study.transcripts import Utterance, read_utterances
+from cimeu.timeline.study.utterances import answer_utterances, write_answers
+
+from .conftest import ResultMaker
+
+SAID = [Utterance("", 0.5, 1.5, "well then"), Utterance("", 2.0, 3.25, 'he said "no"')]
+
+
+def of_tier(name: str) -> list[Utterance]:
+    return [Utterance(name, said.start_s, said.end_s, said.text) for said in SAID]
+
+
+def test_subrip_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.srt"
+    path.write_text(
+        "\ufeff1\r\n00:00:00,500 --> 00:00:01,500\r\n<i>well</i>\r\nthen\r\n\r\n"
+        '2\r\n00:00:02,000 --> 00:00:03,250\r\nhe said "no"\r\n\r\n3\r\n00:00:04,000 --> 00:00:05,000\r\n\r\n'
+    )
+    assert read_utterances(path) == SAID
+
+
+def test_webvtt_of_another_program_is_read_with_its_speakers(tmp_path: Path) -> None:
+    vtt = webvtt.WebVTT()
+    for said in SAID:
+        times = [f"00:00:{time_s:06.3f}" for time_s in (said.start_s, said.end_s)]
+        vtt.captions.append(webvtt.Caption(*times, f"<v Anna>{said.text}</v>"))
+    vtt.save(str(tmp_path / "a.vtt"))
+    assert read_utterances(tmp_path / "a.vtt") == of_tier("Anna")
+
+
+@pytest.mark.parametrize("mode", ["normal", "short"])
+def test_a_textgrid_of_another_program_is_read(tmp_path: Path, mode: str) -> None:
+    grid = Praat.TextGrid(xmin=0.0, xmax=5.0)
+    tier = grid.add_tier("Anna")
+    for said in SAID:
+        tier.add_interval(said.start_s, said.end_s, said.text)
+    grid.add_tier("Ben").add_interval(1.0, 2.0, "yes")
+    grid.to_file(str(tmp_path / "a.TextGrid"), mode=mode)
+    assert read_utterances(tmp_path / "a.TextGrid", "Anna") == of_tier("Anna")
+    assert [said.text for said in read_utterances(tmp_path / "a.TextGrid", "Ben")] == ["yes"]
+
+
+def test_elan_keeps_words_as_they_are(tmp_path: Path) -> None:
+    document = Elan.Eaf(author="somebody")
+    document.add_tier("Anna")
+    for said in SAID:
+        document.add_annotation("Anna", round(1000 * said.start_s), round(1000 * said.end_s), said.text)
+    document.to_file(str(tmp_path / "a.eaf"))
+    assert read_utterances(tmp_path / "a.eaf", "Anna") == of_tier("Anna")
+
+
+def test_a_table_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text('start_s;end_s;text\n0,5;1,5;well then\n2;3,25;"he said ""no"""\n')
+    assert read_utterances(path) == SAID
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.docx", "x", r"holds no utterances that can be read\n\nhint: one of \.srt"),
+        ("a.srt", "1\n00:00:0x,5 --> 2\nhello\n", r"holds no stretch with words"),
+        ("a.srt", "1\n::1 --> 2\nhello\n", r"has the times `::1 --> 2`"),
+        ("a.TextGrid", "no grid", r"is not a TextGrid, or breaks off"),
+        ("a.vtt", "WEBVTT\n", r"holds no stretch with words"),
+    ],
+)
+def test_what_is_no_transcript_is_named(tmp_path: Path, name: str, content: str, message: str) -> None:
+    (tmp_path / name).write_text(content)
+    with pytest.raises(ManifestError, match=message):
+        read_utterances(tmp_path / name)
+
+
+def test_an_unknown_tier_names_those_there_are(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("start_s,end_s,text,tier\n0,1,hello,Anna\n")
+    with pytest.raises(ManifestError, match=r"has no tier `Ben`\n\nhint: its tiers are 'Anna'"):
+        read_utterances(tmp_path / "a.csv", "Ben")
+
+
+def test_an_utterance_has_the_mean_of_its_windows_weighted_by_shared_time(
+    make_result: ResultMaker, tmp_path: Path
+) -> None:
+    rows = [(0.1, 0.8, 0.1), (0.9, 0.0, 0.1), (0.4, 0.3, 0.3), None]
+    results = make_result("a", {"person 1": rows, "person 2": [None] * 2})
+    (tmp_path / "a.csv").write_text("start_s,end_s,text\n0,0.75,so\n1,1.5,hm\n1.25,2,yes\n1.5,2,ah\n")
+    emotions, answers = answer_utterances(results / "a.series.parquet", tmp_path / "a.csv")
+    write_answers(emotions, answers, tmp_path / "out.csv")
+    table = pd.read_csv(tmp_path / "out.csv", keep_default_na=False).set_index(["text", "person"])
+    first = table.loc["so", "person 1"]
+    # Half a second of the first window and a quarter of the second.
+    assert float(first["score.happiness"]) == pytest.approx(2 / 3 * 0.8, abs=1e-4)
+    assert (first["label"], float(first["share.scored"])) == ("happiness", 1.0)
+    assert table.loc["so", "person 2"][["label", "reason"]].tolist() == ["", "nothing could be scored"]
+    assert table.loc["hm", "person 1"][["label", "abstain", "reason"]].tolist() == ["", True, "unsure"]
+    assert float(table.loc["yes", "person 1"]["share.scored"]) == pytest.approx(1 / 3, abs=1e-4)
+    assert table.loc["ah", "person 1"][["label", "confidence"]].tolist() == ["", ""]
+    assert ("hm", "person 2") not in table.index
+
+
+def test_a_transcript_of_another_recording_is_named(make_result: ResultMaker, tmp_path: Path) -> None:
+    results = make_result("a", {"voice": [(0.1, 0.8, 0.1)]})
+    (tmp_path / "a.csv").write_text("start_s,end_s,text\n100,101,late\n")
+    with pytest.raises(ManifestError, match=r"no utterance of .* lies in .*\n\nhint: are both about the same"):
+        answer_utterances(results / "a.series.parquet", tmp_path / "a.csv")
+    with pytest.raises(ManifestError, match=r"is not a series\n\nhint: give `NAME\.series\.parquet`"):
+        answer_utterances(results / "a.csv", tmp_path / "a.csv")
