@@ -12,6 +12,9 @@ def agree(
     first: Annotated[Path, typer.Argument(help="Annotation of a person: ELAN .eaf, or a table.")],
     second: Annotated[Path, typer.Argument(help="What it is compared with: results of `predict`, or another person.")],
     output: Output = Path("agreement.html"),
+    also: Annotated[
+        list[Path] | None, typer.Option(help="A third annotator, and further ones: alpha and Fleiss' kappa of all.")
+    ] = None,
     tier: Annotated[str | None, typer.Option(help="Tier of the first. [default: the only one with emotions]")] = None,
     second_tier: Annotated[str | None, typer.Option(help="Tier of the second. [default: of the same name]")] = None,
     grid: Annotated[float, typer.Option(help="Seconds between two points in time that are compared.")] = 0.1,
@@ -20,8 +23,10 @@ def agree(
     allow_unknown_labels: AllowUnknownLabels = False,
 ) -> None:
     """Compare two annotations: kappa, alpha, segment F1, confusion and every disagreement; .json and .csv beside."""
+    from cimeu.atomic import beside
     from cimeu.timeline.agreement import agree as compare_files
     from cimeu.timeline.agreement import write_agreement
+    from cimeu.timeline.raters import agree_all, further_tiers, write_pairs
 
     agreement = compare_files(
         first,
@@ -34,6 +39,17 @@ def agree(
         allow_unknown=allow_unknown_labels,
     )
     written = write_agreement(agreement, output)
+    if also:
+        others = further_tiers(
+            also, agreement.first.name, label_map=pairs(label_map or ()), allow_unknown=allow_unknown_labels
+        )
+        of_all = agree_all([agreement.first, agreement.second, *others], grid_s=grid)
+        written.append(write_pairs(of_all, beside(written[0], ".raters.csv")))
+        alpha, fleiss = ("n/a" if each is None else f"{each:.2f}" for each in (of_all.alpha, of_all.fleiss_kappa))
+        say(
+            f"{len(of_all.tiers)} annotators: alpha {alpha} of {of_all.alpha_s:g} s that two or more labelled, "
+            f"Fleiss' kappa {fleiss} of {of_all.fleiss_s:g} s that all labelled: {written[-1]}"
+        )
     kappa = "n/a" if agreement.kappa is None else f"{agreement.kappa:.2f}"
     same_label = f"same label {agreement.observed:.0%} ({agreement.by_chance:.0%} by chance)"
     say(f"kappa {kappa}, {same_label} of {agreement.both_s:g} s")

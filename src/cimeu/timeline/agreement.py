@@ -138,7 +138,7 @@ def compare(first: Tier, second: Tier, *, grid_s: float = GRID_S, same_iou: floa
         raise ManifestError(f"an overlap of {same_iou}\n\nhint: above 0 and at most 1, such as {SAME_IOU}")
     _check_units(first, second)
     labels = tuple(sorted(first.labels | second.labels))
-    runs = [_runs(tier, labels, grid_s) for tier in (first, second)]
+    runs = [labelled_runs(tier, labels, grid_s) for tier in (first, second)]
     shared = list(_shared(*runs))
     counts = np.zeros((len(labels), len(labels)))
     for run in shared:
@@ -243,7 +243,7 @@ class _Run(NamedTuple):
     other: int = -1
 
 
-def _runs(tier: Tier, labels: Sequence[str], grid_s: float) -> list[_Run]:
+def labelled_runs(tier: Tier, labels: Sequence[str], grid_s: float) -> list[_Run]:
     """The labels of a tier over the moments, in order and without overlaps; the annotation that began last counts.
 
     Moments are counted, not stored: hours cost no more than seconds.

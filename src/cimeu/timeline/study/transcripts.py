@@ -19,7 +19,7 @@ from cimeu.times import seconds_of
 SUBTITLES, PRAAT, ELAN = (".srt", ".vtt"), ".textgrid", ".eaf"
 KINDS = (*SUBTITLES, ".TextGrid", ELAN, *TABLES)
 LARGEST_BYTES = 2**26
-_TIMES = re.compile(r"([\d:.,]+)\s*-->\s*([\d:.,]+)")
+_TIMES = re.compile(r"(?<!\S)([\d:.,]+)\s*-->\s*([\d:.,]+)")
 _VOICE = re.compile(r"<v(?:\.[^ >]*)?\s+([^>]*)>")
 _TAG = re.compile(r"<[^>]*>")
 _PRAAT_TOKEN = re.compile(r'"((?:[^"]|"")*)"|(?:\[\d*\]|![^\n]*)|([-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?)|(<exists>)')
