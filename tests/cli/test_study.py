@@ -1,4 +1,4 @@
-"""`cimeu collect` on the command line."""
+"""The commands of a study on the command line: `cimeu collect`, and `cimeu agree` of several annotators."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -23,3 +23,14 @@ def test_collect_prints_the_page_and_ends_with_3_where_files_are_missing(
     )
     assert status == 3
     assert "missing or left out: 1 file (b.mp4) of the tables without results" in err
+
+
+def test_agree_counts_further_annotators_and_lists_every_pair(cimeu: Command, tmp_path: Path) -> None:
+    paths = [tmp_path / f"{name}.csv" for name in "abc"]
+    for path, border_s in zip(paths, (5, 6, 5), strict=True):
+        path.write_text(f"start_s,end_s,label,tier\n0,{border_s},anger,emotion\n{border_s},10,happiness,emotion\n")
+    words = ["agree", *map(str, paths[:2]), "--also", str(paths[2]), "-o", str(tmp_path / "out.html")]
+    status, _, err = cimeu(*words)
+    assert status == 0
+    assert "3 annotators: alpha 0.87 of 10 s" in err
+    assert (tmp_path / "out.raters.csv").read_text().count("cohen_kappa") == 3
