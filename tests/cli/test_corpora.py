@@ -176,3 +176,13 @@ def test_preparing_a_corpus_that_another_holds_warns_with_the_count(cimeu: Comma
     status, _, err = cimeu("prepare", "cafe", tmp_path / "CaFE", "--allow-partial", "-o", tmp_path / "m.csv")
     assert status == 0
     assert "warning: `cameo` holds 936 clips of `cafe`" in err
+
+
+def test_one_recording_under_two_names_is_named(cimeu: Command, emodb: Path, tmp_path: Path) -> None:
+    (emodb / "copy.wav").write_bytes((emodb / "03a01Wa.wav").read_bytes())
+    rows = "03a01Wa.wav,anger,train\n08a01Fa.wav,joy,train\ncopy.wav,anger,test\n"
+    (tmp_path / "l.csv").write_text("path,emotion,split\n" + rows)
+    status, _, err = cimeu("prepare", "csv", emodb, "--csv", tmp_path / "l.csv", "-o", tmp_path / "m.csv")
+    assert status == 0
+    assert "2 clips have the bytes of another one, such as `03a01Wa` and `copy`; folds go by their column" in err
+    assert "warning: 1 of these are in several parts of the published `split`, such as `03a01Wa`" in err

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import balanced_accuracy_score
 
-from cimeu.errors import ManifestError, RecipeError, UnknownLabel
+from cimeu.errors import FoldLeak, ManifestError, RecipeError, UnknownLabel
 from cimeu.reports.scoring import score_predictions, score_table, write_score
 
 EMOTIONS = ("anger", "neutral", "sadness")
@@ -191,3 +191,16 @@ def test_a_missing_table_or_group_is_told(manifest: Path, tmp_path: Path) -> Non
 def test_no_clip_of_the_label_space_is_told(manifest: Path, tmp_path: Path) -> None:
     with pytest.raises(ManifestError, match="no clip shows one of fear, disgust; they show anger, neutral, sadness"):
         score_predictions(labels(tmp_path / "p.csv", said(9)), manifest, labels=["fear", "disgust"])
+
+
+def test_answers_on_clips_that_were_trained_on_are_refused(tmp_path: Path) -> None:
+    for name in ("a", "b", "c"):
+        (tmp_path / f"{name}.wav").write_bytes(name.encode())
+    (tmp_path / "again.wav").write_bytes(b"a")
+    (tmp_path / "tested.csv").write_text("path,emotion\nagain.wav,anger\nb.wav,sad\n")
+    (tmp_path / "trained.csv").write_text("path,emotion\na.wav,anger\nc.wav,sad\n")
+    answers = labels(tmp_path / "p.csv", {"again": "anger", "b": "sadness"})
+    with pytest.raises(FoldLeak, match=r"1 of 2 clips hold recordings that .* was trained on: `again` \(there `a`\)"):
+        score_predictions(answers, tmp_path / "tested.csv", trained_on=tmp_path / "trained.csv")
+    unanswered = labels(tmp_path / "q.csv", {"b": "sadness"})
+    score_predictions(unanswered, tmp_path / "tested.csv", trained_on=tmp_path / "trained.csv")

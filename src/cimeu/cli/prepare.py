@@ -102,6 +102,7 @@ def prepare(
     from cimeu.corpora.adapters.registry import CORPORA, PUBLISHED
     from cimeu.corpora.labelling import label_counts, relabelled
     from cimeu.corpora.manifest import write_manifest
+    from cimeu.corpora.overlap import with_same_file
     from cimeu.label_words import check_known
 
     toy: dict[str, Any] = {"takes": takes, "speakers": speakers, "strength": strength, "seed": seed}
@@ -134,6 +135,7 @@ def prepare(
     counts = label_counts(manifest)
     if not allow_unknown_labels and (corpus not in PUBLISHED or corpus == "lists"):  # adapters name what they know
         check_known(counts, f"`{csv or root}`")
+    manifest = with_same_file(manifest)
     write_manifest(manifest, output)
     summarise(manifest, counts, output)
     if corpus in PUBLISHED and corpus != "lists":
@@ -154,6 +156,7 @@ def summarise(manifest: "Manifest", counts: Mapping[str, int], path: Path) -> No
 
     unusable = int((manifest.table["problem"] != "").sum())
     say(f"{path}: {len(manifest):,} clips" + (f", {unusable} of them unusable (column `problem`)" * bool(unusable)))
+    say_repeated(manifest)
     say("labels: " + ", ".join(f"{label or 'none'} {count:,}" for label, count in counts.items()))
     for division in ("fold", "split"):
         sizes = manifest.table[division][manifest.table[division] != ""].value_counts()
@@ -180,6 +183,26 @@ def check_request(corpus: str, options: Mapping[str, object]) -> None:
         raise RecipeError("no table is named for `csv`\n\nhint: add --csv FILE, with columns path and emotion")
     if options["column"] and not options["csv"]:
         raise RecipeError("--column without a table\n\nhint: add --csv FILE")
+
+
+def say_repeated(manifest: "Manifest") -> None:
+    """Name clips whose files have the same bytes, and parts of a published division that share such clips."""
+    from cimeu.corpora.folds import SAME_FILE
+
+    if SAME_FILE not in manifest.table.columns:
+        return
+    table = manifest.table[manifest.table[SAME_FILE] != ""]
+    first = table["clip_id"][table[SAME_FILE] == table[SAME_FILE].iloc[0]]
+    names = " and ".join(f"`{clip_id}`" for clip_id in first[:2])
+    say(f"{len(table):,} clips have the bytes of another one, such as {names}; folds go by their column `{SAME_FILE}`")
+    for division in ("fold", "split"):
+        parts = table[table[division] != ""].groupby(SAME_FILE)[division].nunique()
+        if (parts > 1).any():
+            shared = parts.index[parts > 1]
+            say(
+                f"warning: {len(shared):,} of these are in several parts of the published `{division}`, "
+                f"such as `{shared[0]}`"
+            )
 
 
 def check_applies(corpus: str, options: Mapping[str, object]) -> None:

@@ -16,6 +16,10 @@ def score(
         str | None, typer.Option(help="Label space, or emotions separated by commas. [default: from the tables]")
     ] = None,
     group: Annotated[str, typer.Option(help="Column whose groups are averaged.")] = "culture",
+    trained_on: Annotated[
+        Path | None,
+        typer.Option(help="Manifest or run folder of what the system was trained on: its clips are refused here."),
+    ] = None,
     output: Output = Path("score"),
 ) -> None:
     """Score predictions of any system: metrics with intervals, missing clips as wrong, compared with another."""
@@ -23,6 +27,6 @@ def score(
     from cimeu.tables import to_markdown
 
     space = labels.split(",") if labels and "," in labels else labels
-    scores = score_predictions(predictions, manifest, against=against, labels=space, group=group)
+    scores = score_predictions(predictions, manifest, against=against, labels=space, group=group, trained_on=trained_on)
     say(", ".join(str(path) for path in write_score(scores, output)))
     print(to_markdown(score_table(scores)))

@@ -25,7 +25,10 @@ MANY_PEOPLE = 1000
 SPEAKERS_UNKNOWN = "speakers unknown"
 SPEAKERS_SHARED = "speakers shared"
 DUPLICATES = "duplicates"
-"""Column that `cimeu audit --mark` adds: what names clips that hold the same recording."""
+"""Column that `cimeu audit --mark` adds: one name for clips that hold the same recording, however encoded."""
+SAME_FILE = "same_file"
+"""Column of `cimeu.corpora.overlap.with_same_file`: one name for clips whose files have the same bytes."""
+_MARKS = (SAME_FILE, DUPLICATES)  # the wider one comes last
 
 
 @dataclass(frozen=True)
@@ -78,10 +81,10 @@ class FoldsConfig:
 def make_folds(manifest: Manifest, config: FoldsConfig) -> list[Fold]:
     """Divide a corpus; every fold has passed `check_fold`.
 
-    Clips without a group take no part where groups are held out. Near-duplicates of test clips (column `duplicates`)
-    are left out of training; published parts stay whole, and the fold counts them. Raises ManifestError where groups,
-    speakers or published folds are too few, EmptyClass where an emotion cannot be trained, FoldLeak where a speaker
-    crosses.
+    Clips without a group take no part where groups are held out. Clips that hold the recording of a test clip (columns
+    `same_file` and `duplicates`) are left out of training; published parts stay whole, and the fold counts them.
+    Raises ManifestError where groups, speakers or published folds are too few, EmptyClass where an emotion cannot be
+    trained, FoldLeak where a speaker crosses.
     """
     table = manifest.table
     if config.group not in table.columns:
@@ -102,6 +105,8 @@ def make_folds(manifest: Manifest, config: FoldsConfig) -> list[Fold]:
             validation = _cut_validation(table, people, train, config, name) if share else np.zeros(0, np.int64)
         fold = _fold(name, table, np.setdiff1d(train, validation), validation, test, len(again), config)
         check_fold(fold, manifest, allow_shared_speakers=config.allow_shared_speakers)
+        if config.protocol != "official":
+            check_contents(fold, manifest)
         folds.append(fold)
     return folds
 
@@ -113,30 +118,30 @@ def check_fold(fold: Fold, manifest: Manifest, *, allow_shared_speakers: bool = 
     """
     table = manifest.table.set_index("clip_id")
     parts = {"train": fold.train, "validation": fold.validation, "test": fold.test}
-    seen: dict[str, str] = {}
-    heard: dict[tuple[str, str], str] = {}
+    part_of_clip: dict[str, str] = {}
+    part_of_speaker: dict[tuple[str, str], str] = {}
     for part, clip_ids in parts.items():
         if not clip_ids and part != "validation":
             raise EmptyClass(f"fold {fold.name} has no clip for {part}\n\nhint: fewer folds, or more speakers")
         rows = table.loc[list(clip_ids)]
         for clip_id, corpus, speaker in zip(clip_ids, rows["corpus"], rows["speaker"], strict=True):
-            if seen.setdefault(clip_id, part) != part:
+            if part_of_clip.setdefault(clip_id, part) != part:
                 raise FoldLeak(
-                    f"clip `{clip_id}` is in both {seen[clip_id]} and {part} of fold {fold.name} of `{corpus}`\n\n"
-                    "hint: a clip belongs to one part"
+                    f"clip `{clip_id}` is in both {part_of_clip[clip_id]} and {part} of fold {fold.name} of "
+                    f"`{corpus}`\n\nhint: a clip belongs to one part"
                 )
             if allow_shared_speakers:
                 continue
-            if speaker and heard.setdefault((corpus, speaker), part) != part:
+            if speaker and part_of_speaker.setdefault((corpus, speaker), part) != part:
                 raise FoldLeak(
-                    f"speaker `{speaker}` is in both {heard[corpus, speaker]} and {part} of fold {fold.name} of "
-                    f"`{corpus}`\n\nhint: folds.protocol=speaker-independent keeps speakers apart; for a published "
-                    "division as it is, folds.allow_shared_speakers=true, and every table says `speakers shared`"
+                    f"speaker `{speaker}` is in both {part_of_speaker[corpus, speaker]} and {part} of fold "
+                    f"{fold.name} of `{corpus}`\n\nhint: folds.protocol=speaker-independent keeps speakers apart; for "
+                    "a published division as it is, folds.allow_shared_speakers=true, and every table says `speakers "
+                    "shared`"
                 )
     members = table.loc[[*fold.train, *fold.validation, *fold.test]]
-    wanted = sorted(set(members["emotion"][members["problem"] == ""]))
     trained = set(table.loc[list(fold.train), "emotion"])
-    for emotion in wanted:
+    for emotion in sorted(set(members["emotion"][members["problem"] == ""])):
         if emotion not in trained:
             raise EmptyClass(
                 f"no training clip of `{emotion}` in fold {fold.name}\n\n"
@@ -144,11 +149,32 @@ def check_fold(fold: Fold, manifest: Manifest, *, allow_shared_speakers: bool = 
             )
 
 
+def check_contents(fold: Fold, manifest: Manifest) -> None:
+    """No test clip has the bytes of one that is trained on or chosen by (`cimeu.corpora.overlap.with_same_file`).
+
+    Published divisions are taken as they are; their note counts such clips.
+
+    Raises:
+        FoldLeak: there is one.
+    """
+    if SAME_FILE not in manifest.table.columns:
+        return
+    marks = dict(zip(manifest.table["clip_id"], manifest.table[SAME_FILE], strict=True))
+    trained = {marks[clip_id]: clip_id for clip_id in (*fold.train, *fold.validation) if marks[clip_id]}
+    shared = [clip_id for clip_id in fold.test if marks[clip_id] in trained]
+    if shared:
+        raise FoldLeak(
+            f"{len(shared)} of {len(fold.test)} test clips of fold {fold.name} have the bytes of training clips: "
+            f"`{shared[0]}` is `{trained[marks[shared[0]]]}`\n\nhint: leave one of the two out of the manifest"
+        )
+
+
 def _people(table: pd.DataFrame) -> Rows:
     """A number per speaker of a corpus; where none is known, per set of near-duplicates, else per clip."""
     alone = "\0\0" + table["clip_id"]
-    if DUPLICATES in table.columns:
-        alone = ("\0" + table[DUPLICATES]).where(table[DUPLICATES] != "", alone)
+    for column in _MARKS:
+        if column in table.columns:
+            alone = (f"\0{column}\0" + table[column]).where(table[column] != "", alone)
     names = (table["corpus"] + "\0" + table["speaker"]).where(table["speaker"] != "", alone)
     return pd.factorize(names)[0].astype(np.int64)
 
@@ -318,11 +344,13 @@ def _first_smaller(unevenness: np.ndarray, sizes: np.ndarray) -> int:
 
 
 def _seen_in(table: pd.DataFrame, train: Rows, test: Rows) -> Rows:
-    """Training rows that hold the recording of a test row, as far as near-duplicates are marked."""
-    if DUPLICATES not in table.columns:
-        return train[:0]
-    marks = table[DUPLICATES].to_numpy()
-    return train[np.isin(marks[train], [mark for mark in set(marks[test]) if mark])]
+    """Training rows that hold the recording of a test row, as far as the columns say so."""
+    repeated = np.zeros(len(train), bool)
+    for column in _MARKS:
+        if column in table.columns:
+            marks = table[column].to_numpy()
+            repeated |= np.isin(marks[train], [mark for mark in set(marks[test]) if mark])
+    return train[repeated]
 
 
 def _fold(

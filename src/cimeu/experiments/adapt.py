@@ -15,7 +15,9 @@ import numpy as np
 from jaxtyping import Float
 
 from cimeu.atomic import STATE, write_whole
-from cimeu.corpora.folds import SPEAKERS_UNKNOWN, Fold
+from cimeu.corpora.folds import SPEAKERS_UNKNOWN, Fold, check_contents
+from cimeu.corpora.manifest import read_manifest
+from cimeu.corpora.overlap import TRAINED_ON, check_unseen, training_record
 from cimeu.errors import RecipeError
 from cimeu.evaluation.ood import FILE as FAMILIARITY
 from cimeu.evaluation.predict import EnsembleSettings, fused_probabilities, score_clips
@@ -101,18 +103,22 @@ def adapt_run(
         The run as it came, with fewer labels, with all, and each end with its prior corrected.
 
     Raises:
-        RecipeError: the run is not finished or one of a rival, the folder is taken, or one speaker only.
+        RecipeError: the run is not finished, one of a rival, or does not say what it was trained on; the folder is
+            taken; one speaker only.
+        FoldLeak: the run was trained on clips of the target, or clips that may give labels are tested.
         ManifestError: the target contradicts the labels of the run.
     """
     adaptation = adaptation or Adaptation()
     if output.exists() and any(output.iterdir()):
         raise RecipeError(f"`{output}` is not empty\n\nhint: choose a new folder for the adapted run")
     ensemble = EnsembleSettings.load(run)
+    check_unseen(read_manifest(target), training_record(run), run.name)
     prepared = _prepared(run, target, ensemble, settings, progress)
     divided = divide_target(prepared.manifest, adaptation.shots, seed=adaptation.seed)
     if not divided.pool:
         raise RecipeError("no clip of the new group can give a label\n\nhint: look at the column `problem`")
     group = _NewGroup(prepared, divided, ensemble, _training_shares(run))
+    check_contents(_fold(run, group, adaptation, divided.pool), prepared.manifest)
     came = _models(run, ensemble)
     answers = {AS_IT_CAME: group.answers(came)}
     labels = {AS_IT_CAME: 0}
@@ -285,6 +291,7 @@ def _write(
     write_whole(output / "recipe.yaml", to_yaml(prepared.recipe), "run")
     write_json(output / "environment.json", environment(prepared, adaptation.seed))
     write_json(output / "adaptation.json", provenance)
+    write_whole(output / TRAINED_ON, (run / TRAINED_ON).read_bytes(), "run")  # scoring adds the labelled clips
     if adaptation.part == "heads" and (run / FAMILIARITY).is_file():  # E answers as before
         write_whole(output / FAMILIARITY, (run / FAMILIARITY).read_bytes(), STATE)
     curve = label_curve({adaptation.part: [(row.labels, row.uar) for row in rows if not row.prior_corrected]})

@@ -17,6 +17,7 @@ from jaxtyping import Float, Float32
 from cimeu.atomic import STATE, whole, write_whole
 from cimeu.batching.dataset import ClipDataset
 from cimeu.corpora.folds import Fold
+from cimeu.corpora.overlap import record_training
 from cimeu.evaluation.calibration import at_temperature, fit_temperature
 from cimeu.evaluation.ensemble import answers_of
 from cimeu.evaluation.ood import MOST_CLIPS, Familiarity, views_of
@@ -87,7 +88,8 @@ def _describe(prepared: Prepared, fold: Fold, scored: Scored, table: pd.DataFram
     write_representations(fold, scored, folder)
     if prepared.recipe.is_network and prepared.recipe.evaluation.probes and fold.validation:
         write_json(folder / "probes.json", probe_primitives(prepared, fold, scored))
-    trained_on = prepared.manifest.select(fold.train).table
+    record = record_training(prepared.manifest, fold.train, fold.validation, folder)
+    trained_on = record[record["part"] == "train"]
     card = model_card(prepared.recipe, fold, scored.settings, table, scored.model, trained_on)
     write_whole(folder / "MODEL_CARD.md", card, "run")
 

@@ -43,7 +43,7 @@ def model_card(
         settings: how answers are put together.
         table: rows of `predictions.csv`.
         model: one direction, for its size and encoders.
-        trained_on: rows of the manifest of the training clips.
+        trained_on: rows of the training clips; of an adapted run also those of the run that it comes from.
     """
     specifications, emotions = model.specifications, list(model.config.emotions)
     encoders = [
@@ -60,7 +60,7 @@ def model_card(
             "",
             USE_LIMITS,
             "",
-            *_what_it_is(recipe, fold, settings, model, encoders),
+            *_what_it_is(recipe, fold, settings, model, encoders, n_clips=len(trained_on)),
             *_who(trained_on),
             *_how_well(table[table["part"] == "test"], trained_on),
             "## Calibration",
@@ -86,7 +86,13 @@ def model_card(
 
 
 def _what_it_is(
-    recipe: Recipe, fold: Fold, settings: EnsembleSettings, model: CiMEU | Rival, encoders: Sequence[str]
+    recipe: Recipe,
+    fold: Fold,
+    settings: EnsembleSettings,
+    model: CiMEU | Rival,
+    encoders: Sequence[str],
+    *,
+    n_clips: int,
 ) -> Iterator[str]:
     specifications = model.specifications
     versions = specifications.versions
@@ -100,7 +106,7 @@ def _what_it_is(
         size = sum(tensor.numel() for tensor in model.state_dict().values())
         yield f"- Method: `{recipe.method}`, {size:,} numbers"
     yield f"- Made with cimeu {versions.get('cimeu', 'unknown')}, torch {versions.get('torch', 'unknown')}"
-    yield f"- Trained on {len(fold.train)} clips of {', '.join(specifications.corpora)}"
+    yield f"- Trained on {n_clips:,} clips of {', '.join(specifications.corpora)}"
     yield f"- Held out: {fold.name} ({recipe.folds.protocol})"
     yield f"- Speakers: {'disjoint in training, validation and test' if fold.speakers_known else fold.note}"
     if fold.note and fold.speakers_known:

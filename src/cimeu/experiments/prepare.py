@@ -11,6 +11,7 @@ from cimeu.batching.dataset import ClipDataset
 from cimeu.corpora.folds import Fold
 from cimeu.corpora.inclusions import inclusions_among
 from cimeu.corpora.manifest import Manifest, check_labels, read_manifest
+from cimeu.corpora.overlap import with_same_file
 from cimeu.corpora.paths import MISSING_FILE
 from cimeu.corpora.votes import strongest_named
 from cimeu.encoders.base import Encoder
@@ -79,7 +80,7 @@ def prepare(recipe: Recipe, *, progress: Progress = silent) -> Prepared:
     manifest = read_manifest(recipe.data.table, root=recipe.data.root)
     if recipe.data.targets == "shares":
         manifest = strongest_named(manifest, labels)
-    manifest = _labelled(manifest, labels)
+    manifest = with_same_file(_labelled(manifest, labels))
     streams = [recipe.streams.first, *([recipe.streams.second] if recipe.streams.second else [])]
     if all(_imported(recipe, each) for each in streams):
         problems = manifest.table["problem"]

@@ -8,6 +8,7 @@ A run folder is an ensemble and everything one needs to read it again without tr
     predictions.csv                              every validation and test clip with its probabilities
     familiarity.safetensors                      views of the training clips, for out-of-distribution scores
     training_clips.npz                           primitives of the training clips, to name those near a segment
+    trained_on.csv                               training and validation clips with their content, to refuse later tests
     projections.npz probes.json MODEL_CARD.md    primitives, what can be read from them, what the model is for
     digests.json                                 of every file, so that none is read that was changed or cut
 
@@ -23,7 +24,7 @@ from typing import Any
 from cimeu.atomic import adopt, check_free, write_whole
 from cimeu.baselines.train import Rivalry, check_rival, train_rival
 from cimeu.batching.dataset import ClipDataset
-from cimeu.corpora.folds import Fold, make_folds
+from cimeu.corpora.folds import Fold, check_contents, make_folds
 from cimeu.errors import OutputError, RecipeError
 from cimeu.evaluation.predict import EnsembleSettings
 from cimeu.experiments.artefacts import PREDICTIONS, score_run, write_json
@@ -136,6 +137,7 @@ def evaluate_run(folder: Path, *, progress: Progress = silent) -> Path:
     Raises:
         RecipeError: not a run folder.
         CheckpointError: a network is damaged, or was changed since it was trained.
+        FoldLeak: a test clip has the bytes of a training clip.
         OutputError: a card or table that a person corrected would be replaced.
     """
     if not (folder / "recipe.yaml").is_file() or not (folder / "fold.json").is_file():
@@ -148,6 +150,8 @@ def evaluate_run(folder: Path, *, progress: Progress = silent) -> Path:
     stored = json.loads((folder / "fold.json").read_text(encoding="utf-8"))
     parts = {part: tuple(stored[part]) for part in ("train", "validation", "test")}
     fold = Fold(stored["name"], **parts, speakers_known=stored["speakers_known"], note=stored["note"])
+    if stored.get("protocol") != "official":
+        check_contents(fold, prepared.manifest)
     adapted = (folder / "adaptation.json").is_file()
     score_run(prepared, fold, folder, settings=EnsembleSettings.load(folder) if adapted else None)
     return folder

@@ -18,7 +18,9 @@ import pandas as pd
 from jaxtyping import Float
 
 from cimeu.atomic import check_free, write_whole
+from cimeu.corpora.content_hash import content_of
 from cimeu.corpora.manifest import Manifest, read_manifest
+from cimeu.corpora.overlap import TRAINED_ON, check_unseen, training_record
 from cimeu.corpora.paths import clip_id_of
 from cimeu.csv_files import read_csv
 from cimeu.errors import ManifestError, RecipeError
@@ -73,6 +75,7 @@ def score_predictions(
     against: Path | None = None,
     labels: str | Sequence[str] | None = None,
     group: str = "culture",
+    trained_on: Path | None = None,
 ) -> Score:
     """Score one table, and compare it with another on the same clips.
 
@@ -82,8 +85,11 @@ def score_predictions(
         against: table of another system, subtracted.
         labels: label space; by default the emotions of the table's probabilities, or those of the manifest.
         group: column whose groups are averaged; clips without one form the group `unknown`.
+        trained_on: manifest of the clips that the system was trained on, or its run folder; by default that of the
+            predictions.
 
     Raises:
+        FoldLeak: an answered clip was trained on, by its content.
         ManifestError: no such manifest or group, or no clip of it is in the label space.
         RecipeError: a table is missing, has no answers, or answers a clip twice.
         UnknownLabel: a label that the label space lacks.
@@ -99,6 +105,7 @@ def score_predictions(
     if group not in clips.table.columns:
         raise ManifestError(f"manifest without a column `{group}`\n\nhint: one of {', '.join(clips.table.columns)}")
     answered = answers(table, clips, space, predictions, group)
+    _check_trained(clips.select(list(clips.table["clip_id"][~answered.unused])), predictions, trained_on)
     estimates = answered.estimates()
     recalls = zip(space, answered.recalls(), strict=True)
     missing = tuple(clips.table["clip_id"][answered.unused])
@@ -135,6 +142,19 @@ def score_predictions(
         p={name: each.p for name, each in differences.items()},
         improved={name: each.improved for name, each in differences.items()},
     )
+
+
+def _check_trained(answered: Manifest, predictions: Path, trained_on: Path | None) -> None:
+    """Refuse answers on clips that the system was trained on, as far as that is known."""
+    source = trained_on or predictions.parent
+    if source.is_dir():
+        if trained_on is None and not (source / TRAINED_ON).is_file():
+            return
+        record = training_record(source)
+    else:
+        trained = read_manifest(source, labelled=False)
+        record = trained.table.assign(content=[content_of(clip) for clip in trained.clips()])
+    check_unseen(answered, record, str(source))
 
 
 def read_predictions(path: Path) -> pd.DataFrame:
