@@ -58,7 +58,7 @@ def test_a_run_leaves_everything_one_needs_to_read_it_again(toy) -> None:
     assert {path.name for path in toy.run.iterdir() if path.name != ROOM} == {
         *("recipe.yaml", "environment.json", "fold.json", "forward", "backward", "ensemble.json"),
         *("predictions.csv", "projections.npz", "probes.json", "MODEL_CARD.md"),
-        *("familiarity.safetensors", "training_clips.npz", "digests.json"),
+        *("familiarity.safetensors", "training_clips.npz", "trained_on.csv", "digests.json"),
     }
 
 

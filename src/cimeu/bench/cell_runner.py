@@ -29,13 +29,14 @@ from cimeu.bench.rows import HANDMADE, Row, row_named
 from cimeu.bench.style_offset import Clips, StyleOffset, SupportProtocol, answers_with_supports
 from cimeu.bench.transductive import by_group, group_statistics
 from cimeu.corpora.folds import Fold
+from cimeu.corpora.manifest import Manifest
 from cimeu.errors import RecipeError
 from cimeu.evaluation.ensemble import answers_of, load_classifier
 from cimeu.evaluation.predict import EnsembleSettings, evaluation_collator, fused_probabilities, score_clips
 from cimeu.evaluation.predictions import STREAMS, part_table, with_condition
 from cimeu.evaluation.rivals import read_rival
 from cimeu.evaluation.selection import RULES, SelectionRule, rule_named
-from cimeu.experiments.prepare import Prepared, cores, extract_streams, folds_named, prepare
+from cimeu.experiments.prepare import Prepared, clips_of, cores, extract_streams, folds_named, prepare
 from cimeu.experiments.recipe import EncoderConfig, Recipe, override, recipe_from, to_tree
 from cimeu.experiments.run import run_fold
 from cimeu.experiments.run_folder import read_run
@@ -127,12 +128,13 @@ class CellRunner:
 
     def prepare(self, rows: Sequence[str], progress: Progress) -> tuple[Prepared, list[Fold]]:
         """Fill the stores that the rows read."""
+        folds = list(self._folds_of(clips_of(self.recipe)[0]).values())  # refused before the extraction
         prepared = prepare(self.recipe, progress=progress)
         if any(row_named(row).inputs == HANDMADE for row in rows):
             handmade = [(EncoderConfig(encoder=HANDMADE), False)]
             workers = self.recipe.data.workers or cores()
             extract_streams(prepared.manifest, handmade, self.recipe.data.features, workers=workers, progress=progress)
-        return prepared, list(self._folds_of(prepared).values())
+        return prepared, folds
 
     def __call__(self, cell: Cell) -> CellResult:
         row, fold = row_named(cell.row), self._folds[cell.fold]
@@ -278,15 +280,15 @@ class CellRunner:
 
     @cached_property
     def _folds(self) -> dict[str, Fold]:
-        return self._folds_of(self._clips)
+        return self._folds_of(self._clips.manifest)
 
     @cached_property
     def _cells(self) -> dict[Any, CellResult]:
         return {}
 
-    def _folds_of(self, prepared: Prepared) -> dict[str, Fold]:
+    def _folds_of(self, manifest: Manifest) -> dict[str, Fold]:
         """Folds of the protocol by name: all of them, or those that the recipe names."""
-        folds = divide(prepared.manifest, self.recipe.folds, self.how.protocol, shots=self.how.shots)
+        folds = divide(manifest, self.recipe.folds, self.how.protocol, shots=self.how.shots)
         return {fold.name: fold for fold in folds_named(self.recipe.fold, folds)}
 
     def _with(self, settings: Mapping[str, Any]) -> Recipe:

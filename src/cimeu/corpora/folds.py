@@ -90,7 +90,7 @@ def make_folds(manifest: Manifest, config: FoldsConfig) -> list[Fold]:
     if config.group not in table.columns:
         raise ManifestError(
             f"manifest without a column `{config.group}`, found: {', '.join(table.columns)}\n\n"
-            "hint: choose one of them as the group"
+            "hint: hold out one of them, as in folds.group=corpus"
         )
     people = _people(table)
     folds = []
@@ -212,7 +212,7 @@ def _official(table: pd.DataFrame) -> Iterator[tuple[str, Rows, Rows, Rows | Non
     if not {"train", "test"} <= set(splits):
         raise ManifestError(
             "no published folds in the manifest: columns `fold` and `split` lack train and test\n\n"
-            "hint: choose the protocol speaker-independent"
+            "hint: folds.protocol=speaker-independent needs none"
         )
     validation = np.flatnonzero(splits == "validation")
     usable = validation[table["problem"].to_numpy()[validation] == ""]
@@ -224,7 +224,8 @@ def _groups(table: pd.DataFrame, column: str, *, at_least: int) -> list[str]:
     if len(groups) < at_least:
         raise ManifestError(
             f"column `{column}` names {len(groups)} group(s), at least {at_least} are needed\n\n"
-            f"hint: fill `{column}`, or choose the protocol speaker-independent"
+            f"hint: fill `{column}`, hold out another column (folds.group=COLUMN), or speakers "
+            "(folds.protocol=speaker-independent)"
         )
     return groups
 

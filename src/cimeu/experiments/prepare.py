@@ -70,22 +70,31 @@ def directions_of(recipe: Recipe) -> tuple[Direction, ...]:
     return DIRECTIONS if recipe.direction == "both" else (recipe.direction,)
 
 
-def prepare(recipe: Recipe, *, progress: Progress = silent) -> Prepared:
-    """Read the manifest, compute the features that are missing, open the stores.
+def clips_of(recipe: Recipe) -> tuple[Manifest, LabelSpace]:
+    """The clips of a recipe and its label space; clips whose emotion the label space lacks take no part.
 
-    Clips whose emotion the label space lacks take no part. Features of an encoder whose weights are not on this machine
-    are taken as they were extracted, if every clip has them; imported features need no recording.
+    Nothing is decoded, so whatever contradicts the recipe can be refused before hours of extraction.
     """
     labels = label_space(recipe.data.labels)
     manifest = read_manifest(recipe.data.table, root=recipe.data.root)
     if recipe.data.targets == "shares":
         manifest = strongest_named(manifest, labels)
     manifest = with_same_file(_labelled(manifest, labels))
-    streams = [recipe.streams.first, *([recipe.streams.second] if recipe.streams.second else [])]
-    if all(_imported(recipe, each) for each in streams):
+    if all(_imported(recipe, each) for each in _streams(recipe)):
         problems = manifest.table["problem"]
         manifest = Manifest(manifest.table.assign(problem=problems.where(problems != MISSING_FILE, "")), manifest.root)
     check_labels(manifest, labels)
+    return manifest, labels
+
+
+def prepare(recipe: Recipe, *, progress: Progress = silent) -> Prepared:
+    """Read the manifest, compute the features that are missing, open the stores.
+
+    Features of an encoder whose weights are not on this machine are taken as they were extracted, if every clip has
+    them; imported features need no recording.
+    """
+    manifest, labels = clips_of(recipe)
+    streams = _streams(recipe)
     for inclusion in inclusions_among(set(manifest.table["corpus"])):
         logger.warning("%s: `cimeu overlap` names them", inclusion)
     wanted = []
@@ -103,6 +112,10 @@ def prepare(recipe: Recipe, *, progress: Progress = silent) -> Prepared:
         extract_streams(manifest, wanted, recipe.data.features, workers=workers, progress=progress)
     opened = [FeatureStore.open(recipe.data.features / each.store) for each in streams]
     return Prepared(recipe, manifest, labels, opened[0], opened[1] if len(opened) > 1 else None)
+
+
+def _streams(recipe: Recipe) -> list[EncoderConfig]:
+    return [recipe.streams.first, *([recipe.streams.second] if recipe.streams.second else [])]
 
 
 def extract_streams(

@@ -28,7 +28,7 @@ from cimeu.corpora.folds import Fold, check_contents, make_folds
 from cimeu.errors import OutputError, RecipeError
 from cimeu.evaluation.predict import EnsembleSettings
 from cimeu.experiments.artefacts import PREDICTIONS, score_run, write_json
-from cimeu.experiments.prepare import Prepared, cores, folds_named, prepare
+from cimeu.experiments.prepare import Prepared, clips_of, cores, folds_named, prepare
 from cimeu.experiments.recipe import Recipe, load_recipe, to_tree, to_yaml
 from cimeu.model.checkpoint import CONFIG_FILE, WEIGHTS_FILE, versions
 from cimeu.model.config import StreamConfig
@@ -50,8 +50,8 @@ def run_recipe(recipe: Recipe, *, progress: Progress = silent) -> list[Path]:
         check_rival(recipe.method)
     training = recipe.training
     progress = progress if is_first(training) else silent
+    folds = folds_named(recipe.fold, make_folds(clips_of(recipe)[0], recipe.folds))  # refused before the extraction
     prepared = one_after_the_other(training, lambda: prepare(recipe, progress=progress))
-    folds = folds_named(recipe.fold, make_folds(prepared.manifest, recipe.folds))
     runs = [(fold, seed) for fold in folds for seed in recipe.seeds]
     paths = []
     for done, (fold, seed) in enumerate(runs):
