@@ -57,7 +57,7 @@ def read_run(folder: Path) -> Run:
     if not path.is_file():
         raise RecipeError(f"`{path}` does not exist\n\nhint: name folders of finished runs (`cimeu train RECIPE`)")
     cells = read_csv(path)
-    table = cells.frame
+    table = cells.frame.astype(str)
     emotions = tuple(column.removeprefix(PROBABILITY) for column in table.columns if column.startswith(PROBABILITY))
     lacking = [column for column in ("clip_id", "part", "emotion") if column not in table]
     if lacking or not emotions:
