@@ -56,6 +56,13 @@ def test_every_recipe_is_written_out_and_read_back_as_itself(recipe: str, tmp_pa
     assert load_recipe(tmp_path / "again.yaml") == read
 
 
+def test_a_run_lies_in_its_folder_whatever_its_fold_is_called() -> None:
+    recipe = recipe_from(SMALLEST)
+    assert recipe.run_name("north-american", 1) == "least-north-american-s1"
+    assert recipe.run_name("UK/US", 0) == "least-UK%2FUS-s0"
+    assert recipe.run_name("UK%2FUS", 0) == "least-UK%252FUS-s0"
+
+
 def test_a_recipe_that_leaves_everything_open_takes_the_defaults() -> None:
     recipe = recipe_from(SMALLEST)
     assert (recipe.seeds, recipe.fold, recipe.direction, recipe.output) == ((0,), "all", "both", Path("runs"))

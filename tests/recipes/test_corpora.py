@@ -14,11 +14,11 @@ from cimeu.labels import label_space
 
 TESTED = {
     "iemocap/five_sessions": ["1", "2", "3", "4", "5"],
-    "msppodcast/published": ["official"],
+    "msppodcast/default": ["official"],
     "blemore/frozen": ["0", "1", "2", "3", "4"],
     "cameo/leave_one_language_out": ["de", "en", "fr"],
     "cameo/within_language": [f"{language}-{part}" for language in ("de", "en", "fr") for part in range(1, 6)],
-    "mer/published": ["official"],
+    "mer/default": ["official"],
     "affwild2/expr": ["1", "2", "3", "4", "5"],
 }
 

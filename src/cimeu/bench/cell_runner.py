@@ -204,7 +204,7 @@ class CellRunner:
             store = getattr(clips, row.inputs)
             assert store is not None, "the row needs two streams"
             clips = replace(clips, first=store, second=None)
-        name = f"{self.recipe.name}-{fold.name}-s{seed}"
+        name = self.recipe.run_name(fold.name, seed)
         if row.after:
             sizes = style_sizes(self.folder / "runs" / row.after / name, clips.directions)
             training = replace(recipe.training, style_sizes=sizes[clips.directions[0]])

@@ -161,6 +161,10 @@ class Recipe:
         """Whether the network of this project is trained, and not a rival."""
         return self.method == NETWORK
 
+    def run_name(self, fold: str, seed: int) -> str:
+        """Name of a run's folder; a fold may be a culture called `UK/US`, which must not lead to another folder."""
+        return f"{self.name}-{fold}-s{seed}".replace("%", "%25").replace("/", "%2F")
+
     def network(
         self,
         emotions: tuple[str, ...],

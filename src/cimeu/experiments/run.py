@@ -56,7 +56,7 @@ def run_recipe(recipe: Recipe, *, progress: Progress = silent) -> list[Path]:
     paths = []
     for done, (fold, seed) in enumerate(runs):
         progress("runs", done, len(runs))
-        folder = recipe.output / f"{recipe.name}-{fold.name}-s{seed}"
+        folder = recipe.output / recipe.run_name(fold.name, seed)
         paths.append(run_fold(prepared, fold, seed, folder, progress=progress))
     progress("runs", len(runs), len(runs))
     return paths

@@ -56,10 +56,11 @@ def answer(study: Study) -> str:
     """What the study says, in a sentence or two."""
     tables = study.tables
     whole = tables.participants[tables.participants["condition"] == WHOLE]
-    hours = whole["duration_s"].sum() / 3600
-    scored = (whole["share.scored"] * whole["duration_s"]).sum() / max(whole["duration_s"].sum(), 1e-9)
+    seconds = whole["duration_s"].sum()
+    length = f"{seconds / 3600:.1f} hours" if seconds >= 3600 else f"{seconds / 60:.1f} minutes"
+    scored = (whole["share.scored"] * whole["duration_s"]).sum() / max(seconds, 1e-9)
     about = (
-        f"{_count(len(whole), 'participant')} in {_count(len(study.recordings), 'recording')}, {hours:.1f} hours, "
+        f"{_count(len(whole), 'participant')} in {_count(len(study.recordings), 'recording')}, {length}, "
         f"{scored:.0%} of them with scores."
     )
     tested = tables.conditions.dropna(subset=["difference_p_holm"])
