@@ -158,11 +158,11 @@ def served(checker: Isolated, recogniser: Isolated, tmp_path_factory: pytest.Tem
 
 @pytest.fixture(scope="session")
 def film(clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The drawn face speaks, leaves for three seconds, and comes back."""
+    """The drawn face speaks, leaves for four seconds, and comes back: too long to be known again."""
     there = [frame.pixels for frame in frames(clip)]
-    gone = [np.full_like(there[0], 90)] * 75
+    gone = [np.full_like(there[0], 90)] * 100
     voice = read_sound(clip)
-    samples = np.concatenate([voice[: len(there) * 640], np.zeros(75 * 640, np.float32), voice])
+    samples = np.concatenate([voice[: len(there) * 640], np.zeros(100 * 640, np.float32), voice])
     path = tmp_path_factory.mktemp("film") / "film.mp4"
     write_video(path, there + gone + there, rate_hz=25, samples=samples)
     return path

@@ -24,6 +24,7 @@ OPERATIONS = [
     ("PATCH", "/predictions/{id}"),
     ("DELETE", "/predictions/{id}"),
     ("GET", "/predictions/{id}/media"),
+    ("GET", "/predictions/{id}/curves"),
     ("GET", "/predictions/{id}/exports/{format}"),
     ("GET", "/predictions/{id}/segments/{number}/explanation"),
 ]

@@ -77,7 +77,10 @@ ROUTES = [
     ("POST", "/session"),
     ("GET", "/openapi.json"),
     *((method, f"/predictions/{'0' * 32}") for method in ("GET", "PATCH", "DELETE")),
-    *(("GET", f"/predictions/{'0' * 32}/{part}") for part in ("media", "exports/csv", "segments/0/explanation")),
+    *(
+        ("GET", f"/predictions/{'0' * 32}/{part}")
+        for part in ("media", "curves", "exports/csv", "segments/0/explanation")
+    ),
 ]
 
 

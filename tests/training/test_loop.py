@@ -187,8 +187,10 @@ def test_a_folder_of_another_run_is_refused(corpus: Corpus, network: Network, tm
 
 def test_a_loss_that_is_not_finite_stops_training(corpus: Corpus, network: Network, tmp_path: Path) -> None:
     clips = corpus()
-    hot = replace(QUICK, epochs=20, optimiser=OptimiserConfig(learning_rate=1e30, clip_norm=0.0, warm_up=0.0))
-    with pytest.raises(RecipeError, match=r"the loss is (nan|inf) in epoch 1, step \d+, learning rate 1e\+30"):
+    hot = replace(
+        QUICK, epochs=20, optimiser=OptimiserConfig(learning_rate=100.0, weight_decay=0.0, clip_norm=0.0, warm_up=0.0)
+    )
+    with pytest.raises(RecipeError, match=r"the loss is (nan|inf) in epoch \d+, step \d+, learning rate \d+"):
         train(network(), clips, clips, hot, tmp_path / "run")
 
 
@@ -312,11 +314,11 @@ def test_every_switch_changes_what_is_learnt(
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ({"epochs": 0}, "training `epochs` is 0"),
-        ({"batch_size": 0}, "training `batch_size` is 0"),
-        ({"patience": -1}, "training `patience` is -1"),
-        ({"seed": -1}, "training `seed` is -1"),
-        ({"label_smoothing": 1.0}, "label_smoothing is 1.0"),
+        ({"epochs": 0}, "`training.epochs` is 0"),
+        ({"batch_size": 0}, "`training.batch_size` is 0"),
+        ({"patience": -1}, "`training.patience` is -1"),
+        ({"seed": -1}, "`training.seed` is -1"),
+        ({"label_smoothing": 1.0}, "`training.label_smoothing` is 1.0"),
     ],
 )
 def test_impossible_settings_are_refused(setting: dict[str, float], message: str) -> None:

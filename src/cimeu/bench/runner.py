@@ -73,7 +73,8 @@ class BenchReport:
 
     done: int
     kept: int
-    failures: dict[Cell, str]
+    failures: dict[Any, str]
+    """Reasons by cell, or by trial where a choice of settings failed."""
     wall_s: float = 0.0
     """Seconds that all of it took here."""
 
@@ -270,6 +271,6 @@ def one_thread() -> Iterator[None]:
             torch.set_num_threads(threads)
 
 
-def failures_text(failures: dict[Cell, str]) -> str:
+def failures_text(failures: dict[Any, str]) -> str:
     """One line per failed cell."""
     return "\n".join(f"{cell}: {reason.splitlines()[0]}" for cell, reason in failures.items())
