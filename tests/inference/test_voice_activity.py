@@ -9,7 +9,7 @@ from jaxtyping import Float, UInt8
 from cimeu.inference.voice_activity import NO_SPEECH, SILENT, MouthMotion, who_speaks, why_not_heard
 from cimeu.media.audio import read_sound
 from cimeu.media.clips import read_clip
-from cimeu.timeline.timeline import TimelineSettings
+from cimeu.timeline.settings import TimelineSettings
 
 from .conftest import voice
 

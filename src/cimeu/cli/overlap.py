@@ -19,7 +19,7 @@ def overlap(
 
     from cimeu.atomic import check_free, write_whole
     from cimeu.corpora.adapters.folder import read_recordings
-    from cimeu.corpora.audit.copies import shared_recordings
+    from cimeu.corpora.audit.shared_recordings import shared_recordings
     from cimeu.corpora.inclusions import inclusions_among
     from cimeu.csv_files import frame_text
     from cimeu.experiments.prepare import cores

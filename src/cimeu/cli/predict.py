@@ -77,7 +77,7 @@ def predict(
 ) -> None:
     """Write a timeline for each file, with reasons where nothing can be said."""
     from cimeu.inference.model_store import model_named
-    from cimeu.timeline.timeline import TimelineSettings
+    from cimeu.timeline.settings import TimelineSettings
 
     named_options = {"start_s": start, "end_s": end, "hop_s": hop, "abstain_below": abstain_at}
     chosen_options = {name: text for name, text in named_options.items() if text}

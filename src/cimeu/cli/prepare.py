@@ -102,7 +102,7 @@ def prepare(
     from cimeu.corpora.adapters.registry import CORPORA, PUBLISHED
     from cimeu.corpora.labelling import label_counts, relabelled
     from cimeu.corpora.manifest import write_manifest
-    from cimeu.corpora.overlap import with_same_file
+    from cimeu.corpora.same_file import with_same_file
     from cimeu.label_words import check_known
 
     toy: dict[str, Any] = {"takes": takes, "speakers": speakers, "strength": strength, "seed": seed}

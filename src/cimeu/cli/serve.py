@@ -36,7 +36,7 @@ def serve(
     try:
         from cimeu.server.settings import ServerSettings
         from cimeu.server.start import serve as answer
-        from cimeu.timeline.timeline import TimelineSettings
+        from cimeu.timeline.settings import TimelineSettings
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("cimeu"):
             raise

@@ -27,7 +27,7 @@ SPEAKERS_SHARED = "speakers shared"
 DUPLICATES = "duplicates"
 """Column that `cimeu audit --mark` adds: one name for clips that hold the same recording, however encoded."""
 SAME_FILE = "same_file"
-"""Column of `cimeu.corpora.overlap.with_same_file`: one name for clips whose files have the same bytes."""
+"""Column of `cimeu.corpora.same_file.with_same_file`: one name for clips whose files have the same bytes."""
 _MARKS = (SAME_FILE, DUPLICATES)  # the wider one comes last
 
 
@@ -150,7 +150,7 @@ def check_fold(fold: Fold, manifest: Manifest, *, allow_shared_speakers: bool = 
 
 
 def check_contents(fold: Fold, manifest: Manifest) -> None:
-    """No test clip has the bytes of one that is trained on or chosen by (`cimeu.corpora.overlap.with_same_file`).
+    """No test clip has the bytes of one that is trained on or chosen by (`cimeu.corpora.same_file.with_same_file`).
 
     Published divisions are taken as they are; their note counts such clips.
 

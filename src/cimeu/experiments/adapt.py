@@ -17,7 +17,7 @@ from jaxtyping import Float
 from cimeu.atomic import STATE, write_whole
 from cimeu.corpora.folds import SPEAKERS_UNKNOWN, Fold, check_contents
 from cimeu.corpora.manifest import read_manifest
-from cimeu.corpora.overlap import TRAINED_ON, check_unseen, training_record
+from cimeu.corpora.training_record import TRAINED_ON, check_unseen, training_record
 from cimeu.errors import RecipeError
 from cimeu.evaluation.ood import FILE as FAMILIARITY
 from cimeu.evaluation.predict import EnsembleSettings, fused_probabilities, score_clips

@@ -17,7 +17,7 @@ from jaxtyping import Float, Float32
 from cimeu.atomic import STATE, whole, write_whole
 from cimeu.batching.dataset import ClipDataset
 from cimeu.corpora.folds import Fold
-from cimeu.corpora.overlap import record_training
+from cimeu.corpora.training_record import record_training
 from cimeu.evaluation.calibration import at_temperature, fit_temperature
 from cimeu.evaluation.ensemble import answers_of
 from cimeu.evaluation.ood import MOST_CLIPS, Familiarity, views_of

@@ -11,8 +11,8 @@ from cimeu.batching.dataset import ClipDataset
 from cimeu.corpora.folds import Fold
 from cimeu.corpora.inclusions import inclusions_among
 from cimeu.corpora.manifest import Manifest, check_labels, read_manifest
-from cimeu.corpora.overlap import with_same_file
 from cimeu.corpora.paths import MISSING_FILE
+from cimeu.corpora.same_file import with_same_file
 from cimeu.corpora.votes import strongest_named
 from cimeu.encoders.base import Encoder
 from cimeu.encoders.registry import build_encoder

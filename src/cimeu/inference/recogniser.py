@@ -51,9 +51,10 @@ from cimeu.model.classifier import Answers, Classifier, StyleReader
 from cimeu.progress import Progress, silent
 from cimeu.pyramid import Direction
 from cimeu.timeline.result import Timeline
+from cimeu.timeline.segmenting import segments_of
 from cimeu.timeline.segments import NOBODY, Header, Segment
 from cimeu.timeline.series import scored_windows
-from cimeu.timeline.timeline import TimelineSettings, segments_of
+from cimeu.timeline.settings import TimelineSettings
 
 logger = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float, Float32, UInt8
 from scipy.ndimage import gaussian_filter1d
 
 from cimeu.media.audio import RATE_HZ, frame_energies, is_silent
-from cimeu.timeline.timeline import TimelineSettings
+from cimeu.timeline.settings import TimelineSettings
 
 SILENT = "silent sound"
 NO_SPEECH = "no speech"

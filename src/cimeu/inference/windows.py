@@ -45,7 +45,7 @@ from cimeu.media.video import MediaInfo, frames
 from cimeu.model.classifier import Clip
 from cimeu.pyramid import Direction
 from cimeu.timeline.segments import OFF_SCREEN, SCENE, VOICE, Modality, Place
-from cimeu.timeline.timeline import TimelineSettings
+from cimeu.timeline.settings import TimelineSettings
 
 logger = logging.getLogger(__name__)
 

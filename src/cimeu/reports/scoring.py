@@ -20,8 +20,8 @@ from jaxtyping import Float
 from cimeu.atomic import check_free, write_whole
 from cimeu.corpora.content_hash import content_of
 from cimeu.corpora.manifest import Manifest, read_manifest
-from cimeu.corpora.overlap import TRAINED_ON, check_unseen, training_record
 from cimeu.corpora.paths import clip_id_of
+from cimeu.corpora.training_record import TRAINED_ON, check_unseen, training_record
 from cimeu.csv_files import read_csv
 from cimeu.errors import ManifestError, RecipeError
 from cimeu.evaluation.calibration import expected_calibration_error

@@ -28,7 +28,7 @@ from cimeu.server.settings import ServerSettings
 from cimeu.timeline.explanation import Explanation
 from cimeu.timeline.formats import WRITERS
 from cimeu.timeline.result import Timeline
-from cimeu.timeline.timeline import TimelineSettings
+from cimeu.timeline.settings import TimelineSettings
 
 logger = logging.getLogger(__name__)
 

@@ -20,7 +20,7 @@ from cimeu.media.video import probe
 from cimeu.progress import Progress, silent
 from cimeu.server.isolated import Functions, bound_memory
 from cimeu.server.settings import ServerSettings
-from cimeu.timeline.timeline import TimelineSettings
+from cimeu.timeline.settings import TimelineSettings
 
 if TYPE_CHECKING:
     from cimeu.inference.recogniser import Recogniser

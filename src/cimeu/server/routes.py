@@ -17,7 +17,7 @@ from cimeu.server.upload import FIELD, save_upload
 from cimeu.timeline.explanation import Explanation
 from cimeu.timeline.formats import WRITERS
 from cimeu.timeline.segments import DEMONSTRATION, USE_LIMITS
-from cimeu.timeline.timeline import RANGES
+from cimeu.timeline.settings import RANGES
 
 UPLOAD = ("POST", "/predictions")
 EXPORT_TYPES = {

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from math import inf
 
 from cimeu.errors import RecipeError
-from cimeu.timeline.timeline import TimelineSettings
+from cimeu.timeline.settings import TimelineSettings
 
 SHORTEST_TOKEN = 16
 LIMITS = (

@@ -1,46 +1,23 @@
-"""Clips that hold the same recording, whatever they are called: by the bytes of their files.
+"""Which clips a run was trained on, by the content of their files, so that a later test on one of them can be refused.
 
-A model that was trained on a clip knows it under any name. Folds keep such clips on one side (`cimeu.corpora.folds`);
-a run keeps the content of the clips it was trained on in `trained_on.csv`, so that a later test can be refused.
+A model that was trained on a clip knows it under any name: the record in a run folder (`trained_on.csv`) holds content
+hashes, not paths.
 """
 
-import os
-from collections import defaultdict
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from cimeu.atomic import write_whole
 from cimeu.corpora.content_hash import content_of
-from cimeu.corpora.folds import SAME_FILE
-from cimeu.corpora.manifest import Clip, Manifest
+from cimeu.corpora.manifest import Manifest
 from cimeu.csv_files import frame_text, read_csv
 from cimeu.errors import FoldLeak, RecipeError
 
 TRAINED_ON = "trained_on.csv"
 """In a run folder: the clips of training and validation, with what is known of them and their content."""
 _RECORDED = ("clip_id", "emotion", "corpus", "speaker", "culture", "gender", "language", "acted")
-_HEAD_BYTES = 2**16
-
-
-def with_same_file(manifest: Manifest) -> Manifest:
-    """The manifest with the column `same_file`: one name for clips of one content, empty where a clip is alone;
-    without it where every clip is.
-
-    Only files that agree in size and in their first bytes are read whole.
-    """
-    clips = [clip for clip in manifest.clips() if not clip.problem]
-    groups: list[list[Clip]] = [clips]
-    keys: tuple[Callable[[Clip], Hashable], ...] = (_size, _head, content_of)
-    for key in keys:
-        groups = [alike for group in groups for alike in _grouped(group, key)]
-    names = {clip.clip_id: group[0].clip_id for group in groups for clip in group}
-    table = manifest.table.drop(columns=SAME_FILE, errors="ignore")
-    if not names:
-        return Manifest(table, manifest.root)
-    same_file = [names.get(clip_id, "") for clip_id in manifest.table["clip_id"]]
-    return Manifest(table.assign(**{SAME_FILE: same_file}), manifest.root)
 
 
 def record_training(manifest: Manifest, train: Sequence[str], validation: Sequence[str], folder: Path) -> pd.DataFrame:
@@ -100,36 +77,3 @@ def check_unseen(clips: Manifest, record: pd.DataFrame, run: str) -> None:
             + ", ..." * (len(shared) > 3)
             + "\n\nhint: leave them out, or train without them; figures on them say nothing about other people"
         )
-
-
-def _grouped(clips: Sequence[Clip], key: Callable[[Clip], Hashable]) -> list[list[Clip]]:
-    """Sets of at least two clips with one key."""
-    groups: dict[Hashable, list[Clip]] = defaultdict(list)
-    for clip in clips:
-        groups[key(clip)].append(clip)
-    return [group for group in groups.values() if len(group) > 1]
-
-
-def _size(clip: Clip) -> Hashable:
-    """Sizes of the files of a clip; of a folder of images, their number and their sum."""
-    return (clip.start_s, clip.end_s, *(_size_of(path) for path in (clip.path, clip.audio_path)))
-
-
-def _size_of(path: Path | None) -> tuple[int, int]:
-    if path is None:
-        return 0, 0
-    try:
-        if path.is_dir():
-            sizes = [entry.stat().st_size for entry in os.scandir(path)]
-            return len(sizes), sum(sizes)
-        return 1, path.stat().st_size
-    except OSError:
-        return 0, -1
-
-
-def _head(clip: Clip) -> Hashable:
-    try:
-        with clip.path.open("rb") as file:
-            return file.read(_HEAD_BYTES)
-    except OSError:  # a folder of images
-        return b""

@@ -1,5 +1,5 @@
 import itertools
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +8,9 @@ import pytest
 from cimeu.atomic import LIST, ROOM
 from cimeu.errors import RecipeError
 from cimeu.timeline.result import Timeline
+from cimeu.timeline.segmenting import segments_of
 from cimeu.timeline.segments import BRIEF, UNLIKE, UNSURE, Cell, Header, Segment
-from cimeu.timeline.timeline import RANGES, TimelineSettings, segments_of
+from cimeu.timeline.settings import TimelineSettings
 
 EMOTIONS = ("anger", "sadness")
 ROUGH = TimelineSettings(smoothing_s=0.0, minimum_s=0.0)
@@ -109,39 +110,6 @@ def test_saving_leaves_nothing_but_the_file(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "deep" / ROOM).iterdir()] == [LIST]
 
 
-def test_settings_that_leave_gaps_are_refused() -> None:
-    with pytest.raises(RecipeError, match=r"hop_s 3\.0 is longer than window_s 2\.0"):
-        TimelineSettings(hop_s=3.0)
-    with pytest.raises(RecipeError, match=r"window_s is 0\.0\n\nhint: a number from 0\.2 to 60"):
-        TimelineSettings(window_s=0.0)
-
-
-def test_settings_are_typed_by_name() -> None:
-    typed = {"minimum_s": "2", "abstain_below": "0.4", "abstain_unlike": "No"}
-    settings = TimelineSettings(minimum_s=2.0, abstain_below=0.4, abstain_unlike=False)
-    assert TimelineSettings().changed(typed) == settings
-
-
-def test_every_setting_has_a_range() -> None:
-    names = {each.name for each in fields(TimelineSettings)}
-    assert names == {*RANGES, "abstain_unlike"}
-
-
-@pytest.mark.parametrize(
-    ("name", "text", "message"),
-    [
-        ("minimun_s", "2", r"unknown setting `minimun_s` of the timeline\n\nhint: did you mean `minimum_s`\?"),
-        ("minimum_s", "two", r"minimum_s is two\n\nhint: a number from 0 to 3600"),
-        ("minimum_s", "nan", r"minimum_s is nan\n\nhint: a number from 0 to 3600"),
-        ("abstain_below", "1.5", r"abstain_below is 1\.5\n\nhint: a number from 0 to 1"),
-        ("abstain_unlike", "maybe", r"abstain_unlike is maybe\n\nhint: true or false"),
-    ],
-)
-def test_settings_that_cannot_be_are_refused(name: str, text: str, message: str) -> None:
-    with pytest.raises(RecipeError, match=message):
-        TimelineSettings().changed({name: text})
-
-
 def test_neighbours_of_one_label_are_one_segment_with_every_reason() -> None:
     seen = cells(0.9, 0.9, modality="face", reason="no speech")
     heard = [replace(cell, start_s=cell.start_s + 1, end_s=cell.end_s + 1) for cell in cells(0.8, 0.8, modality="both")]
@@ -202,12 +170,3 @@ def test_one_strange_window_does_not_make_a_stretch_strange() -> None:
     mixed = [cell if cell.ood_score == 2.0 else replace(cell, ood_score=0.5) for cell in mixed]
     (segment,) = segments_of("a", mixed, EMOTIONS, TimelineSettings(), 0.0)
     assert (segment.label, segment.unlike_training) == ("anger", False)
-
-
-def test_a_part_ends_after_it_starts_and_takes_clock_times() -> None:
-    assert TimelineSettings().changed({"start_s": "10:00", "end_s": "25:00"}).part == (600.0, 1500.0)
-    assert TimelineSettings(start_s=5.0).part == (5.0, float("inf"))
-    with pytest.raises(RecipeError, match=r"end_s 3 is not after start_s 5\n\nhint: "):
-        TimelineSettings(start_s=5.0, end_s=3.0)
-    with pytest.raises(RecipeError, match=r"start_s is soon"):
-        TimelineSettings().changed({"start_s": "soon"})

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from cimeu.corpora.adapters.folder import from_flat_folder
-from cimeu.corpora.audit.copies import SHORTEST, same_sounds, shared_recordings, sub_fingerprints
+from cimeu.corpora.audit.shared_recordings import SHORTEST, same_sounds, shared_recordings, sub_fingerprints
 from cimeu.corpora.inclusions import INCLUSIONS, inclusions_among, inclusions_of
 from cimeu.media.audio import RATE_HZ, write_sound
 

@@ -1,4 +1,4 @@
-"""One recording under two names is one recording."""
+"""Files of the same bytes are one recording, whatever they are called."""
 
 from pathlib import Path
 
@@ -7,14 +7,8 @@ import pytest
 
 from cimeu.corpora.folds import FoldsConfig, check_contents, make_folds
 from cimeu.corpora.manifest import Manifest, build_manifest
-from cimeu.corpora.overlap import (
-    SAME_FILE,
-    check_unseen,
-    record_training,
-    training_record,
-    with_same_file,
-)
-from cimeu.errors import FoldLeak, RecipeError
+from cimeu.corpora.same_file import SAME_FILE, with_same_file
+from cimeu.errors import FoldLeak
 
 
 def corpus(folder: Path, contents: dict[str, bytes], **columns: list[str]) -> Manifest:
@@ -73,37 +67,3 @@ def test_a_fold_that_tests_the_bytes_of_a_training_clip_is_refused(repeated: Man
     message = "1 of 8 test clips of fold north have the bytes of training clips: `north/0-0` is `south/3-1`"
     with pytest.raises(FoldLeak, match=message):
         check_contents(fold, with_same_file(repeated))
-
-
-def test_clips_that_a_run_was_trained_on_are_refused_under_any_name(tmp_path: Path) -> None:
-    trained = corpus(tmp_path / "one", {"a.wav": b"1", "b.wav": b"2", "c.wav": b"3"})
-    record = record_training(trained, ["a"], ["b"], tmp_path)
-    fresh = corpus(tmp_path / "two", {"a.wav": b"4", "x.wav": b"3"})
-    check_unseen(fresh, record, "run")
-    again = corpus(tmp_path / "three", {"x.wav": b"1", "b.wav": b"2", "y.wav": b"5"})
-    message = r"2 of 3 clips hold recordings that `run` was trained on: `x` \(there `a`\), `b`\n\nhint: leave them out"
-    with pytest.raises(FoldLeak, match=message):
-        check_unseen(again, record, "run")
-
-
-def test_a_record_comes_back_equal_and_grows(tmp_path: Path) -> None:
-    trained = corpus(tmp_path / "one", {"a.wav": b"1", "b.wav": b"2"}, speaker=["=s", "t"])
-    first = record_training(trained, ["a", "b"], [], tmp_path)
-    assert training_record(tmp_path).to_dict("list") == first.to_dict("list")
-    other = corpus(tmp_path / "two", {"a.wav": b"3"})
-    assert list(record_training(other, ["a"], [], tmp_path)["content"]) == [
-        *first["content"],
-        *record_training(other, ["a"], [], tmp_path / "alone")["content"],
-    ]
-
-
-def test_the_content_of_a_file_that_is_gone_stays(tmp_path: Path) -> None:
-    trained = corpus(tmp_path / "one", {"a.wav": b"1"})
-    before = record_training(trained, ["a"], [], tmp_path)
-    (tmp_path / "one" / "a.wav").unlink()
-    assert record_training(trained, ["a"], [], tmp_path).to_dict("list") == before.to_dict("list")
-
-
-def test_a_run_that_does_not_say_what_it_was_trained_on_names_the_way_out(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match=r"does not say which clips it was trained on\n\nhint: `cimeu evaluate .*` n"):
-        training_record(tmp_path)
