@@ -6,10 +6,10 @@ Axes: H rows, W columns, 3 colours (RGB), S side of the crop, L pixels of an axi
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import UInt8
+from scipy.sparse import csr_array
 
 from cimeu.media.faces import Box
-from cimeu.media.threads import one_thread
 
 MARGIN = 0.1
 """Part of the face's longer side added on each side of the square that is cut out."""
@@ -48,25 +48,29 @@ def stretched(
     rows, row_weights = _weights(top, height, side, pixels.shape[0], resampling)
     columns, column_weights = _weights(left, width, side, pixels.shape[1], resampling)
     region = pixels[rows, columns].astype(np.float32)
-    with one_thread():
-        lines = (row_weights @ region.reshape(len(region), -1)).reshape(side, -1, 3)
-        return np.rint(column_weights @ lines).astype(np.uint8)
+    lines = row_weights @ region.reshape(len(region), -1)
+    # Columns become rows, so that the second product is one of a sparse matrix and a dense one too.
+    by_column = lines.reshape(side, -1, 3).swapaxes(0, 1).reshape(-1, 3 * side)
+    mean = (column_weights @ by_column).reshape(side, side, 3).swapaxes(0, 1)
+    return np.ascontiguousarray(np.rint(mean), np.uint8)
 
 
 def _weights(
     start: float | int, extent: float | int, side: int, size: int, resampling: Resampling
-) -> tuple[slice, Float32[np.ndarray, "S L"]]:
-    """Which pixels of an axis matter, and the share of each in each new pixel.
+) -> tuple[slice, csr_array]:
+    """Which L pixels of an axis matter, and the share of each in each new pixel, S x L.
 
     A new pixel averages a stretch around its centre. One pixel wide, the stretch is bilinear interpolation; as wide as
-    the new pixel, it is the area average.
+    the new pixel, it is the area average. Sparse, since a new pixel takes few of the old: a crop of 560 pixels to 96
+    takes a third of the time of the dense product.
     """
     step = extent / side
     width = max(step, 1.0) if resampling == "area" else 1.0
-    low = start + (np.arange(side) + 0.5) * step - width / 2
-    first = int(np.clip(np.floor(start - 1), 0, size - 1))
-    last = int(np.clip(np.ceil(start + extent + 1), first + 1, size))
-    edges = np.arange(first, last + 1, dtype=np.float64)
-    edges[0], edges[-1] = -np.inf, np.inf
-    shares = np.minimum(low[:, None] + width, edges[1:]) - np.maximum(low[:, None], edges[:-1])
-    return slice(first, last), (shares.clip(min=0) / width).astype(np.float32)
+    low = (start + (np.arange(side) + 0.5) * step - width / 2)[:, None]
+    covered = np.floor(low) + np.arange(int(np.ceil(width)) + 1)
+    shares = (np.minimum(low + width, covered + 1) - np.maximum(low, covered)).clip(min=0) / width
+    indices = covered.clip(0, size - 1).astype(np.int32)  # beyond the frame its edge repeats
+    first, last = int(indices.min()), int(indices.max()) + 1
+    ends = np.arange(0, indices.size + 1, indices.shape[1], dtype=np.int32)
+    weights = (shares.astype(np.float32).ravel(), (indices - first).ravel(), ends)
+    return slice(first, last), csr_array(weights, shape=(side, last - first))
