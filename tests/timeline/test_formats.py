@@ -81,6 +81,12 @@ def test_every_export_names_model_and_fingerprint(timeline: Timeline, tmp_path: 
 
 
 @pytest.mark.parametrize("suffix", WRITERS)
+def test_every_export_says_where_a_sample_comes_from(timeline: Timeline, tmp_path: Path, suffix: str) -> None:
+    header = replace(timeline.header, origin="package 1 of PyPI: read speech")
+    assert b"package 1 of PyPI: read speech" in saved(replace(timeline, header=header), tmp_path, suffix).read_bytes()
+
+
+@pytest.mark.parametrize("suffix", WRITERS)
 def test_the_same_timeline_gives_the_same_bytes(timeline: Timeline, tmp_path: Path, suffix: str) -> None:
     once = saved(timeline, tmp_path, suffix).read_bytes()
     assert saved(timeline, tmp_path, suffix).read_bytes() == once

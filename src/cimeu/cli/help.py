@@ -29,6 +29,7 @@ EXAMPLES = {
     "predict": "cimeu predict interview.mp4 -o results --model runs/toy-demo-west-s0",
     "collect": "cimeu collect results -o study --participants participants.csv --events events.csv --baseline rest",
     "utterances": "cimeu utterances results/interview.series.parquet interview.srt -o interview.utterances.csv",
+    "embed": "cimeu embed clips -o embeddings.parquet --model runs/toy-demo-west-s0",
     "bundle": "cimeu bundle runs/toy-demo-west-s0 -o model.zip",
     "serve": "cimeu serve --model runs/toy-demo-west-s0",
 }

@@ -17,6 +17,7 @@ from cimeu.cli.audit import audit
 from cimeu.cli.bench import bench
 from cimeu.cli.bundle import bundle
 from cimeu.cli.collect import collect
+from cimeu.cli.embed import embed
 from cimeu.cli.evaluate import evaluate, report
 from cimeu.cli.extract import extract, import_
 from cimeu.cli.help import DATA, JUDGE, TRAIN, USE, CommandsByUse, CorpusCommand, shown
@@ -61,6 +62,7 @@ app.command(**shown("agree", JUDGE))(agree)
 app.command(**shown("predict", USE))(predict)
 app.command(**shown("collect", USE))(collect)
 app.command(**shown("utterances", USE))(utterances)
+app.command(**shown("embed", USE))(embed)
 app.command(**shown("bundle", USE))(bundle)
 app.command(**shown("serve", USE))(serve)
 

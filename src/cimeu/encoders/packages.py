@@ -35,6 +35,8 @@ class Sample:
 
     member: str
     sha256: str
+    size: int
+    """In bytes."""
     about: str
     """What is heard, and under which terms."""
 

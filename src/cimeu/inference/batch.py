@@ -8,7 +8,7 @@ import io
 import json
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from os.path import isfile
@@ -89,7 +89,7 @@ def predict_files(
             raise RecipeError(f"unknown format `{suffix}`\n\nhint: one of {', '.join(EVERY_FORMAT)}")
     output, given = Path(output), [Path(path) for path in paths]
     check_free([output / FAILURES], "failures")
-    recordings = _shard(_recordings(given), shard)
+    recordings = _shard(recordings_by_name(given), shard)
     with locked(output / ROOM / "failures.writing"):  # also shows that the folder can be written to
         recogniser = model if isinstance(model, Recogniser) else Recogniser.from_pretrained(model)
     if recogniser.style in TOGETHER and shard != (1, 1):
@@ -103,17 +103,22 @@ def predict_files(
         others = [support for other, windows in supports.items() if other != path for support in windows]
         recognise = partial(explained_timeline if explained else Recogniser.__call__, recogniser, others=others)
         work = partial(_predict, recogniser, path, output / name, formats, recognise)
-        if reason := _failure_of(partial(work, explained=explained, video=video, progress=progress), path):
+        if reason := failure_of(partial(work, explained=explained, video=video, progress=progress), path):
             failures[path] = reason
     progress("files", len(recordings), len(recordings))
-    table = pd.DataFrame([(_shown(path), reason) for path, reason in failures.items()], columns=["path", "reason"])
+    table = failures_table(failures)
     # Other shards answer for the other recordings of a folder.
     folders = [path for path in given if path.is_dir()] if shard == (1, 1) else []
     _write_failures(output, table, folders, recordings.values())
     return BatchReport(len(recordings), table)
 
 
-def _failure_of(work: Callable[[], object], path: Path) -> str:
+def failures_table(failures: Mapping[Path, str]) -> pd.DataFrame:
+    """Columns `path` and `reason`."""
+    return pd.DataFrame([(_shown(path), reason) for path, reason in failures.items()], columns=["path", "reason"])
+
+
+def failure_of(work: Callable[[], object], path: Path) -> str:
     """Why the work on a recording failed; empty where it did not. Only a full disk is raised: it would stop all."""
     try:
         work()
@@ -147,7 +152,7 @@ def _predict(
     progress: Progress,
 ) -> None:
     """Write what is missing of one recording; `target` is the path of its results without suffix."""
-    _check_recording(path)
+    check_recording(path)
     # A style that is read from several recordings changes with each that joins them.
     finished = None if recogniser.style in TOGETHER else _finished(_with(target, ".json"), path, recogniser)
     wants_series = not SERIES.isdisjoint(formats)
@@ -171,14 +176,14 @@ def _supports(recogniser: Recogniser, paths: Iterable[Path], progress: Progress)
     supports = {}
     for path in paths:
         try:
-            _check_recording(path)
+            check_recording(path)
             supports[path] = recogniser.supports(path, progress=progress)
         except CimeuError:
             continue
     return supports
 
 
-def _check_recording(path: Path) -> None:
+def check_recording(path: Path) -> None:
     """Refuse a file that is not a recording of somebody. Raises MediaError."""
     if _shown(path) != str(path):
         raise MediaError(f"`{_shown(path)}` has a name that is not UTF-8\n\nhint: rename it")
@@ -188,7 +193,7 @@ def _check_recording(path: Path) -> None:
         raise MediaError(f"`{path}` was written by `cimeu predict`\n\nhint: give the recording that it was made from")
 
 
-def _recordings(paths: Sequence[Path]) -> dict[str, Path]:
+def recordings_by_name(paths: Sequence[Path]) -> dict[str, Path]:
     """Recordings by the name of their results, without suffix."""
     places: dict[Path, Path] = {}  # recording: its place among the results
     for path in paths:

@@ -31,6 +31,7 @@ from cimeu.devices import choose_device
 from cimeu.encoders.base import Encoder
 from cimeu.encoders.description import fingerprint
 from cimeu.encoders.registry import encoder_from
+from cimeu.encoders.weights import origin_of
 from cimeu.errors import CheckpointError, MediaError, RecipeError
 from cimeu.evaluation.ood import FILE, PRIMITIVES, Familiarity, mean_step
 from cimeu.evaluation.predict import EnsembleSettings
@@ -429,15 +430,18 @@ class Recogniser:
         """Distance of each window from the training clips, above 1 where it is unlike them; NaN where none is known."""
         if self.familiarity is None:
             return np.full(len(windows), np.nan)
+        return self.familiarity.ood_scores({PRIMITIVES: primitives} | self.stream_means(windows))
+
+    def stream_means(self, windows: Sequence[WindowInput]) -> dict[str, Float32[np.ndarray, "N _"]]:
+        """Of each stream, in the first direction, the mean over the steps of each window; NaN without the stream."""
         direction = self._directions[0]
         steps = {"first": [window.first.get(direction) for window in windows]}
         if "second" in self.encoders:
             steps["second"] = [window.second for window in windows]
-        views = {
-            stream: np.stack([mean_step(each, self.encoders[stream].width) for each in rows])
+        return {
+            stream: np.stack([mean_step(vectors, self.encoders[stream].width) for vectors in rows])
             for stream, rows in steps.items()
         }
-        return self.familiarity.ood_scores({PRIMITIVES: primitives} | views)
 
     @property
     def hop_s(self) -> float:
@@ -480,6 +484,7 @@ class Recogniser:
             version=version("cimeu"),
             faces=self._faces(),
             style=self.style,
+            origin=origin_of(path),
         )
 
     def _faces(self) -> str:

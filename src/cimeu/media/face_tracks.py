@@ -15,7 +15,7 @@ Axes: H rows, W columns, 3 colours (RGB), M tiles of a side.
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import astuple, dataclass, field
 from itertools import count
 
@@ -67,7 +67,7 @@ class _Track:
 
 def track_faces(
     frames: Iterable[Frame], detector: FaceDetector, *, detect_rate_hz: float | int = 5.0
-) -> Iterator[TrackedFrame]:
+) -> Generator[TrackedFrame, None, None]:
     """Faces of every frame. Streams: it reads ahead to the next detection only."""
     numbers = count()
     tracks: dict[int, _Track] = {}

