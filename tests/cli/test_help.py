@@ -38,7 +38,7 @@ def test_commands_are_listed_by_what_they_are_for(cimeu: Command) -> None:
         "Data": ["prepare", "audit", "overlap", "extract", "features", "weights"],
         "Train": ["train", "adapt", "recipes"],
         "Judge": ["bench", "evaluate", "report", "score", "agree"],
-        "Use": ["predict", "collect", "utterances", "embed", "bundle", "serve"],
+        "Use": ["predict", "collect", "utterances", "embed", "bundle", "publish", "serve"],
     }
 
 

@@ -31,6 +31,7 @@ EXAMPLES = {
     "utterances": "cimeu utterances results/interview.series.parquet interview.srt -o interview.utterances.csv",
     "embed": "cimeu embed clips -o embeddings.parquet --model runs/toy-demo-west-s0",
     "bundle": "cimeu bundle runs/toy-demo-west-s0 -o model.zip",
+    "publish": "cimeu publish runs/toy-demo-west-s0 anna/toy-demo --dry-run published",
     "serve": "cimeu serve --model runs/toy-demo-west-s0",
 }
 """A command line for each command, shown below its options."""

@@ -24,6 +24,7 @@ from cimeu.cli.help import DATA, JUDGE, TRAIN, USE, CommandsByUse, CorpusCommand
 from cimeu.cli.overlap import overlap
 from cimeu.cli.predict import predict
 from cimeu.cli.prepare import prepare
+from cimeu.cli.publish import publish
 from cimeu.cli.recipes import recipes_app
 from cimeu.cli.score import score
 from cimeu.cli.serve import serve
@@ -64,6 +65,7 @@ app.command(**shown("collect", USE))(collect)
 app.command(**shown("utterances", USE))(utterances)
 app.command(**shown("embed", USE))(embed)
 app.command(**shown("bundle", USE))(bundle)
+app.command(**shown("publish", USE))(publish)
 app.command(**shown("serve", USE))(serve)
 
 KEPT = "; what is finished is kept, run the command again"

@@ -34,7 +34,9 @@ STARTER_LINE = (
 
 Model = Annotated[
     str | None,
-    typer.Option(help="Run folder, bundle (.zip), or name of a model found here. [default: the voice that ships]"),
+    typer.Option(
+        help="Run folder, bundle (.zip), name of a model here, or USER/NAME on the hub. [default: the voice that ships]"
+    ),
 ]
 Formats = Annotated[
     str,

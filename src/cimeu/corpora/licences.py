@@ -16,6 +16,16 @@ EMBEDDED = ("filterbank", "functionals", "functionals-windowed", "handmade", "ho
 FOREIGN = "not part of CiMEU: the terms of its weights are those of whoever published them"
 
 
+FREE = ("CC", "ODbL", "MIT")
+"""What terms begin with that let everybody pass on what was made from a corpus, if under conditions."""
+
+
+def restricted(corpora: Iterable[str]) -> dict[str, str]:
+    """Terms by corpus, of those corpora whose terms do not say that a model of them may be given away."""
+    terms = {corpus: TERMS.get(corpus, UNKNOWN) for corpus in corpora}
+    return {corpus: text for corpus, text in terms.items() if not text.startswith(FREE)}
+
+
 def cautions(encoders: Iterable[str]) -> list[str]:
     """What stands against some uses of frozen encoders, by their keys in `WEIGHTS`: one sentence each."""
     return list(dict.fromkeys(WEIGHTS[each].caution for each in encoders if each in WEIGHTS and WEIGHTS[each].caution))

@@ -9,6 +9,7 @@ Without a name, the voice model that ships with the package is used; `voice` nam
 import hashlib
 import json
 import os
+import re
 import zipfile
 from dataclasses import asdict, dataclass
 from filecmp import cmp
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from platformdirs import user_data_path
 
 from cimeu.errors import CheckpointError, RecipeError
+from cimeu.inference.hub import fetched_model
 from cimeu.reading import LARGEST_JSON_BYTES, blaming, parse_json, read_json
 
 if TYPE_CHECKING:
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 RUNS = (Path("runs"), Path(".demo") / "runs", Path())
 DIRECTIONS = ("forward", "backward")
 WEIGHTS = "model.safetensors"
+HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+(@[\w.-]+)?", re.ASCII)
+"""`USER/NAME`, or with `@REVISION`."""
 STARTER = Path(__file__).parents[1] / "starter" / "voice"
 """The model that ships with the package."""
 
@@ -69,14 +73,18 @@ def found_models() -> list[FoundModel]:
 def model_named(name: Path | str | None) -> Path:
     """The run folder or bundle of this path, or of this name in one of `places`; without one, the model that ships.
 
-    What was not named is not opened: other files in those places may be of any size and kind.
+    What was not named is not opened: other files in those places may be of any size and kind. `USER/NAME` is a model
+    of the hub unless there is such a path, or a folder `USER` in which it is missing.
 
     Raises:
         RecipeError: there is no such model.
+        WeightsMissing: it is not on this machine and cannot be fetched.
     """
     if name is None:
         return STARTER
     path = Path(name)
+    if not path.exists() and HUB_NAME.fullmatch(str(name)) and not path.parent.exists():
+        return fetched_model(str(name))
     if path.exists() or path.name != str(name):
         return path
     entries = [entry for place in places() for entry in _entries(place) if str(name) in (entry.name, entry.stem)]
