@@ -37,7 +37,7 @@ def test_commands_are_listed_by_what_they_are_for(cimeu: Command) -> None:
     assert {panel: re.findall(r"^  (\w+)", rows, re.MULTILINE) for panel, rows in panels.items()} == {
         "Data": ["prepare", "audit", "overlap", "extract", "features", "weights"],
         "Train": ["train", "adapt", "recipes"],
-        "Judge": ["bench", "evaluate", "report", "score", "agree"],
+        "Judge": ["bench", "evaluate", "report", "score", "submit", "agree"],
         "Use": ["predict", "collect", "utterances", "embed", "bundle", "publish", "serve"],
     }
 

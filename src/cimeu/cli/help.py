@@ -25,6 +25,7 @@ EXAMPLES = {
     "evaluate": "cimeu evaluate runs/toy-demo-west-s0",
     "report": "cimeu report runs/toy-demo-west-s0 -o report.html",
     "score": "cimeu score predictions.csv manifest.csv -o score",
+    "submit": "cimeu submit runs/blemore-0-s0 runs/blemore-1-s0 --format blemore -o submission.json",
     "agree": "cimeu agree anna.eaf results/interview.eaf -o agreement.html",
     "predict": "cimeu predict interview.mp4 -o results --model runs/toy-demo-west-s0",
     "collect": "cimeu collect results -o study --participants participants.csv --events events.csv --baseline rest",

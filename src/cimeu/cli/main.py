@@ -28,6 +28,7 @@ from cimeu.cli.publish import publish
 from cimeu.cli.recipes import recipes_app
 from cimeu.cli.score import score
 from cimeu.cli.serve import serve
+from cimeu.cli.submit import submit
 from cimeu.cli.terminal import say
 from cimeu.cli.train import train
 from cimeu.cli.utterances import utterances
@@ -59,6 +60,7 @@ app.command(**shown("bench", JUDGE))(bench)
 app.command(**shown("evaluate", JUDGE))(evaluate)
 app.command(**shown("report", JUDGE))(report)
 app.command(**shown("score", JUDGE))(score)
+app.command(**shown("submit", JUDGE))(submit)
 app.command(**shown("agree", JUDGE))(agree)
 app.command(**shown("predict", USE))(predict)
 app.command(**shown("collect", USE))(collect)

@@ -94,9 +94,14 @@ def prepare(recipe: Recipe, *, progress: Progress = silent) -> Prepared:
     them; imported features need no recording.
     """
     manifest, labels = clips_of(recipe)
-    streams = _streams(recipe)
     for inclusion in inclusions_among(set(manifest.table["corpus"])):
         logger.warning("%s: `cimeu overlap` names them", inclusion)
+    return open_stores(recipe, manifest, labels, progress=progress)
+
+
+def open_stores(recipe: Recipe, manifest: Manifest, labels: LabelSpace, *, progress: Progress = silent) -> Prepared:
+    """Compute the features of these clips that are missing, and open the stores of a recipe."""
+    streams = _streams(recipe)
     wanted = []
     for each in streams:
         if _imported(recipe, each):

@@ -1,0 +1,24 @@
+"""`cimeu submit`: answers for clips with hidden labels, as organisers read them."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cimeu.cli.terminal import progress_bars, say
+
+
+def submit(
+    runs: Annotated[list[Path], typer.Argument(help="Run folders; several answer together, as those of all folds.")],
+    form: Annotated[str, typer.Option("--format", help="blemore, mer, or table (every probability).")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="File to write.")],
+) -> None:
+    """Answer the clips whose labels their corpus keeps to itself, and write the file that its organisers read."""
+    from cimeu.experiments.submit import submit as submit_runs
+
+    with progress_bars() as progress:
+        answered = submit_runs(runs, form, output, progress=progress)
+    say(f"{len(answered.manifest):,} clips answered by {len(runs):,} run{'s' * (len(runs) != 1)}")
+    if answered.unusable:
+        say(f"{answered.unusable:,} of them cannot be used and have the mean answer to all others")
+    print(output)
