@@ -88,6 +88,11 @@ def test_missing_numbers_are_not_a_number(tmp_path: Path) -> None:
         (b"a,b,a\n1,2,3\n", r"column `a` of .* is there twice"),
         (b"a,b\n\xe9,2\n", r"is not a table in UTF-8 \(line 2: .*\)\n\nhint: save it as CSV UTF-8"),
         (b"a,b\n1,2\n" + b"x" * 100 + b"\0\n", "it holds zero bytes"),
+        (
+            b"PK\x03\x04\x14\0\x06\0",
+            r"is a workbook \(\.xlsx, \.ods, \.numbers\), not a table of text\n\nhint: save it as CSV",
+        ),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", r"is a workbook \(\.xls\), not a table of text"),
         (b"a,b\n" + b"x" * 200_000, r"line 2 of .* is not of a table \(field larger"),
     ],
 )
@@ -155,6 +160,12 @@ def test_numbers_need_no_apostrophe() -> None:
 def test_a_data_frame_is_written_with_empty_cells_for_what_is_not_there() -> None:
     table = pd.DataFrame({"path": ["a", "=b"], "end_s": [1.5, np.nan]})
     assert frame_text(table) == "path,end_s\na,1.5\n'=b,\n"
+
+
+def test_decimals_are_of_numbers_alone(tmp_path: Path) -> None:
+    table = pd.DataFrame({"clip_id": ["'=a", "-b;"], "share": [1 / 3, np.nan], "n": [1, 2]})
+    (tmp_path / "table.csv").write_text(frame_text(table, digits=3))
+    assert read_csv(tmp_path / "table.csv").rows == (("'=a", "0.333", "1"), ("-b;", "", "2"))
 
 
 def test_a_hundred_thousand_columns_are_read_in_no_time(tmp_path: Path) -> None:

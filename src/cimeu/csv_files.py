@@ -30,6 +30,7 @@ SEPARATORS = (",", ";", "\t")
 MOST_BYTES = 2**30
 """Larger files are no tables of clips or annotations."""
 _HINT = "hint: save it as CSV UTF-8 in your table program"
+_WORKBOOKS = {b"PK\x03\x04": "a workbook (.xlsx, .ods, .numbers)", b"\xd0\xcf\x11\xe0": "a workbook (.xls)"}
 _EXCEL_SEPARATOR = re.compile(r'"?sep=(.)"?\s*$')
 # `-5` and our `+0.3 [-1.0, 1.6]` are no formulas and need no apostrophe; the wide signs are of Japanese input.
 _FORMULA = re.compile(
@@ -171,8 +172,17 @@ def csv_text(rows: Iterable[Sequence[object]]) -> str:
     return "".join(",".join(map(_cell, row)) + "\n" for row in rows)
 
 
-def frame_text(table: pd.DataFrame) -> str:
-    """A data frame without its index as `csv_text` writes it; NaN is an empty cell."""
+def frame_text(table: pd.DataFrame, *, digits: int | None = None) -> str:
+    """A data frame without its index as `csv_text` writes it; NaN is an empty cell.
+
+    Args:
+        table: its columns are named in the first line.
+        digits: decimals of columns of floating-point numbers; None writes as many as it takes to read them back.
+    """
+    if digits is not None:
+        numbers = table.select_dtypes("floating")
+        texts = {name: cells.map(f"{{:.{digits}f}}".format, na_action="ignore") for name, cells in numbers.items()}
+        table = table.assign(**texts)
     cells = table.astype(object).where(table.notna(), None)
     return csv_text([list(table.columns), *cells.itertuples(index=False, name=None)])
 
@@ -188,6 +198,9 @@ def _text(path: Path, errors: str) -> str:
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
         reason = error.strerror if isinstance(error, OSError) else error
         raise ManifestError(f"`{path}` cannot be read: {reason}\n\nhint: give a table such as manifest.csv") from error
+    for start, kind in _WORKBOOKS.items():
+        if content.startswith(start):
+            raise ManifestError(f"`{path}` is {kind}, not a table of text\n\n{_HINT}")
     try:
         text = content.decode(_encoding(content), errors)
     except UnicodeDecodeError as error:
@@ -244,7 +257,7 @@ def _check_once(columns: Sequence[str], path: Path) -> None:
 
 
 _PLAIN = re.compile(r"(?:[A-Za-z0-9_.][A-Za-z0-9_./-]*)?")
-_NEEDS_QUOTES = re.compile(r'[,"#\r\n]')
+_NEEDS_QUOTES = re.compile(r'[,;"#\t\r\n]')
 
 
 def _is_comment(cell: str) -> bool:

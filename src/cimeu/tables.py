@@ -13,6 +13,8 @@ from typing import Protocol, runtime_checkable
 from cimeu.atomic import write_whole
 from cimeu.csv_files import csv_text
 
+TABLE_SUFFIXES = ("csv", "md", "tex", "html")
+"""Of the files that `write_table` writes."""
 ABSENT = "n/a"
 MISSING = "–"
 

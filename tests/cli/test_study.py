@@ -34,3 +34,14 @@ def test_agree_counts_further_annotators_and_lists_every_pair(cimeu: Command, tm
     assert status == 0
     assert "3 annotators: alpha 0.87 of 10 s" in err
     assert (tmp_path / "out.raters.csv").read_text().count("cohen_kappa") == 3
+
+
+def test_agree_writes_nothing_where_one_of_its_files_is_somebody_elses(cimeu: Command, tmp_path: Path) -> None:
+    for name in "abc":
+        (tmp_path / f"{name}.csv").write_text("start_s,end_s,label\n0,1,anger\n1,2,happiness\n")
+    (tmp_path / "out.raters.csv").write_text("mine")
+    files = {path.name for path in tmp_path.iterdir()}
+    one, other, third = (str(tmp_path / f"{name}.csv") for name in "abc")
+    status, _, err = cimeu("agree", one, other, "--also", third, "-o", str(tmp_path / "out.html"))
+    assert (status, {path.name for path in tmp_path.iterdir()}) == (1, files)
+    assert "out.raters.csv` is not a file that cimeu wrote" in err

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from cimeu.atomic import adopt_file
+from cimeu.csv_files import read_csv
 from cimeu.errors import RecipeError
 from cimeu.inference.batch import FORMATS, predict_files
 from cimeu.inference.recogniser import FaceTools, Recogniser
@@ -295,3 +296,26 @@ def test_pages_play_the_video_with_covered_faces_and_later_calls_keep_it(
     predict_files([tmp_path / "mute.mp4"], plain, recogniser, formats=[".html", ".vtt"])
     assert (plain / "mute.mp4").read_bytes() == covered
     assert 'src="./mute.mp4"' in (plain / "mute.html").read_text()
+
+
+def test_results_of_a_long_name_have_a_shorter_one_and_stay_apart(
+    recogniser: Recogniser, recordings: Path, tmp_path: Path
+) -> None:
+    names = ["讲" * 82, "讲" * 81 + "é", "n" * 251]
+    for name in names:
+        shutil.copy(recordings / "speech.wav", tmp_path / f"{name}.wav")
+    paths = [tmp_path / f"{name}.wav" for name in names]
+    report = predict_files(paths, tmp_path / "out", recogniser, formats=(".series.parquet",))
+    assert list(report.failures["reason"]) == []
+    seals = [json.loads(path.read_text())["media"] for path in (tmp_path / "out").glob("*.json")]
+    assert sorted(seals) == sorted(path.name for path in paths)
+
+
+def test_failures_come_back_as_they_are_called(recogniser: Recogniser, tmp_path: Path) -> None:
+    names = ["'=1+1.wav", "=1+1.wav", "# a, b.wav", "new\nline.wav", "NA.wav"]
+    for name in names:
+        (tmp_path / name).write_bytes(b"")
+    for name in (*names, names[0]):  # every further call keeps the rows of the others
+        predict_files([tmp_path / name], tmp_path / "out", recogniser)
+    rows = read_csv(tmp_path / "out" / "failures.csv").frame["path"]
+    assert sorted(rows) == sorted(str(tmp_path / name) for name in names)

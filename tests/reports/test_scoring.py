@@ -204,3 +204,18 @@ def test_answers_on_clips_that_were_trained_on_are_refused(tmp_path: Path) -> No
         score_predictions(answers, tmp_path / "tested.csv", trained_on=tmp_path / "trained.csv")
     unanswered = labels(tmp_path / "q.csv", {"b": "sadness"})
     score_predictions(unanswered, tmp_path / "tested.csv", trained_on=tmp_path / "trained.csv")
+
+
+def test_clips_that_only_one_side_has_are_counted_and_named(manifest: Path, tmp_path: Path) -> None:
+    told = {clip: label.replace("sadness", "neutral") for clip, label in said(20).items()}
+    other = {clip: label for clip, label in told.items() if clip != "c07"}
+    score = score_predictions(
+        labels(tmp_path / "p.csv", told),
+        manifest,
+        against=labels(tmp_path / "other.csv", other),
+        labels=["anger", "neutral"],
+    )
+    notes = score_table(score).notes
+    assert f"`{tmp_path / 'other.csv'}` leaves 1 clips without an answer (wrong): `c07`." in notes
+    assert "20 clips show sadness, which the label space lacks: left out." in notes
+    assert score.n_ignored == 0

@@ -9,7 +9,7 @@ import pytest
 
 from cimeu.errors import ManifestError
 from cimeu.timeline.annotations import Annotation, Tier
-from cimeu.timeline.raters import agree_all, alpha_of_counts, fleiss_kappa, further_tiers, write_pairs
+from cimeu.timeline.raters import agree_all, alpha_of_counts, fleiss_kappa, further_tiers, pairs_csv
 
 KRIPPENDORFF_2011 = (
     "1 2 3 3 2 1 4 1 2 . . .",
@@ -66,7 +66,7 @@ def test_fleiss_kappa_is_that_of_the_published_example() -> None:
     assert fleiss_kappa(np.array(FLEISS_1971, dtype=float), np.ones(10)) == pytest.approx(0.210, abs=5e-4)
 
 
-def test_tiers_of_files_give_the_published_alpha_and_every_pair(tmp_path: Path) -> None:
+def test_tiers_of_files_give_the_published_alpha_and_every_pair() -> None:
     tiers = [tier_of(name, row) for name, row in zip("abcd", KRIPPENDORFF_2011, strict=True)]
     # A moment is a unit here: with more moments per unit, alpha's correction for few data gets smaller.
     agreement = agree_all(tiers, grid_s=0.5)
@@ -74,8 +74,7 @@ def test_tiers_of_files_give_the_published_alpha_and_every_pair(tmp_path: Path) 
     assert (agreement.alpha_s, agreement.fleiss_s) == (5.5, 4.0)
     assert len(agreement.pairs) == 6
     assert agreement.pairs[0][:2] == ("a.csv", "b.csv")
-    text = write_pairs(agreement, tmp_path / "raters.csv").read_text()
-    assert "all,,krippendorff_alpha,0.743" in text
+    assert "all,,krippendorff_alpha,0.743" in pairs_csv(agreement)
 
 
 def test_full_agreement_is_one_and_a_single_label_says_nothing() -> None:
@@ -91,6 +90,16 @@ def test_annotators_without_common_time_are_named() -> None:
         agree_all([tier_of("a", "1 . ."), tier_of("b", ". 1 ."), tier_of("c", ". . 1")])
     with pytest.raises(ManifestError, match=r"2 annotators\n\nhint: give three or more"):
         agree_all([tier_of("a", "1"), tier_of("b", "1")])
+
+
+def test_an_annotator_of_another_recording_is_named_and_a_pair_without_common_time_keeps_its_row() -> None:
+    with pytest.raises(
+        ManifestError, match=r"`emotion` of `c\.csv` shares no labelled time with any other annotator\n"
+    ):
+        agree_all([tier_of("a", "1 2 . ."), tier_of("b", "1 1 . ."), tier_of("c", ". . . 1")])
+    agreement = agree_all([tier_of("a", "1 2 ."), tier_of("b", "1 1 2"), tier_of("c", ". . 1")])
+    assert ("a.csv", "c.csv", None, 0.0) in agreement.pairs
+    assert "a.csv,c.csv,cohen_kappa,,0.0\n" in pairs_csv(agreement)
 
 
 def test_further_files_are_read_like_the_first(tmp_path: Path) -> None:

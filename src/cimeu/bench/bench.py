@@ -18,6 +18,7 @@ from cimeu.bench.protocols import folds_table
 from cimeu.bench.rows import REFERENCE, dotted, row_named, setting_of, why_absent
 from cimeu.bench.runner import BenchReport, do_all, run_bench
 from cimeu.corpora.folds import Fold
+from cimeu.csv_files import frame_text
 from cimeu.evaluation.selection import rule_named
 from cimeu.experiments.prepare import Prepared
 from cimeu.experiments.recipe import Recipe, recipe_from, to_tree
@@ -69,7 +70,7 @@ def bench_recipe(
     clips, folds = runner.prepare(rows, progress)
     bench = open_bench(_bench(clips, folds, rows, seeds, how), folder, _defaults())
     table = folds_table(folds, clips.manifest, recipe.folds.group)
-    write_whole(folder / FOLDS, table.to_csv(index=False, lineterminator="\n"), "bench")
+    write_whole(folder / FOLDS, frame_text(table), "bench")
     untuned: dict[tuple[str, str], str] = {}
     if how.tune:
         chosen = {cell.fold for cell in bench.cells(shard)}

@@ -23,6 +23,7 @@ import pandas as pd
 from cimeu.atomic import STATE, write_whole
 from cimeu.bench.cells import CellResult
 from cimeu.bench.rows import REFERENCE, row_named
+from cimeu.csv_files import read_csv
 from cimeu.errors import RecipeError
 from cimeu.evaluation.predictions import PROBABILITY
 
@@ -165,7 +166,7 @@ def read_bench(folder: Path) -> Bench:
 
 def read_folds(folder: Path) -> pd.DataFrame:
     """Table of the folds of a bench, as it wrote it."""
-    table = pd.read_csv(folder / FOLDS, dtype=str, keep_default_na=False)
+    table = read_csv(folder / FOLDS).frame.reset_index(drop=True)
     return table.astype({"clips": int, "speakers": int})
 
 

@@ -3,11 +3,11 @@
 Axes: none; one line of a CSV per access.
 """
 
-import csv
 import datetime
 from collections.abc import Sequence
 from pathlib import Path
 
+from cimeu.csv_files import csv_text
 from cimeu.errors import OutputError
 
 COLUMNS = ("date", "method_version", "recipe", "rows", "folds", "seeds", "note")
@@ -30,18 +30,17 @@ def log_look(
         OutputError: the file is something else.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    _check_log(path)
+    check_log(path)
     day = date or datetime.datetime.now(tz=datetime.UTC).date()
     listed = (" ".join(rows), " ".join(folds), " ".join(map(str, seeds)))
     with path.open("a", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        if file.tell() == 0:
-            writer.writerow(COLUMNS)
-        writer.writerow([day.isoformat(), method_version, recipe, *listed, note])
+        heading = [COLUMNS] if file.tell() == 0 else []
+        # One write, so that lines of several processes do not mix.
+        file.write(csv_text([*heading, [day.isoformat(), method_version, recipe, *listed, note]]))
 
 
-def _check_log(path: Path) -> None:
-    """Refuse to append to a file that is not such a log."""
+def check_log(path: Path) -> None:
+    """Refuse to append to a file that is not such a log. Raises OutputError."""
     if path.exists():
         with path.open(encoding="utf-8", errors="replace") as file:
             heading = file.readline(1000)

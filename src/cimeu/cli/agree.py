@@ -23,10 +23,9 @@ def agree(
     allow_unknown_labels: AllowUnknownLabels = False,
 ) -> None:
     """Compare two annotations: kappa, alpha, segment F1, confusion and every disagreement; .json and .csv beside."""
-    from cimeu.atomic import beside
     from cimeu.timeline.agreement import agree as compare_files
     from cimeu.timeline.agreement import write_agreement
-    from cimeu.timeline.raters import agree_all, further_tiers, write_pairs
+    from cimeu.timeline.raters import agree_all, further_tiers, pairs_csv
 
     agreement = compare_files(
         first,
@@ -38,13 +37,16 @@ def agree(
         label_map=pairs(label_map or ()),
         allow_unknown=allow_unknown_labels,
     )
-    written = write_agreement(agreement, output)
+    further, left_out = {}, list(agreement.left_out)
     if also:
         others = further_tiers(
             also, agreement.first.name, label_map=pairs(label_map or ()), allow_unknown=allow_unknown_labels
         )
         of_all = agree_all([agreement.first, agreement.second, *others], grid_s=grid)
-        written.append(write_pairs(of_all, beside(written[0], ".raters.csv")))
+        left_out += [words for tier in others for words in tier.left_out]
+        further[".raters.csv"] = pairs_csv(of_all)
+    written = write_agreement(agreement, output, further)
+    if also:
         alpha, fleiss = ("n/a" if each is None else f"{each:.2f}" for each in (of_all.alpha, of_all.fleiss_kappa))
         say(
             f"{len(of_all.tiers)} annotators: alpha {alpha} of {of_all.alpha_s:g} s that two or more labelled, "
@@ -53,7 +55,7 @@ def agree(
     kappa = "n/a" if agreement.kappa is None else f"{agreement.kappa:.2f}"
     same_label = f"same label {agreement.observed:.0%} ({agreement.by_chance:.0%} by chance)"
     say(f"kappa {kappa}, {same_label} of {agreement.both_s:g} s")
-    for words in agreement.left_out:
+    for words in left_out:
         say(f"left out: {words}")
     if agreement.unmatched:
         say(f"labels that one side never uses: {', '.join(agreement.unmatched)}")

@@ -62,8 +62,10 @@ def bench(
     from cimeu.bench.cell_runner import Comparison
     from cimeu.bench.rows import rows_named
     from cimeu.bench.style_offset import support_protocols
+    from cimeu.bench.test_set_log import check_log
     from cimeu.experiments.prepare import cores
     from cimeu.experiments.recipe import load_recipe
+    from cimeu.reports.bench_tables import check_tables_free
 
     how = Comparison(
         protocol=protocol,
@@ -73,6 +75,9 @@ def bench(
         keep=keep,
         supports=support_protocols(supports),
     )
+    log = looks or output / "looks.csv"
+    check_tables_free(output)
+    check_log(log)
     with progress_bars() as progress:
         cells = bench_recipe(
             load_recipe(recipe, settings or ()),
@@ -85,7 +90,7 @@ def bench(
             progress=progress,
         )
     say(f"{output}: {cells.done} cells run, {cells.kept} already there, {cells.wall_s:.0f} s")
-    print_tables(output, looks or output / "looks.csv", str(recipe))
+    print_tables(output, log, str(recipe))
     if cells.failures:
         report_failures(cells)
 

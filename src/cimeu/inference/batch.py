@@ -4,9 +4,10 @@ The `.json` of a recording comes last and seals it: it says which model and sett
 written beside it.
 """
 
-import io
+import hashlib
 import json
 import logging
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -17,6 +18,7 @@ from pathlib import Path
 import pandas as pd
 
 from cimeu.atomic import NO_ROOM, ROOM, adopt_file, check_free, is_own, locked, write_whole
+from cimeu.csv_files import frame_text, read_csv
 from cimeu.errors import CimeuError, MediaError, RecipeError
 from cimeu.inference.explain import explained_timeline
 from cimeu.inference.own_style import Support
@@ -32,6 +34,8 @@ logger = logging.getLogger(__name__)
 FORMATS = (".csv", ".series.csv", ".series.parquet", ".vtt", ".eaf", ".html", ".json")
 """What `predict_files` writes by default: what is cheap and what most people open."""
 FAILURES = "failures.csv"
+LONGEST_NAME = 255
+"""Bytes of a name on the usual file systems."""
 
 
 SERIES = {".series.csv", ".series.parquet"}
@@ -89,7 +93,7 @@ def predict_files(
             raise RecipeError(f"unknown format `{suffix}`\n\nhint: one of {', '.join(EVERY_FORMAT)}")
     output, given = Path(output), [Path(path) for path in paths]
     check_free([output / FAILURES], "failures")
-    recordings = _shard(recordings_by_name(given), shard)
+    recordings = _shard(recordings_by_name(given, formats), shard)
     with locked(output / ROOM / "failures.writing"):  # also shows that the folder can be written to
         recogniser = model if isinstance(model, Recogniser) else Recogniser.from_pretrained(model)
     if recogniser.style in TOGETHER and shard != (1, 1):
@@ -193,8 +197,8 @@ def check_recording(path: Path) -> None:
         raise MediaError(f"`{path}` was written by `cimeu predict`\n\nhint: give the recording that it was made from")
 
 
-def recordings_by_name(paths: Sequence[Path]) -> dict[str, Path]:
-    """Recordings by the name of their results, without suffix."""
+def recordings_by_name(paths: Sequence[Path], formats: Sequence[str] = ()) -> dict[str, Path]:
+    """Recordings by the name of their results, without suffix; formats say how long a name may be."""
     places: dict[Path, Path] = {}  # recording: its place among the results
     for path in paths:
         inside = list(recordings_below(path)) if path.is_dir() else []
@@ -211,7 +215,7 @@ def recordings_by_name(paths: Sequence[Path]) -> dict[str, Path]:
     named: dict[str, Path] = {}
     for path, place in places.items():
         bare = str(place.with_suffix(""))
-        name = str(place) if taken[bare] > 1 + (bare == str(place)) else bare
+        name = _fitting(str(place) if taken[bare] > 1 + (bare == str(place)) else bare, formats)
         if name in named:
             raise RecipeError(
                 f"`{named[name]}` and `{path}` would both be written as `{name}`\n\n"
@@ -219,6 +223,18 @@ def recordings_by_name(paths: Sequence[Path]) -> dict[str, Path]:
             )
         named[name] = path
     return named
+
+
+def _fitting(name: str, formats: Sequence[str]) -> str:
+    """The name of results, cut where it would be too long with a suffix; a digest keeps two such names apart."""
+    folder, slash, last = name.rpartition("/")
+    encoded = os.fsencode(last)
+    room = LONGEST_NAME - max(len(suffix) for suffix in (*formats, ".json"))
+    if len(encoded) <= room:
+        return name
+    digest = hashlib.sha256(encoded).hexdigest()[:8]
+    kept = encoded[: room - len(digest) - 1].decode("utf-8", "ignore")  # without half a character at its end
+    return f"{folder}{slash}{kept}~{digest}"
 
 
 def _finished(seal: Path, path: Path, recogniser: Recogniser) -> tuple[Timeline, set[str], VideoOptions] | None:
@@ -275,11 +291,9 @@ def _write_failures(output: Path, failures: pd.DataFrame, folders: Sequence[Path
 
     with locked(output / ROOM / "failures.writing"):
         if is_own(path):
-            earlier = pd.read_csv(path, dtype=str, keep_default_na=False)
+            earlier = read_csv(path).frame
             failures = pd.concat([earlier[[not is_answered(row) for row in earlier["path"]]], failures])
-        table = io.StringIO()
-        failures.to_csv(table, index=False, lineterminator="\n")
-        write_whole(path, table.getvalue(), "failures")
+        write_whole(path, frame_text(failures), "failures")
 
 
 def _with(target: Path, suffix: str) -> Path:

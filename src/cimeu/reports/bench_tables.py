@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from cimeu.atomic import write_whole
+from cimeu.atomic import check_free, write_whole
 from cimeu.bench.rows import row_named
 from cimeu.plots.pages import ForestRow, tables_page
 from cimeu.pyramid import DIRECTIONS
 from cimeu.reports.bench_summary import RowSummary, Summary
 from cimeu.reports.verdict import bench_answer
-from cimeu.tables import ABSENT, MISSING, Interval, Table, percent, span, to_csv, write_table
+from cimeu.tables import ABSENT, MISSING, TABLE_SUFFIXES, Interval, Table, percent, span, to_csv, write_table
 from cimeu.timeline.segments import USE_LIMITS
 
 
@@ -107,6 +107,12 @@ def figures_csv(summary: Summary) -> str:
                 cells += _with_ends(getattr(line.alone.get(direction), figure, None))
         writer.writerow(["" if cell is None else cell for cell in cells])
     return text.getvalue()
+
+
+def check_tables_free(folder: Path) -> None:
+    """Refuse before the work what `write_tables` could not write after it. Raises OutputError."""
+    names = ["figures.csv", "timing.csv", "bench.html", *(f"comparison.{suffix}" for suffix in TABLE_SUFFIXES)]
+    check_free([folder / name for name in names], "table")
 
 
 def write_tables(

@@ -49,6 +49,10 @@ class Score:
     n_clips: int
     n_missing: int
     n_ignored: int
+    n_outside: int = 0
+    """Clips of the manifest that show another emotion than the label space has: left out."""
+    outside: tuple[str, ...] = ()
+    """Those emotions."""
     missing: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
     n_speakers: int
@@ -61,6 +65,9 @@ class Score:
     recalls: Mapping[str, float]
     calibration_error: float | None
     against: str = ""
+    n_missing_against: int = 0
+    missing_against: tuple[str, ...] = ()
+    """Clips that the other system has no answer for."""
     difference: Mapping[str, Interval] | None = None
     """This one minus the other, on the same clips and draws."""
     p: Mapping[str, float] | None = None
@@ -101,7 +108,9 @@ def score_predictions(
         if labels
         else label_space(_emotions_of(table) or sorted(set(clips.table["emotion"]) - {""}))
     )
-    clips = _of_space(clips, space)
+    ignored = _not_in(table, clips)
+    listed, clips = clips, _of_space(clips, space)
+    outside = sorted(set(listed.table["emotion"]) - {"", *space})
     if group not in clips.table.columns:
         raise ManifestError(f"manifest without a column `{group}`\n\nhint: one of {', '.join(clips.table.columns)}")
     answered = answers(table, clips, space, predictions, group)
@@ -109,7 +118,6 @@ def score_predictions(
     estimates = answered.estimates()
     recalls = zip(space, answered.recalls(), strict=True)
     missing = tuple(clips.table["clip_id"][answered.unused])
-    ignored = _not_in(table, clips)
     score = Score(
         predictions=str(predictions),
         manifest=str(manifest),
@@ -118,6 +126,8 @@ def score_predictions(
         n_clips=len(clips),
         n_missing=len(missing),
         n_ignored=len(ignored),
+        n_outside=int(listed.table["emotion"].isin(outside).sum()),
+        outside=tuple(outside),
         missing=missing,
         ignored=ignored,
         n_speakers=estimates["uar"].mean.n_speakers,
@@ -133,11 +143,15 @@ def score_predictions(
     )
     if against is None:
         return score
-    other = answers(read_predictions(against), clips, space, against, group).estimates()
+    answered_by_other = answers(read_predictions(against), clips, space, against, group)
+    missing_against = tuple(clips.table["clip_id"][answered_by_other.unused])
+    other = answered_by_other.estimates()
     differences = {metric: compared(other[metric], estimates[metric]) for metric in METRICS}
     return replace(
         score,
         against=str(against),
+        n_missing_against=len(missing_against),
+        missing_against=missing_against,
         difference={name: interval_of(each) for name, each in differences.items()},
         p={name: each.p for name, each in differences.items()},
         improved={name: each.improved for name, each in differences.items()},
@@ -245,6 +259,10 @@ def _why_apart(answered: Sequence[str], clip_ids: Sequence[str]) -> str:
     known = set(clip_ids)
     if {clip_id.lstrip("0") for clip_id in known} & set(answered):
         return "a table program has dropped leading zeros: import the column as text"
+    if {clip_id.replace("\\", "/") for clip_id in answered} & known:
+        return "a clip_id has `/` between its folders, also on Windows: replace every backslash"
+    if {clip_id.casefold() for clip_id in answered} & {clip_id.casefold() for clip_id in known}:
+        return "names differ in capital letters: write them as the manifest has them"
     if {clip_id_of(clip_id) for clip_id in answered} & known:
         return "a clip_id has no suffix of a file: write `clip`, not `clip.wav`"
     if {PurePosixPath(clip_id).name for clip_id in known} & {clip_id_of(PurePosixPath(a).name) for a in answered}:
@@ -277,6 +295,12 @@ def score_table(score: Score) -> Table:
         notes.append("Speakers unknown for some clips, each counts as a speaker: intervals are too narrow.")
     if score.n_ignored:
         notes.append(f"{score.n_ignored} answers are on clips that the manifest lacks: {named(score.ignored)}.")
+    if score.n_outside:
+        emotions = ", ".join(score.outside)
+        notes.append(f"{score.n_outside} clips show {emotions}, which the label space lacks: left out.")
+    if score.n_missing_against:
+        absent = f"{score.n_missing_against} clips without an answer (wrong): {named(score.missing_against)}"
+        notes.append(f"`{score.against}` leaves {absent}.")
     if score.calibration_error is not None:
         notes.append(f"Expected calibration error {100 * score.calibration_error:.1f} %.")
     heading = f"{score.predictions}" + (f" against {score.against}" if score.against else "")

@@ -188,14 +188,20 @@ def nominal_alpha(counts: Float[np.ndarray, "L L"]) -> float | None:
     return float(1 - (n - 1) * (n - np.trace(coincidences)) / expected)
 
 
-def write_agreement(agreement: Agreement, path: Path | str) -> list[Path]:
-    """Write the page, and beside it `.json` (everything) and `.csv` (the disagreements).
+def write_agreement(agreement: Agreement, path: Path | str, further: Mapping[str, str] | None = None) -> list[Path]:
+    """Write the page, and beside it `.json` (everything) and `.csv` (the disagreements), or nothing at all.
+
+    Args:
+        agreement: what is written.
+        path: the page, or a folder for it.
+        further: texts of other files beside the page, by suffix.
 
     Raises:
         OutputError: a file of one of these names is not ours to replace.
     """
     page = page_path(Path(path), "agreement")
     contents = {".html": to_page(agreement), ".json": to_json(agreement), ".csv": to_csv(agreement)}
+    contents |= further or {}
     targets = {beside(page, suffix): content for suffix, content in contents.items()}
     check_free(targets, "agreement")
     return [write_whole(target, content, "agreement") for target, content in targets.items()]
@@ -272,6 +278,12 @@ def labelled_runs(tier: Tier, labels: Sequence[str], grid_s: float) -> list[_Run
 def _moment(time_s: float, grid_s: float) -> int:
     """The first moment whose middle is not before a time; the tolerance is that of decimal fractions."""
     return math.ceil(time_s / grid_s - 0.5 - 1e-9)
+
+
+def share_time(first: Tier, second: Tier, grid_s: float) -> bool:
+    """Whether there is a moment that both tiers labelled."""
+    labels = sorted(first.labels | second.labels)
+    return next(_shared(*(labelled_runs(tier, labels, grid_s) for tier in (first, second))), None) is not None
 
 
 def _shared(ones: Sequence[_Run], others: Sequence[_Run]) -> Iterator[_Run]:

@@ -17,11 +17,10 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from cimeu.atomic import write_whole
 from cimeu.csv_files import csv_text
 from cimeu.errors import ManifestError
 from cimeu.label_words import check_known
-from cimeu.timeline.agreement import GRID_S, compare, labelled_runs
+from cimeu.timeline.agreement import GRID_S, compare, labelled_runs, share_time
 from cimeu.timeline.annotations import Tier, only_tier, read_tiers
 
 
@@ -39,14 +38,14 @@ class RaterAgreement:
     fleiss_s: float
     """Time that all labelled."""
     pairs: tuple[tuple[str, str, float | None, float], ...]
-    """Both sources, Cohen's kappa and the time that both labelled; pairs that share none are left out."""
+    """Both sources, Cohen's kappa and the time that both labelled; no kappa where that is none."""
 
 
 def agree_all(tiers: Sequence[Tier], *, grid_s: float = GRID_S) -> RaterAgreement:
     """Compare tiers of several annotators.
 
     Raises:
-        ManifestError: fewer than three, no time that two labelled, or a tier that cannot be compared.
+        ManifestError: fewer than three, one that shares no time with any other, or a tier that cannot be compared.
     """
     if len(tiers) < 3:
         raise ManifestError(f"{len(tiers)} annotators\n\nhint: give three or more; two are compared in full")
@@ -54,13 +53,21 @@ def agree_all(tiers: Sequence[Tier], *, grid_s: float = GRID_S) -> RaterAgreemen
     given = counts.sum(axis=1)
     if not (given > 1).any():
         raise ManifestError("no two annotations share labelled time\n\nhint: are all about the same recording?")
-    pairs = []
-    for one, other in combinations(tiers, 2):
-        try:
-            pair = compare(one, other, grid_s=grid_s)
-        except ManifestError:
+    pairs: list[tuple[str, str, float | None, float]] = []
+    with_company: set[int] = set()
+    for (first, one), (second, other) in combinations(enumerate(tiers), 2):
+        if not share_time(one, other, grid_s):
+            pairs.append((one.source, other.source, None, 0.0))
             continue
+        with_company |= {first, second}
+        pair = compare(one, other, grid_s=grid_s)
         pairs.append((one.source, other.source, pair.kappa, pair.both_s))
+    for number, tier in enumerate(tiers):
+        if number not in with_company:
+            raise ManifestError(
+                f"`{tier.name}` of `{tier.source}` shares no labelled time with any other annotator\n\n"
+                "hint: are all about the same recording, with times in seconds?"
+            )
     by_all = given == len(tiers)
     return RaterAgreement(
         tiers=tuple(tiers),
@@ -120,17 +127,13 @@ def fleiss_kappa(counts: Float[np.ndarray, "U L"], weights: Float[np.ndarray, " 
     return None if by_chance == 1 else float((observed - by_chance) / (1 - by_chance))
 
 
-def write_pairs(agreement: RaterAgreement, path: Path) -> Path:
-    """Write a table: every pair, then all together.
-
-    Raises:
-        OutputError: a file of this name is not ours to replace.
-    """
+def pairs_csv(agreement: RaterAgreement) -> str:
+    """A table: every pair, then all together."""
     rows: list[Sequence[object]] = [("first", "second", "figure", "value", "seconds")]
     rows += [(one, other, "cohen_kappa", kappa, seconds) for one, other, kappa, seconds in agreement.pairs]
     rows.append(("all", "", "krippendorff_alpha", agreement.alpha, agreement.alpha_s))
     rows.append(("all", "", "fleiss_kappa", agreement.fleiss_kappa, agreement.fleiss_s))
-    return write_whole(path, csv_text(rows), "agreement")
+    return csv_text(rows)
 
 
 def _counts(tiers: Sequence[Tier], grid_s: float) -> tuple[Float[np.ndarray, "U L"], Float[np.ndarray, " U"]]:
