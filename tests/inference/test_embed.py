@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from pyarrow import parquet
 
+from cimeu.atomic import ROOM
 from cimeu.errors import OutputError
 from cimeu.inference.embed import COLUMNS, embed_files
 from cimeu.inference.recogniser import Recogniser
@@ -61,7 +62,7 @@ def test_one_bad_file_stops_no_other(recogniser: Recogniser, recordings: Path, t
     report = embed_files([tmp_path / "broken.mp4", recordings / "speech.wav"], tmp_path / "e.parquet", recogniser)
     assert (report.recordings, len(report.failures)) == (2, 1)
     assert set(parquet.read_table(tmp_path / "e.parquet")["recording"].to_pylist()) == {"speech"}
-    assert not list(tmp_path.glob("*.parts"))
+    assert not list((tmp_path / ROOM).glob("*.parts"))
 
 
 def test_what_an_interrupted_call_finished_is_used_again(
@@ -78,6 +79,10 @@ def test_what_an_interrupted_call_finished_is_used_again(
 
 
 def test_a_table_of_somebody_else_is_kept(recogniser: Recogniser, recordings: Path, tmp_path: Path) -> None:
+    (tmp_path / "e.parquet.parts").mkdir()
+    (tmp_path / "e.parquet.parts" / "notes.txt").write_text("mine")
+    embed_files([recordings / "speech.wav"], tmp_path / "e.parquet", recogniser)
+    assert (tmp_path / "e.parquet.parts" / "notes.txt").read_text() == "mine"
     (tmp_path / "mine.parquet").write_bytes(b"mine")
     with pytest.raises(OutputError, match=r"mine\.parquet"):
         embed_files([recordings / "speech.wav"], tmp_path / "mine.parquet", recogniser)

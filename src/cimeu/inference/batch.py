@@ -131,6 +131,8 @@ def failure_of(work: Callable[[], object], path: Path) -> str:
     except Exception as error:
         if isinstance(error, OSError) and error.errno in NO_ROOM:
             raise
+        if isinstance(error, OSError) and error.errno:  # the machine refuses: no bug, and its words say enough
+            return _shown(Path(str(error)))
         logger.exception("`%s` failed", _shown(path))
         return f"unexpected {type(error).__name__}: {error}"
     return ""

@@ -6,12 +6,13 @@ null. They are taken before any style is read from other windows.
 Axes: C width of the primitives, D width of a stream.
 """
 
+import hashlib
 import json
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ import pyarrow as pa
 from jaxtyping import Float32
 from pyarrow import parquet
 
-from cimeu.atomic import STATE, check_free, whole, write_whole
+from cimeu.atomic import ROOM, STATE, check_free, locked, whole, write_whole
 from cimeu.inference.batch import BatchReport, check_recording, failure_of, failures_table, recordings_by_name
 from cimeu.inference.recogniser import Recogniser
 from cimeu.inference.windows import WindowInput
@@ -67,7 +68,8 @@ def embed_files(
 ) -> BatchReport:
     """Write one Parquet table with the columns of `COLUMNS` for all recordings; its metadata hold model and limits.
 
-    What is finished of an interrupted call lies in `OUTPUT.parts` until the table is written, and is used again.
+    What is finished of an interrupted call is kept beside the table until that is written, and is used again. A second
+    call for the same table waits for the first.
 
     Raises:
         OutputError: the table is there and is not ours to replace.
@@ -77,26 +79,28 @@ def embed_files(
     output = Path(output)
     check_free([output], KIND)
     recordings = recordings_by_name([Path(path) for path in paths])
-    parts = output.with_name(f"{output.name}.parts")
+    # In the folder of our own: one called `OUTPUT.parts` might be somebody's, and is deleted at the end.
+    parts = output.parent / ROOM / f"{hashlib.sha256(os.fsencode(output.name)).hexdigest()[:16]}.parts"
     failures: dict[Path, str] = {}
     finished: dict[str, Path] = {}
-    for number, (name, path) in enumerate(recordings.items()):
-        progress("files", number, len(recordings))
-        part = parts / f"{_key(recogniser.header(path, 0.0))}.parquet"
-        if reason := failure_of(partial(_write_part, recogniser, path, part, progress), path):
-            failures[path] = reason
-        else:
-            finished[name] = part
-    progress("files", len(recordings), len(recordings))
-    if finished:
-        _join(finished, output, recogniser.header(next(iter(recordings.values())), 0.0).values())
-    shutil.rmtree(parts, ignore_errors=True)
+    with locked(parts.with_suffix(".writing")):
+        for number, (name, path) in enumerate(recordings.items()):
+            progress("files", number, len(recordings))
+            part = parts / f"{_key(recogniser.header(path, 0.0))}.parquet"
+            if reason := failure_of(partial(_write_part, recogniser, path, part, progress), path):
+                failures[path] = reason
+            else:
+                finished[name] = part
+        progress("files", len(recordings), len(recordings))
+        if finished:
+            _join(finished, output, recogniser.header(next(iter(recordings.values())), 0.0).values())
+        shutil.rmtree(parts, ignore_errors=True)
     return BatchReport(len(recordings), failures_table(failures))
 
 
 def _key(header: Header) -> str:
     """What vectors depend on: the bytes of the recording, model, encoders and settings, not the recording's name."""
-    return blake2b(json.dumps(replace(header, media="").values()).encode(), digest_size=16).hexdigest()
+    return hashlib.blake2b(json.dumps(replace(header, media="").values()).encode(), digest_size=16).hexdigest()
 
 
 def _write_part(recogniser: Recogniser, path: Path, part: Path, progress: Progress) -> None:
