@@ -117,6 +117,24 @@ def test_a_file_with_nothing_to_decode_is_an_error(tmp_path: Path) -> None:
         list(frames(path))
 
 
+@pytest.mark.parametrize(("codec", "left"), [(b"V_MPEG4/ISO/AVC", (False, True)), (b"A_AAC", (True, False))])
+def test_a_track_of_an_unknown_format_is_named_and_the_other_is_read(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, codec: bytes, left: tuple[bool, bool]
+) -> None:
+    path = encode(tmp_path / "a.mkv", busy(10), sounds=[tone(0.4)])
+    path.write_bytes(path.read_bytes().replace(codec, codec[:3] + b"?" * (len(codec) - 3)))
+    info = probe(path)
+    assert (info.has_video, info.has_sound) == left
+    assert "a track whose format cannot be decoded is left out" in caplog.text
+
+
+def test_a_file_of_unknown_formats_only_says_so(tmp_path: Path) -> None:
+    path = encode(tmp_path / "a.mkv", busy(10))
+    path.write_bytes(path.read_bytes().replace(b"V_MPEG4/ISO/AVC", b"V_NOBODY/KNO/WS"))
+    with pytest.raises(MediaError, match=r"holds a format that cannot be decoded \(video\)"):
+        probe(path)
+
+
 def test_truncated_sound_gives_what_it_holds(tmp_path: Path) -> None:
     write_sound(tmp_path / "a.wav", tone(2))
     assert len(read_sound(cut(tmp_path / "a.wav", 0.5))) == pytest.approx(RATE_HZ, abs=100)

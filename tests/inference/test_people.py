@@ -52,6 +52,13 @@ def covered(pixels: np.ndarray) -> np.ndarray:
     return changed
 
 
+def half_hidden(pixels: np.ndarray) -> np.ndarray:
+    """A door before more than half of the face."""
+    changed = pixels.copy()
+    changed[:, pixels.shape[1] // 2 : pixels.shape[1] * 4 // 5] = (90, 120, 60)
+    return changed
+
+
 def moved(across: int, down: int = 0) -> Callable[[np.ndarray], np.ndarray]:
     return lambda pixels: np.roll(pixels, (down, across), (0, 1))
 
@@ -76,6 +83,7 @@ def lanes(recogniser: Recogniser, path: Path, shots: Shots, samples: np.ndarray 
         (0.0, 0.8, black),
         (2.4, 9.0, black),
         (1.2, 1.9, covered),
+        (0.8, 1.6, half_hidden),
         (1.2, 2.0, mirrored),
         (1.3, 9.0, moved(60)),
         (1.2, 1.8, moved(-90, 8)),
@@ -83,7 +91,7 @@ def lanes(recogniser: Recogniser, path: Path, shots: Shots, samples: np.ndarray 
         (1.2, 2.0, lambda pixels: pixels // 2),
     ],
     ids=[
-        *("dark", "dark for long", "dark at first", "dark in the end", "covered", "mirrored", "moved"),
+        *("dark", "dark for long", "dark at first", "dark in the end", "covered", "half hidden", "mirrored", "moved"),
         *("moved and back", "closer", "dimmed"),
     ],
 )

@@ -258,6 +258,20 @@ def test_a_rate_that_ffmpeg_refuses_is_a_fault_of_the_file(tmp_path: Path, rate_
         read_sound(wav(tmp_path / "a.wav", rate_hz=rate_hz))
 
 
+def test_a_track_of_many_channels_apart_from_each_other_is_mixed(tmp_path: Path) -> None:
+    path, voice = tmp_path / "a.wv", (16_000 * tone(0.5)).astype(np.int16)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("wavpack", rate=16_000, layout="24c")
+        packed = av.AudioFrame.from_ndarray(np.repeat(voice, 24)[None], format="s16", layout="24c")
+        packed.sample_rate = 16_000
+        apart = av.AudioResampler(format="s16p", layout="24c", rate=16_000, frame_size=1024)
+        for frame in (*apart.resample(packed), *apart.resample(None)):
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    heard = read_sound(path)
+    assert np.corrcoef(heard, voice[: len(heard)])[0, 1] > 0.99
+
+
 def test_many_channels_are_mixed_and_too_many_are_refused(tmp_path: Path) -> None:
     assert np.abs(read_sound(wav(tmp_path / "a.wav", channels=16))).max() == pytest.approx(3000 / 32768, rel=0.02)
     with pytest.raises(MediaError, match=r"has 64 channels\n\nhint: up to 63"):

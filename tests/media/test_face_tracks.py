@@ -109,6 +109,13 @@ def test_a_face_that_changes_at_once_ends_its_track_and_no_other() -> None:
     assert [sorted(one.cut_off) for one in tracked_frames if one.cut_off] == [[0]]
 
 
+def test_something_before_a_part_of_a_face_does_not_end_its_track() -> None:
+    hidden = scene((10, 10))
+    hidden[:, 18:30, 1:] = 90  # sixty per cent of it, still found by its red channel
+    tracked_frames = tracked([scene((10, 10))] * 13 + [hidden] * 12)
+    assert {face for shown in tracked_frames for face in shown.boxes} == {0}
+
+
 def test_a_face_that_changes_little_by_little_keeps_its_track() -> None:
     def fading() -> Iterator[np.ndarray]:
         for index in range(40):

@@ -131,8 +131,36 @@ def test_an_upload_of_a_byte_now_and_then_is_ended(connect: Callable[..., socket
     assert is_ended_while_sending(connect(UPLOAD + b"Content-Length: 1000000\r\n\r\n" + PART), b"x")
 
 
-def test_where_every_connection_is_busy_a_new_one_is_refused_at_once(connect: Callable[..., socket.socket]) -> None:
-    busy = [connect(b"PATCH /predictions/0 HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n") for _ in range(8)]
+CHANGE = b"PATCH /predictions/0 HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n"
+
+
+def test_requests_that_wait_for_their_client_make_room(connect: Callable[..., socket.socket]) -> None:
+    slow = [connect(CHANGE) for _ in range(8)]
+    time.sleep(0.3)
+    health_in_time(connect)
+    health_in_time(connect, FRIEND)
+    assert sum(answer(connection)[0] == 408 for connection in slow) == 7
+
+
+def test_answers_that_nobody_reads_make_room(
+    connect: Callable[..., socket.socket], clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "ANSWER_STALL_S", 60)
+    whole = PART + clip.read_bytes() + bytes(10_000_000) + b"\r\n--b--\r\n"
+    head = UPLOAD + b"Connection: close\r\nContent-Length: %d\r\n\r\n" % len(whole)
+    number = json.loads(answer(connect(head + whole, FRIEND))[1])["id"]
+    media = f"GET /predictions/{number}/media HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+    for _ in range(8):
+        connect(media)
+    time.sleep(1.5)  # until what fits into the buffers on the way has been sent
+    health_in_time(connect)
+
+
+def test_where_every_connection_is_busy_a_new_one_is_refused_at_once(
+    connect: Callable[..., socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "STALLED_S", 60)
+    busy = [connect(CHANGE) for _ in range(8)]
     time.sleep(0.1)
     status, body = answer(connect(HEAD + b"\r\n"))
     assert (status, json.loads(body)["code"]) == (503, "too_many_connections")

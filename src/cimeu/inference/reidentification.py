@@ -68,12 +68,13 @@ class Identity(Protocol):
 
 
 class Portrait:
-    """What one face looks like: the mean of its first embeddings, and the latest one."""
+    """What one face looks like: the mean of its embeddings, that of the very first ones, and the latest one."""
 
     def __init__(self, identity: Identity, rate_hz: float) -> None:
         self._identity, self._rate_hz = identity, rate_hz
         self._next = 0.0
         self._sum: np.ndarray | None = None
+        self._first: np.ndarray | None = None
         self._latest: np.ndarray | None = None
         self.looks = 0
 
@@ -88,15 +89,18 @@ class Portrait:
         # The mean stands for the whole track and is settled early; the latest one follows light and angle.
         if self.looks <= LOOKS:
             self._sum = unit if self._sum is None else self._sum + unit
+        if self.looks <= SETTLED_LOOKS:
+            self._first = self._sum
         self._latest = unit
         self._next = index + self._rate_hz * (LOOK_EVERY_S if self.looks < LOOKS else LATER_LOOKS_EVERY_S)
 
     def likeness(self, other: "Portrait") -> float:
-        """Largest cosine of this face's mean with the other's mean and latest embedding; -1 where one has none."""
-        if self._sum is None or other._sum is None or other._latest is None:
+        """Largest cosine of this face's mean with what the other looks like; -1 where one of both was never seen."""
+        if self._sum is None or other._sum is None:
             return -1.0
-        # The larger of both: a face may come back as it was at first, or as it was when it was lost.
-        return max(_cosine(self._sum, each) for each in (other._sum, other._latest))
+        # The largest: a face may come back as it was at first, as it mostly was, or as it was when it was lost.
+        views = (other._first, other._sum, other._latest)
+        return max(_cosine(self._sum, view) for view in views if view is not None)
 
 
 @dataclass

@@ -104,7 +104,8 @@ def open_media(path: Path) -> Iterator[InputContainer]:
     try:
         with container:
             for stream in container.streams.video:
-                stream.codec_context.options = limit
+                if has_decoder(stream):
+                    stream.codec_context.options = limit
             yield container
     except (CimeuError, *OWN_FAULTS):
         raise
@@ -124,9 +125,18 @@ def in_words(error: Exception) -> str:
     return str(reason).splitlines()[0]
 
 
+def has_decoder(stream: Stream) -> bool:
+    """Whether FFmpeg knows how to decode a stream; PyAV has no codec context of one whose format is unknown."""
+    return stream.codec_context is not None
+
+
 def video_stream(container: InputContainer) -> av.VideoStream | None:
-    """The video stream of a container; cover images of music files do not count."""
-    streams = [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
+    """The video stream of a container; cover images of music files do not count, nor what no decoder reads."""
+    streams = [
+        stream
+        for stream in container.streams.video
+        if has_decoder(stream) and not stream.disposition & Disposition.attached_pic
+    ]
     # Cover art is a video stream with one picture; FFmpeg may call it the best.
     best = container.streams.best("video")
     return best if best in streams else next(iter(streams), None)
@@ -134,8 +144,9 @@ def video_stream(container: InputContainer) -> av.VideoStream | None:
 
 def sound_stream(container: InputContainer) -> av.AudioStream | None:
     """The sound track that FFmpeg calls best (the one marked as default, else the richest)."""
+    streams = [stream for stream in container.streams.audio if has_decoder(stream)]
     best = container.streams.best("audio")
-    return best if isinstance(best, av.AudioStream) else None
+    return best if isinstance(best, av.AudioStream) and best in streams else next(iter(streams), None)
 
 
 def origin_s(container: InputContainer) -> float:

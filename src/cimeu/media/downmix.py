@@ -19,6 +19,8 @@ MEMORY_S = 5.0
 """What came so long before counts a third as much, so that the quiet between words does not decide."""
 STEP = 4
 """Every so many samples are looked at: enough to tell the sign."""
+MOST_PLANES = 8
+"""PyAV counts the planes of a frame by reading on until it meets a null: that array ends without one beyond eight."""
 
 
 class InPhase:
@@ -29,9 +31,11 @@ class InPhase:
         self._turned = np.zeros(0, bool)
 
     def __call__(self, frames: Iterable[av.AudioFrame]) -> Iterator[av.AudioFrame]:
-        """The same frames in the same order."""
+        """The same frames in the same order; more than eight channels apart from each other are left as they are."""
         for frame in frames:
-            yield frame if frame.layout.nb_channels < 2 else self._in_phase(frame)
+            n_channels = frame.layout.nb_channels
+            is_readable = n_channels <= MOST_PLANES or not frame.format.is_planar
+            yield self._in_phase(frame) if n_channels > 1 and is_readable else frame
 
     def _in_phase(self, frame: av.AudioFrame) -> av.AudioFrame:
         raw = frame.to_ndarray()

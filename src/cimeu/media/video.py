@@ -31,6 +31,7 @@ from cimeu.media.container import (
     declared_length_s,
     decoded,
     decoded_from,
+    has_decoder,
     longest_gap_s,
     measured_length_s,
     open_media,
@@ -112,8 +113,12 @@ def probe(path: Path, *, images_rate_hz: float | int = IMAGES_RATE_HZ) -> MediaI
         return MediaInfo(length_s, width, height, float(images_rate_hz), 0, True, False, length_s)
     with open_media(path) as container:
         video, sound = video_stream(container), sound_stream(container)
+        unread = sorted({stream.type for stream in container.streams if not has_decoder(stream)} & {"audio", "video"})
         if video is None and sound is None:
-            raise MediaError(f"`{path}` holds neither picture nor sound\n\nhint: give a video or sound file")
+            said = f"a format that cannot be decoded ({', '.join(unread)})" if unread else "neither picture nor sound"
+            raise MediaError(f"`{path}` holds {said}\n\nhint: give a video or sound file, such as mp4 or wav")
+        if unread:
+            logger.warning("`%s`: a track whose format cannot be decoded is left out (%s)", path, ", ".join(unread))
         first = next(decoded(container, video, path), None) if video is not None else None
         length_s = declared_length_s(container) or measured_length_s(container)
         if video is None or first is None:

@@ -3,16 +3,17 @@
     connected ── head of a request ── request under way ── answered ── head of the next request ...
         └────────── HEAD_S ────────┘                           └────────── HEAD_S ─────────┘
 
-A client at its limit loses the connection that has been idle longest, so that a new one is still answered while a
-thousand silent ones are being opened; only where every connection has a request under way is the new one refused. This
-happens in the protocol below the application, which never sees a request whose head is incomplete.
+A client at its limit loses the connection that has been idle longest, or else the one whose request has waited longest
+for the client, so that a new one is still answered while a thousand silent or slow ones are being opened; only where
+the server is at work for every connection is the new one refused. This happens in the protocol below the application,
+which never sees a request whose head is incomplete.
 """
 
 import asyncio
 import ipaddress
 import json
 import resource
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -22,6 +23,8 @@ from cimeu.server.settings import ServerSettings
 
 HEAD_S = 10.0
 """From connecting, or from the last answer, to the end of a request's headers."""
+STALLED_S = 0.2
+"""A request that has waited for its client for less is not ended for another one."""
 MOST_CONNECTIONS = 400
 """Of all clients together. Each may need a second descriptor for a file, and processes often have 1024."""
 ACCEPT_AT_ONCE = 100
@@ -46,6 +49,8 @@ class Connection:
     idle_since_s: float
     requests: int = 0
     """Requests under way: two for a moment where a client sends the next one early."""
+    waits_since_s: float | None = None
+    """Since when its request has waited for the client, to send more of its body or to read more of the answer."""
     unsent_bytes: int = 0
     timer: asyncio.TimerHandle | None = None
 
@@ -66,12 +71,12 @@ class Connections:
         for held, limit in ((own, self._per_client), (everyone, self._in_total)):
             if len(held) < limit:
                 continue
-            idle = [connection for connection in held if not connection.requests]
-            if not idle:
+            longest = _longest_unused(held)
+            if longest is None:
                 transport.write(BUSY_ANSWER)
                 transport.close()
                 return False
-            self._drop(min(idle, key=lambda connection: connection.idle_since_s))
+            self._drop(longest)
         connection = Connection(peer, transport, asyncio.get_running_loop().time())
         self._open[peer] = connection
         self._expect_request(connection)
@@ -84,7 +89,7 @@ class Connections:
             connection.timer.cancel()
 
     @contextmanager
-    def request(self, peer: Peer | None) -> Iterator[asyncio.Transport | None]:
+    def request(self, peer: Peer | None) -> Iterator[Connection | None]:
         """While a request is under way its connection is not idle. None for one that is not counted (a test client)."""
         connection = None if peer is None else self._open.get((peer[0], peer[1]))
         if connection is None:
@@ -94,7 +99,7 @@ class Connections:
         if connection.timer is not None:
             connection.timer.cancel()
         try:
-            yield connection.transport
+            yield connection
         finally:
             connection.requests -= 1
             if not connection.requests and not connection.transport.is_closing():
@@ -116,6 +121,18 @@ class Connections:
         """End a connection now: `close` would wait for a client that reads nothing."""
         self.forget(connection.peer)
         connection.transport.abort()
+
+
+def _longest_unused(held: Sequence[Connection]) -> Connection | None:
+    """The connection that has been idle longest, or else has waited longest for its client; None where all are used."""
+    idle = [connection for connection in held if not connection.requests]
+    if idle:
+        return min(idle, key=lambda connection: connection.idle_since_s)
+    since_s = {connection: connection.waits_since_s for connection in held if connection.waits_since_s is not None}
+    longest = min(since_s, key=since_s.__getitem__, default=None)
+    if longest is None or asyncio.get_running_loop().time() - since_s[longest] < STALLED_S:
+        return None
+    return longest
 
 
 def client_of(host: str) -> str:

@@ -1,10 +1,12 @@
 """How large a request may be, how slowly it may arrive, and how long its answer may lie unread."""
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from cimeu.server.connections import Connections
+from cimeu.server.connections import Connection, Connections
 from cimeu.server.refusals import Refused
 from cimeu.server.settings import ServerSettings
 
@@ -28,10 +30,10 @@ class Timed:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        with self._connections.request(scope.get("client")) as transport:
-            if transport is not None:
-                send = _while_read(send, transport)
-            await self._app(scope, _at_a_rate(receive, self._rate), send)
+        with self._connections.request(scope.get("client")) as connection:
+            if connection is not None:
+                send = _while_read(send, connection)
+            await self._app(scope, _at_a_rate(receive, self._rate, connection), send)
 
 
 class SmallBodies:
@@ -58,7 +60,7 @@ class SmallBodies:
         await self._app(scope, receive_again, send)
 
 
-def _at_a_rate(receive: Receive, bytes_per_s: float | int) -> Receive:
+def _at_a_rate(receive: Receive, bytes_per_s: float | int, connection: Connection | None) -> Receive:
     """Refuse a body that arrives more slowly. Only time spent waiting for the client counts."""
     credit_s, is_complete = LONGEST_PAUSE_S, False
 
@@ -68,16 +70,18 @@ def _at_a_rate(receive: Receive, bytes_per_s: float | int) -> Receive:
             return await receive()
         clock = asyncio.get_running_loop().time
         started_s = clock()
-        try:
+        # A body that comes in drops waits from its first drop on: what it is behind its rate counts.
+        message: Message | None = None
+        with _waiting(connection, started_s - (LONGEST_PAUSE_S - credit_s)), suppress(TimeoutError):
             message = await asyncio.wait_for(receive(), credit_s)
-        except TimeoutError:
+        if message is None:
             raise Refused(
                 408,
                 "too_slow",
                 f"the request arrives at less than {bytes_per_s / 1000:g} kB/s",
                 "send it again over a faster connection",
                 headers={"Connection": "close"},
-            ) from None
+            )
         is_complete = not message.get("more_body", False)
         # Never more than the first credit, or a fast beginning would pay for hours of silence.
         credit_s += len(message.get("body", b"")) / bytes_per_s - (clock() - started_s)
@@ -87,13 +91,28 @@ def _at_a_rate(receive: Receive, bytes_per_s: float | int) -> Receive:
     return receive_in_time
 
 
-def _while_read(send: Send, transport: asyncio.Transport) -> Send:
+@contextmanager
+def _waiting(connection: Connection | None, since_s: float) -> Iterator[None]:
+    """Note that a request waits for its client."""
+    if connection is None:
+        yield
+        return
+    connection.waits_since_s = since_s
+    try:
+        yield
+    finally:
+        connection.waits_since_s = None
+
+
+def _while_read(send: Send, connection: Connection) -> Send:
     """Give up a connection whose client stopped reading: uvicorn's `send` waits for room in the socket."""
 
     async def send_in_time(message: Message) -> None:
-        timer = asyncio.get_running_loop().call_later(ANSWER_STALL_S, transport.abort)
+        loop = asyncio.get_running_loop()
+        timer = loop.call_later(ANSWER_STALL_S, connection.transport.abort)
         try:
-            await send(message)
+            with _waiting(connection, loop.time()):
+                await send(message)
         finally:
             timer.cancel()
 
