@@ -375,6 +375,24 @@ def test_published_numbers_stand_beside_a_run_on_their_corpus(tmp_path):
     assert "MAE-DFER" in report([run], tmp_path / "r.html").read_text()
 
 
+def test_published_figures_of_a_benchmark_stand_in_its_report(tmp_path):
+    run = make_run(tmp_path / "run", "1", 0, columns={"corpus": "mer2023", "culture": ""})
+    page = report([run], tmp_path / "r.html")
+    for suffix in (".html", ".md"):
+        assert "weighted F1 77.57, MSE of valence .82" in page.with_suffix(suffix).read_text()
+
+
+def test_a_report_says_whether_encoders_may_have_met_the_corpora(tmp_path):
+    run = make_run(tmp_path / "run", "1", 0)
+    recipe = yaml.safe_load((run / "recipe.yaml").read_text())
+    recipe["streams"] = {"first": {"encoder": "moonshine"}, "second": {"encoder": "hub-sound", "settings": {}}}
+    recipe["streams"]["second"]["settings"]["preset"] = "wavlm-large"
+    (run / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    text = report([run], tmp_path / "r.html").read_text()
+    assert "moonshine, unknown (its authors do not name all of its data)" in text
+    assert "wavlm-large, unseen" in text
+
+
 def test_names_from_manifests_are_escaped(tmp_path):
     run = make_run(tmp_path / "run", "a&b_<i>", 0, columns={"culture": "a&b_<i>"})
     page = report([run], tmp_path / "r.html")

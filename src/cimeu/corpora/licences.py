@@ -7,12 +7,11 @@ from collections.abc import Iterable
 
 from cimeu.corpora.adapters.registry import TERMS
 from cimeu.encoders.presets import PRESETS
+from cimeu.encoders.pretraining import EMBEDDED
 from cimeu.encoders.weights import WEIGHTS
 
 UNKNOWN = "unknown to CiMEU: ask whoever collected it, and keep the consent terms of the people recorded"
 
-EMBEDDED = ("filterbank", "functionals", "functionals-windowed", "handmade", "hog", "prosody", "spectral")
-"""Encoders that need no weights."""
 FOREIGN = "not part of CiMEU: the terms of its weights are those of whoever published them"
 
 

@@ -6,6 +6,7 @@ How many clips, which folds and seeds, what was chosen on which clips, whether s
 from collections.abc import Sequence
 
 from cimeu.corpora.folds import SPEAKERS_SHARED
+from cimeu.encoders.pretraining import knowledge_of
 from cimeu.experiments.run_folder import Json, Run
 from cimeu.reports.pooling import Tested, group_column
 
@@ -59,6 +60,7 @@ def facts(tested: Tested, word: str) -> list[Json]:
         {"label": "Folds", "value": _folds_in_words(tested, word)},
         {"label": "Selection", "value": _selection_in_words(tested.runs)},
         {"label": "Speakers", "value": _speakers_in_words(tested)},
+        {"label": "Pretraining", "value": _pretraining_in_words(tested.runs[0])},
         {
             "label": "Intervals",
             "value": f"95 %, bootstrap over {drawn} within each {word}; means over {plural(word)} are unweighted",
@@ -108,6 +110,19 @@ def _selection_in_words(runs: Sequence[Run]) -> str:
     checkpoint = sorted({str(run.recipe.get("training", {}).get("selection", "not noted")) for run in runs})
     words = f"checkpoint: {', '.join(checkpoint)}; mixture, levels, temperature and threshold: {', '.join(ensemble)}"
     return f"ORACLE, chosen on the test clips ({words})" if is_oracle(runs) else words
+
+
+def _pretraining_in_words(run: Run) -> str:
+    """Whether the tested corpora may have been among the data of the pretrained encoders."""
+    streams = [stream for stream in run.recipe.get("streams", {}).values() if stream]
+    encoders = [str(stream.get("settings", {}).get("preset") or stream.get("encoder")) for stream in streams]
+    words = {
+        "unseen": "unseen (never trained, or all of its data is named without these corpora)",
+        "unknown": "unknown (its authors do not name all of its data)",
+    }
+    if not encoders:
+        return "encoders not noted"
+    return "the tested corpora are, to " + "; to ".join(f"{name}, {words[knowledge_of(name)]}" for name in encoders)
 
 
 def _speakers_in_words(tested: Tested) -> str:

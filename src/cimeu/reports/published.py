@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
+from cimeu.tables import MISSING, Table
+
 
 @dataclass(frozen=True)
 class Published:
@@ -52,6 +54,104 @@ PUBLISHED = (
     Published("ravdess", 8, "HiCMAE", "fused", 87.96, 87.99, _HICMAE),
     Published("ravdess", 8, "AVF-MAE++", "fused", 87.44, 87.57, _AVF_MAE),
 )
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """What one method reached on one benchmark, in the benchmark's own metrics."""
+
+    corpus: str
+    part: str
+    """What was tested."""
+    method: str
+    figures: str
+    """Metrics and values, as the source prints them."""
+    source: str
+    differs: str = ""
+    """Why a run here does not compare with it directly."""
+
+
+_BLEMORE_SOURCE = "repository of BLEMORE (arXiv 2601.13225)"
+_TUNED = "thresholds chosen on the scored fold"
+_HIDDEN = "labels are hidden; `cimeu submit` writes the file"
+_SUPERB = "linear probe on all layers, leave one session out; validation shares speakers with training"
+_SIMS_SOURCE = "CH-SIMS v2 (ICMI 2022)"
+_MER_SOURCE = "MER 2023 (ACM Multimedia 2023)"
+_MSP_SOURCE = "Interspeech 2025 challenge, published systems"
+
+BENCHMARKS = (
+    *(
+        Benchmark(
+            "blemore", "validation, 5 folds", method, f"ACC_presence {one}, ACC_salience {two}", _BLEMORE_SOURCE, why
+        )
+        for method, one, two, why in (
+            ("most frequent emotion", ".078", "0", ""),
+            ("most frequent blend", ".057", ".035", ""),
+            ("WavLM, MLP-512", ".265", ".121", _TUNED),
+            ("VideoMAEv2, MLP-512", ".260", ".124", _TUNED),
+            ("ImageBind, MLP-512", ".290", ".130", _TUNED),
+            ("ImageBind + WavLM, MLP-512", ".345", ".170", _TUNED),
+        )
+    ),
+    *(
+        Benchmark("blemore", "test", method, f"ACC_presence {one}, ACC_salience {two}", _BLEMORE_SOURCE, _HIDDEN)
+        for method, one, two in (
+            ("most frequent emotion", ".074", "0"),
+            ("most frequent blend", ".059", ".036"),
+            ("WavLM, MLP-512", ".311", ".084"),
+            ("VideoMAEv2, MLP-512", ".293", ".054"),
+            ("VideoMAEv2 + HuBERT, MLP-512", ".332", ".114"),
+            ("ImageBind + WavLM, MLP-512", ".327", ".114"),
+        )
+    ),
+    Benchmark("iemocap", "4 classes, 5 sessions", "wav2vec2-base", "WA 63.43", "SUPERB (Interspeech 2021)", _SUPERB),
+    Benchmark("iemocap", "4 classes, 5 sessions", "HuBERT-large", "WA 67.62", "SUPERB (Interspeech 2021)", _SUPERB),
+    Benchmark("iemocap", "4 classes, 5 sessions", "WavLM-large", "WA 70.62", "WavLM (IEEE JSTSP 2022)", _SUPERB),
+    Benchmark(
+        "msppodcast", "Test3, 8 classes", "best published systems", "macro-F1 41.0", _MSP_SOURCE, "labels are hidden"
+    ),
+    Benchmark(
+        "msppodcast",
+        "Test3, attributes",
+        "a fourth place",
+        "mean CCC .593, valence .694",
+        _MSP_SOURCE,
+        "labels are hidden",
+    ),
+    Benchmark("mer2023", "MULTI", "baseline", "weighted F1 77.57, MSE of valence .82", _MER_SOURCE),
+    Benchmark("mer2023", "NOISE", "baseline", "weighted F1 69.82, MSE of valence 1.12", _MER_SOURCE),
+    Benchmark("mer2023", "SEMI", "baseline", "weighted F1 86.75", _MER_SOURCE),
+    *(
+        Benchmark(
+            "chsims",
+            "test",
+            method,
+            f"Acc2 {acc2}, F1 {f1}, correlation {r}, MAE {mae}",
+            _SIMS_SOURCE,
+            "reads text too",
+        )
+        for method, acc2, f1, r, mae in (
+            ("TFN", "76.51", "76.31", "66.65", ".323"),
+            ("MulT", "79.50", "79.59", "70.32", ".317"),
+            ("MISA", "80.53", "80.63", "72.49", ".314"),
+            ("AV-MC", "82.50", "82.55", "73.17", ".297"),
+            ("AV-MC, with unlabelled clips", "83.46", "83.52", "76.04", ".286"),
+        )
+    ),
+)
+BENCHMARK_COLUMNS = ("Tested on", "Method", "Figures as published", "Source", "What differs")
+
+
+def benchmarks_of(corpora: Iterable[str]) -> list[Benchmark]:
+    """What was published on the benchmark that one corpus is; nothing for several corpora together."""
+    names = {_plain(corpus) for corpus in corpora}
+    return [row for row in BENCHMARKS if {_plain(row.corpus)} == names]
+
+
+def benchmark_table(rows: Iterable[Benchmark]) -> Table:
+    """Published figures in the metrics of their benchmark."""
+    lines = tuple((row.part, row.method, row.figures, row.source, row.differs or MISSING) for row in rows)
+    return Table("Published on this benchmark", BENCHMARK_COLUMNS, lines)
 
 
 def published_for(corpora: Iterable[str], n_emotions: int) -> list[Published]:

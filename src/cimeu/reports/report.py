@@ -154,6 +154,9 @@ def tables_of(summary: Json) -> list[Table]:
     if summary["baselines"]:
         lines = tuple(tuple(map(_cell, row.values())) for row in summary["baselines"])
         written.append(Table("Baselines", tuple(summary["baselines"][0]), lines))
+    if summary["elsewhere"]:
+        lines = tuple(tuple(row.values()) for row in summary["elsewhere"])
+        written.append(Table("Published on this benchmark", tuple(summary["elsewhere"][0]), lines))
     return written
 
 

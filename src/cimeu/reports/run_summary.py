@@ -71,6 +71,7 @@ def summarise(folders: Sequence[Path], *, title: str | None = None) -> Json:
             "probes": evidence.probes(tested.runs),
             "baselines": evidence.baselines(tested.runs),
             "folds": figures.folds(tested),
+            "elsewhere": figures.elsewhere(tested),
         }
     )
 
