@@ -12,8 +12,9 @@ RUN pip install --extra-index-url https://download.pytorch.org/whl/cpu "$(grep '
  && pip install --constraint constraints.txt '.[server]'
 
 # Uploads are decoded here: not as root, and nowhere to write but the home folder.
-RUN useradd --create-home cimeu
-USER cimeu
+RUN useradd --create-home --uid 1000 cimeu
+# By number: a cluster that admits no root cannot tell from a name who it is.
+USER 1000
 WORKDIR /home/cimeu
 
 EXPOSE 8000

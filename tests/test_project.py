@@ -99,7 +99,7 @@ def test_the_image_copies_what_is_there_and_starts_a_server_that_asks_for_a_toke
             sources = rest.split()[:-1]
             assert all((ROOT / source).exists() for source in sources)
             assert set(sources) <= admitted
-    assert [rest for name, rest in instructions if name == "USER"] == ["cimeu"]
+    assert [rest for name, rest in instructions if name == "USER"] == ["1000"]
     started = yaml.safe_load(next(rest for name, rest in instructions if name == "CMD"))
     parse_command(shlex.join(started))
     assert started[started.index("--host") + 1] == "0.0.0.0"

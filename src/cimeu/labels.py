@@ -46,10 +46,10 @@ def canonical(emotion: str) -> str:
     return ALIASES.get(name, name)
 
 
-def guess(name: str, known: Sequence[str]) -> str:
+def guess(name: str, names: Sequence[str]) -> str:
     """Finish a hint: the known name that `name` most resembles, or all of them."""
-    close = get_close_matches(name, known, n=1, cutoff=0.6)
-    return f"did you mean `{close[0]}`?" if close else f"known: {', '.join(known)}"
+    close = get_close_matches(name, names, n=1, cutoff=0.6)
+    return f"did you mean `{close[0]}`?" if close else f"known: {', '.join(names)}"
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,7 @@ def label_space(space: str | Sequence[str]) -> LabelSpace:
     for emotion in emotions:
         if emotions.count(emotion) > 1:
             raise RecipeError(f"emotion `{emotion}` is listed twice\n\nhint: aliases such as `happy` and `joy` are one")
-    same = [known for known in SPACES.values() if known.emotions == emotions]
+    same = [other for other in SPACES.values() if other.emotions == emotions]
     return same[0] if same else LabelSpace("own", emotions)
 
 

@@ -52,9 +52,9 @@ class HasInterval(Protocol):
     def high(self) -> float: ...
 
 
-def interval_of(found: HasInterval) -> Interval:
+def interval_of(estimate: HasInterval) -> Interval:
     """Value and ends; no ends where a group has one speaker only."""
-    return Interval(found.value, finite(found.low), finite(found.high))
+    return Interval(estimate.value, finite(estimate.low), finite(estimate.high))
 
 
 def finite(value: float) -> float | None:

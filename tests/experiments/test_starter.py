@@ -9,7 +9,8 @@ from cimeu.evaluation.predict import EnsembleSettings
 from cimeu.experiments import held_out
 from cimeu.experiments.held_out import ALONE, NATURAL, HeldOut, within
 from cimeu.experiments.starter import load_starter, to_yaml
-from cimeu.experiments.starter_figures import card, figures, tables
+from cimeu.experiments.starter_card import card, tables
+from cimeu.experiments.starter_figures import figures
 from cimeu.inference.model_store import STARTER
 from cimeu.model.checkpoint import Specifications
 from cimeu.training.style_set import Embedded, StyleFit, StyleRule

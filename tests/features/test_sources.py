@@ -12,7 +12,7 @@ from cimeu.encoders.hog import Hog
 from cimeu.encoders.registry import build_encoder
 from cimeu.errors import MediaError
 from cimeu.features import sources
-from cimeu.features.sources import Asked, read_pieces
+from cimeu.features.sources import Request, read_pieces
 from cimeu.media.clips import CropSettings, read_clip
 from cimeu.media.video import frames
 from cimeu.pyramid import DIRECTIONS
@@ -33,10 +33,10 @@ class Pixels(Hog):
 FACE, FRAME = Pixels(), Pixels(source="frame")
 
 
-def pieces_of(path: Path, *asked: object, **settings: float) -> dict[int, np.ndarray]:
+def pieces_of(path: Path, *encoders: object, **settings: float) -> dict[int, np.ndarray]:
     """All frames of each encoder, in the order of its pieces."""
     found: dict[int, list[np.ndarray]] = defaultdict(list)
-    for piece in read_pieces(path, [Asked(i, e, DIRECTIONS) for i, e in enumerate(asked)], **settings):  # type: ignore[arg-type]
+    for piece in read_pieces(path, [Request(i, e, DIRECTIONS) for i, e in enumerate(encoders)], **settings):  # type: ignore[arg-type]
         assert piece.frames is not None, piece.problem
         found[piece.place].append(piece.frames)
         assert sum(map(len, found[piece.place])) <= piece.n_frames
@@ -78,14 +78,14 @@ def test_another_rate_is_another_decoding(clip: Path) -> None:
 
 
 def test_an_encoder_that_cannot_prepare_stops_no_other(clip: Path) -> None:
-    asked = [Asked(0, Pixels(rate_hz=5), ("forward",)), Asked(1, FRAME, ("forward",))]
-    found = list(read_pieces(clip, asked, end_s=0.4))
+    requests = [Request(0, Pixels(rate_hz=5), ("forward",)), Request(1, FRAME, ("forward",))]
+    found = list(read_pieces(clip, requests, end_s=0.4))
     assert {(piece.place, piece.problem) for piece in found} == {(0, "ValueError: cannot see this"), (1, "")}
 
 
 def test_sound_is_prepared_for_each_direction(clip: Path) -> None:
     encoder = build_encoder("spectral")
-    forward, backward = read_pieces(clip, [Asked(0, encoder, DIRECTIONS)])
+    forward, backward = read_pieces(clip, [Request(0, encoder, DIRECTIONS)])
     samples = read_clip(clip, want={"sound"}).samples
     assert samples is not None
     assert (forward.directions, backward.directions) == (("forward",), ("backward",))
@@ -96,4 +96,4 @@ def test_sound_is_prepared_for_each_direction(clip: Path) -> None:
 
 def test_a_file_that_is_none_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(MediaError, match=r"none\.mp4` does not exist"):
-        list(read_pieces(tmp_path / "none.mp4", [Asked(0, FACE, DIRECTIONS)]))
+        list(read_pieces(tmp_path / "none.mp4", [Request(0, FACE, DIRECTIONS)]))

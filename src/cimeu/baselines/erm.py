@@ -35,8 +35,8 @@ class ERM(nn.Module):
         super().__init__()
         for key in task.settings:
             if key not in self.defaults:
-                known = ", ".join(self.defaults) or "it has none"
-                raise RecipeError(f"method `{self.name}` has no setting `{key}`\n\nhint: its settings: {known}")
+                options = ", ".join(self.defaults) or "it has none"
+                raise RecipeError(f"method `{self.name}` has no setting `{key}`\n\nhint: its settings: {options}")
         self.settings = {**self.defaults, **task.settings}
         self.task = task
         self.updates_done = 0

@@ -39,13 +39,13 @@ class MixStyle(ERM):
 
     def _mixed(self, groups: Sequence[Steps]) -> list[Steps]:
         beta = torch.distributions.Beta(self.settings["alpha"], self.settings["alpha"])
-        found = [moments(steps) for steps in groups]
+        statistics = [moments(steps) for steps in groups]
         mixed = []
-        for own, (steps, (mean, deviation)) in enumerate(zip(groups, found, strict=True)):
+        for own, (steps, (mean, deviation)) in enumerate(zip(groups, statistics, strict=True)):
             others = [group for group in range(len(groups)) if group != own] or [own]
             donors = torch.cat([groups[group].present.nonzero()[:, 0] for group in others])
-            means = torch.cat([found[group][0][groups[group].present] for group in others])
-            deviations = torch.cat([found[group][1][groups[group].present] for group in others])
+            means = torch.cat([statistics[group][0][groups[group].present] for group in others])
+            deviations = torch.cat([statistics[group][1][groups[group].present] for group in others])
             if not len(donors):
                 mixed.append(steps)
                 continue

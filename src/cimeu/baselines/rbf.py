@@ -35,14 +35,14 @@ class RadialSupportVectors(Baseline):
 
     def calibrate(self, validation: Float[np.ndarray, "V E"], labels: Int[np.ndarray, " V"]) -> Settings:
         """The temperature under which the validation labels are likeliest (labels unseen in training left out)."""
-        known = np.isin(labels, self.model.classes_)
-        columns = np.searchsorted(self.model.classes_, labels[known])
-        decisions = self._decisions(validation)[known]
+        trained = np.isin(labels, self.model.classes_)
+        columns = np.searchsorted(self.model.classes_, labels[trained])
+        decisions = self._decisions(validation)[trained]
 
         def negative_log_likelihood(temperature: float) -> float:
             return -float(log_softmax(decisions / temperature, axis=1)[np.arange(len(columns)), columns].mean())
 
-        self._temperature = float(min(TEMPERATURES, key=negative_log_likelihood)) if known.any() else 1.0
+        self._temperature = float(min(TEMPERATURES, key=negative_log_likelihood)) if trained.any() else 1.0
         return {"temperature": self._temperature}
 
     def network(self, config: RivalConfig, specifications: Specifications | None = None) -> PooledKernel:

@@ -66,9 +66,9 @@ def method_named(name: str) -> Builder:
     others = offered(ENTRY_POINTS)
     if name in others:
         return _checked(name, load_plugin(others[name]))
-    known = list(known_methods())
-    guesses = get_close_matches(name, known, n=1)
-    hint = f"did you mean `{guesses[0]}`?" if guesses else f"known: {', '.join(known)}"
+    names = list(known_methods())
+    guesses = get_close_matches(name, names, n=1)
+    hint = f"did you mean `{guesses[0]}`?" if guesses else f"known: {', '.join(names)}"
     raise RecipeError(f"unknown method `{name}`\n\nhint: {hint}")
 
 

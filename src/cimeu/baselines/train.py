@@ -102,9 +102,9 @@ Journal = list[dict[str, float | int | None]]
 def check_rival(method: str) -> None:
     """Refuse a method that does not exist. Raises RecipeError with a guess."""
     if method not in SIMPLE and method not in known_methods():
-        known = [*SIMPLE, *known_methods()]
-        guesses = get_close_matches(method, known, n=1)
-        hint = f"did you mean `{guesses[0]}`?" if guesses else f"cimeu, or one of {', '.join(known)}"
+        names = [*SIMPLE, *known_methods()]
+        guesses = get_close_matches(method, names, n=1)
+        hint = f"did you mean `{guesses[0]}`?" if guesses else f"cimeu, or one of {', '.join(names)}"
         raise RecipeError(f"unknown method `{method}`\n\nhint: {hint}")
 
 

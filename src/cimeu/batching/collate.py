@@ -98,8 +98,8 @@ class Collator:
         # Before noise: reconstruction learns to remove it, not to reproduce it.
         target = None if first is None else first.features
         second_target = second.features if second is not None and self.second_kind == "steps" else None
-        known = [sample.shares for sample in samples if sample.shares is not None]
-        shares = torch.from_numpy(np.stack(known)) if known else None
+        target_shares = [sample.shares for sample in samples if sample.shares is not None]
+        shares = torch.from_numpy(np.stack(target_shares)) if target_shares else None
         batch = Batch(first, second, emotion, style, index, target, second_target, shares=shares)
         if generator is None or self.augmentation is None:
             return batch
@@ -192,13 +192,15 @@ def _steps(
 def _whole(
     clips: Sequence[np.ndarray | None], statistics: Statistics, kind: Kind, generator: torch.Generator | None
 ) -> Stream:
-    there = [None if clip is None else _filterbank(clip, generator) if kind == "filterbank" else clip for clip in clips]
+    inputs = [
+        None if clip is None else _filterbank(clip, generator) if kind == "filterbank" else clip for clip in clips
+    ]
     length = next(
-        (len(clip) for clip in there if clip is not None), FRAMES if kind == "filterbank" else int(np.prod(TOKEN_GRID))
+        (len(clip) for clip in inputs if clip is not None), FRAMES if kind == "filterbank" else int(np.prod(TOKEN_GRID))
     )
-    present = np.array([clip is not None for clip in there])
-    features = np.zeros((len(there), length, len(statistics.mean)), np.float32)
-    for row, clip in enumerate(there):
+    present = np.array([clip is not None for clip in inputs])
+    features = np.zeros((len(inputs), length, len(statistics.mean)), np.float32)
+    for row, clip in enumerate(inputs):
         if clip is not None:
             features[row] = statistics.apply(clip)
     mask = np.repeat(present[:, None], length, 1)

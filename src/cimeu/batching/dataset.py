@@ -60,9 +60,9 @@ class Statistics:
                 shift = np.nan_to_num(values).mean(0)
             # Shifted by the first clip's mean: the difference of two large sums would lose the variance.
             values = values - shift
-            known = ~np.isnan(values)
-            values = np.where(known, values, 0.0)
-            count, total, squares = count + known.sum(0), total + values.sum(0), squares + np.square(values).sum(0)
+            present = ~np.isnan(values)
+            values = np.where(present, values, 0.0)
+            count, total, squares = count + present.sum(0), total + values.sum(0), squares + np.square(values).sum(0)
         if shift is None:
             raise FeatureError("no training clip has features\n\nhint: extract features first (`cimeu extract`)")
         count = np.maximum(count, 1)
@@ -176,11 +176,11 @@ def _rows(
 def _statistics(store: FeatureStore | None, rows: list[np.ndarray | None]) -> Statistics | None:
     if store is None:
         return None
-    there = [features for features in rows if features is not None]
+    present = [features for features in rows if features is not None]
     kind, width = store.description["kind"], store.description["width"]
     if kind == "tokens":
         assert isinstance(width, int)
         return Statistics.identity(width)
     if kind == "filterbank":
-        return Statistics.of_filterbanks(there)
-    return Statistics.of(there)
+        return Statistics.of_filterbanks(present)
+    return Statistics.of(present)

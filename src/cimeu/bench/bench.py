@@ -121,8 +121,8 @@ def _identity(prepared: Prepared) -> str:
 def _settings(prepared: Prepared) -> dict[str, Any]:
     """What a bench depends on, by name: settings of the recipe, and digests of clips and encoders."""
     stores = [store.description for store in (prepared.first, prepared.second) if store is not None]
-    known = {"clips": fingerprint_of(list(prepared.manifest.table["clip_id"])), "encoders": fingerprint_of(stores)}
-    return {**_of_recipe(to_tree(prepared.recipe)), **known}
+    identity = {"clips": fingerprint_of(list(prepared.manifest.table["clip_id"])), "encoders": fingerprint_of(stores)}
+    return {**_of_recipe(to_tree(prepared.recipe)), **identity}
 
 
 def _defaults() -> dict[str, Any]:

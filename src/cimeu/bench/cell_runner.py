@@ -185,7 +185,9 @@ class CellRunner:
         if self._is_deterministic(row):
             seed = 0
         describe = not is_trial and (row.kind == "cimeu" or self.how.keep)
-        members = [self._member(row, fold, each, settings, runs, describe=describe) for each in row.seeds(seed)]
+        members = [
+            self._member(row, fold, member_seed, settings, runs, describe=describe) for member_seed in row.seeds(seed)
+        ]
         if not is_trial and (self._conditions or self.how.supports):
             members = [self._tested_again(*member, fold) for member in members]
         chosen = rule.chooses or row.kind != "baseline"  # simple models choose their settings in any case
@@ -329,7 +331,7 @@ def corrupted_clips(
 ) -> list[pd.DataFrame]:
     """What a finished run says of its test clips under each condition but the untouched one."""
     tables = []
-    for condition in (each for each in conditions if str(each)):
+    for condition in filter(str, conditions):
         changed: dict[Direction, ClipDataset] = {}
         for direction, model in answerer.models.items():
             collator = evaluation_collator(model)

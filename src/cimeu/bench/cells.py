@@ -114,5 +114,9 @@ def mean_of(results: Sequence[CellResult]) -> CellResult:
         updates=sum(result.updates for result in results),
         wall_s=sum(result.wall_s for result in results),
         selection=results[0].selection,
-        figures={"validation_uar": float(np.mean([each.figures.get("validation_uar", np.nan) for each in results]))},
+        figures={
+            "validation_uar": float(
+                np.mean([cell_result.figures.get("validation_uar", np.nan) for cell_result in results])
+            )
+        },
     )

@@ -138,19 +138,19 @@ def open_bench(bench: Bench, folder: Path, defaults: Mapping[str, Any] | None = 
     if not path.is_file():
         write_whole(path, json.dumps(asdict(bench), indent=2), STATE)
         return bench
-    found = read_bench(folder)
-    wanted: Bench = replace(bench, settings=json.loads(json.dumps(bench.settings)))
-    if found.settings:
-        wanted = replace(wanted, fingerprint=found.fingerprint)
-        there, here = {**(defaults or {}), **found.settings}, wanted.settings
+    stored = read_bench(folder)
+    requested: Bench = replace(bench, settings=json.loads(json.dumps(bench.settings)))
+    if stored.settings:
+        requested = replace(requested, fingerprint=stored.fingerprint)
+        stored_settings, here = {**(defaults or {}), **stored.settings}, requested.settings
         for name in here:
-            if name not in there or there[name] != here[name]:
-                raise _differs(folder, f"other `{name}`", there.get(name, "nothing"), here[name])
-    wanted = replace(wanted, settings=found.settings)
-    for each in fields(bench):
-        if getattr(found, each.name) != getattr(wanted, each.name):
-            raise _differs(folder, f"other {each.name}", getattr(found, each.name), getattr(wanted, each.name))
-    return found
+            if name not in stored_settings or stored_settings[name] != here[name]:
+                raise _differs(folder, f"other `{name}`", stored_settings.get(name, "nothing"), here[name])
+    requested = replace(requested, settings=stored.settings)
+    for name in (entry.name for entry in fields(bench)):
+        if getattr(stored, name) != getattr(requested, name):
+            raise _differs(folder, f"other {name}", getattr(stored, name), getattr(requested, name))
+    return stored
 
 
 def read_bench(folder: Path) -> Bench:
@@ -159,9 +159,9 @@ def read_bench(folder: Path) -> Bench:
     if not path.is_file():
         raise RecipeError(f"no bench in `{folder}`\n\nhint: run one first")
     stored: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    known = {each.name for each in fields(Bench)}  # earlier versions wrote more
-    plain: dict[str, Any] = {key: tuple(each) if isinstance(each, list) else each for key, each in stored.items()}
-    return Bench(**{key: each for key, each in plain.items() if key in known})
+    names = {entry.name for entry in fields(Bench)}  # earlier versions wrote more
+    plain: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in stored.items()}
+    return Bench(**{key: value for key, value in plain.items() if key in names})
 
 
 def read_folds(folder: Path) -> pd.DataFrame:
@@ -214,8 +214,8 @@ def read_cell(bench: Bench, cell: Cell, folder: Path) -> CellResult | None:
 
 def finished(bench: Bench, folder: Path, row: str, seeds: Sequence[int]) -> dict[tuple[str, int], CellResult]:
     """Finished cells of a row by fold and seed."""
-    found = {(fold, seed): read_cell(bench, Cell(row, fold, seed), folder) for fold in bench.folds for seed in seeds}
-    return {key: result for key, result in found.items() if result is not None}
+    cells = {(fold, seed): read_cell(bench, Cell(row, fold, seed), folder) for fold in bench.folds for seed in seeds}
+    return {key: result for key, result in cells.items() if result is not None}
 
 
 def fingerprint_of(*parts: object) -> str:
@@ -223,9 +223,9 @@ def fingerprint_of(*parts: object) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
-def _differs(folder: Path, what: str, there: object, here: object) -> RecipeError:
+def _differs(folder: Path, what: str, stored: object, here: object) -> RecipeError:
     return RecipeError(
-        f"`{folder}` holds a bench with {what}: {there!r}, not {here!r}\n\n"
+        f"`{folder}` holds a bench with {what}: {stored!r}, not {here!r}\n\n"
         "hint: choose another folder; what is compared is fixed before the first cell"
     )
 

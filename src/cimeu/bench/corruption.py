@@ -59,12 +59,18 @@ def conditions(*, two_streams: bool) -> list[Condition]:
     corrupted = [Condition(damage) for damage in get_args(Damage)]
     corrupted += [Condition("", damage) for damage in get_args(Damage) if damage]
     alone = [single for condition in corrupted for single in condition.alone()]
-    return [each for each in dict.fromkeys([*corrupted, *alone]) if each != Condition("absent", "absent")]
+    return [
+        candidate for candidate in dict.fromkeys([*corrupted, *alone]) if candidate != Condition("absent", "absent")
+    ]
 
 
 def compared(two_streams: bool) -> list[Condition]:
     """Conditions in which the model is compared with the better single stream: both are there."""
-    return [each for each in conditions(two_streams=two_streams) if "absent" not in (each.first, each.second)]
+    return [
+        condition
+        for condition in conditions(two_streams=two_streams)
+        if "absent" not in (condition.first, condition.second)
+    ]
 
 
 def damaged(

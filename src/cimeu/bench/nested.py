@@ -98,7 +98,7 @@ def trials_of(
         RecipeError: a fold has one training group only.
         ManifestError, EmptyClass: the training groups cannot be divided further.
     """
-    inner = {fold.name: [each.name for each in inner_folds(manifest, fold, config)] for fold in folds}
+    inner = {fold.name: [inner_fold.name for inner_fold in inner_folds(manifest, fold, config)] for fold in folds}
     tuned = [row.name for row in rows if space_of(row) and not row.after]
     return [
         Trial(row, fold, number, group)
@@ -129,11 +129,11 @@ def inner_folds(manifest: Manifest, fold: Fold, config: FoldsConfig) -> list[Fol
 
 def inner_groups(folds: pd.DataFrame) -> dict[str, list[str]]:
     """Groups that are held out inside the training groups, by fold, from the table of folds (`folds_table`)."""
-    found = {}
+    groups = {}
     for fold, rows in folds.groupby("fold", sort=False):
         tests = rows["part"] == "test"
-        found[str(fold)] = sorted(set(rows["group"][~tests]) - set(rows["group"][tests]) - {""})
-    return found
+        groups[str(fold)] = sorted(set(rows["group"][~tests]) - set(rows["group"][tests]) - {""})
+    return groups
 
 
 def settings_chosen(bench: Bench, folder: Path, row: Row, fold: str, groups: Sequence[str]) -> dict[str, Any]:
@@ -174,8 +174,8 @@ def tried(
     bench: Bench, folder: Path, row: str, fold: str, number: int, groups: Sequence[str]
 ) -> dict[str, Mapping[str, Any]]:
     """Trials of a configuration that are there and of this bench, by inner group."""
-    found = {group: _read(folder, Trial(row, fold, number, group).stem, bench.fingerprint) for group in groups}
-    return {group: said for group, said in found.items() if said is not None}
+    trials = {group: _read(folder, Trial(row, fold, number, group).stem, bench.fingerprint) for group in groups}
+    return {group: said for group, said in trials.items() if said is not None}
 
 
 def mean_uar(trials: Mapping[str, Mapping[str, Any]]) -> float:

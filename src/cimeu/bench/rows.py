@@ -185,9 +185,9 @@ def row_named(name: str) -> Row:
     others = [method for method in known_methods() if method not in ROWS]
     if name in others:
         return Row(name=name, kind="method", meaning="method of another package")
-    known = [*ROWS, *others]
-    guesses = get_close_matches(name, known, n=1)
-    hint = f"did you mean `{guesses[0]}`?" if guesses else f"known: {', '.join(known)}"
+    names = [*ROWS, *others]
+    guesses = get_close_matches(name, names, n=1)
+    hint = f"did you mean `{guesses[0]}`?" if guesses else f"known: {', '.join(names)}"
     raise RecipeError(f"unknown row `{name}`\n\nhint: {hint}")
 
 
@@ -249,8 +249,8 @@ def why_absent(row: Row, setting: Setting) -> str:
         "groups": (setting.groups > 1, "one group among the training clips"),
     }
     for need in row.needs:
-        there, reason = offered[need]
-        if not there:
+        available, reason = offered[need]
+        if not available:
             return reason
     changes = {key: value for key, value in row.overrides.items() if setting.recipe.get(key, object()) != value}
     if row.overrides and not changes and row.members == 1:

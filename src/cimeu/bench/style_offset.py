@@ -84,15 +84,15 @@ def support_protocols(text: str) -> tuple[SupportProtocol, ...]:
     mixes: dict[str, tuple[Mix, ...]] = {mix: (mix,) for mix in get_args(Mix)} | {"single": ("own", "other")}
     protocols = []
     for name in filter(None, (part.strip() for part in text.split(","))):
-        known, _, mix = name.partition(":")
-        scope, _, size = known.rpartition("-")
+        source, _, mix = name.partition(":")
+        scope, _, size = source.rpartition("-")
         if scope not in get_args(Scope) or not size.isdigit() or not int(size):
             raise RecipeError(f"`{name}` names no support set\n\nhint: write person-10, person-10:even or culture-10")
         if (mix or "natural") not in mixes:
             raise RecipeError(f"unknown mix `{mix}` of a support set\n\nhint: {guess(mix, tuple(mixes))}")
         protocols += [
-            SupportProtocol(scope, Condition(int(size), each))  # type: ignore[arg-type]
-            for each in mixes[mix or "natural"]
+            SupportProtocol(scope, Condition(int(size), share))  # type: ignore[arg-type]
+            for share in mixes[mix or "natural"]
         ]
     return tuple(dict.fromkeys(protocols))
 
@@ -197,8 +197,8 @@ class Adapter:
             config = StyleSetConfig(emotions=emotions, first=stream, shrink=shrink, passes=PASSES)
             usable = [np.zeros(0, int) if rows is None else rows[present[rows]] for rows in supports]
             blocks = (usable[start : start + BLOCK] for start in range(0, len(usable), BLOCK))
-            found = np.concatenate([_offsets_of(block, z, posteriors, style.deltas, config) for block in blocks])
-            yield (found * style.deviation).astype(np.float32)
+            offsets = np.concatenate([_offsets_of(block, z, posteriors, style.deltas, config) for block in blocks])
+            yield (offsets * style.deviation).astype(np.float32)
 
     @cached_property
     def _z(self) -> tuple[Float[np.ndarray, "N D"] | None, ...]:
@@ -229,7 +229,10 @@ def answers_with_supports(
         For each protocol a table like those of a cell; clips whose person cannot fill the mix are left out.
     """
     posteriors = answer(clips)
-    adapters = {direction: Adapter(rules[direction], each, posteriors) for direction, each in clips.items()}
+    adapters = {
+        direction: Adapter(rules[direction], direction_clips, posteriors)
+        for direction, direction_clips in clips.items()
+    }
     first = next(iter(clips.values()))
     tables = []
     for protocol in protocols:
@@ -268,7 +271,7 @@ def _streams(clips: ClipDataset) -> tuple[Sequence[np.ndarray | None], Sequence[
 
 def _pooled(steps: Sequence[np.ndarray | None]) -> Float[np.ndarray, "N D"] | None:
     """Mean over the steps of each clip; None for a stream that no clip has."""
-    widths = [each.shape[1] for each in steps if each is not None]
+    widths = [array.shape[1] for array in steps if array is not None]
     return pool_steps(steps, widths[0], 1) if widths else None
 
 

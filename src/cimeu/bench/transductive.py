@@ -18,7 +18,7 @@ ByGroup = Mapping[str, tuple[Statistics | None, Statistics | None]]
 def group_statistics(dataset: ClipDataset, column: str) -> dict[str, tuple[Statistics | None, Statistics | None]]:
     """Mean and deviation of both streams in each group of the dataset; None for a stream that no clip of it has."""
     groups = dataset.groups(column)
-    found = {}
+    statistics = {}
     for group in sorted(set(groups)):
         members = copy.copy(dataset)
         rows = [row for row, name in enumerate(groups) if name == group]
@@ -27,8 +27,8 @@ def group_statistics(dataset: ClipDataset, column: str) -> dict[str, tuple[Stati
         for name in ("first", "second"):
             if all(steps is None for steps in getattr(members, f"{name}_features")):
                 setattr(members, name, None)
-        found[group] = members.statistics()
-    return found
+        statistics[group] = members.statistics()
+    return statistics
 
 
 def by_group(dataset: ClipDataset, column: str, statistics: ByGroup) -> ClipDataset:

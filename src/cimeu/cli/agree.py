@@ -47,7 +47,10 @@ def agree(
         further[".raters.csv"] = pairs_csv(of_all)
     written = write_agreement(agreement, output, further)
     if also:
-        alpha, fleiss = ("n/a" if each is None else f"{each:.2f}" for each in (of_all.alpha, of_all.fleiss_kappa))
+        alpha, fleiss = (
+            "n/a" if coefficient is None else f"{coefficient:.2f}"
+            for coefficient in (of_all.alpha, of_all.fleiss_kappa)
+        )
         say(
             f"{len(of_all.tiers)} annotators: alpha {alpha} of {of_all.alpha_s:g} s that two or more labelled, "
             f"Fleiss' kappa {fleiss} of {of_all.fleiss_s:g} s that all labelled: {written[-1]}"

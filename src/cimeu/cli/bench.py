@@ -13,6 +13,29 @@ if TYPE_CHECKING:
     from cimeu.bench.runner import BenchReport
 
 
+ProtocolName = Annotated[
+    str,
+    typer.Option(
+        help="leave-one-out, nested, matrix, within, few-shot, robustness or transductive. "
+        "[default: folds of the recipe]"
+    ),
+]
+SelectionRule = Annotated[
+    str,
+    typer.Option(
+        help="validation, `leave-one-group-out validation`, last or oracle. [default: the recipe's]", metavar="RULE"
+    ),
+]
+Supports = Annotated[
+    str,
+    typer.Option(
+        help="Answer test clips again given other unlabelled clips (transductive): "
+        "person-10,person-10:even,person-10:skewed,person-10:single,culture-10.",
+        metavar="SETS",
+    ),
+]
+
+
 def bench(
     recipe: Annotated[
         Path,
@@ -27,31 +50,13 @@ def bench(
     output: Output = Path("bench"),
     workers: Annotated[int, typer.Option(help="Processes that run cells; 0 takes one for each core.")] = 0,
     shard: Annotated[str, typer.Option(help="Part i of N, as in 2/8, for job arrays.")] = "1/1",
-    protocol: Annotated[
-        str,
-        typer.Option(
-            help="leave-one-out, nested, matrix, within, few-shot, robustness or transductive. "
-            "[default: folds of the recipe]"
-        ),
-    ] = "",
-    selection: Annotated[
-        str,
-        typer.Option(
-            help="validation, `leave-one-group-out validation`, last or oracle. [default: the recipe's]", metavar="RULE"
-        ),
-    ] = "",
+    protocol: ProtocolName = "",
+    selection: SelectionRule = "",
     shots: Annotated[str, typer.Option(help="Few-shot: labels of each emotion, separated by commas.")] = "0,8,32",
     tune: Annotated[
         int, typer.Option(help="Configurations tried for each row inside the training groups of each fold.")
     ] = 0,
-    supports: Annotated[
-        str,
-        typer.Option(
-            help="Answer test clips again given other unlabelled clips (transductive): "
-            "person-10,person-10:even,person-10:skewed,person-10:single,culture-10.",
-            metavar="SETS",
-        ),
-    ] = "",
+    supports: Supports = "",
     keep: Annotated[
         bool, typer.Option("--keep", help="Baselines and methods leave run folders too, for predict, serve and bundle.")
     ] = False,

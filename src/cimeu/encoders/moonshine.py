@@ -90,10 +90,10 @@ def _network(layers: int) -> Any:
     return MoonshineEncoder(config)
 
 
-def _check(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], path: Path) -> None:
+def _check(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor], path: Path) -> None:
     for name, tensor in expected.items():
-        if name not in found or found[name].shape != tensor.shape:
-            shape = list(found[name].shape) if name in found else "absent"
+        if name not in tensors or tensors[name].shape != tensor.shape:
+            shape = list(tensors[name].shape) if name in tensors else "absent"
             raise CheckpointError(
                 f"`{path}` is not the Moonshine tiny encoder: tensor `{name}` is {shape}, expected "
                 f"{list(tensor.shape)}\n\nhint: cimeu weights fetch moonshine"

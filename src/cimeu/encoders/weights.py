@@ -239,10 +239,10 @@ def find_weights(name: str, path: Path | str | None = None) -> Path:
         if not explicit.is_file():
             raise WeightsMissing(f"no file `{explicit}` with weights of `{name}`\n\nhint: {_how_to_get(name)}")
         return explicit
-    found = weights_folder() / known_weights(name).file
-    if not found.is_file():
-        raise WeightsMissing(f"weights of `{name}` are not at `{found}`\n\nhint: {_how_to_get(name)}")
-    return found
+    fetched = weights_folder() / known_weights(name).file
+    if not fetched.is_file():
+        raise WeightsMissing(f"weights of `{name}` are not at `{fetched}`\n\nhint: {_how_to_get(name)}")
+    return fetched
 
 
 def sha256_of(path: Path) -> str:

@@ -85,11 +85,11 @@ def expected_calibration_error(
     probabilities: Float[np.ndarray, "N K"], truth: Int[np.ndarray, " N"], *, n_bins: int = 10
 ) -> float:
     """Mean distance of confidence and accuracy over clips, 0..1; not a number without a usable clip."""
-    bins = [each for each in reliability(probabilities, truth, n_bins=n_bins) if each.n_clips]
+    bins = [bucket for bucket in reliability(probabilities, truth, n_bins=n_bins) if bucket.n_clips]
     if not bins:
         return float("nan")
-    n_clips = sum(each.n_clips for each in bins)
-    return sum(each.n_clips * abs(each.confidence - each.accuracy) for each in bins) / n_clips
+    n_clips = sum(bucket.n_clips for bucket in bins)
+    return sum(bucket.n_clips * abs(bucket.confidence - bucket.accuracy) for bucket in bins) / n_clips
 
 
 def _usable(

@@ -60,11 +60,11 @@ class Ensemble:
         fused = fused_probabilities(scores.get("forward"), scores.get("backward"), self.settings)["fused"]
         direction, output = next(iter(outputs.items()))
         # Streams with primitives of their own: a clip with neither of them has none.
-        there = _present(clips, direction)[:, : len(output.emotion)].any(axis=1, keepdims=True)
-        emotion = np.where(there, output.emotion_pooled[0].numpy(), np.float32(np.nan))
+        present = _present(clips, direction)[:, : len(output.emotion)].any(axis=1, keepdims=True)
+        emotion = np.where(present, output.emotion_pooled[0].numpy(), np.float32(np.nan))
         if output.style_pooled is None:
             return Answers(fused, emotion)
-        return Answers(fused, emotion, np.where(there, output.style_pooled[0].numpy(), np.float32(np.nan)))
+        return Answers(fused, emotion, np.where(present, output.style_pooled[0].numpy(), np.float32(np.nan)))
 
     def _output(self, clips: Sequence[Clip], direction: Direction) -> Output:
         model = self.models[direction]

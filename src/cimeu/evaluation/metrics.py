@@ -112,8 +112,8 @@ def tally(
 
 def predicted_labels(probabilities: Float[np.ndarray, "*rest K"]) -> Int[np.ndarray, "*rest"]:
     """Index of the likeliest emotion; `UNUSED` where probabilities are not numbers."""
-    known = np.isfinite(probabilities).all(axis=-1)
-    return np.where(known, np.where(known[..., None], probabilities, 0).argmax(axis=-1), UNUSED)
+    answered = np.isfinite(probabilities).all(axis=-1)
+    return np.where(answered, np.where(answered[..., None], probabilities, 0).argmax(axis=-1), UNUSED)
 
 
 def _single(

@@ -96,30 +96,30 @@ class Familiarity:
         """Fit each view to the rows that have it."""
         views = {}
         for name in train:
-            known = [rows[np.isfinite(rows).all(axis=1)] for rows in (train[name], held_out[name])]
-            if min(map(len, known)) >= FEWEST_CLIPS and train[name].shape[1] > 1:
-                views[name] = View.of(*known)
+            finite = [rows[np.isfinite(rows).all(axis=1)] for rows in (train[name], held_out[name])]
+            if min(map(len, finite)) >= FEWEST_CLIPS and train[name].shape[1] > 1:
+                views[name] = View.of(*finite)
         return cls(views)
 
     def ood_scores(self, views: Views) -> Float[np.ndarray, " N"]:
         """Largest distance over its limit among the views a row has: above 1, it is unlike the training clips."""
-        found = [
+        distances = [
             self.views[name].distances(rows) / self.views[name].limit
             for name, rows in views.items()
             if name in self.views
         ]
-        if not found:
+        if not distances:
             return np.full(len(next(iter(views.values()))), np.nan)
-        each = np.stack(found)
+        stacked = np.stack(distances)
         # The view that is most unlike decides: a foreign voice is not excused by a familiar face.
-        return np.where(np.isfinite(each).any(axis=0), np.fmax.reduce(each), np.nan)
+        return np.where(np.isfinite(stacked).any(axis=0), np.fmax.reduce(stacked), np.nan)
 
     def save(self, folder: Path) -> Path:
         """Write the file into the folder of a run."""
         tensors = {
-            f"{name}.{each.name}": np.array(getattr(view, each.name), order="C")
+            f"{name}.{field.name}": np.array(getattr(view, field.name), order="C")
             for name, view in self.views.items()
-            for each in fields(View)
+            for field in fields(View)
         }
         with whole(folder / FILE, STATE) as partial:
             save_file(tensors, partial)
@@ -175,5 +175,5 @@ def mean_step(features: Float32[np.ndarray, "T D"] | None, width: int) -> Float3
     """Mean over the steps of a clip; dimensions that were never measurable are 0, all are NaN without the stream."""
     if features is None:
         return np.full(width, np.nan, np.float32)
-    known = np.isfinite(features)
-    return (np.where(known, features, 0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)).astype(np.float32)
+    finite = np.isfinite(features)
+    return (np.where(finite, features, 0).sum(axis=0) / np.maximum(finite.sum(axis=0), 1)).astype(np.float32)

@@ -131,10 +131,10 @@ def score_clips(model: CiMEU, dataset: ClipDataset, *, batch_size: int = 64) -> 
     # Only usable clips are computed; the others stay NaN, so that every row keeps its place.
     for start in range(0, len(dataset.usable), batch_size):
         rows = dataset.usable[start : start + batch_size]
-        found = scores_of(model, [dataset[int(row)] for row in rows], collate)
-        first[:, rows], gate[:, rows], present[rows] = found.first, found.gate, found.present
-        if second is not None and found.second is not None:
-            second[:, rows] = found.second
+        scores = scores_of(model, [dataset[int(row)] for row in rows], collate)
+        first[:, rows], gate[:, rows], present[rows] = scores.first, scores.gate, scores.present
+        if second is not None and scores.second is not None:
+            second[:, rows] = scores.second
     return Scores(tuple(dataset.clip_ids), first, second, gate, present)
 
 
@@ -161,14 +161,14 @@ def project(
         present = batch.first_present
         if batch.second is not None and len(output.emotion) > 1:
             present = present | batch.second.present
-        known = present.numpy()
-        rows = batch.index.numpy()[known]
+        kept = present.numpy()
+        rows = batch.index.numpy()[kept]
         if emotion is None:
             emotion = np.full((n_clips, output.emotion_pooled[0].shape[1]), np.nan, dtype=np.float32)
-        emotion[rows] = _array(output.emotion_pooled[0])[known]
+        emotion[rows] = _array(output.emotion_pooled[0])[kept]
         if output.style_pooled is not None:
             style = np.full_like(emotion, np.nan) if style is None else style
-            style[rows] = _array(output.style_pooled[0])[known]
+            style[rows] = _array(output.style_pooled[0])[kept]
     assert emotion is not None, "no clip can be used"
     return emotion, style
 

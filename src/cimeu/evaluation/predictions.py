@@ -132,7 +132,7 @@ def chance_of(groups: Iterable[str], emotions: Iterable[str]) -> float:
     present: dict[str, set[str]] = {}
     for group, emotion in zip(groups, emotions, strict=True):
         present.setdefault(group, set()).add(emotion)
-    return float(np.mean([1 / len(each) for each in present.values()]))
+    return float(np.mean([1 / len(emotions_of_group) for emotions_of_group in present.values()]))
 
 
 def part_table(clips: ClipDataset, part: str, probabilities: Float[np.ndarray, "N K"], *, group: str) -> pd.DataFrame:

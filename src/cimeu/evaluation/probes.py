@@ -144,13 +144,13 @@ def probe_table(
         first, second = halves(held_out, seed)
         versions["with the held-out group"] = (train.joined(first), validation.joined(second))
     rows: list[dict[str, object]] = []
-    for version, (known, tested) in versions.items():
+    for version, (training, tested) in versions.items():
         for target in ("emotion", "group"):
             for kind in kinds:
                 results = {
                     name: probe(
                         vectors,
-                        getattr(known, target),
+                        getattr(training, target),
                         tested.representations[name],
                         getattr(tested, target),
                         speakers=tested.speaker,
@@ -158,7 +158,7 @@ def probe_table(
                         seed=seed,
                         resamples=resamples,
                     )
-                    for name, vectors in known.representations.items()
+                    for name, vectors in training.representations.items()
                 }
                 raw = results[RAW]
                 for name, result in results.items():

@@ -176,7 +176,10 @@ def _best(
     """The first mu, levels and a of the highest UAR, with their fused probabilities; None where nothing is a number."""
     best_uar, best = -1.0, None
     for level, a in product(levels, a_grid):
-        answers = [None if each is None else direction_probabilities(each, levels=level, a=a) for each in scores]
+        answers = [
+            None if direction_scores is None else direction_probabilities(direction_scores, levels=level, a=a)
+            for direction_scores in scores
+        ]
         for mu in mu_grid:
             fused = mixture(answers, mu)
             score = uar(truth, predicted_labels(fused))

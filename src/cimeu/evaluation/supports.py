@@ -100,8 +100,8 @@ def draw(
             return np.concatenate([generator.choice(clips, count, replace=False) for clips, count in parts])
         case "own" | "other":
             own = int(people.emotion[clip])
-            wanted = [own] if condition.mix == "own" else [e for e in range(people.n_emotions) if e != own]
-            fitting = [emotion for emotion in wanted if len(of_emotion[emotion]) >= size]
+            allowed = [own] if condition.mix == "own" else [e for e in range(people.n_emotions) if e != own]
+            fitting = [emotion for emotion in allowed if len(of_emotion[emotion]) >= size]
             if not fitting:
                 return None
             return generator.choice(of_emotion[int(generator.choice(fitting))], size, replace=False)

@@ -123,15 +123,15 @@ def speaker_names(corpora: Iterable[str], speakers: Iterable[str]) -> list[str]:
 
 def estimates_over(cultures: dict[str, Estimate], seed: int = 0) -> Estimates:
     """The unweighted mean over cultures beside each of them; nothing is drawn but cultures of one speaker each."""
-    alone = len(cultures) > 1 and all(each.n_speakers == 1 for each in cultures.values())
+    alone = len(cultures) > 1 and all(estimate.n_speakers == 1 for estimate in cultures.values())
     mean = _mean_over_speakers(list(cultures.values()), seed) if alone else _mean_over(list(cultures.values()))
     return Estimates(mean, cultures)
 
 
 def averaged(estimates: Sequence[Estimate]) -> Estimate:
     """Mean of figures on the same clips and draws, such as those of several models."""
-    resamples = np.mean([each.resamples for each in estimates], axis=0)
-    value = float(np.mean([each.value for each in estimates]))
+    resamples = np.mean([estimate.resamples for estimate in estimates], axis=0)
+    value = float(np.mean([estimate.value for estimate in estimates]))
     return Estimate(value, *_interval(resamples), estimates[0].n_clips, estimates[0].n_speakers, resamples)
 
 

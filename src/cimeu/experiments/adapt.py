@@ -248,11 +248,11 @@ def _figures(answers: Mapping[str, Predictions], labels: Mapping[str, int]) -> l
 
 
 def _fold(run: Path, group: _NewGroup, adaptation: Adaptation, learned: Sequence[str]) -> Fold:
-    known = group.divided.speakers_known
-    unknown = "" if known else f"; {SPEAKERS_UNKNOWN}"
+    speakers_known = group.divided.speakers_known
+    unknown = "" if speakers_known else f"; {SPEAKERS_UNKNOWN}"
     note = f"adapted from {run.name} with {adaptation.shots} labels of each emotion ({adaptation.part}){unknown}"
     name = f"{group.prepared.manifest.root.name}-{adaptation.shots}"
-    return Fold(name, tuple(learned), (), group.divided.test, speakers_known=known, note=note)
+    return Fold(name, tuple(learned), (), group.divided.test, speakers_known=speakers_known, note=note)
 
 
 def _save(models: Models, prepared: Prepared, output: Path) -> None:

@@ -125,7 +125,10 @@ def score_network(prepared: Prepared, fold: Fold, folder: Path, settings: Ensemb
     emotion, style = project(model, clips)
     return Scored(
         settings,
-        {part: fused_probabilities(each["forward"], each["backward"], settings) for part, each in scores.items()},
+        {
+            part: fused_probabilities(directions["forward"], directions["backward"], settings)
+            for part, directions in scores.items()
+        },
         model,
         clips,
         emotion,
@@ -148,7 +151,10 @@ def score_rival(prepared: Prepared, fold: Fold, folder: Path, settings: Ensemble
             probabilities[chosen_on], truth, rule_of(recipe.training.selection), recipe.evaluation.coverage
         )
     temperature = settings.temperature
-    fused = {part: {"fused": at_temperature(each, temperature)} for part, each in probabilities.items()}
+    fused = {
+        part: {"fused": at_temperature(probabilities_of_part, temperature)}
+        for part, probabilities_of_part in probabilities.items()
+    }
     return Scored(settings, fused, classifier.network, clips, answers.representation, None)
 
 

@@ -100,7 +100,7 @@ class HeldOut:
         """Leave one group out inside `groups`; the first of the best candidates."""
         rules = candidates(STRENGTHS, SHRINKS, MIX_PRIORS)
         scores = {str(rule): self._mean_uar(groups, rule, CHOOSING) for rule in rules}
-        rule = max(rules, key=lambda each: scores[str(each)])
+        rule = max(rules, key=lambda candidate: scores[str(candidate)])
         inner = {condition: self._pooled(groups, rule, condition) for condition in (ALONE, NATURAL)}
         temperatures = [fit_temperature(probabilities, truth) for probabilities, truth, _ in inner.values()]
         confidence = at_temperature(inner[NATURAL][0], temperatures[1]).max(axis=1)
@@ -116,8 +116,8 @@ class HeldOut:
         rows = np.flatnonzero(self.clips.of(group))
         answers: dict[Condition, list[Scored]] = {}
         for seed in seeds:
-            found = self.answers(others, group, choice.rule, REPORTED, seed)
-            for condition, scored in zip(REPORTED, found, strict=True):
+            predictions = self.answers(others, group, choice.rule, REPORTED, seed)
+            for condition, scored in zip(REPORTED, predictions, strict=True):
                 temperature = choice.temperatures[bool(condition.size)]
                 calibrated = at_temperature(scored.probabilities, temperature)
                 answers.setdefault(condition, []).append(Scored(scored.rows, calibrated, scored.sizes))
@@ -131,7 +131,7 @@ class HeldOut:
             truth = self.clips.emotion[self.clips.of(tested)]
             for condition, scored in zip(conditions, self.answers(training, tested, rule, conditions), strict=True):
                 values[condition].append(uar_where_met(truth, scored, len(self.clips.emotions)))
-        means = [np.nanmean(each) for each in values.values() if np.isfinite(each).any()]
+        means = [np.nanmean(uars) for uars in values.values() if np.isfinite(uars).any()]
         return float(np.mean(means))
 
     def _pooled(
@@ -162,11 +162,11 @@ def within(
     """
     part = _parts(clips, n_folds, seed)
     conditions = (ALONE, NATURAL) if only is None else (ALONE,)
-    asked = np.ones(len(clips.x), bool) if only is None else clips.of(only)
+    tested = np.ones(len(clips.x), bool) if only is None else clips.of(only)
     answered = {condition: np.full((len(clips.x), len(clips.emotions)), np.nan) for condition in conditions}
     for number in range(n_folds):
-        test = np.flatnonzero((part == number) & asked)
-        model = StyleFit(clips.take((part != number) & asked), seed).model(rule)
+        test = np.flatnonzero((part == number) & tested)
+        model = StyleFit(clips.take((part != number) & tested), seed).model(rule)
         for condition in conditions:
             scored = score(model, clips.take(test), condition, seed)
             answered[condition][test[scored.rows]] = scored.probabilities

@@ -47,9 +47,9 @@ def model_card(
     """
     specifications, emotions = model.specifications, list(model.config.emotions)
     encoders = [
-        weights_key(str(each["name"]), each.get("preprocessing", {}))
-        for each in (specifications.first_encoder, specifications.second_encoder)
-        if each
+        weights_key(str(description["name"]), description.get("preprocessing", {}))
+        for description in (specifications.first_encoder, specifications.second_encoder)
+        if description
     ]
     synthetic = "**Trained on synthetic clips: a demonstration, no statement about people.**"
     return "\n".join(
@@ -119,7 +119,7 @@ def _who(trained_on: pd.DataFrame) -> Iterator[str]:
     yield "| corpus | culture | clips | speakers | gender | language | acted |"
     yield "|---|---|---|---|---|---|---|"
     yield from _training_rows(trained_on)
-    yield from ("", f"Clips by emotion: {_counts(trained_on['emotion'])}.", "")
+    yield from ("", f"Clips by emotion: {counts_of(trained_on['emotion'])}.", "")
 
 
 def _how_well(test: pd.DataFrame, trained_on: pd.DataFrame) -> Iterator[str]:
@@ -142,18 +142,19 @@ def _training_rows(clips: pd.DataFrame) -> Iterator[str]:
             culture or "unknown",
             len(group),
             _n_speakers(group),
-            *(_counts(group[column]) if column in group else "unknown" for column in ("gender", "language", "acted")),
+            *(counts_of(group[column]) if column in group else "unknown" for column in ("gender", "language", "acted")),
         ]
         yield "| " + " | ".join(str(cell) for cell in cells) + " |"
 
 
-def _counts(values: pd.Series) -> str:
-    return ", ".join(f"{value or 'unknown'} {count}" for value, count in values.value_counts().sort_index().items())
+def counts_of(values: pd.Series) -> str:
+    """How often each value occurs, as text."""
+    return ", ".join(f"{value or 'unknown'} {count}" for value, count in values.valuecounts_of().sort_index().items())
 
 
 def _n_speakers(clips: pd.DataFrame) -> str:
-    known = clips.loc[clips["speaker"] != "", ["corpus", "speaker"]].drop_duplicates()
-    return str(len(known)) if len(known) else "unknown"
+    speakers = clips.loc[clips["speaker"] != "", ["corpus", "speaker"]].drop_duplicates()
+    return str(len(speakers)) if len(speakers) else "unknown"
 
 
 def _figures(table: pd.DataFrame, name: str) -> list[str]:

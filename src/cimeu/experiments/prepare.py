@@ -80,7 +80,7 @@ def clips_of(recipe: Recipe) -> tuple[Manifest, LabelSpace]:
     if recipe.data.targets == "shares":
         manifest = strongest_named(manifest, labels)
     manifest = with_same_file(_labelled(manifest, labels))
-    if all(_imported(recipe, each) for each in _streams(recipe)):
+    if all(_imported(recipe, stream) for stream in _streams(recipe)):
         problems = manifest.table["problem"]
         manifest = Manifest(manifest.table.assign(problem=problems.where(problems != MISSING_FILE, "")), manifest.root)
     check_labels(manifest, labels)
@@ -102,20 +102,20 @@ def prepare(recipe: Recipe, *, progress: Progress = silent) -> Prepared:
 def open_stores(recipe: Recipe, manifest: Manifest, labels: LabelSpace, *, progress: Progress = silent) -> Prepared:
     """Compute the features of these clips that are missing, and open the stores of a recipe."""
     streams = _streams(recipe)
-    wanted = []
-    for each in streams:
-        if _imported(recipe, each):
+    missing = []
+    for stream in streams:
+        if _imported(recipe, stream):
             continue
         try:
-            build_encoder(each.encoder, **each.settings)
+            build_encoder(stream.encoder, **stream.settings)
         except WeightsMissing as error:
-            _check_whole(recipe, each, manifest, error)
+            _check_whole(recipe, stream, manifest, error)
         else:
-            wanted.append((each, each is recipe.streams.first))
-    if wanted:
+            missing.append((stream, stream is recipe.streams.first))
+    if missing:
         workers = recipe.data.workers or cores()
-        extract_streams(manifest, wanted, recipe.data.features, workers=workers, progress=progress)
-    opened = [FeatureStore.open(recipe.data.features / each.store) for each in streams]
+        extract_streams(manifest, missing, recipe.data.features, workers=workers, progress=progress)
+    opened = [FeatureStore.open(recipe.data.features / stream.store) for stream in streams]
     return Prepared(recipe, manifest, labels, opened[0], opened[1] if len(opened) > 1 else None)
 
 
@@ -133,7 +133,9 @@ def extract_streams(
     progress: Progress = silent,
 ) -> Extraction:
     """Fill the stores of several encoders; each comes with whether it is also played backward."""
-    encoders: list[Encoder] = [build_encoder(each.encoder, **each.settings) for each, _ in streams]
+    encoders: list[Encoder] = [
+        build_encoder(encoder_config.encoder, **encoder_config.settings) for encoder_config, _ in streams
+    ]
     second = [encoder.name for encoder, (_, backward) in zip(encoders, streams, strict=True) if not backward]
     return extract(manifest, encoders, folder, second=second, workers=workers, shard=shard, progress=progress)
 
@@ -196,11 +198,11 @@ def _check_whole(recipe: Recipe, stream: EncoderConfig, manifest: Manifest, miss
     except FeatureError:
         raise missing from None
     said = store.description
-    found = {"source": said["source"], **said["preprocessing"]}  # type: ignore[dict-item]
+    imported = {"source": said["source"], **said["preprocessing"]}  # type: ignore[dict-item]
     for name, value in stream.settings.items():
-        if name in found and found[name] != value:
+        if name in imported and imported[name] != value:
             raise FingerprintMismatch(
-                f"`{store.folder}` was made with {name} `{found[name]}`, the recipe says `{value}`\n\n"
+                f"`{store.folder}` was made with {name} `{imported[name]}`, the recipe says `{value}`\n\n"
                 "hint: extract again into another folder, or change the recipe"
             )
     needed = directions_of(recipe) if stream is recipe.streams.first else ("forward",)

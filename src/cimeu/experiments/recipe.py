@@ -333,12 +333,12 @@ def _unknown_keys(tree: object, kind: type, prefix: str, without: Sequence[str] 
     if not isinstance(tree, Mapping):
         return
     hints = typing.get_type_hints(kind)
-    known = [each.name for each in fields(kind) if each.name not in without]
+    names = [field.name for field in fields(kind) if field.name not in without]
     for key, value in tree.items():
         name = f"{prefix}.{key}" if prefix else str(key)
-        if key not in known:
-            guesses = difflib.get_close_matches(str(key), known, n=1)
-            hint = f"did you mean `{guesses[0]}`?" if guesses else f"known here: {', '.join(known)}"
+        if key not in names:
+            guesses = difflib.get_close_matches(str(key), names, n=1)
+            hint = f"did you mean `{guesses[0]}`?" if guesses else f"known here: {', '.join(names)}"
             raise RecipeError(f"unknown setting `{name}`\n\nhint: {hint}")
         for inner in _dataclasses_in(hints[key]):
             _unknown_keys(value, inner, name)

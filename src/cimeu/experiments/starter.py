@@ -32,7 +32,8 @@ from cimeu.evaluation.uncertainty import speaker_names
 from cimeu.experiments.held_out import ALONE, HeldOut, within
 from cimeu.experiments.prepare import cores, extract_streams
 from cimeu.experiments.recipe import LARGEST_SEED, EncoderConfig, check_name, recipe_tree, validated
-from cimeu.experiments.starter_figures import card, figures, tables
+from cimeu.experiments.starter_card import card, tables
+from cimeu.experiments.starter_figures import figures
 from cimeu.features.store import FeatureStore, key_of
 from cimeu.labels import label_space
 from cimeu.model.checkpoint import Specifications, save_checkpoint
@@ -143,8 +144,8 @@ def embedded(recipe: StarterRecipe, progress: Progress = silent) -> tuple[Embedd
     parts: list[pd.DataFrame] = []
     for name in recipe.data.manifests:
         manifest = read_manifest(recipe.data.root / name)
-        known = manifest.table["emotion"].isin(labels.emotions) & (manifest.table[recipe.group] != "")
-        manifest = Manifest(manifest.table[known].reset_index(drop=True), manifest.root)
+        usable_rows = manifest.table["emotion"].isin(labels.emotions) & (manifest.table[recipe.group] != "")
+        manifest = Manifest(manifest.table[usable_rows].reset_index(drop=True), manifest.root)
         workers = recipe.data.workers or cores()
         extract_streams(manifest, [(recipe.encoder, False)], recipe.data.features, workers=workers, progress=progress)
         store, usable = FeatureStore.open(folder), []

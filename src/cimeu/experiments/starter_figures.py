@@ -1,27 +1,22 @@
-"""Figures of a style-set model as plain values, as tables, and as the card that travels with it.
+"""Figures of a style-set model as plain values, for `cimeu.experiments.starter_card`.
 
 Intervals are 95 %, over speakers within each culture; a mean over cultures weighs each the same. Seeds are averaged.
 
 Axes: S seeds, N clips, K emotions.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float, Int
 
-from cimeu.corpora.licences import cautions, licences
 from cimeu.evaluation.calibration import expected_calibration_error, negative_log_likelihood
 from cimeu.evaluation.metrics import UNUSED, predicted_labels, uar
-from cimeu.evaluation.predict import EnsembleSettings
 from cimeu.evaluation.supports import Condition
 from cimeu.evaluation.uncertainty import Estimate, bootstrap
 from cimeu.experiments.held_out import ALONE, NATURAL, REPORTED, SHARES, Choice, OuterFold, uar_where_met
-from cimeu.experiments.model_card import PROHIBITED
-from cimeu.model.style_set import StyleSet
-from cimeu.timeline.segments import USE_LIMITS
 from cimeu.training.style_set import Embedded, Scored
 
 Json = dict[str, Any]
@@ -53,7 +48,7 @@ def figures(
         "clips": len(clips.x),
         "speakers": len(set(clips.person) - {""}),
         "groups": list(clips.groups),
-        "held_out": {str(c): _estimates(clips, calls, every) for c, calls in predicted.items()},
+        "held_out": {str(c): _estimates(clips, labels, every) for c, labels in predicted.items()},
         "conditions": _conditions(folds),
         "fewer_groups": None if fewer is None else _conditions(fewer),
         "within": {
@@ -86,109 +81,8 @@ def figures(
     }
 
 
-def tables(measured: Json) -> str:
-    """Markdown of the figures."""
-    lines = [
-        f"{measured['clips']} clips of {measured['speakers']} speakers, {len(measured['groups'])} cultures. UAR in "
-        "per cent.",
-        "",
-        *_held_out_table(measured),
-        "",
-        *_conditions_table(measured["groups"], measured["conditions"]),
-        "",
-    ]
-    if measured["fewer_groups"]:
-        names = list(next(iter(measured["fewer_groups"].values()))["groups"])
-        lines += [
-            f"The same, with {len(names)} cultures alone:",
-            "",
-            *_conditions_table(names, measured["fewer_groups"]),
-            "",
-        ]
-    lines += [*_coverage_table(measured), "", *_calibration_table(measured), "", *_gender_table(measured), ""]
-    lines += ["Chosen inside the training cultures:", ""]
-    lines += [f"- {name}: {chosen['rule']}" for name, chosen in measured["chosen"].items()]
-    return "\n".join(lines) + "\n"
-
-
-def card(name: str, model: StyleSet, settings: EnsembleSettings, table: pd.DataFrame, measured: Json) -> str:
-    """Markdown of the card."""
-    said = model.specifications
-    encoders = [str(said.first_encoder["name"])]
-    threshold, share = settings.abstain_below, settings.coverage or 1.0
-    lines = [
-        f"# {name}: a voice model to start with",
-        "",
-        USE_LIMITS,
-        "",
-        "## What it is",
-        "",
-        f"- Emotions: {', '.join(said.emotions)}. It knows no other, and names one of these whatever it hears.",
-        f"- Input: sound, by the frozen encoder `{encoders[0]}`. No faces: its one lane `voice` belongs to no face.",
-        "- Method: a style set (`cimeu.model.style_set`): logistic regression on the mean of the encoder's "
-        "states, less the "
-        "style of the speaker, read from other unlabelled windows of the recording. It is linear, and not the "
-        "CiMEU network.",
-        f"- Size: {sum(tensor.numel() for tensor in model.state_dict().values()):,} numbers. Nothing of single "
-        "training "
-        "clips is in it.",
-        f"- Rule: {measured['chosen']['shipped']['rule']}, chosen by leaving one culture out.",
-        f"- Made with cimeu {said.versions.get('cimeu', 'unknown')}, torch {said.versions.get('torch', 'unknown')}.",
-        "",
-        "## Who it was trained on",
-        "",
-        "| corpus | culture | clips | speakers | gender | language | acted |",
-        "|---|---|---|---|---|---|---|",
-        *_training_rows(table),
-        "",
-        "A culture here is one corpus with its own microphone, language and way of acting: what is measured "
-        "across them is "
-        "measured across corpora. Most of the speech is acted.",
-        "",
-        "## How well it does",
-        "",
-        *tables(measured).splitlines(),
-        "",
-        "`alone`: each clip by itself. `natural-10`: with ten other unlabelled clips of the same speaker, or as "
-        "many as "
-        "there are; `even`, `skewed` (70 % of one emotion), `own` and `other` (one emotion only: that of the "
-        "clip, another "
-        "one) for speakers who have such clips. These read test speakers without labels: they are transductive.",
-        "",
-        f"It names an emotion where its confidence is at least {threshold:.2f}, chosen so that {100 * share:.0f} % "
-        "of clips of "
-        "held-out cultures are answered; what that buys stands above. The emotions that are easy pass more often.",
-        "",
-        "## What it cannot do",
-        "",
-        "- Tell who speaks: a second speaker in a recording is taken for the first.",
-        "- Cultures, ages and languages other than those above, children, singing, whispering, noisy rooms: not "
-        "tested.",
-        "- Spontaneous speech: one of its corpora has some; there the style of a speaker gained nothing.",
-        "- A recording of one emotion throughout: part of it is taken for the speaker's way of speaking (`own` above).",
-        "",
-        "## Not for",
-        "",
-        *(f"- {use}" for use in PROHIBITED),
-        "",
-        "Scores describe how a voice resembles acted or labelled clips of an emotion; they are no measurement of "
-        "what a "
-        "person feels.",
-        *(f"\nOn its encoder: {caution}." for caution in cautions(encoders)),
-        "",
-        "## Licences",
-        "",
-        "The weights in this folder may be used for research that is not commercial: these terms follow from "
-        "those of the "
-        "corpora and stand apart from the MIT licence of the code.",
-        "",
-        *licences(said.corpora, encoders),
-    ]
-    return "\n".join(lines) + "\n"
-
-
 def _predictions(clips: Embedded, folds: Sequence[OuterFold], condition: Condition) -> Int[np.ndarray, "S N"]:
-    """Called emotion of each clip by the model that had not heard its group."""
+    """Predicted emotion of each clip by the model that was not trained on its group."""
     n_seeds = len(folds[0].answers[condition])
     predicted = np.full((n_seeds, len(clips.x)), UNUSED)
     for fold in folds:
@@ -198,10 +92,13 @@ def _predictions(clips: Embedded, folds: Sequence[OuterFold], condition: Conditi
 
 
 def _estimates(clips: Embedded, predicted: Int[np.ndarray, "S N"], kept: Bool[np.ndarray, " N"]) -> Json:
-    found = bootstrap(clips.emotion, predicted, clips.person, clips.group, n_classes=len(clips.emotions), kept=kept)
-    uars = found["uar"]
-    groups = {group: _plain(estimate) for group, estimate in uars.cultures.items()}
-    return {"mean": _plain(uars.mean), "worst": min(each["value"] for each in groups.values()), "groups": groups}
+    """UAR of the clips that are `kept`: each culture, the mean over them and the lowest."""
+    estimates = bootstrap(
+        clips.emotion, predicted, clips.person, clips.group, n_classes=len(clips.emotions), kept=kept
+    )["uar"]
+    groups = {group: _plain(estimate) for group, estimate in estimates.cultures.items()}
+    worst = min(estimate["value"] for estimate in groups.values())
+    return {"mean": _plain(estimates.mean), "worst": worst, "groups": groups}
 
 
 def _plain(estimate: Estimate) -> Json:
@@ -216,21 +113,21 @@ def _plain(estimate: Estimate) -> Json:
 
 def _conditions(folds: Sequence[OuterFold]) -> Json:
     """UAR of each condition in each group that can meet it, the mean over seeds."""
-    found: Json = {}
+    figures_of: Json = {}
     for condition in REPORTED:
         groups: Json = {}
         for fold in folds:
             scored = fold.answers[condition]
-            values = [uar_where_met(fold.truth, each, scored[0].probabilities.shape[1]) for each in scored]
-            met = np.isfinite(values).all()
+            values = [uar_where_met(fold.truth, seed, scored[0].probabilities.shape[1]) for seed in scored]
+            met = np.isfinite(values).all()  # e.g. too few clips of one speaker for an even support
             groups[fold.group] = {
                 "value": round(100 * float(np.mean(values)), 1) if met else None,
                 "clips": len(scored[0].rows),
                 "support": round(float(scored[0].sizes.mean()), 1) if len(scored[0].sizes) else 0.0,
             }
         values = [group["value"] for group in groups.values() if group["value"] is not None]
-        found[str(condition)] = {"mean": round(float(np.mean(values)), 1) if values else None, "groups": groups}
-    return found
+        figures_of[str(condition)] = {"mean": round(float(np.mean(values)), 1) if values else None, "groups": groups}
+    return figures_of
 
 
 def _coverage(folds: Sequence[OuterFold], condition: Condition, share: float) -> Json:
@@ -241,12 +138,13 @@ def _coverage(folds: Sequence[OuterFold], condition: Condition, share: float) ->
         groups[fold.group] = {name: round(100 * float(np.mean([row[name] for row in rows])), 1) for name in rows[0]}
     names = next(iter(groups.values()))
     return {
-        "mean": {name: round(float(np.mean([each[name] for each in groups.values()])), 1) for name in names},
+        "mean": {name: round(float(np.mean([group[name] for group in groups.values()])), 1) for name in names},
         "groups": groups,
     }
 
 
 def _bought(fold: OuterFold, scored: Scored, threshold: float) -> dict[str, float]:
+    """Accuracy and UAR of the clips that pass a threshold, beside those of all clips."""
     truth, answers = fold.truth[scored.rows], scored.probabilities.argmax(axis=1)
     answered = scored.probabilities.max(axis=1) >= threshold
     right = answers == truth
@@ -260,31 +158,28 @@ def _bought(fold: OuterFold, scored: Scored, threshold: float) -> dict[str, floa
 
 
 def _calibration(folds: Sequence[OuterFold], condition: Condition) -> Json:
-    values = {
-        fold.group: (
-            expected_calibration_error(
-                fold.answers[condition][0].probabilities, fold.truth[fold.answers[condition][0].rows]
-            ),
-            negative_log_likelihood(
-                fold.answers[condition][0].probabilities, fold.truth[fold.answers[condition][0].rows]
-            ),
-        )
-        for fold in folds
-    }
-    return {group: {"error": round(error, 3), "likelihood": round(nats, 2)} for group, (error, nats) in values.items()}
+    groups: Json = {}
+    for fold in folds:
+        scored = fold.answers[condition][0]
+        truth = fold.truth[scored.rows]
+        groups[fold.group] = {
+            "error": round(expected_calibration_error(scored.probabilities, truth), 3),
+            "likelihood": round(negative_log_likelihood(scored.probabilities, truth), 2),
+        }
+    return groups
 
 
 def _recalls(clips: Embedded, folds: Sequence[OuterFold]) -> Json:
-    found = {}
+    recalls = {}
     for fold in folds:
         scored = fold.answers[NATURAL][0]
         answers = scored.probabilities.argmax(axis=1)
         truth = fold.truth[scored.rows]
-        found[fold.group] = {
+        recalls[fold.group] = {
             emotion: round(100 * float(np.mean(answers[truth == number] == number)), 1)
             for number, emotion in enumerate(clips.emotions)
         }
-    return found
+    return recalls
 
 
 def _joined(clips: Embedded, own: Mapping[str, Float[np.ndarray, "N K"]]) -> Int[np.ndarray, " N"]:
@@ -293,77 +188,3 @@ def _joined(clips: Embedded, own: Mapping[str, Float[np.ndarray, "N K"]]) -> Int
         inside = clips.of(group)
         joined[inside] = predicted_labels(answers[inside])
     return joined
-
-
-def _held_out_table(measured: Json) -> Iterator[str]:
-    groups = measured["groups"]
-    yield "| tested on | " + " | ".join(["mean", "worst", *groups]) + " |"
-    yield "|---|" + "---|" * (len(groups) + 2)
-    rows = {f"culture not trained on, {name}": found for name, found in measured["held_out"].items()}
-    rows |= {f"unseen speakers, {name}": found for name, found in measured["within"].items()}
-    for name, found in rows.items():
-        cells = [_cell(found["mean"]), f"{found['worst']:.1f}", *(_cell(found["groups"][group]) for group in groups)]
-        yield f"| {name} | " + " | ".join(cells) + " |"
-    counts = list(next(iter(measured["held_out"].values()))["groups"].values())
-    yield "| clips / speakers | | | " + " | ".join(f"{each['clips']} / {each['speakers']}" for each in counts) + " |"
-
-
-def _conditions_table(groups: Sequence[str], conditions: Json) -> Iterator[str]:
-    yield "| support, culture not trained on | " + " | ".join(["mean", *groups]) + " |"
-    yield "|---|" + "---|" * (len(groups) + 1)
-    for name, found in conditions.items():
-        cells = []
-        for group in groups:
-            each = found["groups"][group]
-            cells.append(
-                "n/a" if each["value"] is None else f"{each['value']:.1f} ({each['support']:g}; N {each['clips']})"
-            )
-        mean = "n/a" if found["mean"] is None else f"{found['mean']:.1f}"
-        yield f"| {name} | {mean} | " + " | ".join(cells) + " |"
-
-
-def _coverage_table(measured: Json) -> Iterator[str]:
-    heads = ("answered, %", "right of those, %", "right of all, %", "UAR of those", "UAR of all")
-    yield "| threshold chosen on other held-out cultures | " + " | ".join(heads) + " |"
-    yield "|---|---|---|---|---|---|"
-    for name, found in measured["coverage"].items():
-        condition, share = name.rsplit(" ", 1)
-        mean = found["mean"]
-        names = ("coverage", "accuracy", "accuracy of all", "uar", "uar of all")
-        yield f"| {100 * float(share):.0f} %, {condition} | " + " | ".join(f"{mean[each]:.1f}" for each in names) + " |"
-
-
-def _calibration_table(measured: Json) -> Iterator[str]:
-    groups = measured["groups"]
-    yield "| calibration error (10 bins) / negative log-likelihood | " + " | ".join(groups) + " |"
-    yield "|---|" + "---|" * len(groups)
-    for name, found in measured["calibration"].items():
-        yield (
-            f"| {name} | "
-            + " | ".join(f"{found[g]['error']:.3f} / {found[g]['likelihood']:.2f}" for g in groups)
-            + " |"
-        )
-
-
-def _gender_table(measured: Json) -> Iterator[str]:
-    yield "| gender, culture not trained on, natural-10 | UAR | clips | speakers |"
-    yield "|---|---|---|---|"
-    for gender, found in measured["gender"].items():
-        yield f"| {gender} | {_cell(found['mean'])} | {found['mean']['clips']} | {found['speakers']} |"
-
-
-def _cell(estimate: Json) -> str:
-    low, high = estimate["interval"]
-    return f"{estimate['value']:.1f}" + ("" if low is None else f" [{low:.1f}, {high:.1f}]")
-
-
-def _training_rows(clips: pd.DataFrame) -> Iterator[str]:
-    for (corpus, culture), group in clips.groupby(["corpus", "culture"], sort=True):
-        counts = [
-            ", ".join(
-                f"{value or 'unknown'} {count}" for value, count in group[column].value_counts().sort_index().items()
-            )
-            for column in ("gender", "language", "acted")
-        ]
-        cells = [corpus, culture, len(group), group["speaker"].nunique(), *counts]
-        yield "| " + " | ".join(map(str, cells)) + " |"

@@ -111,7 +111,7 @@ class Computing:
         for key in [key for key in self._open if key[0] == clip]:
             del self._open[key]
         for place, waiting in self._waiting.items():
-            self._waiting[place] = [each for each in waiting if each[0].clip != clip]
+            self._waiting[place] = [entry for entry in waiting if entry[0].clip != clip]
 
     def flush(self) -> Iterator[Finished]:
         """Compute what still waits for a batch to fill."""

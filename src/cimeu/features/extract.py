@@ -25,7 +25,7 @@ from cimeu.encoders.base import Encoder
 from cimeu.encoders.description import describe, fingerprint
 from cimeu.errors import FeatureError, RecipeError
 from cimeu.features.batched_encoding import Computing, Finished
-from cimeu.features.sources import Asked, Piece, read_pieces, reason_of, stream_of
+from cimeu.features.sources import Request, Piece, read_pieces, reason_of, stream_of
 from cimeu.features.store import FeatureStore, Row, content_of, row_key
 from cimeu.features.worker_pool import Event, in_processes
 from cimeu.progress import Progress, silent
@@ -281,10 +281,12 @@ def _understood(
 def messages_about(encoders: Sequence[Encoder], task: Task) -> Iterator[object]:
     """Decode a clip once: the rows of light encoders, the pieces for heavy ones; what goes wrong is a message too."""
     clip = task.clip
-    asked = [Asked(place, encoders[place], directions) for place, directions in task.lacking]
+    requests = [Request(place, encoders[place], directions) for place, directions in task.lacking]
     light = Computing(encoders)
     try:
-        for piece in read_pieces(clip.path, asked, audio_path=clip.audio_path, start_s=clip.start_s, end_s=clip.end_s):
+        for piece in read_pieces(
+            clip.path, requests, audio_path=clip.audio_path, start_s=clip.start_s, end_s=clip.end_s
+        ):
             if encoders[piece.place].heavy:
                 yield piece
             else:

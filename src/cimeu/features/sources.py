@@ -35,7 +35,7 @@ PIECE_FRAMES = 64
 logger = logging.getLogger(__name__)
 
 
-class Asked(NamedTuple):
+class Request(NamedTuple):
     """An encoder, its place among all, and the directions it lacks of a clip."""
 
     place: int
@@ -65,7 +65,7 @@ def stream_of(encoder: Encoder) -> str:
 
 def read_pieces(
     path: Path,
-    asked: Sequence[Asked],
+    requests: Sequence[Request],
     *,
     audio_path: Path | None = None,
     start_s: float | int = 0.0,
@@ -77,25 +77,25 @@ def read_pieces(
         MediaError: the file cannot be used at all.
     """
     info = probe(path)
-    video = [each for each in asked if each.encoder.source != "sound"]
+    video = [request for request in requests if request.encoder.source != "sound"]
     if video and not info.has_video:
-        yield from (Piece(each.place, each.directions, None, problem="no picture") for each in video)
+        yield from (Piece(request.place, request.directions, None, problem="no picture") for request in video)
     else:
         for pictures in _alike(path, start_s, end_s, video):
             yield from pictures.pieces()
-    sound = [each for each in asked if each.encoder.source == "sound"]
-    for settings in dict.fromkeys(sound_settings(each.encoder) for each in sound):
+    sound = [request for request in requests if request.encoder.source == "sound"]
+    for settings in dict.fromkeys(sound_settings(request.encoder) for request in sound):
         if audio_path is None and not info.has_sound:
             samples, problem = None, "no sound track"
         else:
             samples, problem = read_clip_sound(audio_path or path, start_s, end_s, settings)
-        for each in sound:
-            if sound_settings(each.encoder) != settings:
+        for request in sound:
+            if sound_settings(request.encoder) != settings:
                 continue
             if samples is None:
-                yield Piece(each.place, each.directions, None, problem=problem)
+                yield Piece(request.place, request.directions, None, problem=problem)
             else:
-                yield from _pieces_of_sound(each, samples)
+                yield from _pieces_of_sound(request, samples)
 
 
 def reason_of(error: Exception) -> str:
@@ -106,8 +106,8 @@ def reason_of(error: Exception) -> str:
     return f"{type(error).__name__}: {error}".splitlines()[0]
 
 
-def _pieces_of_sound(asked: Asked, samples: np.ndarray) -> Iterator[Piece]:
-    place, encoder, directions = asked
+def _pieces_of_sound(request: Request, samples: np.ndarray) -> Iterator[Piece]:
+    place, encoder, directions = request
     for direction in directions:
         try:
             refuse_empty(encoder, samples)
@@ -144,7 +144,7 @@ class _Pictures:
     ) -> None:
         self._path, self.rate_hz, self.max_side, self._start_s, self._end_s = path, rate_hz, max_side, start_s, end_s
         self.detector = ""
-        self.cuts: dict[_Cut, list[Asked]] = {}
+        self.cuts: dict[_Cut, list[Request]] = {}
 
     def pieces(self) -> Iterator[Piece]:
         """The pieces of all their encoders."""
@@ -203,8 +203,8 @@ class _Pictures:
 class _Stream:
     """Crops to the pieces of every encoder that sees them."""
 
-    def __init__(self, asked: list[Asked], region: Region, rate_hz: float) -> None:
-        self._asked, self.region = list(asked), region
+    def __init__(self, requests: list[Request], region: Region, rate_hz: float) -> None:
+        self._requests, self.region = list(requests), region
         self._duration_s = region.n_frames / rate_hz
         self._waiting: list[np.ndarray] = []
 
@@ -220,21 +220,21 @@ class _Stream:
         if not self._waiting:
             return
         crops, self._waiting = np.stack(self._waiting), []
-        for each in list(self._asked):
+        for request in list(self._requests):
             try:
-                prepared = each.encoder.prepare(crops)
+                prepared = request.encoder.prepare(crops)
             except Exception as error:
-                self._asked.remove(each)
-                yield Piece(each.place, each.directions, None, problem=reason_of(error))
+                self._requests.remove(request)
+                yield Piece(request.place, request.directions, None, problem=reason_of(error))
             else:
-                yield Piece(each.place, each.directions, prepared, self.region.n_frames, self._duration_s)
+                yield Piece(request.place, request.directions, prepared, self.region.n_frames, self._duration_s)
 
 
-def _alike(path: Path, start_s: float | int, end_s: float | int | None, asked: Sequence[Asked]) -> list[_Pictures]:
+def _alike(path: Path, start_s: float | int, end_s: float | int | None, requests: Sequence[Request]) -> list[_Pictures]:
     """Encoders in groups that share one decoding."""
     groups: list[_Pictures] = []
-    for each in asked:
-        said = each.encoder.preprocessing
+    for request in requests:
+        said = request.encoder.preprocessing
         side, resampling = said["side"], said.get("resampling", "area")
         rate_hz, detector = said["rate_hz"], str(said.get("detector", "")).split(" ")[0]
         assert isinstance(side, int) and isinstance(rate_hz, float) and resampling in ("area", "bilinear")  # noqa: PT018
@@ -249,7 +249,7 @@ def _alike(path: Path, start_s: float | int, end_s: float | int | None, asked: S
             group = _Pictures(path, rate_hz, max_side, start_s, end_s)
             groups.append(group)
         group.detector = group.detector or detector
-        group.cuts.setdefault(_Cut(each.encoder.source, side, resampling), []).append(each)
+        group.cuts.setdefault(_Cut(request.encoder.source, side, resampling), []).append(request)
     return groups
 
 

@@ -129,9 +129,9 @@ class FeatureStore:
                 f"`{path}` does not describe an encoder: {error}\n\nhint: restore it, or extract into an empty folder"
             ) from error
         if encoder_description is not None:
-            wanted = json.loads(json.dumps(encoder_description))
-            hint = f"`{extract_command(wanted)}` makes a new store; or set the values that this one has"
-            check_same(description, wanted, f"the store `{folder}`", hint)
+            expected = json.loads(json.dumps(encoder_description))
+            hint = f"`{extract_command(expected)}` makes a new store; or set the values that this one has"
+            check_same(description, expected, f"the store `{folder}`", hint)
         return cls(folder, description, writable=writable)
 
     def __repr__(self) -> str:

@@ -205,7 +205,7 @@ def recordings_by_name(paths: Sequence[Path], formats: Sequence[str] = ()) -> di
     for path in paths:
         inside = list(recordings_below(path)) if path.is_dir() else []
         if inside:
-            inside = [each for each in inside if not is_overlay(each)]
+            inside = [file for file in inside if not is_overlay(file)]
             places |= {recording: recording.relative_to(path) for recording in inside}
         else:
             places[path] = Path(path.name or path.absolute().name)

@@ -127,14 +127,18 @@ def requirements() -> str:
     while waiting:
         name = waiting.pop()
         try:
-            found = distribution(name)
+            installed = distribution(name)
         except PackageNotFoundError:  # a dependency of another platform
             continue
-        if found.name.lower() in pins:
+        if installed.name.lower() in pins:
             continue
-        pins[found.name.lower()] = f"{found.name}=={found.version}"
-        needed = [Requirement(text) for text in found.requires or ()]
-        waiting += [each.name for each in needed if each.marker is None or each.marker.evaluate({"extra": ""})]
+        pins[installed.name.lower()] = f"{installed.name}=={installed.version}"
+        needed = [Requirement(text) for text in installed.requires or ()]
+        waiting += [
+            requirement.name
+            for requirement in needed
+            if requirement.marker is None or requirement.marker.evaluate({"extra": ""})
+        ]
     return "".join(f"{pins[name]}\n" for name in sorted(pins))
 
 

@@ -71,7 +71,7 @@ class Occluder:
 
     def __call__(self, windows: Sequence[WindowInput]) -> None:
         """Score again the windows of the stretch that is to be explained."""
-        concerned = [each for each in windows if each.start_s < self._until_s and each.end_s > self._from_s]
+        concerned = [scored for scored in windows if scored.start_s < self._until_s and scored.end_s > self._from_s]
         seen = [window for window in concerned if window.first]
         if seen:
             answers = self._recogniser.answer(seen)
@@ -160,12 +160,12 @@ def _same_lane(recogniser: Recogniser, reading: Reading, timeline: Timeline, seg
         return next((name for name in reading.lanes if name in NOBODY), "")
     # Somebody who is heard while unseen for a moment is known by where they were before and are afterwards.
     reach_s = recogniser.settings.absence_s
-    there = [
+    lane_windows = [
         place
         for place in timeline.places.get(segment.person, ())
         if segment.start_s - reach_s <= place.time_s <= segment.end_s + reach_s
     ]
-    shared = {name: _shared(lane.places, there) for name, lane in reading.lanes.items()}
+    shared = {name: _shared(lane.places, lane_windows) for name, lane in reading.lanes.items()}
     best = max(shared, key=shared.__getitem__, default="")
     return best if shared.get(best) else ""
 
@@ -210,15 +210,15 @@ def _explained(
     scores = [float(lane.probabilities[number][emotion]) for number in windows]
     streams: dict[str, float] = defaultdict(float)
     moments: dict[tuple[str, int], float] = defaultdict(float)
-    for number, score, each in zip(windows, scores, evidence, strict=True):
-        for stream, other in each.without.items():
+    for number, score, nearest in zip(windows, scores, evidence, strict=True):
+        for stream, other in nearest.without.items():
             lost = score - recogniser.given_style(reading, name, number, *other)[emotion]
             streams[stream] += float(lost) / len(windows)
-        for key, other in each.without_moment.items():
+        for key, other in nearest.without_moment.items():
             lost = score - recogniser.given_style(reading, name, number, *other)[emotion]
             moments[key] += float(lost) / len(windows)
-    emotions = [each.emotion for each in evidence if each.emotion is not None]
-    styles = [each.style for each in evidence if each.style is not None]
+    emotions = [nearest.emotion for nearest in evidence if nearest.emotion is not None]
+    styles = [nearest.style for nearest in evidence if nearest.style is not None]
     style = np.mean(styles, axis=0) if styles else None
 
     def near(style: Float32[np.ndarray, " C"] | None) -> tuple[Neighbour, ...]:
@@ -248,7 +248,7 @@ def _told(
 ) -> Iterator[Contribution]:
     """Stretches of each stream in order of time, neighbours put together where they are many."""
     for stream, name in names.items():
-        numbers = sorted(number for each, number in moments if each == stream)
+        numbers = sorted(number for stream_name, number in moments if stream_name == stream)
         together = ceil(len(numbers) / MOMENTS)
         for start in range(0, len(numbers), max(1, together)):
             group = numbers[start : start + together]

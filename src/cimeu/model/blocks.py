@@ -109,8 +109,8 @@ def inside_level(lengths: tuple[int, int, int], reach: int, device: torch.device
     """One where the step -reach to +reach later belongs to the same level, else zero."""
     place = torch.cat([torch.arange(n, device=device) for n in lengths])
     length = torch.cat([torch.full((n,), n, device=device) for n in lengths])
-    there = place + torch.arange(-reach, reach + 1, device=device)[:, None]
-    return ((there >= 0) & (there < length)).float()[..., None]
+    neighbours = place + torch.arange(-reach, reach + 1, device=device)[:, None]
+    return ((neighbours >= 0) & (neighbours < length)).float()[..., None]
 
 
 @dataclass(frozen=True)

@@ -181,8 +181,8 @@ def read_config(
     path = _file(source, CONFIG_FILE, download)
     values = read_json(path, CheckpointError, HINT)
     try:
-        if (found := values.get("kind", CIMEU)) != kind:
-            raise ValueError(f"kind `{found}`")
+        if (stored_kind := values.get("kind", CIMEU)) != kind:
+            raise ValueError(f"kind `{stored_kind}`")
         config = build(values["model"])
         names = {field.name for field in fields(Specifications)}
         specified = {name: value for name, value in values["specifications"].items() if name in names}
@@ -243,7 +243,7 @@ def read_weights(source: str | Path, **download: Any) -> Weights:
         raise CheckpointError(f"`{path}` is not a readable safetensors file ({error})\n\nhint: {hint}") from error
 
 
-def check_tensors(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], path: Path) -> None:
+def check_tensors(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor], path: Path) -> None:
     """Compare names, shapes, types and sizes of values.
 
     Raises:
@@ -252,24 +252,24 @@ def check_tensors(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], p
     """
     difference = None
     for name, tensor in expected.items():
-        if name not in found:
+        if name not in tensors:
             difference = f"tensor `{name}` {list(tensor.shape)} is missing"
-        elif found[name].shape != tensor.shape:
-            difference = f"tensor `{name}` is {list(found[name].shape)}, the model expects {list(tensor.shape)}"
-        elif found[name].dtype != tensor.dtype:
-            difference = f"tensor `{name}` is of {found[name].dtype}, the model expects {tensor.dtype}"
-        elif not torch.isfinite(found[name]).all():
+        elif tensors[name].shape != tensor.shape:
+            difference = f"tensor `{name}` is {list(tensors[name].shape)}, the model expects {list(tensor.shape)}"
+        elif tensors[name].dtype != tensor.dtype:
+            difference = f"tensor `{name}` is of {tensors[name].dtype}, the model expects {tensor.dtype}"
+        elif not torch.isfinite(tensors[name]).all():
             difference = f"tensor `{name}` holds values that are not finite"
-        elif tensor.numel() and name in POSITIVE and found[name].min() <= 0:
-            difference = f"tensor `{name}` holds {float(found[name].min()):g}, it must be above 0"
-        elif tensor.numel() and name not in STATISTICS and found[name].abs().max() > LARGEST_WEIGHT:
-            largest = float(found[name].abs().max())
+        elif tensor.numel() and name in POSITIVE and tensors[name].min() <= 0:
+            difference = f"tensor `{name}` holds {float(tensors[name].min()):g}, it must be above 0"
+        elif tensor.numel() and name not in STATISTICS and tensors[name].abs().max() > LARGEST_WEIGHT:
+            largest = float(tensors[name].abs().max())
             difference = f"tensor `{name}` holds {largest:.3g}, trained ones stay within {LARGEST_WEIGHT:g}"
         if difference:
             break
-    extra = next((name for name in found if name not in expected), None)
+    extra = next((name for name in tensors if name not in expected), None)
     if difference is None and extra is not None:
-        difference = f"tensor `{extra}` {list(found[extra].shape)} is not part of the model"
+        difference = f"tensor `{extra}` {list(tensors[extra].shape)} is not part of the model"
     if difference is not None:
         raise CheckpointError(
             f"`{path}` does not fit: {difference}\n\n"

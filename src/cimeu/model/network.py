@@ -347,9 +347,9 @@ def audio_encoder(config: ModelConfig) -> AST:
     """
     assert config.second is not None
     given = config.audio == "frozen" or config.audio_sizes is SIZES["base"]
-    found = weights_folder() / WEIGHTS["ast"].file
-    if config.audio_weights or (given and found.is_file()):
-        path = Path(config.audio_weights or found)
+    fetched = weights_folder() / WEIGHTS["ast"].file
+    if config.audio_weights or (given and fetched.is_file()):
+        path = Path(config.audio_weights or fetched)
         audio = load_ast(path, heads=config.audio_sizes.ast_heads, n_frames=config.second.frames)
         check_tensors(audio.state_dict(), random_audio(config).state_dict(), path)
         return audio
@@ -359,7 +359,7 @@ def audio_encoder(config: ModelConfig) -> AST:
             "hint: fetch audioset_10_10_0.4593.pth (github.com/YuanGongND/ast), the hub's "
             "MIT/ast-finetuned-audioset-10-10-0.4593 or deit_base_distilled_patch16_384-d0272ac0.pth "
             "(github.com/facebookresearch/deit) and set `audio_weights` to the file; or save the hub's as "
-            f"{found}; or leave the sound out (`streams.second=null`)"
+            f"{fetched}; or leave the sound out (`streams.second=null`)"
         )
     return random_audio(config)
 

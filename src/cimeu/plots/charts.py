@@ -94,7 +94,7 @@ def curves(name: str, lines: Sequence[Mapping[str, Any]], *, width: int = 230, h
 def reliability(bins: Sequence[Mapping[str, Any]], *, size: int = 220) -> str:
     """Confidence (x) against accuracy (y); dots grow with their clips, the diagonal is what confidence promises."""
     margin, span = 40, size - 52
-    most = max((each["n_clips"] for each in bins), default=0)
+    most = max((bucket["n_clips"] for bucket in bins), default=0)
 
     def x(share: float) -> float:
         return margin + span * share
@@ -106,13 +106,13 @@ def reliability(bins: Sequence[Mapping[str, Any]], *, size: int = 220) -> str:
         f'<rect class="frame" x="{x(0.0)}" y="{y(1.0)}" width="{span}" height="{span}"/>',
         f'<line class="chance" x1="{x(0.0)}" y1="{y(0.0)}" x2="{x(1.0)}" y2="{y(1.0)}"/>',
     ]
-    filled = [each for each in bins if each["n_clips"]]
-    path = " ".join(f"{x(each['confidence']):.1f},{y(each['accuracy']):.1f}" for each in filled)
+    filled = [bucket for bucket in bins if bucket["n_clips"]]
+    path = " ".join(f"{x(bucket['confidence']):.1f},{y(bucket['accuracy']):.1f}" for bucket in filled)
     shapes.append(f'<polyline class="forward" points="{path}"/>')
-    for each in filled:
-        radius = 2 + 5 * math.sqrt(each["n_clips"] / most)
+    for bucket in filled:
+        radius = 2 + 5 * math.sqrt(bucket["n_clips"] / most)
         shapes.append(
-            f'<circle class="dot" cx="{x(each["confidence"]):.1f}" cy="{y(each["accuracy"]):.1f}" r="{radius:.1f}"/>'
+            f'<circle class="dot" cx="{x(bucket["confidence"]):.1f}" cy="{y(bucket["accuracy"]):.1f}" r="{radius:.1f}"/>'
         )
     for share, label in ((0.0, "0"), (0.5, "50"), (1.0, "100")):
         anchor = "end" if share == 1 else "middle"

@@ -22,7 +22,7 @@ def label_curve(lines: Mapping[str, Sequence[tuple[int, Interval]]]) -> str:
     if not points:
         return ""
     most = max(log2(1 + labels) for labels, _ in points) or 1.0
-    ends = [end for _, each in points for end in (each.value, each.low, each.high) if end is not None]
+    ends = [end for _, estimate in points for end in (estimate.value, estimate.low, estimate.high) if end is not None]
     low, high = min(ends), max(max(ends), min(ends) + 0.01)
 
     def x(labels: int) -> float:
@@ -40,13 +40,15 @@ def label_curve(lines: Mapping[str, Sequence[tuple[int, Interval]]]) -> str:
     shapes.append(_text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 4, "labels of each emotion", "middle"))
     for number, (name, line) in enumerate(lines.items()):
         colour, aside = COLOURS[number % len(COLOURS)], 2.5 * (number - (len(lines) - 1) / 2)  # bars side by side
-        path = " ".join(f"{x(labels) + aside:.1f},{y(each.value):.1f}" for labels, each in line)
+        path = " ".join(f"{x(labels) + aside:.1f},{y(estimate.value):.1f}" for labels, estimate in line)
         shapes.append(f'<polyline points="{path}" fill="none" style="stroke:{colour}" stroke-width="2"/>')
-        for labels, each in line:
+        for labels, estimate in line:
             at = x(labels) + aside
-            shapes.append(f'<circle cx="{at:.1f}" cy="{y(each.value):.1f}" r="3" style="fill:{colour};stroke:none"/>')
-            if each.low is not None and each.high is not None:
-                ends_at = f'y1="{y(each.low):.1f}" y2="{y(each.high):.1f}"'
+            shapes.append(
+                f'<circle cx="{at:.1f}" cy="{y(estimate.value):.1f}" r="3" style="fill:{colour};stroke:none"/>'
+            )
+            if estimate.low is not None and estimate.high is not None:
+                ends_at = f'y1="{y(estimate.low):.1f}" y2="{y(estimate.high):.1f}"'
                 shapes.append(f'<line x1="{at:.1f}" x2="{at:.1f}" {ends_at} style="stroke:{colour}"/>')
         top = TOP + 16 * (number + 1)
         shapes.append(f'<circle cx="{WIDTH - RIGHT + 14}" cy="{top - 4}" r="4" style="fill:{colour};stroke:none"/>')

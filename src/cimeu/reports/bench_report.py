@@ -33,7 +33,7 @@ def write_bench(folder: Path) -> Summary:
     if (given_supports := supports_table(summary)) is not None:
         tables |= {"supports": given_supports, "support_sets": support_sets_table(summary)}
     probes = {row: _probes(folder / "runs" / row) for row in bench.rows}
-    probes = {row: each for row, each in probes.items() if each}
+    probes = {row: rows for row, rows in probes.items() if rows}
     if probes:
         tables["probes"] = probes_in_percent(probes, bench.name)
     write_tables(summary, folder, tables, drawing=shots_curve(summary))

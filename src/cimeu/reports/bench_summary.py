@@ -111,29 +111,29 @@ def summarise(folder: Path, *, resamples: int = N_RESAMPLES, seed: int = 0) -> S
         for row in bench.compared()
         if reference is not None and (other := figures.of(row)) is not None
     }
-    known = {row: each.p for row, each in differences.items() if np.isfinite(each.p)}
-    adjusted = holm(dict.fromkeys(bench.compared(), 1.0) | known)  # rows that are not there yet count
+    p_values = {row: difference.p for row, difference in differences.items() if np.isfinite(difference.p)}
+    adjusted = holm(dict.fromkeys(bench.compared(), 1.0) | p_values)  # rows that are not there yet count
     lines = [
         line
         if line.row not in differences
-        else _with_difference(line, differences[line.row], adjusted[line.row] if line.row in known else None)
+        else _with_difference(line, differences[line.row], adjusted[line.row] if line.row in p_values else None)
         for line in lines
     ]
     return Summary(bench, tuple(lines), figures, _word(bench, cells))
 
 
 def _line(drawn: Figures, row: str) -> RowSummary:
-    bench, there = drawn.bench, drawn.cells[row]
+    bench, cells = drawn.bench, drawn.cells[row]
     if row in bench.absent:
         return RowSummary(row=row, absent=bench.absent[row])
     figures = drawn.of(row)
-    costs = list(there.values())
-    wanted = len(bench.folds) * len(bench.seeds)
+    costs = list(cells.values())
+    n_expected = len(bench.folds) * len(bench.seeds)
     if figures is None:
-        return RowSummary(row=row, absent="", cells=len(costs), cells_wanted=wanted)
+        return RowSummary(row=row, absent="", cells=len(costs), cells_wanted=n_expected)
     groups = {name: interval_of(estimate) for name, estimate in figures["uar"].cultures.items()}
-    by_seed = [_of_one_seed(bench, there, seed) for seed in bench.seeds]
-    known = [each for each in by_seed if each is not None]
+    by_seed = [_of_one_seed(bench, cells, seed) for seed in bench.seeds]
+    values = [value for value in by_seed if value is not None]
     return RowSummary(
         row=row,
         absent="",
@@ -143,10 +143,10 @@ def _line(drawn: Figures, row: str) -> RowSummary:
         war=interval_of(figures["war"].mean),
         macro_f1=interval_of(figures["macro_f1"].mean),
         validation_uar=_mean([cell.figures["validation_uar"] for cell in costs if "validation_uar" in cell.figures]),
-        seed_deviation=float(np.std(known, ddof=1)) if len(known) > 1 else None,
-        seeds=len(known),
+        seed_deviation=float(np.std(values, ddof=1)) if len(values) > 1 else None,
+        seeds=len(values),
         cells=len(costs),
-        cells_wanted=wanted,
+        cells_wanted=n_expected,
         n_clips=figures["uar"].mean.n_clips,
         n_speakers=figures["uar"].mean.n_speakers,
         parameters=max(cell.parameters for cell in costs),
@@ -158,31 +158,31 @@ def _line(drawn: Figures, row: str) -> RowSummary:
 
 
 def _alone(drawn: Figures, row: str, fused: Estimates) -> dict[str, Alone]:
-    found = {direction: drawn.of(row, direction) for direction in DIRECTIONS}
-    known = {direction: figures["uar"] for direction, figures in found.items() if figures is not None}
-    if len(known) < len(DIRECTIONS):
+    figures_of = {direction: drawn.of(row, direction) for direction in DIRECTIONS}
+    uars = {direction: figures["uar"] for direction, figures in figures_of.items() if figures is not None}
+    if len(uars) < len(DIRECTIONS):
         return {}
-    gains = {direction: compared(uar, fused) for direction, uar in known.items()}
+    gains = {direction: compared(uar, fused) for direction, uar in uars.items()}
     return {
-        direction: Alone(interval_of(known[direction].mean), interval_of(gain), gain.improved)
+        direction: Alone(interval_of(uars[direction].mean), interval_of(gain), gain.improved)
         for direction, gain in gains.items()
     }
 
 
-def _of_one_seed(bench: Bench, there: Cells, seed: int) -> float | None:
+def _of_one_seed(bench: Bench, cells: Cells, seed: int) -> float | None:
     """Mean UAR of the groups with one seed; None where its cells are not all there."""
-    figures = Figures(replace(bench, seeds=(seed,)), {"": there}, resamples=1).of("")
+    figures = Figures(replace(bench, seeds=(seed,)), {"": cells}, resamples=1).of("")
     return None if figures is None else figures["uar"].mean.value
 
 
 def _word(bench: Bench, cells: Mapping[str, Cells]) -> str:
     """The honest word for a group: a culture known from a single corpus is a corpus group."""
-    tables = [cell.predictions for there in cells.values() for cell in there.values()]
+    tables = [cell.predictions for cells_of_row in cells.values() for cell in cells_of_row.values()]
     if bench.group != "culture" or not tables:
         return bench.group
-    known = pd.concat([table[["culture", "corpus"]].drop_duplicates() for table in tables]).drop_duplicates()
-    known = known[(known["culture"] != "") & (known["corpus"] != "")]
-    one_to_one = len(known) == known["culture"].nunique() == known["corpus"].nunique() > 1
+    origins = pd.concat([table[["culture", "corpus"]].drop_duplicates() for table in tables]).drop_duplicates()
+    origins = origins[(origins["culture"] != "") & (origins["corpus"] != "")]
+    one_to_one = len(origins) == origins["culture"].nunique() == origins["corpus"].nunique() > 1
     return "corpus group" if one_to_one else bench.group
 
 

@@ -99,8 +99,8 @@ def figures_csv(summary: Summary) -> str:
     writer.writerow(heading)
     for line in summary.lines:
         cells: list[object] = [line.row, line.absent, line.worst]
-        for found in (*(getattr(line, name) for name in spans), *((line.groups or {}).get(name) for name in groups)):
-            cells += _with_ends(found)
+        for interval in (*(getattr(line, name) for name in spans), *((line.groups or {}).get(name) for name in groups)):
+            cells += _with_ends(interval)
         cells += [getattr(line, name) for name in plain]
         for direction in DIRECTIONS:
             for figure in alone:
@@ -166,8 +166,8 @@ def timing_table(summary: Summary) -> Table:
     """Wall time and processor time of every row, summed over its cells."""
     lines = []
     totals = np.zeros(3)
-    for row, there in summary.cells.items():
-        costs = np.array([(1.0, cell.wall_s, cell.cpu_s) for cell in there.values()]).reshape(-1, 3)
+    for row, cells in summary.cells.items():
+        costs = np.array([(1.0, cell.wall_s, cell.cpu_s) for cell in cells.values()]).reshape(-1, 3)
         spent = costs.sum(axis=0)
         totals += spent
         lines.append((row, *_seconds(spent)))
@@ -234,10 +234,10 @@ def _notes(summary: Summary) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _with_ends(found: Interval | None) -> list[float | None]:
-    return [None, None, None] if found is None else [found.value, found.low, found.high]
+def _with_ends(interval: Interval | None) -> list[float | None]:
+    return [None, None, None] if interval is None else [interval.value, interval.low, interval.high]
 
 
 def _seconds(spent: Float[np.ndarray, "3"]) -> tuple[str, ...]:
     cells, *seconds = spent.tolist()
-    return (f"{cells:.0f}", *(f"{each:.1f}" if math.isfinite(each) else MISSING for each in seconds))
+    return (f"{cells:.0f}", *(f"{duration_s:.1f}" if math.isfinite(duration_s) else MISSING for duration_s in seconds))

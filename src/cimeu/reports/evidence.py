@@ -25,13 +25,22 @@ def journals(runs: Sequence[Run]) -> list[Json]:
             if "epoch" not in table:
                 continue
             for column in table.select_dtypes("number").columns.drop("epoch"):
-                known = table[["epoch", column]].dropna()
-                if len(known):
-                    curve = {"run": run.name, "direction": direction, "epochs": known["epoch"], "values": known[column]}
+                measured = table[["epoch", column]].dropna()
+                if len(measured):
+                    curve = {
+                        "run": run.name,
+                        "direction": direction,
+                        "epochs": measured["epoch"],
+                        "values": measured[column],
+                    }
                     curves.setdefault(str(column), []).append(
-                        {**curve, "epochs": known["epoch"].tolist(), "values": known[column].astype(float).tolist()}
+                        {
+                            **curve,
+                            "epochs": measured["epoch"].tolist(),
+                            "values": measured[column].astype(float).tolist(),
+                        }
                     )
-    return [{"name": name, "curves": each} for name, each in curves.items()]
+    return [{"name": name, "curves": points} for name, points in curves.items()]
 
 
 def projections(runs: Sequence[Run], group: str) -> Json | None:
@@ -76,10 +85,10 @@ def baselines(runs: Sequence[Run]) -> list[Json] | None:
 
 
 def _two_axes(vectors: Shaped[np.ndarray, "N C"]) -> list[list[float]]:
-    known = np.isfinite(vectors).all(axis=1)
+    finite = np.isfinite(vectors).all(axis=1)
     points = np.full((len(vectors), 2), np.nan)
-    if known.any():
-        centred = vectors[known].astype(float) - vectors[known].mean(axis=0, dtype=float)
+    if finite.any():
+        centred = vectors[finite].astype(float) - vectors[finite].mean(axis=0, dtype=float)
         left, sizes, _ = np.linalg.svd(centred, full_matrices=False)
-        points[known, : min(2, left.shape[1])] = (left * sizes)[:, :2]
+        points[finite, : min(2, left.shape[1])] = (left * sizes)[:, :2]
     return np.round(points, 4).tolist()

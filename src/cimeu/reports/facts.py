@@ -134,13 +134,13 @@ def _speakers_in_words(tested: Tested) -> str:
             "figures say nothing about people never seen"
         )
     speakers = tested.fused.speakers
-    known = [speaker for speaker in speakers if speaker]
-    if len(known) == len(speakers):
+    named = [speaker for speaker in speakers if speaker]
+    if len(named) == len(speakers):
         apart = tested.runs[0].fold_facts.get("protocol") in SPEAKERS_APART or all(
             run.fold_facts.get("speakers_known") for run in tested.runs
         )
         kept = "kept apart from training by the protocol" if apart else "whether training knows them was not checked"
-        return f"known, {len(set(known)):,}; {kept}"
-    if not known:
+        return f"known, {len(set(named)):,}; {kept}"
+    if not named:
         return "speakers unknown: the same person may be in training and test, and intervals are too narrow"
-    return f"unknown for {len(speakers) - len(known):,} of {len(speakers):,} clips; intervals are too narrow"
+    return f"unknown for {len(speakers) - len(named):,} of {len(speakers):,} clips; intervals are too narrow"

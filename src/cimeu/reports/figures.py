@@ -31,7 +31,10 @@ def results(tested: Tested, estimates: ByKind) -> list[Json]:
     for group in [*names, None] if len(names) > 1 else names:
         inside = fused if group is None else fused.of_group(group)
         for kind, by_metric in estimates.items():
-            chosen = {metric: each.cultures[group] if group else each.mean for metric, each in by_metric.items()}
+            chosen = {
+                metric: estimates.cultures[group] if group else estimates.mean
+                for metric, estimates in by_metric.items()
+            }
             rows.append(
                 {
                     "group": group or f"mean of {len(names)}",
@@ -51,18 +54,18 @@ def comparisons(estimates: ByKind) -> list[Json]:
     if not set(DIRECTIONS) <= set(estimates):
         return []
     differences = {kind: compared(estimates[kind]["uar"], estimates["fused"]["uar"]) for kind in DIRECTIONS}
-    adjusted = holm({kind: each.p for kind, each in differences.items() if not math.isnan(each.p)})
+    adjusted = holm({kind: difference.p for kind, difference in differences.items() if not math.isnan(difference.p)})
     return [
         {
             "name": f"fused − {kind}",
-            "value": each.value,
-            "low": each.low,
-            "high": each.high,
+            "value": difference.value,
+            "low": difference.low,
+            "high": difference.high,
             "p_holm": adjusted.get(kind),
-            "improved": each.improved,
-            "n_groups": each.n_cultures,
+            "improved": difference.improved,
+            "n_groups": difference.n_cultures,
         }
-        for kind, each in differences.items()
+        for kind, difference in differences.items()
     ]
 
 
@@ -116,7 +119,7 @@ def calibration(tested: Tested) -> Json:
         by_kind[kind] = {
             "ece": expected_calibration_error(probabilities, truth),
             "nll": negative_log_likelihood(probabilities, truth),
-            "bins": [asdict(each) for each in reliability(probabilities, truth)],
+            "bins": [asdict(bucket) for bucket in reliability(probabilities, truth)],
         }
     return {"kinds": by_kind, "abstention": _abstention(tested)}
 
@@ -145,10 +148,10 @@ def _abstention(tested: Tested) -> Json | None:
     assert fused.probabilities is not None, "runs keep probabilities"
     answered = right = usable = 0
     for seed, probabilities, predicted in zip(tested.seeds, fused.probabilities, fused.predicted, strict=True):
-        known = np.isfinite(probabilities).all(axis=1)
+        finite = np.isfinite(probabilities).all(axis=1)
         least = np.array([thresholds[fold, seed] for fold in tested.folds])
-        sure = known & (np.where(known[:, None], probabilities, 0).max(axis=1) >= least)
-        usable, answered = usable + int(known.sum()), answered + int(sure.sum())
+        sure = finite & (np.where(finite[:, None], probabilities, 0).max(axis=1) >= least)
+        usable, answered = usable + int(finite.sum()), answered + int(sure.sum())
         right += int((predicted == fused.truth)[sure].sum())
     return {"coverage": answered / usable, "accuracy": right / answered} if answered else None
 

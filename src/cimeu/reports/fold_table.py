@@ -37,7 +37,7 @@ def fold_table(
     lines = [_line(name, truth, calls, of == name) for name in names]
     everything = _line("all clips pooled", truth, calls, np.ones(len(truth), bool))
     last = list(calls)[-1]
-    margins = [_margin(each["figures"][last]["war"], each["n_clips"]) for each in (*lines, everything)]
+    margins = [_margin(line["figures"][last]["war"], line["n_clips"]) for line in (*lines, everything)]
     return {
         "models": list(calls),
         "lines": lines,
@@ -66,10 +66,10 @@ def _over_folds(lines: Sequence[Line], statistic: Any) -> dict[str, dict[str, fl
 
 def _by_method(published: Sequence[Published]) -> list[Line]:
     methods: dict[str, Line] = {}
-    for each in published:
-        line = {"name": each.method, "selection": each.selection, "source": each.source, "figures": {}}
-        figures = methods.setdefault(each.method, line)["figures"]
-        figures[each.kind] = {"uar": each.uar / 100, "war": each.war / 100}
+    for method in published:
+        line = {"name": method.method, "selection": method.selection, "source": method.source, "figures": {}}
+        figures = methods.setdefault(method.method, line)["figures"]
+        figures[method.kind] = {"uar": method.uar / 100, "war": method.war / 100}
     return list(methods.values())
 
 

@@ -28,8 +28,8 @@ def tuning_table(bench: Bench, folder: Path, groups: Mapping[str, Sequence[str]]
     for row, fold in product(bench.rows, bench.folds):
         configurations = [tried(bench, folder, row, fold, number, groups[fold]) for number in range(bench.tune)]
         means = [mean_uar(trials) if len(trials) == len(groups[fold]) else None for trials in configurations]
-        known = [mean for mean in means if mean is not None]
-        best = int(np.argmax(known)) if len(known) == bench.tune else None
+        measured = [mean for mean in means if mean is not None]
+        best = int(np.argmax(measured)) if len(measured) == bench.tune else None
         for number, trials in enumerate(configurations):
             if not trials:
                 continue
@@ -51,25 +51,31 @@ def nested_table(summary: Summary) -> Table:
     """Rows by the outer group that took no part: mean over the other groups, each tested by a model of the rest."""
     bench = summary.bench
     outer_groups = list(dict.fromkeys(name for fold in bench.folds for name in held_out_pair(fold)))
-    found: dict[tuple[str, str], Estimate] = {}
+    estimates: dict[tuple[str, str], Estimate] = {}
     for row in bench.rows:
         pairs = {} if row in bench.absent else summary.figures.pairs(row)
         for outer in outer_groups:
-            inner = {tested: each["uar"].mean for (left_out, tested), each in pairs.items() if left_out == outer}
+            inner = {
+                tested: pair_figures["uar"].mean
+                for (left_out, tested), pair_figures in pairs.items()
+                if left_out == outer
+            }
             if len(inner) == len(outer_groups) - 1:
-                found[row, outer] = estimates_over(inner).mean
+                estimates[row, outer] = estimates_over(inner).mean
     best = {
-        outer: max((row for row in bench.rows if (row, outer) in found), key=lambda row: found[row, outer].value)
+        outer: max(
+            (row for row in bench.rows if (row, outer) in estimates), key=lambda row: estimates[row, outer].value
+        )
         for outer in outer_groups
-        if any((row, outer) in found for row in bench.rows)
+        if any((row, outer) in estimates for row in bench.rows)
     }
     lines = [
         (
             row,
             *(
                 (ABSENT if row in bench.absent else MISSING)
-                if (row, outer) not in found
-                else span(interval_of(found[row, outer])) + (" *" if best[outer] == row else "")
+                if (row, outer) not in estimates
+                else span(interval_of(estimates[row, outer])) + (" *" if best[outer] == row else "")
                 for outer in outer_groups
             ),
         )

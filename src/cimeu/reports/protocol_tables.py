@@ -39,13 +39,13 @@ def matrix_table(summary: Summary) -> Table:
     names = list(dict.fromkeys(source for source, _ in pairs(bench)))
     lines, heat = [], []
     for row in bench.rows:
-        found = summary.figures.pairs(row)
+        pairs_of_row = summary.figures.pairs(row)
         for source in names:
-            estimates = [found.get((source, tested)) for tested in names]
-            means = [each["uar"].mean if each else None for each in estimates]
-            shown = [ABSENT if row in bench.absent else _in_words(each) for each in means]
+            estimates = [pairs_of_row.get((source, tested)) for tested in names]
+            means = [figures["uar"].mean if figures else None for figures in estimates]
+            shown = [ABSENT if row in bench.absent else _in_words(mean) for mean in means]
             lines.append((row, source, *shown))
-            heat.append((None, None, *(each.value if each else None for each in means)))
+            heat.append((None, None, *(mean.value if mean else None for mean in means)))
     note = (
         f"Lines are trained on, columns are tested. On the diagonal, unseen speakers of the source {summary.word}. "
         "Training clips are not matched: a large group has more of them."
@@ -59,15 +59,15 @@ def within_table(summary: Summary, trained_on: TrainedOn) -> Table:
     bench = summary.bench
     lines = []
     for row in bench.rows:
-        found = None if row in bench.absent else gap_of(summary.figures, row, trained_on)
-        if found is None:
+        row_gap = None if row in bench.absent else gap_of(summary.figures, row, trained_on)
+        if row_gap is None:
             dash = ABSENT if row in bench.absent else MISSING
             lines.append((row, *[dash] * (4 + len(PARTS))))
             continue
-        parts = [ABSENT if part is None else _in_words(part, signed=True) for part in found.parts.values()]
-        groups = " ".join(f"{name} {100 * each.value:+.1f}" for name, each in found.gap.cultures.items())
-        gap = span(interval_of(found.gap), signed=True)
-        lines.append((row, _in_words(found.within.mean), _in_words(found.across.mean), gap, *parts, groups))
+        parts = [ABSENT if part is None else _in_words(part, signed=True) for part in row_gap.parts.values()]
+        groups = " ".join(f"{name} {100 * difference.value:+.1f}" for name, difference in row_gap.gap.cultures.items())
+        gap = span(interval_of(row_gap.gap), signed=True)
+        lines.append((row, _in_words(row_gap.within.mean), _in_words(row_gap.across.mean), gap, *parts, groups))
     columns = ("row", "within [95 %]", "across [95 %]", "gap [95 %]", *PARTS, f"gap by {summary.word}")
     notes = (
         "Within: unseen speakers, trained on their own group. Across: the same clips, trained on the other groups with "
@@ -123,14 +123,14 @@ def shots_curve(summary: Summary) -> str:
 def robustness_table(summary: Summary) -> Table:
     """UAR under every condition, and where both streams are there, against the better one alone."""
     bench = summary.bench
-    known = {
+    measured = {
         condition
-        for there in summary.cells.values()
-        for cell in there.values()
+        for cells in summary.cells.values()
+        for cell in cells.values()
         if "condition" in cell.predictions
         for condition in cell.predictions.loc[cell.predictions["part"] == "test", "condition"]
     }
-    names = sorted(map(Condition.named, known))
+    names = sorted(map(Condition.named, measured))
     two_streams = any(name.second for name in names)
     compared_with = compared_conditions(two_streams) if two_streams else []
     lines = []
@@ -145,17 +145,17 @@ def robustness_table(summary: Summary) -> Table:
         if condition not in compared_with:
             lines.append((*title, _in_words(fused.mean), ABSENT, ABSENT, ABSENT))
             continue
-        singles = {str(each): View(bench.folds, str(each)) for each in condition.alone()}
+        singles = {str(single): View(bench.folds, str(single)) for single in condition.alone()}
         alone = {name: _estimates(summary, row, view) for name, view in singles.items()}
-        there = {name: each for name, each in alone.items() if each is not None}
-        better = max(there, key=lambda name: there[name].mean.value)
-        minus = compared(there[better], fused)
+        drawn = {name: cells for name, cells in alone.items() if cells is not None}
+        better = max(drawn, key=lambda name: drawn[name].mean.value)
+        minus = compared(drawn[better], fused)
         stream = "second" if better == str(condition.alone()[1]) else "first"
         lines.append(
             (
                 *title,
                 _in_words(fused.mean),
-                f"{stream} {_in_words(there[better].mean)}",
+                f"{stream} {_in_words(drawn[better].mean)}",
                 span(interval_of(minus), signed=True),
                 "yes" if minus.value >= -ALLOWED_LOSS else "NO",
             )

@@ -157,7 +157,7 @@ def benchmark_table(rows: Iterable[Benchmark]) -> Table:
 def published_for(corpora: Iterable[str], n_emotions: int) -> list[Published]:
     """Figures on the corpus, when the tested clips are of one corpus and have its number of emotions."""
     names = {_plain(corpus) for corpus in corpora}
-    return [each for each in PUBLISHED if {_plain(each.corpus)} == names and each.n_emotions == n_emotions]
+    return [method for method in PUBLISHED if {_plain(method.corpus)} == names and method.n_emotions == n_emotions]
 
 
 def _plain(corpus: str) -> str:

@@ -72,9 +72,11 @@ def to_html(summary: Json) -> str:
         "cell": _cell,
         "groupby_kept": _grouped,
         "span": _span,
-        "whisker": lambda each, chance: Markup(charts.whisker(each["value"], each["low"], each["high"], chance=chance)),
-        "difference": lambda each, reach=0.2: Markup(
-            charts.whisker(each["value"], each["low"], each["high"], chance=0.0, start=-reach, end=reach)
+        "whisker": lambda estimate, chance: Markup(
+            charts.whisker(estimate["value"], estimate["low"], estimate["high"], chance=chance)
+        ),
+        "difference": lambda estimate, reach=0.2: Markup(
+            charts.whisker(estimate["value"], estimate["low"], estimate["high"], chance=0.0, start=-reach, end=reach)
         ),
         "reliability": lambda bins: Markup(charts.reliability(bins)),
         "curves": lambda journal: Markup(charts.curves(journal["name"], journal["curves"])),

@@ -79,11 +79,11 @@ def summarise(folders: Sequence[Path], *, title: str | None = None) -> Json:
 def _plain(value: Any) -> Any:
     """The same as plain JSON values; what is not a number becomes None."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(each) for key, each in value.items()}
+        return {str(key): _plain(part) for key, part in value.items()}
     if isinstance(value, np.ndarray):
         return _plain(value.tolist())
     if isinstance(value, list | tuple):
-        return [_plain(each) for each in value]
+        return [_plain(part) for part in value]
     if isinstance(value, np.generic):
         return _plain(value.item())
     if isinstance(value, float) and not math.isfinite(value):

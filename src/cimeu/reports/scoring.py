@@ -27,7 +27,7 @@ from cimeu.errors import ManifestError, RecipeError
 from cimeu.evaluation.calibration import expected_calibration_error
 from cimeu.evaluation.metrics import METRICS, UNUSED, Metric, predicted_labels
 from cimeu.evaluation.predictions import PROBABILITY, UNKNOWN, Predictions
-from cimeu.evaluation.uncertainty import compared
+from cimeu.evaluation.uncertainty import Estimates, compared
 from cimeu.labels import LabelSpace, canonical, label_space
 from cimeu.plots.pages import tables_page
 from cimeu.reports.verdict import against_chance
@@ -103,43 +103,19 @@ def score_predictions(
     """
     clips = read_manifest(manifest)
     table = read_predictions(predictions)
-    space = (
-        label_space(labels)
-        if labels
-        else label_space(_emotions_of(table) or sorted(set(clips.table["emotion"]) - {""}))
-    )
+    space = label_space(labels or _emotions_of(table) or sorted(set(clips.table["emotion"]) - {""}))
     ignored = _not_in(table, clips)
     listed, clips = clips, _of_space(clips, space)
-    outside = sorted(set(listed.table["emotion"]) - {"", *space})
+    outside = listed.table["emotion"][~listed.table["emotion"].isin(["", *space])]
     if group not in clips.table.columns:
         raise ManifestError(f"manifest without a column `{group}`\n\nhint: one of {', '.join(clips.table.columns)}")
     answered = answers(table, clips, space, predictions, group)
     _check_trained(clips.select(list(clips.table["clip_id"][~answered.unused])), predictions, trained_on)
     estimates = answered.estimates()
-    recalls = zip(space, answered.recalls(), strict=True)
-    missing = tuple(clips.table["clip_id"][answered.unused])
-    score = Score(
-        predictions=str(predictions),
-        manifest=str(manifest),
-        group=group,
-        emotions=space.emotions,
-        n_clips=len(clips),
-        n_missing=len(missing),
-        n_ignored=len(ignored),
-        n_outside=int(listed.table["emotion"].isin(outside).sum()),
-        outside=tuple(outside),
-        missing=missing,
-        ignored=ignored,
-        n_speakers=estimates["uar"].mean.n_speakers,
-        speakers_known=all(answered.speakers),
-        mean={metric: interval_of(each.mean) for metric, each in estimates.items()},
-        groups={
-            name: {metric: interval_of(estimates[metric].cultures[name]) for metric in METRICS}
-            for name in answered.group_names
-        },
-        clips={name: answered.groups.count(name) for name in answered.group_names},
-        recalls={name: float(share) for name, share in recalls if np.isfinite(share)},
-        calibration_error=_calibration(answered),
+    score = replace(
+        _score_of(answered, estimates, ignored=ignored, paths=(predictions, manifest), group=group),
+        n_outside=len(outside),
+        outside=tuple(sorted(set(outside))),
     )
     if against is None:
         return score
@@ -152,9 +128,43 @@ def score_predictions(
         against=str(against),
         n_missing_against=len(missing_against),
         missing_against=missing_against,
-        difference={name: interval_of(each) for name, each in differences.items()},
-        p={name: each.p for name, each in differences.items()},
-        improved={name: each.improved for name, each in differences.items()},
+        difference={metric: interval_of(difference) for metric, difference in differences.items()},
+        p={metric: difference.p for metric, difference in differences.items()},
+        improved={metric: difference.improved for metric, difference in differences.items()},
+    )
+
+
+def _score_of(
+    answered: Predictions,
+    estimates: Mapping[Metric, Estimates],
+    *,
+    ignored: tuple[str, ...],
+    paths: tuple[Path, Path],
+    group: str,
+) -> Score:
+    """The figures of one system; `paths` are those of its table and of the manifest."""
+    missing = tuple(answered.clips["clip_id"][answered.unused])
+    recalls = zip(answered.emotions, answered.recalls(), strict=True)
+    return Score(
+        predictions=str(paths[0]),
+        manifest=str(paths[1]),
+        group=group,
+        emotions=answered.emotions,
+        n_clips=len(answered.clips),
+        n_missing=len(missing),
+        n_ignored=len(ignored),
+        missing=missing,
+        ignored=ignored,
+        n_speakers=estimates["uar"].mean.n_speakers,
+        speakers_known=all(answered.speakers),
+        mean={metric: interval_of(estimate.mean) for metric, estimate in estimates.items()},
+        groups={
+            name: {metric: interval_of(estimates[metric].cultures[name]) for metric in METRICS}
+            for name in answered.group_names
+        },
+        clips={name: answered.groups.count(name) for name in answered.group_names},
+        recalls={name: float(recall) for name, recall in recalls if np.isfinite(recall)},
+        calibration_error=_calibration(answered),
     )
 
 
@@ -231,8 +241,8 @@ def answers(table: pd.DataFrame, clips: Manifest, space: LabelSpace, path: Path,
 
 def _not_in(table: pd.DataFrame, clips: Manifest) -> tuple[str, ...]:
     """Clips of a table that the manifest lacks."""
-    known = {normalize("NFC", clip_id) for clip_id in clips.table["clip_id"]}
-    return tuple(sorted(set(table["clip_id"]) - known))
+    clip_ids = {normalize("NFC", clip_id) for clip_id in clips.table["clip_id"]}
+    return tuple(sorted(set(table["clip_id"]) - clip_ids))
 
 
 def _numbers(cells: pd.DataFrame, path: Path) -> Float[np.ndarray, "N K"]:
@@ -256,16 +266,16 @@ def named(clip_ids: Sequence[str], most: int = 3) -> str:
 
 def _why_apart(answered: Sequence[str], clip_ids: Sequence[str]) -> str:
     """What table programs and people do to names, where it explains that none of them meet."""
-    known = set(clip_ids)
-    if {clip_id.lstrip("0") for clip_id in known} & set(answered):
+    in_manifest = set(clip_ids)
+    if {clip_id.lstrip("0") for clip_id in in_manifest} & set(answered):
         return "a table program has dropped leading zeros: import the column as text"
-    if {clip_id.replace("\\", "/") for clip_id in answered} & known:
+    if {clip_id.replace("\\", "/") for clip_id in answered} & in_manifest:
         return "a clip_id has `/` between its folders, also on Windows: replace every backslash"
-    if {clip_id.casefold() for clip_id in answered} & {clip_id.casefold() for clip_id in known}:
+    if {clip_id.casefold() for clip_id in answered} & {clip_id.casefold() for clip_id in in_manifest}:
         return "names differ in capital letters: write them as the manifest has them"
-    if {clip_id_of(clip_id) for clip_id in answered} & known:
+    if {clip_id_of(clip_id) for clip_id in answered} & in_manifest:
         return "a clip_id has no suffix of a file: write `clip`, not `clip.wav`"
-    if {PurePosixPath(clip_id).name for clip_id in known} & {clip_id_of(PurePosixPath(a).name) for a in answered}:
+    if {PurePosixPath(clip_id).name for clip_id in in_manifest} & {clip_id_of(PurePosixPath(a).name) for a in answered}:
         return "a clip_id is the path below the corpus: write `anger/clip`, not `clip`"
     return "take the column clip_id of the manifest"
 
@@ -274,8 +284,8 @@ def score_table(score: Score) -> Table:
     """Every group and their mean, in percent."""
     names = [NAMES[metric] for metric in METRICS]
     lines = [
-        (name, str(score.clips[name]), *(span(each[metric]) for metric in METRICS))
-        for name, each in score.groups.items()
+        (name, str(score.clips[name]), *(span(by_metric[metric]) for metric in METRICS))
+        for name, by_metric in score.groups.items()
     ]
     if len(lines) > 1:
         lines.append(("mean", str(score.n_clips), *(span(score.mean[metric]) for metric in METRICS)))
@@ -348,9 +358,9 @@ def _columns_of(table: pd.DataFrame) -> dict[str, str]:
 def _emotions_of(table: pd.DataFrame) -> list[str]:
     if LABEL in table and not any(column.startswith(PROBABILITY) for column in table):
         return []
-    found = [column.removeprefix(PROBABILITY) for column in table.columns if column.startswith(PROBABILITY)]
-    if found:
-        return found
+    emotions = [column.removeprefix(PROBABILITY) for column in table.columns if column.startswith(PROBABILITY)]
+    if emotions:
+        return emotions
     numeric = [column for column in table.columns if column != "clip_id" and _is_numeric(table[column])]
     return numeric if len(numeric) > 1 else []
 
@@ -363,8 +373,8 @@ def _is_numeric(values: pd.Series) -> bool:
 def _of_space(clips: Manifest, space: LabelSpace) -> Manifest:
     kept = clips.table["clip_id"][[emotion in space for emotion in clips.table["emotion"]]]
     if not len(kept):
-        found = ", ".join(sorted(set(clips.table["emotion"])))
-        raise ManifestError(f"no clip shows one of {', '.join(space)}; they show {found}\n\nhint: pass --labels")
+        present = ", ".join(sorted(set(clips.table["emotion"])))
+        raise ManifestError(f"no clip shows one of {', '.join(space)}; they show {present}\n\nhint: pass --labels")
     return clips.select(list(kept))
 
 

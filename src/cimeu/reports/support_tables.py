@@ -60,12 +60,12 @@ def supports_table(summary: Summary) -> Table | None:
         counted = [name for name in groups if name in sets and not sets[name].reason]
         reference = _figures(summary, bench.reference, condition, counted)
         for row in bench.rows:
-            found = None if row in bench.absent else _figures(summary, row, condition, counted)
-            if found is None:
+            figures = None if row in bench.absent else _figures(summary, row, condition, counted)
+            if figures is None:
                 dash = ABSENT if row in bench.absent or (sets and not counted) else MISSING
                 lines.append((row, condition, *[dash] * (6 + len(groups))))
                 continue
-            alone, given = found
+            alone, given = figures
             against = None if reference is None or row == bench.reference else compared(reference[1], given)
             lines.append(
                 (
@@ -124,11 +124,11 @@ def sets_of(summary: Summary, condition: str) -> dict[str, SupportSets]:
     bench = summary.bench
     tested, given = _tested(summary, ""), _tested(summary, condition)
     by_person = condition.startswith("person")
-    found = {}
+    sets = {}
     for name, clips in tested.groupby(bench.group, sort=True):
         drawn = given[given[bench.group] == name]
-        found[str(name)] = _sets(clips, drawn, bench.emotions, by_person=by_person)
-    return found
+        sets[str(name)] = _sets(clips, drawn, bench.emotions, by_person=by_person)
+    return sets
 
 
 def _sets(tested: pd.DataFrame, drawn: pd.DataFrame, emotions: Sequence[str], *, by_person: bool) -> SupportSets:
@@ -181,10 +181,10 @@ def _figures(summary: Summary, row: str, condition: str, groups: Sequence[str]) 
     given: dict[str, Estimate] = {}
     for position, name in enumerate(groups):
         estimates = [_both(summary, row, view, condition, position) for view in _views(summary, name)]
-        there = [each for each in estimates if each is not None]
-        if not there or len(there) < len(estimates):
+        measured = [estimate for estimate in estimates if estimate is not None]
+        if not measured or len(measured) < len(estimates):
             return None
-        alone[name], given[name] = (averaged(side) for side in zip(*there, strict=True))
+        alone[name], given[name] = (averaged(side) for side in zip(*measured, strict=True))
     return (estimates_over(alone), estimates_over(given)) if groups else None
 
 
@@ -197,11 +197,11 @@ def _views(summary: Summary, group: str) -> list[View]:
 
 def _both(summary: Summary, row: str, view: View, condition: str, seed: int) -> tuple[Estimate, Estimate] | None:
     bench, cells = summary.bench, summary.cells[row]
-    answers = [predictions_of(bench, cells, View(view.folds, each, view.tested)) for each in ("", condition)]
+    answers = [predictions_of(bench, cells, View(view.folds, set_name, view.tested)) for set_name in ("", condition)]
     if answers[0] is None or answers[1] is None:
         return None
     kept = answers[0].clips["clip_id"].isin(answers[1].clips["clip_id"]).to_numpy()
-    return tuple(_uar(each, summary, seed) for each in (answers[0].take(kept), answers[1]))  # type: ignore[return-value]
+    return tuple(_uar(answered, summary, seed) for answered in (answers[0].take(kept), answers[1]))  # type: ignore[return-value]
 
 
 def _uar(predictions: Predictions, summary: Summary, seed: int) -> Estimate:

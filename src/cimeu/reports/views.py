@@ -94,12 +94,12 @@ def across_sources(estimates: Mapping[tuple[str, str], dict[Metric, Estimates]])
     for (source, tested), by_metric in estimates.items():
         if source != tested:
             from_others[tested].append(by_metric)
-    counts = {len(each) for each in from_others.values()}
+    counts = {len(estimates) for estimates in from_others.values()}
     if len(tested_groups) < 2 or len(counts) > 1 or counts == {0}:
         return None  # pairs are missing: groups would be averages over different sources
     averages: dict[Metric, Estimates] = {}
     for metric in next(iter(estimates.values())):
-        groups = {name: averaged([each[metric].mean for each in from_others[name]]) for name in tested_groups}
+        groups = {name: averaged([estimates[metric].mean for estimates in from_others[name]]) for name in tested_groups}
         averages[metric] = estimates_over(groups)
     return averages
 
@@ -135,12 +135,12 @@ class Figures:
         """Every pair of groups with figures; a tested group has the same draws in every pair."""
         views = pairs(self.bench)
         names = list(dict.fromkeys(tested for _, tested in views))
-        known = {}
+        figures = {}
         for (source, tested), view in views.items():
             estimates = self.view(row, view, kind, 1000 * self.seed + names.index(tested))
             if estimates is not None:
-                known[source, tested] = estimates
-        return known
+                figures[source, tested] = estimates
+        return figures
 
 
 def _tested(bench: Bench, cell: CellResult, view: View) -> pd.DataFrame:
@@ -153,7 +153,7 @@ def _tested(bench: Bench, cell: CellResult, view: View) -> pd.DataFrame:
 def _answers(tables: Sequence[pd.DataFrame]) -> list[pd.DataFrame]:
     """One table where folds test different clips, one for each fold where they test the same."""
     sets = [set(table["clip_id"]) for table in tables]
-    same = len(tables) > 1 and all(each == sets[0] for each in sets)
+    same = len(tables) > 1 and all(clip_ids == sets[0] for clip_ids in sets)
     together = list(tables) if same else [pd.concat(tables, ignore_index=True)]
     together = [table.sort_values("clip_id", kind="stable", ignore_index=True) for table in together]
     assert not any(table["clip_id"].duplicated().any() for table in together), "folds of a view overlap"

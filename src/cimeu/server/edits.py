@@ -53,12 +53,15 @@ def edited(timeline: Timeline, edits: Edits) -> Timeline:
     segments.sort(key=lambda segment: (order[segment.person], segment.start_s))
     segments = _without_overlap(segments)
     places: dict[str, tuple[Place, ...]] = {}
-    for lane, there in timeline.places.items():
+    for lane, lane_places in timeline.places.items():
         name = edits.persons.get(lane, lane)
-        places[name] = tuple(sorted((*places.get(name, ()), *there), key=lambda place: place.time_s))
+        places[name] = tuple(sorted((*places.get(name, ()), *lane_places), key=lambda place: place.time_s))
     explained = timeline.explanations
     if explained is not None:
-        explained = tuple(replace(each, person=edits.persons.get(each.person, each.person)) for each in explained)
+        explained = tuple(
+            replace(explanation, person=edits.persons.get(explanation.person, explanation.person))
+            for explanation in explained
+        )
     return replace(
         timeline,
         segments=tuple(segments),
@@ -90,7 +93,7 @@ def _without_overlap(segments: Sequence[Segment]) -> list[Segment]:
         while trimmed and trimmed[-1].person == segment.person and segment.start_s < trimmed[-1].end_s:
             before = trimmed.pop()
             overlap_s = min(before.end_s, segment.end_s) - segment.start_s
-            is_said_of_both = all(each.label or each.scores for each in (before, segment))
+            is_said_of_both = all(part.label or part.scores for part in (before, segment))
             if is_said_of_both and overlap_s >= TAIL_S:
                 raise RecipeError(
                     f"two lanes cannot both be `{segment.person}`: both are there at {segment.start_s:g} s\n\n"

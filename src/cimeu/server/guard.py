@@ -91,9 +91,9 @@ class Guard:
         return request.method in SAFE_METHODS and _equal(cookie, cookie_value(self._settings.token))
 
 
-def _equal(given: str, wanted: str) -> bool:
+def _equal(given: str, token: str) -> bool:
     """Compared in a time that does not tell how much is right."""
-    return hmac.compare_digest(given.encode("utf-8", "surrogateescape"), wanted.encode())
+    return hmac.compare_digest(given.encode("utf-8", "surrogateescape"), token.encode())
 
 
 def _name_of(host: str) -> str:

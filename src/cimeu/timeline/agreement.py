@@ -119,9 +119,9 @@ def agree(
     same_name = one.name if second_tier is None and one.name in {other.name for other in other_tiers} else second_tier
     other = only_tier(other_tiers, same_name, Path(second))
     if not allow_unknown:
-        for each in (one, other):
-            counts = Counter(annotation.label for annotation in each.annotations)
-            check_known(counts, f"`{each.name}` of `{each.source}`")
+        for side in (one, other):
+            counts = Counter(annotation.label for annotation in side.annotations)
+            check_known(counts, f"`{side.name}` of `{side.source}`")
     return compare(one, other, grid_s=grid_s, same_iou=same_iou)
 
 
@@ -214,14 +214,19 @@ def to_json(agreement: Agreement) -> str:
 
 def to_csv(agreement: Agreement) -> str:
     """The disagreements, one per row."""
-    rows = [(each.start_s, each.end_s, each.first, each.second) for each in agreement.disagreements]
+    rows = [
+        (difference.start_s, difference.end_s, difference.first, difference.second)
+        for difference in agreement.disagreements
+    ]
     return csv_text([("start_s", "end_s", "first", "second"), *rows])
 
 
 def to_page(agreement: Agreement) -> str:
     """One page without scripts or links."""
     template = page_environment("cimeu.timeline", "agreement.html").get_template("agreement.html")
-    differences = [(each.start_s, each.end_s - each.start_s) for each in agreement.disagreements]
+    differences = [
+        (difference.start_s, difference.end_s - difference.start_s) for difference in agreement.disagreements
+    ]
     plot = tiers_svg((agreement.first, agreement.second), agreement.labels, differences)
     longest_s = max(max(row) for row in agreement.confusion_s)
     return template.render(a=agreement, clock=clock, plot=plot, longest_s=longest_s)
@@ -232,7 +237,7 @@ def _check_units(first: Tier, second: Tier) -> None:
     ends_s = [max((annotation.end_s for annotation in tier.annotations), default=0.0) for tier in (first, second)]
     late, early = (first, second) if ends_s[0] > ends_s[1] else (second, first)
     ratio = max(ends_s) / min(ends_s) if min(ends_s) > 0 else 1.0
-    whole = all(float(t).is_integer() for each in late.annotations for t in (each.start_s, each.end_s))
+    whole = all(float(t).is_integer() for entry in late.annotations for t in (entry.start_s, entry.end_s))
     if whole and SECONDS_PER_MILLISECOND / 2 <= ratio <= SECONDS_PER_MILLISECOND * 2:
         raise ManifestError(
             f"`{late.source}` ends at {max(ends_s):,.0f} s, `{early.source}` at {min(ends_s):,.1f} s: are times of the "
@@ -315,7 +320,9 @@ def _n_same(first: Sequence[Annotation], second: Sequence[Annotation], same_iou:
 def _overlaps(first: Sequence[Annotation], second: Sequence[Annotation]) -> Iterator[tuple[int, int, float]]:
     """Numbers of the segments of one label that overlap, and how far; a sweep over their starts."""
     sides = (first, second)
-    starts = sorted((each.start_s, side, number) for side in (0, 1) for number, each in enumerate(sides[side]))
+    starts = sorted(
+        (annotation.start_s, side, number) for side in (0, 1) for number, annotation in enumerate(sides[side])
+    )
     running: tuple[list[int], list[int]] = ([], [])
     for start_s, side, number in starts:
         for of_side, numbers in zip(sides, running, strict=True):

@@ -319,11 +319,11 @@ def _even_parts(
 
 
 def _between_neighbours(order: Sequence[str], placed: Mapping[str, float]) -> dict[str, float]:
-    known = [index for index, slot in enumerate(order) if slot in placed]
-    if not known:
+    anchors = [index for index, slot in enumerate(order) if slot in placed]
+    if not anchors:
         return {}
     # Slots are listed in order of time, whichever tier they belong to.
-    times = np.interp(np.arange(len(order)), known, [placed[order[index]] for index in known])
+    times = np.interp(np.arange(len(order)), anchors, [placed[order[index]] for index in anchors])
     return dict(zip(order, times.tolist(), strict=True))
 
 

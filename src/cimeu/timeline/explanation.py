@@ -64,5 +64,5 @@ def explanation_from(content: Mapping[str, Any]) -> Explanation:
     """
     kinds: dict[str, type] = {"streams": Contribution, "moments": Contribution}
     kinds |= {"neighbours": Neighbour, "neighbours_with_style": Neighbour}
-    parts = {name: tuple(kind(**each) for each in content[name]) for name, kind in kinds.items()}
+    parts = {name: tuple(kind(**row) for row in content[name]) for name, kind in kinds.items()}
     return Explanation(**{**content, **parts})

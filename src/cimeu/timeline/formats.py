@@ -173,18 +173,18 @@ def to_html(timeline: Segmentation, path: Path) -> bytes:
 
     def bars(explanation: Explanation, stream: str) -> list[dict[str, object]]:
         """Places and heights, in percent, of the stretches of one stream."""
-        moments = [each for each in explanation.moments if each.stream == stream]
-        start_s = min((each.start_s for each in explanation.moments), default=0.0)
-        extent_s = max((each.end_s for each in explanation.moments), default=1.0) - start_s
-        most = max((abs(each.lost) for each in explanation.moments), default=0.0) or 1.0
+        moments = [moment for moment in explanation.moments if moment.stream == stream]
+        start_s = min((moment.start_s for moment in explanation.moments), default=0.0)
+        extent_s = max((moment.end_s for moment in explanation.moments), default=1.0) - start_s
+        most = max((abs(moment.lost) for moment in explanation.moments), default=0.0) or 1.0
         return [
-            asdict(each)
+            asdict(moment)
             | {
-                "left": f"{100 * (each.start_s - start_s) / extent_s:.2f}",
-                "width": f"{100 * (each.end_s - each.start_s) / extent_s - 0.3:.2f}",
-                "height": f"{50 * abs(each.lost) / most:.1f}",
+                "left": f"{100 * (moment.start_s - start_s) / extent_s:.2f}",
+                "width": f"{100 * (moment.end_s - moment.start_s) / extent_s - 0.3:.2f}",
+                "height": f"{50 * abs(moment.lost) / most:.1f}",
             }
-            for each in moments
+            for moment in moments
         ]
 
     page = template.render(

@@ -113,10 +113,10 @@ class Drawing:
             person: [segment for segment in timeline.segments if segment.person == person]
             for person in timeline.persons
         }
-        self._starts = {person: [each.start_s for each in lane] for person, lane in self._lanes.items()}
+        self._starts = {person: [entry.start_s for entry in lane] for person, lane in self._lanes.items()}
         self._places = timeline.places
         self._times = {person: [place.time_s for place in places] for person, places in timeline.places.items()}
-        self._early = [each for places in timeline.places.values() for each in places if each.time_s < CAPTION_S]
+        self._early = [entry for places in timeline.places.values() for entry in places if entry.time_s < CAPTION_S]
 
     def __call__(self, frame: Frame) -> UInt8[np.ndarray, "h w 3"]:
         """The frame with its boxes; odd sizes gain a repeated row or column."""
@@ -139,8 +139,8 @@ class Drawing:
 
     def _segment(self, person: str, time_s: float) -> Segment | None:
         index = bisect_right(self._starts[person], time_s) - 1
-        found = self._lanes[person][index] if index >= 0 else None
-        return found if found is not None and time_s < found.end_s else None
+        segment = self._lanes[person][index] if index >= 0 else None
+        return segment if segment is not None and time_s < segment.end_s else None
 
     def _place(self, person: str, time_s: float) -> Place | None:
         times = self._times.get(person, [])

@@ -91,7 +91,7 @@ def further_tiers(
     tiers = []
     for path in paths:
         read = read_tiers(path, label_map=label_map)
-        tier = only_tier(read, name if name in {each.name for each in read} else None, path)
+        tier = only_tier(read, name if name in {present.name for present in read} else None, path)
         if not allow_unknown:
             counts = Counter(annotation.label for annotation in tier.annotations)
             check_known(counts, f"`{tier.name}` of `{tier.source}`")

@@ -26,12 +26,12 @@ class Timeline(Segmentation):
             ValueError, KeyError, TypeError: not such a file.
         """
         values = json.loads(content)
-        names = [each.name for each in fields(Header) if each.name in values or each.default is MISSING]
+        names = [field.name for field in fields(Header) if field.name in values or field.default is MISSING]
         header = Header(**{name: values[name] for name in names} | {"emotions": tuple(values["emotions"])})
         segments = tuple(Segment(**segment) for segment in values["segments"])
         places = {person: tuple(Place(*row) for row in rows) for person, rows in values["places"].items()}
         explained = values.get("explanations")
-        explanations = None if explained is None else tuple(explanation_from(each) for each in explained)
+        explanations = None if explained is None else tuple(explanation_from(entry) for entry in explained)
         return cls(header, segments, media_path, places, explanations, series_from(values.get("series")))
 
     def series_dataframe(self) -> "pd.DataFrame":

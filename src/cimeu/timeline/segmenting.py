@@ -107,8 +107,8 @@ def _smoothed(cells: Sequence[Cell], smoothing_s: float) -> list[Cell]:
     means = near @ probabilities / near.sum(1, keepdims=True)
     smooth = []
     for cell, mean, around in zip(cells, means, near, strict=True):
-        known = ood_scores[around & np.isfinite(ood_scores)]
-        median = float(np.median(known)) if len(known) else float("nan")
+        measured = ood_scores[around & np.isfinite(ood_scores)]
+        median = float(np.median(measured)) if len(measured) else float("nan")
         smooth.append(replace(cell, probabilities=mean, ood_score=median))
     return smooth
 

@@ -78,7 +78,7 @@ class TimelineSettings:
         Raises:
             RecipeError: an unknown name, or a value out of range.
         """
-        names = [each.name for each in fields(self)]
+        names = [field.name for field in fields(self)]
         parsed: dict[str, Any] = {}
         for name, text in values.items():
             if name not in names:
@@ -121,5 +121,5 @@ def _number(text: str) -> float:
 
 
 def _refused(name: str, value: object) -> RecipeError:
-    wanted = "a number from {:g} to {:g}".format(*RANGES[name]) if name in RANGES else "true or false"
-    return RecipeError(f"{name} is {value}\n\nhint: {wanted}")
+    allowed = "a number from {:g} to {:g}".format(*RANGES[name]) if name in RANGES else "true or false"
+    return RecipeError(f"{name} is {value}\n\nhint: {allowed}")

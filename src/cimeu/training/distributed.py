@@ -134,8 +134,8 @@ def average_gradients(parameters: Iterable[nn.Parameter], fabric: "Fabric") -> N
     summed = fabric.all_reduce(torch.cat([used.float(), *gradients]), reduce_op="sum")
     assert isinstance(summed, Tensor)
     anywhere, *means = (summed / fabric.world_size).split([len(trained), *(p.numel() for p in trained)])
-    for parameter, mean, there in zip(trained, means, anywhere.tolist(), strict=True):
-        parameter.grad = mean.view_as(parameter) if there else None
+    for parameter, mean, present in zip(trained, means, anywhere.tolist(), strict=True):
+        parameter.grad = mean.view_as(parameter) if present else None
 
 
 class _Gather(torch.autograd.Function):
@@ -182,11 +182,11 @@ def _rebuilt(value: Any, tensors: Iterator[Tensor]) -> Any:
     if isinstance(value, tuple):
         return tuple(_rebuilt(part, tensors) for part in value)
     if is_dataclass(value) and not isinstance(value, type):
-        return replace(value, **{each.name: _rebuilt(getattr(value, each.name), tensors) for each in fields(value)})
+        return replace(value, **{field.name: _rebuilt(getattr(value, field.name), tensors) for field in fields(value)})
     return value
 
 
 def _parts(value: Any) -> Sequence[Any]:
     if isinstance(value, tuple):
         return value
-    return [getattr(value, each.name) for each in fields(value)] if is_dataclass(value) else ()
+    return [getattr(value, field.name) for field in fields(value)] if is_dataclass(value) else ()

@@ -70,12 +70,12 @@ def divide_target(manifest: Manifest, shots: int, *, seed: int = 0) -> TargetPar
     if len(people) < 2:
         raise RecipeError("the new group has one speaker; labels and test clips need different ones\n\nhint: add some")
     usable = table[table["problem"] == ""]
-    wanted = {emotion: min(shots, int(count)) for emotion, count in usable["emotion"].value_counts().items()}
+    per_emotion = {emotion: min(shots, int(count)) for emotion, count in usable["emotion"].value_counts().items()}
     teaching: list[str] = []
     for person in people[: len(people) // 2]:
         clips = usable[names[usable.index].isin(teaching)]
         counts = clips["emotion"].value_counts()
-        lacking = [emotion for emotion, count in wanted.items() if counts.get(emotion, 0) < count]
+        lacking = [emotion for emotion, count in per_emotion.items() if counts.get(emotion, 0) < count]
         if not lacking:
             break
         if set(lacking) & set(usable["emotion"][names[usable.index] == person]):
@@ -94,12 +94,12 @@ def parameters_of(model: CiMEU, part: Part) -> dict[str, nn.Parameter]:
     """What is fitted, by name."""
     if part == "heads":
         starts = ("first_heads.", "second_heads.", "gate.")
-        return {name: each for name, each in model.named_parameters() if name.startswith(starts)}
+        return {name: parameter for name, parameter in model.named_parameters() if name.startswith(starts)}
     return {
-        f"{name}.{kind}": each
+        f"{name}.{kind}": parameter
         for name, module in model.named_modules()
         if isinstance(module, NORMS) and name.partition(".")[0] not in (*OFF_THE_WAY, "audio")
-        for kind, each in module.named_parameters()
+        for kind, parameter in module.named_parameters()
     }
 
 
@@ -113,27 +113,27 @@ def fine_tune(model: CiMEU, clips: ClipDataset, part: Part, config: FineTuning |
     if not len(clips.usable):
         raise EmptyClass("no labelled clip of the new group can be used\n\nhint: look at the column `problem`")
     chosen = parameters_of(model, part)
-    start = {name: each.detach().clone() for name, each in chosen.items()}
-    count = sum(each.numel() for each in chosen.values())
+    start = {name: parameter.detach().clone() for name, parameter in chosen.items()}
+    count = sum(parameter.numel() for parameter in chosen.values())
     batch = evaluation_collator(model)([clips[int(row)] for row in clips.usable])
     assert batch.first is not None, "every setting has a first stream"
-    learned = {name: each.requires_grad for name, each in model.named_parameters()}
+    learned = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
     model.eval()  # no dropout: so few clips are fitted as they are answered
     model.requires_grad_(False)
-    for each in chosen.values():
-        each.requires_grad_(True)
+    for parameter in chosen.values():
+        parameter.requires_grad_(True)
     optimiser = torch.optim.AdamW(chosen.values(), config.learning_rate, weight_decay=0.0)
     for _ in range(config.steps):
         output = model(batch.first, batch.second)
         errors = class_error(output.logits, batch.emotion, shares=batch.shares)
         assert errors is not None, "labelled clips have an emotion"
-        moved = torch.stack([(each - start[name]).square().sum() for name, each in chosen.items()]).sum()
+        moved = torch.stack([(parameter - start[name]).square().sum() for name, parameter in chosen.items()]).sum()
         optimiser.zero_grad(set_to_none=True)
         (torch.stack(errors).mean() + config.pull * moved / count).backward()
         optimiser.step()
-    for name, each in model.named_parameters():
-        each.requires_grad_(learned[name])
-        each.grad = None
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(learned[name])
+        parameter.grad = None
 
 
 def estimated_prior(
@@ -143,24 +143,24 @@ def estimated_prior(
 
     Answers that are not numbers are left out. Source: Saerens, Latinne and Decaestecker, Neural Computation 14, 2002.
     """
-    known = probabilities[np.isfinite(probabilities).all(axis=1)]
+    answered = probabilities[np.isfinite(probabilities).all(axis=1)]
     shares = training.copy()
-    for _ in range(rounds if len(known) else 0):
-        weighted = known * shares / training
+    for _ in range(rounds if len(answered) else 0):
+        weighted = answered * shares / training
         shares = (weighted / weighted.sum(axis=1, keepdims=True)).mean(axis=0)
     return shares
 
 
-def correct_prior(model: CiMEU, wanted: Float[np.ndarray, " K"], training: Float[np.ndarray, " K"]) -> None:
+def correct_prior(model: CiMEU, target: Float[np.ndarray, " K"], training: Float[np.ndarray, " K"]) -> None:
     """Answer as if emotions had the shares `wanted` instead of those of training: a shift of every classifier's bias.
 
     It is the same at every level and in both streams, so it passes their mixing unchanged.
     """
     smallest = 1e-3
-    shift = np.log(np.maximum(wanted, smallest)) - np.log(np.maximum(training, smallest))
+    shift = np.log(np.maximum(target, smallest)) - np.log(np.maximum(training, smallest))
     heads: Sequence[nn.Module] = [
         getattr(model, name) for name in ("first_heads", "second_heads") if hasattr(model, name)
     ]
     with torch.no_grad():
-        for linear in (each for head in heads for each in head.modules() if isinstance(each, nn.Linear)):
+        for linear in (module for head in heads for module in head.modules() if isinstance(module, nn.Linear)):
             linear.bias.add_(torch.from_numpy(shift))

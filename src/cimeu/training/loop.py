@@ -310,11 +310,11 @@ def _validate(
             if error is not None:
                 labelled = int((batch.emotion >= 0).sum())
                 errors, clips = errors + float(torch.stack(error).mean()) * labelled, clips + labelled
-    known = dataset.emotions >= 0
+    has_label = dataset.emotions >= 0
     if not clips:
         return {"validation.uar": None, "validation.loss": None}
     entry: Entry = {
-        "validation.uar": uar(dataset.emotions[known], predicted[known]),
+        "validation.uar": uar(dataset.emotions[has_label], predicted[has_label]),
         "validation.loss": errors / clips,
     }
     if model.config.second is not None:
@@ -416,8 +416,8 @@ def _plain(statistics: Statistics | None) -> dict[str, list[float]]:
 
 def _class_weights(train: ClipDataset) -> Float32[Tensor, " K"]:
     """Inverse frequencies whose mean over the clips is 1."""
-    known = train.emotions[train.usable]
-    counts = np.bincount(known[known >= 0], minlength=len(train.labels.emotions))
+    labels = train.emotions[train.usable]
+    counts = np.bincount(labels[labels >= 0], minlength=len(train.labels.emotions))
     return torch.from_numpy((counts.sum() / (len(counts) * np.maximum(counts, 1))).astype(np.float32))
 
 

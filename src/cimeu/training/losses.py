@@ -42,12 +42,12 @@ def class_error(
     With mixup the clip's own emotion counts `share` and its partner's, where known, the rest. `shares` of the emotions
     (of votes, or in a blend) are the target where they are given, mixed already; `emotion` then says who is labelled.
     """
-    known = emotion >= 0
-    if not known.any():
+    labelled = emotion >= 0
+    if not labelled.any():
         return None
 
     def error(level: Tensor, target: Tensor) -> Tensor:
-        return F.cross_entropy(level[known], target[known], weight=class_weights, label_smoothing=label_smoothing)
+        return F.cross_entropy(level[labelled], target[labelled], weight=class_weights, label_smoothing=label_smoothing)
 
     if shares is not None:
         return [error(level, shares) for level in logits]
@@ -141,8 +141,8 @@ def alignment(
     if form == "published":
         levels = levels[:1]
     divergences = [_divergence(p, q, both, form) for p, q in levels]
-    there = [divergence for divergence in divergences if divergence is not None]
-    return torch.stack(there).mean() if there else None
+    measured = [divergence for divergence in divergences if divergence is not None]
+    return torch.stack(measured).mean() if measured else None
 
 
 def mining(
@@ -183,10 +183,10 @@ def _squared_error(built: Level, clean: Level) -> Tensor:
     return F.mse_loss(built.features[clean.mask], clean.features[clean.mask])
 
 
-def _mean_error(logits: Sequence[Tensor], label: Tensor, known: Tensor, *, fewest_labels: int) -> Tensor | None:
-    if len(label[known].unique()) < fewest_labels:
+def _mean_error(logits: Sequence[Tensor], label: Tensor, labelled: Tensor, *, fewest_labels: int) -> Tensor | None:
+    if len(label[labelled].unique()) < fewest_labels:
         return None
-    return torch.stack([F.cross_entropy(level[known], label[known]) for level in logits]).mean()
+    return torch.stack([F.cross_entropy(level[labelled], label[labelled]) for level in logits]).mean()
 
 
 def _standardised(x: Tensor) -> Tensor:

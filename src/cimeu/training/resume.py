@@ -78,8 +78,8 @@ def is_finished(folder: Path, identity: dict[str, Any]) -> bool:
     path = folder / "finished.json"
     if not path.is_file() or not (folder / WEIGHTS_FILE).is_file():
         return False
-    found = json.loads(path.read_text())["identity"]
-    _check_same(folder, {**found, "processes": identity["processes"]}, identity)  # a result has no processes
+    stored_identity = json.loads(path.read_text())["identity"]
+    _check_same(folder, {**stored_identity, "processes": identity["processes"]}, identity)  # a result has no processes
     return True
 
 
@@ -108,12 +108,12 @@ def finish(folder: Path, identity: dict[str, Any], model: CiMEU, state: State) -
     (folder / "resume.pt").unlink(missing_ok=True)
 
 
-def _check_same(folder: Path, found: dict[str, Any], wanted: dict[str, Any]) -> None:
-    found.setdefault("processes", 1)
-    differing = sorted(name for name in found.keys() | wanted.keys() if found.get(name) != wanted.get(name))
+def _check_same(folder: Path, stored: dict[str, Any], expected: dict[str, Any]) -> None:
+    stored.setdefault("processes", 1)
+    differing = sorted(name for name in stored.keys() | expected.keys() if stored.get(name) != expected.get(name))
     for part in ("model", "training"):
         if part in differing:
-            one, other = found.get(part, {}), wanted.get(part, {})
+            one, other = stored.get(part, {}), expected.get(part, {})
             differing += [f"{part}.{name}" for name in one.keys() | other.keys() if one.get(name) != other.get(name)]
             differing.remove(part)
     if differing:

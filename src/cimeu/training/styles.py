@@ -57,10 +57,10 @@ def epoch_styles(
         # A seed of the epoch: a resumed run clusters like one that was never stopped.
         seed = int(np.random.SeedSequence((config.seed, state.epoch)).generate_state(1)[0])
         labels = pseudo_labels(vectors, n_styles, previous=previous, seed=seed)
-    known = {name: train.groups(name) for name in GROUPS_BESIDE_STYLES if name in train.manifest.table.columns}
-    known["length"] = length_groups([0 if row is None else len(row) for row in train.first_features])
+    groups = {name: train.groups(name) for name in GROUPS_BESIDE_STYLES if name in train.manifest.table.columns}
+    groups["length"] = length_groups([0 if row is None else len(row) for row in train.first_features])
     state.styles = torch.from_numpy(labels)
-    return state.styles, style_numbers(labels, previous, known)
+    return state.styles, style_numbers(labels, previous, groups)
 
 
 def style_vectors(
@@ -99,18 +99,18 @@ def pseudo_labels(
         seed: of k-means and PCA.
     """
     labels = np.full(len(vectors), -1, np.int64)
-    known = np.isfinite(vectors).all(1)
-    if known.sum() <= n_styles:
+    finite = np.isfinite(vectors).all(1)
+    if finite.sum() <= n_styles:
         return labels
     # One thread: k-means sums in another order with several, and labels would differ between machines.
     with threadpool_limits(1):
         # Directions, not lengths: how strongly somebody expresses is not a style of its own here.
-        points = _on_the_sphere(vectors[known], seed)
-        start = None if previous is None else previous[known]
-        found = _cluster(points, n_styles, start, seed)
-        found = _without_small_clusters(points, found, n_styles, seed)
+        points = _on_the_sphere(vectors[finite], seed)
+        start = None if previous is None else previous[finite]
+        clusters = _cluster(points, n_styles, start, seed)
+        clusters = _without_small_clusters(points, clusters, n_styles, seed)
     # Numbers are kept from epoch to epoch, because the style classifier's rows are tied to them.
-    labels[known] = found if start is None else _renumbered(found, start, n_styles)
+    labels[finite] = clusters if start is None else _renumbered(clusters, start, n_styles)
     return labels
 
 
@@ -142,10 +142,10 @@ def style_numbers(
         numbers["style.ari.last"] = float(adjusted_rand_score(previous[both], labels[both])) if both.any() else None
     for name, values in known_about_clips.items():
         cells = np.array([str(value) for value in values])
-        there = labelled & (cells != "")
-        enough = there.any() and len(set(cells[there])) > 1
+        recorded = labelled & (cells != "")
+        enough = recorded.any() and len(set(cells[recorded])) > 1
         numbers[f"style.nmi.{name}"] = (
-            float(normalized_mutual_info_score(cells[there], labels[there])) if enough else None
+            float(normalized_mutual_info_score(cells[recorded], labels[recorded])) if enough else None
         )
     return numbers
 
@@ -153,10 +153,10 @@ def style_numbers(
 def length_groups(n_steps: Sequence[int]) -> list[str]:
     """Fifths of the clips by length, empty for a clip without steps."""
     lengths = np.asarray(n_steps)
-    there = lengths > 0
-    if not there.any():
+    measured = lengths > 0
+    if not measured.any():
         return [""] * len(lengths)
-    edges = np.quantile(lengths[there], np.arange(1, LENGTH_GROUPS) / LENGTH_GROUPS)
+    edges = np.quantile(lengths[measured], np.arange(1, LENGTH_GROUPS) / LENGTH_GROUPS)
     return [str(np.searchsorted(edges, length)) if length else "" for length in lengths]
 
 
@@ -207,8 +207,8 @@ def _without_small_clusters(points: np.ndarray, labels: np.ndarray, n_styles: in
 def _renumbered(labels: np.ndarray, previous: np.ndarray, n_styles: int) -> np.ndarray:
     """Give each cluster the number of the last epoch's cluster it shares most clips with (Hungarian assignment)."""
     shared = np.zeros((n_styles, n_styles), np.int64)
-    known = previous >= 0
-    np.add.at(shared, (labels[known], previous[known]), 1)
+    kept = previous >= 0
+    np.add.at(shared, (labels[kept], previous[kept]), 1)
     # Greedy matching can leave two clusters with one number; the assignment is one to one.
     rows, columns = linear_sum_assignment(shared, maximize=True)
     numbers = np.empty(n_styles, np.int64)

@@ -33,10 +33,10 @@ def from_afew(root: Path, *, check_counts: bool = True) -> Manifest:
     manifest = manifest_of(rows, root, corpus="afew", language="en", acted="yes")
     if check_counts:
         for split in PARTS.values():
-            found = set(manifest.table["emotion"][manifest.table["split"] == split])
-            if found != set(SPACES["afew"]):
+            emotions = set(manifest.table["emotion"][manifest.table["split"] == split])
+            if emotions != set(SPACES["afew"]):
                 raise ManifestError(
                     f"`afew` {split}: emotions {', '.join(sorted(SPACES['afew']))} expected, "
-                    f"{', '.join(sorted(found)) or 'none'} found\n\nhint: {PARTIAL}"
+                    f"{', '.join(sorted(emotions)) or 'none'} found\n\nhint: {PARTIAL}"
                 )
     return manifest

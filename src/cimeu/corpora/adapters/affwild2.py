@@ -145,14 +145,14 @@ def _stretches(video: str, file: Path, labels: Sequence[Label], split: str, task
             and (labels[last + 1] == labels[first] if task == "expr" else True)
         ):
             last += 1
-        known = [label for label in labels[first : last + 1] if label is not None]
+        annotated = [label for label in labels[first : last + 1] if label is not None]
         row = {
             "clip_id": f"{video}@{first + 1}-{last + 1}",
             "path": str(file),
             "start_s": f"{first / rate_hz:.6f}",
             "end_s": f"{(last + 1) / rate_hz:.6f}",
-            "emotion": EMOTIONS[int(known[0][0])] if known and task == "expr" else "",
-            UNLABELLED: HIDDEN if split == "test" else "" if known else "not annotated",
+            "emotion": EMOTIONS[int(annotated[0][0])] if annotated and task == "expr" else "",
+            UNLABELLED: HIDDEN if split == "test" else "" if annotated else "not annotated",
             "speaker": f"affwild2_{recording_of(video)}",
             "split": split,
             "video": video,
@@ -161,8 +161,12 @@ def _stretches(video: str, file: Path, labels: Sequence[Label], split: str, task
             "last_frame": str(last + 1),
         }
         if task == "va":
-            means = [f"{sum(values) / len(known):.4f}" for values in zip(*known, strict=True)] if known else ["", ""]
-            row |= {"valence": means[0], "arousal": means[1], "valid_frames": str(len(known))}
+            means = (
+                [f"{sum(values) / len(annotated):.4f}" for values in zip(*annotated, strict=True)]
+                if annotated
+                else ["", ""]
+            )
+            row |= {"valence": means[0], "arousal": means[1], "valid_frames": str(len(annotated))}
             row[UNLABELLED] = row[UNLABELLED] or "valence and arousal only"
         yield row
         first = last + 1

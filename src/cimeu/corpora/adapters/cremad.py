@@ -73,8 +73,8 @@ def from_cremad(root: Path, *, check_counts: bool = True) -> Manifest:
         suffixes=VIDEO_SUFFIXES if videos.is_dir() else SOUND_SUFFIXES,
     )
     if videos.is_dir() and sounds.is_dir():
-        there = {sound.stem: sound for sound in sounds.absolute().glob("*.wav")}
+        sounds_by_stem = {sound.stem: sound for sound in sounds.absolute().glob("*.wav")}
         for cells in rows:
-            cells["audio_path"] = str(there.get(Path(cells["path"]).stem, ""))
+            cells["audio_path"] = str(sounds_by_stem.get(Path(cells["path"]).stem, ""))
     manifest = manifest_of(rows, root, corpus="cremad", culture="north-american", language="en", acted="yes")
     return checked(manifest, COUNTS) if check_counts else manifest

@@ -109,7 +109,7 @@ def differing(table: pd.DataFrame, expected: Mapping[str, int]) -> list[str]:
     Counted are `clips`, `speakers`, `emotions`, clips that are `unlabelled`, each emotion by its name, `fold 1`,
     `split test`.
     """
-    found = {
+    counts = {
         "clips": len(table),
         "speakers": len(set(table["speaker"]) - {""}),
         "emotions": len(set(table["emotion"]) - {""}),
@@ -118,9 +118,9 @@ def differing(table: pd.DataFrame, expected: Mapping[str, int]) -> list[str]:
         **{f"{part} {name}": count for part in ("fold", "split") for name, count in table[part].value_counts().items()},
     }
     return [
-        f"{what}: {count:,} expected, {found.get(what, 0):,} found"
+        f"{what}: {count:,} expected, {counts.get(what, 0):,} found"
         for what, count in expected.items()
-        if found.get(what, 0) != count
+        if counts.get(what, 0) != count
     ]
 
 

@@ -84,8 +84,8 @@ def _rows(root: Path, list_file: Path, labels: Mapping[str, str], speaker: str) 
                 f"--label-map {label}=happiness"
             )
         row = _media(root, head.strip()) | {"emotion": emotion}
-        found = re.search(speaker, row["path"]) if speaker else None
-        rows.append(row | {"speaker": found[1] if found else ""})
+        match = re.search(speaker, row["path"]) if speaker else None
+        rows.append(row | {"speaker": match[1] if match else ""})
     return rows
 
 

@@ -53,7 +53,7 @@ def from_mafw(root: Path, *, task: Task = "single", check_counts: bool = True) -
 def _labels(path: Path, captions: dict[str, list[str]]) -> dict[str, str]:
     """Emotion by file name; the captions of a list that has some are added to `captions`."""
     needed(path, "`train.txt` and `test.txt` in `set_1` to `set_5`")
-    found: dict[str, str] = {}
+    labels: dict[str, str] = {}
     for number, line in enumerate(path.read_text(encoding="gb18030", errors="replace").splitlines(), start=1):
         if not line.strip("\ufeff \t"):
             continue
@@ -63,7 +63,7 @@ def _labels(path: Path, captions: dict[str, list[str]]) -> dict[str, str]:
                 f"line {number} of `{path}` is `{line.strip()}`\n\nhint: expected `03747.mp4 anger`, or with captions "
                 "after tabs"
             )
-        found[cells[0]] = "_".join(canonical(part) for part in cells[1].split("_"))
+        labels[cells[0]] = "_".join(canonical(part) for part in cells[1].split("_"))
         if len(cells) > 2:
             captions[cells[0]] = cells[2:4]
-    return found
+    return labels

@@ -50,11 +50,12 @@ def from_ravdess(root: Path, *, modality: Modality | None = None, check_counts: 
         row=_row,
         suffixes=VIDEO_SUFFIXES | SOUND_SUFFIXES,
     )
-    there = {row["modality"] for row in rows}
-    used = modality or next(code for code in ("01", "03", "02") if code in there)
-    if used not in there:
+    modalities = {row["modality"] for row in rows}
+    used = modality or next(code for code in ("01", "03", "02") if code in modalities)
+    if used not in modalities:
         raise ManifestError(
-            f"no take of modality {used} below `{root}`, found: {', '.join(sorted(there))}\n\nhint: choose one of these"
+            f"no take of modality {used} below `{root}`, found: {', '.join(sorted(modalities))}\n\n"
+            "hint: choose one of these"
         )
     rows = [row for row in rows if row["modality"] == used]
     manifest = manifest_of(rows, root, corpus="ravdess", culture="north-american", language="en", acted="yes")

@@ -111,8 +111,8 @@ def audit(
     findings = [finding for check in CHECKS for finding in check(seen)]
     coverage: dict[str, object] = {}
     if labels is not None:
-        coverage, found = _coverage(seen, labels, merge)
-        findings += found
+        coverage, unmapped = _coverage(seen, labels, merge)
+        findings += unmapped
     findings.sort(key=lambda finding: SEVERITIES.index(finding.severity))
     columns = ["clip_id", "corpus", "emotion", "speaker", *measured.columns[1:]]
     counts = pd.crosstab(table[group].replace("", "unknown"), table["emotion"], margins=True, margins_name="all")
@@ -287,16 +287,16 @@ def _published_counts(seen: _Seen) -> list[Finding]:
 def _speakers(seen: _Seen) -> list[Finding]:
     findings = []
     for corpus, rows in seen.table.groupby("corpus"):
-        known = rows[rows["speaker"] != ""]
-        if len(known) < len(rows):
+        labelled = rows[rows["speaker"] != ""]
+        if len(labelled) < len(rows):
             unknown = rows[rows["speaker"] == ""]
             text = f"{_name(corpus)}: the speaker of {_of(unknown, rows)} is unknown"
             findings.append(Finding("note", "speakers", text))
-        known = known[known["emotion"] != ""]
-        emotions = known.groupby("speaker")["emotion"].agg(["nunique", "size"])
+        labelled = labelled[labelled["emotion"] != ""]
+        emotions = labelled.groupby("speaker")["emotion"].agg(["nunique", "size"])
         several = emotions[emotions["size"] > 1]
         single = several[several["nunique"] == 1]
-        if len(several) > 2 and len(single) > len(several) / 2 and known["emotion"].nunique() > 1:
+        if len(several) > 2 and len(single) > len(several) / 2 and labelled["emotion"].nunique() > 1:
             text = (
                 f"{_name(corpus)}: {len(single)} of {len(several)} speakers show one emotion only; who knows the voice "
                 "knows the label"
@@ -365,12 +365,12 @@ def _coverage(
     seen: _Seen, labels: LabelSpace, merge: Mapping[str, str] | None
 ) -> tuple[dict[str, object], list[Finding]]:
     sizes = {str(emotion): int(count) for emotion, count in seen.labelled["emotion"].value_counts().items()}
-    found = mapping(LabelSpace("found", tuple(sorted(sizes))), labels, merge)
-    dropped = {emotion: sizes[emotion] for emotion, target in found.table.items() if target is None}
-    share = found.coverage(sizes)
+    label_mapping = mapping(LabelSpace("found", tuple(sorted(sizes))), labels, merge)
+    dropped = {emotion: sizes[emotion] for emotion, target in label_mapping.table.items() if target is None}
+    share = label_mapping.coverage(sizes)
     findings = [
         Finding("error", "labels", f"no clip becomes `{emotion}` in the label space `{labels.name}`")
-        for emotion in found.absent
+        for emotion in label_mapping.absent
     ]
     if dropped:
         shown = ", ".join(f"{emotion} ({count})" for emotion, count in dropped.items())

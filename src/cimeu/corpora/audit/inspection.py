@@ -51,8 +51,8 @@ def inspect(
     looks: list[Look] = []
 
     def known_or_new(clip: Clip) -> tuple[Look, bool]:
-        known = cache.get(clip, detector) if cache and not clip.problem else None
-        return (known, False) if known else (look_at(clip, detector), True)
+        cached = cache.get(clip, detector) if cache and not clip.problem else None
+        return (cached, False) if cached else (look_at(clip, detector), True)
 
     with ThreadPoolExecutor(max(1, workers)) as pool:
         for clip, (look, new) in zip(clips, pool.map(known_or_new, clips), strict=True):
@@ -102,13 +102,13 @@ def _agreeing(
     hashes: Sequence[UInt64[np.ndarray, " words"] | None], looks: Sequence[Look], limit: float
 ) -> set[tuple[int, int]]:
     """Pairs of places, the lower first, whose hashes agree."""
-    there = [place for place, one in enumerate(hashes) if one is not None]
-    if len(there) < 2:
+    places = [place for place, one in enumerate(hashes) if one is not None]
+    if len(places) < 2:
         return set()
-    lengths_s = np.array([looks[place].duration_s for place in there], np.float32)
+    lengths_s = np.array([looks[place].duration_s for place in places], np.float32)
     stacked = np.stack([one for one in hashes if one is not None])
-    found = ((there[one], there[other]) for one, other in near_pairs(stacked, lengths_s, limit))
-    return {(min(pair), max(pair)) for pair in found}
+    pairs = ((places[one], places[other]) for one, other in near_pairs(stacked, lengths_s, limit))
+    return {(min(pair), max(pair)) for pair in pairs}
 
 
 def moments_of(clip: Clip, info: MediaInfo) -> list[UInt8[np.ndarray, "H W 3"]]:

@@ -77,7 +77,9 @@ def shared_recordings(one: Manifest, other: Manifest, *, workers: int = 1, progr
     with ThreadPoolExecutor(max(1, workers)) as pool:
         first, second = (list(pool.map(counted, manifest.clips())) for manifest in (one, other))
     names = [list(map(str, manifest.table["clip_id"])) for manifest in (one, other)]
-    offsets = same_sounds([each.sound for each in first], [each.sound for each in second])
+    offsets = same_sounds(
+        [clip_contents.sound for clip_contents in first], [clip_contents.sound for clip_contents in second]
+    )
     pictures = _same_pictures(first, second)
     return [
         Copy(
@@ -167,12 +169,14 @@ def _bit_errors(one: UInt32[np.ndarray, " _"], other: UInt32[np.ndarray, " _"], 
 
 
 def _same_pictures(one: Sequence[Contents], other: Sequence[Contents]) -> set[tuple[int, int]]:
-    hashed = [(side, place, each) for side, clips in enumerate((one, other)) for place, each in enumerate(clips)]
-    hashed = [(side, place, each) for side, place, each in hashed if each.picture is not None]
+    hashed = [
+        (side, place, contents) for side, clips in enumerate((one, other)) for place, contents in enumerate(clips)
+    ]
+    hashed = [(side, place, contents) for side, place, contents in hashed if contents.picture is not None]
     if len({side for side, _, _ in hashed}) < 2:
         return set()
-    stacked = np.stack([each.picture for _, _, each in hashed if each.picture is not None])
-    lengths_s = np.array([each.duration_s for _, _, each in hashed], np.float32)
+    stacked = np.stack([contents.picture for _, _, contents in hashed if contents.picture is not None])
+    lengths_s = np.array([contents.duration_s for _, _, contents in hashed], np.float32)
     pairs = ((hashed[low], hashed[high]) for low, high in near_pairs(stacked, lengths_s, PICTURE_LIMIT))
-    ordered = (sorted(pair, key=lambda each: each[0]) for pair in pairs)
+    ordered = (sorted(pair, key=lambda contents: contents[0]) for pair in pairs)
     return {(low[1], high[1]) for low, high in ordered if low[0] != high[0]}

@@ -148,11 +148,11 @@ def _claim(folder: Path, config: ToyConfig) -> None:
     causes = {key: asdict(config)[key] for key in ("seed", "culture_strength", "version")}
     note = folder / "toy.json"
     if note.exists():
-        found = json.loads(note.read_text())
-        found.pop("corpus", None)
-        if found != causes:
+        earlier = json.loads(note.read_text())
+        earlier.pop("corpus", None)
+        if earlier != causes:
             raise ManifestError(
-                f"`{folder}` holds a toy corpus of {found}, asked for is {causes}\n\nhint: choose another folder"
+                f"`{folder}` holds a toy corpus of {earlier}, asked for is {causes}\n\nhint: choose another folder"
             )
         return
     taken = [name for name in config.cultures if (folder / name).exists()]

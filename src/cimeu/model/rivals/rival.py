@@ -69,8 +69,8 @@ class Rival(nn.Module):
 
 def rival_config(values: dict[str, Any]) -> RivalConfig:
     """Read a configuration from plain values. Raises TypeError or KeyError where they are those of something else."""
-    known = {each.name for each in fields(RivalConfig)}
-    if unknown := set(values) - known:
+    names = {field.name for field in fields(RivalConfig)}
+    if unknown := set(values) - names:
         raise KeyError(sorted(unknown)[0])
     streams = {name: StreamConfig(**values[name]) for name in ("first", "second") if values.get(name)}
     plain = {**values, "emotions": tuple(values["emotions"]), "moments": tuple(values.get("moments", ()))}

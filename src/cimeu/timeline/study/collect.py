@@ -226,7 +226,7 @@ class _Collector:
         table = read_csv(recording.segments_path)
         table.need("person", "start_s", "end_s", "label")
         place = {column: number for number, column in enumerate(table.columns)}
-        wanted = [place.get(column, -1) for column in self._segment_header[2 + len(self._columns) :]]
+        source_columns = [place.get(column, -1) for column in self._segment_header[2 + len(self._columns) :]]
         attributes = {
             row.person: [row.attributes[column] for column in self._columns]
             for row in self._assignments(recording) or ()
@@ -235,7 +235,7 @@ class _Collector:
         attributes_of = {lane: attributes.get(lane, attributes.get("", nothing)) for lane in owners}
         for row in table.rows:
             lane = row[place["person"]]
-            cells = (row[number] if number >= 0 else "" for number in wanted)
+            cells = (row[number] if number >= 0 else "" for number in source_columns)
             lines.write(csv_text([[recording.name, owners.get(lane, ""), *attributes_of.get(lane, nothing), *cells]]))
 
     def left_out(self, missing: Iterable[str]) -> Iterable[str]:
@@ -246,7 +246,9 @@ class _Collector:
             yield f"{_listed(self.unlisted, 'recording')} that the table of participants does not name"
         if self.unassigned:
             yield f"{self.unassigned:,} windows with scores of lanes that are no participant's"
-        silent_ones = [each.name for each in self.recordings if not self.events.by_recording.get(each.name)]
+        silent_ones = [
+            recording.name for recording in self.recordings if not self.events.by_recording.get(recording.name)
+        ]
         if self.events.conditions and silent_ones:
             yield f"{_listed(silent_ones, 'recording')} without an event: in `{WHOLE}` alone"
         if self.without_segments:

@@ -51,8 +51,8 @@ class Participants:
 
     def _values(self, column: str) -> dict[str, set[str]]:
         values: dict[str, set[str]] = {}
-        listed = [each for rows in self.assignments.values() for each in rows]
-        for assignment in [*listed, *(each for _, each in self.without_results)]:
+        listed = [entry for rows in self.assignments.values() for entry in rows]
+        for assignment in [*listed, *(assigned for _, assigned in self.without_results)]:
             values.setdefault(assignment.participant, set()).add(assignment.attributes[column])
         return values
 

@@ -138,7 +138,7 @@ def check_comparable(recordings: Sequence[Recording]) -> None:
     first = recordings[0]
     for other in recordings[1:]:
         for part in SAME:
-            ours, theirs = (_without_part(each.header.get(part)) for each in (first, other))
+            ours, theirs = (_without_part(recording.header.get(part)) for recording in (first, other))
             if ours == theirs:
                 continue
             if isinstance(ours, dict) and isinstance(theirs, dict):

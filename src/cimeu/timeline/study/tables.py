@@ -169,8 +169,8 @@ def _curves(events: Mapping[Key, EventSums], emotions: Sequence[str], conditions
         if not sums:
             continue
         offsets_s = sums[0].grid.offsets_s
-        means = mean_over_people(np.stack([each.means.ravel() for each in sums]))
-        n_events = sum(each.n_events for each in sums)
+        means = mean_over_people(np.stack([sums_of_person.means.ravel() for sums_of_person in sums]))
+        n_events = sum(sums_of_person.n_events for sums_of_person in sums)
         shape = (len(offsets_s), len(emotions))
         columns = {
             "score": means.value,

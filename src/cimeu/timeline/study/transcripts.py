@@ -58,19 +58,19 @@ def read_utterances(path: Path, tier: str | None = None) -> list[Utterance]:
         utterances = list(_table(path))
     else:
         raise ManifestError(f"`{path.name}` holds no utterances that can be read\n\nhint: one of {', '.join(KINDS)}")
-    tiers = dict.fromkeys(each.tier for each in utterances)
+    tiers = dict.fromkeys(utterance.tier for utterance in utterances)
     if tier is not None and tier not in tiers:
         raise ManifestError(
             f"`{path}` has no tier `{tier}`\n\nhint: its tiers are {', '.join(map(repr, tiers)) or 'none'}"
         )
     spoken = [
-        each
-        for each in utterances
-        if each.text.strip() and each.end_s > each.start_s >= 0 and tier in (None, each.tier)
+        utterance
+        for utterance in utterances
+        if utterance.text.strip() and utterance.end_s > utterance.start_s >= 0 and tier in (None, utterance.tier)
     ]
     if not spoken:
         raise ManifestError(f"`{path}` holds no stretch with words\n\nhint: give a transcript with times")
-    return sorted(spoken, key=lambda each: (each.start_s, each.end_s, each.tier))
+    return sorted(spoken, key=lambda utterance: (utterance.start_s, utterance.end_s, utterance.tier))
 
 
 def _text(path: Path) -> str:

@@ -75,11 +75,19 @@ def write_answers(emotions: Sequence[str], answers: Iterable[Answer], path: Path
         OutputError: a file of this name is not ours to replace.
     """
     rows: list[list[object]] = [[*COLUMNS, *(f"{SCORE}{emotion}" for emotion in emotions)]]
-    for each in answers:
-        said = each.utterance
-        row: list[object] = [said.tier, said.start_s, said.end_s, said.text, each.person, each.label, each.confidence]
-        row += [each.abstain, each.reason, round(each.share_scored, 4)]
-        rows.append([*row, *(each.scores or [None] * len(emotions))])
+    for answer in answers:
+        said = answer.utterance
+        row: list[object] = [
+            said.tier,
+            said.start_s,
+            said.end_s,
+            said.text,
+            answer.person,
+            answer.label,
+            answer.confidence,
+        ]
+        row += [answer.abstain, answer.reason, round(answer.share_scored, 4)]
+        rows.append([*row, *(answer.scores or [None] * len(emotions))])
     return write_whole(path, csv_text(rows), "utterances")
 
 
