@@ -43,6 +43,7 @@ SEAL_BYTES = 64 * 2**20
 """A journal of this size is sealed and a new one begun, so that sealing needs little room and memory."""
 
 _BATCH_BYTES = 16 * 2**20
+# `features` is one flat list per row, and `width` says how to reshape it.
 _SCHEMA = pa.schema(
     [
         ("key", pa.string()),
@@ -88,11 +89,14 @@ class FeatureStore:
         self.description = description
         self._writable = writable
         self._optional = np.zeros(_width_of(description), bool)
+        # Dimensions that may be NaN, such as pitch where nobody has a voice.
         self._optional[list(description.get("optional", ()))] = True  # type: ignore[call-overload]
         self._batches: list[_Batch] = []
         self._rows: dict[str, tuple[int, int]] = {}
         self._fresh: dict[str, str] = {}
         self._journal: _Journal | None = None
+        # A journal that lies here was left by a process that died, or belongs to one that still writes and holds its
+        # lock.
         if writable:
             for path in sorted(folder.glob("journal-*.arrows")):
                 _recover(path)
@@ -129,6 +133,7 @@ class FeatureStore:
                 f"`{path}` does not describe an encoder: {error}\n\nhint: restore it, or extract into an empty folder"
             ) from error
         if encoder_description is not None:
+            # Through JSON, so that tuples and lists compare equal to what was read.
             expected = json.loads(json.dumps(encoder_description))
             hint = f"`{extract_command(expected)}` makes a new store; or set the values that this one has"
             check_same(description, expected, f"the store `{folder}`", hint)
@@ -249,6 +254,7 @@ class FeatureStore:
                 f"gives steps x {len(self._optional)}\n\nhint: check the encoder, or the imported file"
             )
         wrong = ~np.isfinite(row.features)
+        # Infinity is wrong everywhere: it would make means of a batch infinite.
         wrong &= ~(self._optional & np.isnan(row.features))
         if wrong.any():
             step, dimension = np.argwhere(wrong)[0]
@@ -264,6 +270,7 @@ class FeatureStore:
         self._map(journal.path)
 
     def _map_all(self) -> None:
+        # Names begin with the time: shards and journals of several writers come in the order in which they were begun.
         listing = (*self.folder.glob("rows-*.arrow"), *self.folder.glob("journal-*.arrows"))
         for path in sorted(listing, key=lambda path: _stem(path)):
             try:
@@ -275,6 +282,7 @@ class FeatureStore:
         for batch in _read_journal(path) if path.suffix == ".arrows" else _read_shard(path):
             mapped = _Batch(batch, path)
             for row, key in enumerate(mapped.keys):
+                # Two machines may have computed one row; the first stays, so that a reader never sees it change.
                 self._rows.setdefault(key, (len(self._batches), row))
             self._batches.append(mapped)
 
@@ -303,6 +311,7 @@ class _Batch:
             raise _damaged(self._path, f"the features of clip `{clip_id}` have no width of {width}") from None
         row = Row(clip_id, features, problem, float(self._durations[index]), self._directions[index])
         if not self._verified[index]:
+            # Once per row and process: summing every read again would cost more than the read.
             if _checksum(self.keys[index], row) != self._checksums[index]:
                 raise _damaged(self._path, f"the row of clip `{clip_id}` does not match its checksum")
             self._verified[index] = True
@@ -321,6 +330,7 @@ class _Journal:
     """An append-only stream of rows, locked while its writer lives."""
 
     def __init__(self, folder: Path) -> None:
+        # Padded to 20 digits, so that names sort by time; random, because clocks of two machines may agree.
         self.path = folder / f"journal-{time.time_ns():020d}-{secrets.token_hex(4)}.arrows"
         self._lock = ExitStack()  # held before the journal is there, so that no other writer takes it for abandoned
         self._lock.enter_context(locked(_lock_of(self.path), once=True))
@@ -346,6 +356,8 @@ class _Journal:
 
     def abandon(self) -> None:
         """Let go of the file without writing what is still buffered."""
+        # Closing a file writes its buffer, which fails again on a full disk and may tear the last row: the buffer goes
+        # to the null device instead.
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, self._file.fileno())
         os.close(nowhere)
@@ -376,6 +388,7 @@ def _seal(journal: Path) -> Path | None:
                 for batch in chain([first], batches):
                     writer.write_batch(batch)
             file.flush()
+            # On the disk before the rename, or a power cut could leave an empty shard and no journal.
             os.fsync(file.fileno())
     journal.unlink()
     return None if first is None else shard
@@ -393,6 +406,7 @@ def _read_journal(path: Path) -> Iterator[pa.RecordBatch]:
                 require_sound(batch)
                 if _Batch(batch, path).intact():
                     yield batch
+        # A torn tail is what a killed writer leaves; every row before it is whole.
         except (StopIteration, pa.ArrowException, OSError, ValueError):
             return
 
@@ -406,6 +420,7 @@ def _read_shard(path: Path) -> Iterator[pa.RecordBatch]:
                 yield batch
     except FileNotFoundError:
         raise
+    # Arrow's own errors on damaged metadata are not all ArrowExceptions.
     except (pa.ArrowException, OSError, ValueError, TypeError, SystemError) as error:
         raise _damaged(path, (str(error).splitlines() or ["it breaks off"])[0]) from error
 
@@ -420,6 +435,7 @@ def require_sound(batch: pa.RecordBatch) -> None:
     """
     if not batch.schema.equals(_SCHEMA):
         raise ValueError("its columns are not those of a feature store")
+    # Reads offsets and checks UTF-8 of the text columns; float values are not touched.
     batch.validate(full=True)
     for name, column in zip(batch.schema.names, batch.columns, strict=True):
         if column.null_count:
@@ -461,6 +477,7 @@ def _record(key: str, row: Row) -> pa.RecordBatch:
 
 def _checksum(key: str, row: Row) -> int:
     words = "\0".join((key, row.clip_id, row.direction, row.problem, repr(float(row.duration_s))))
+    # The identity of a row is part of the sum: whole rows that were swapped would pass otherwise.
     start = zlib.crc32(words.encode())
     return start if row.features is None else zlib.crc32(np.ascontiguousarray(row.features).data, start)
 

@@ -233,14 +233,19 @@ class Recogniser:
         """
         path, (part_from_s, part_until_s) = Path(path), self.settings.part
         info = probe(path)
+        # Checked before anything is decoded where the file says how long it is, and again by `_cut_to_part` where it
+        # does not.
         if info.duration_s:  # some files do not say
             _check_start(path, info.duration_s, part_from_s)
         from_s, until_s = self._reading_starts_s(max(from_s, part_from_s)), min(until_s, part_until_s)
+        # Edges, not pairs of start and end: cells of a lane are neighbours by construction, so no gap can open between
+        # two.
         reader = WindowReader(path, info, self._setup(), from_s=from_s)
         edges = [from_s]
         waiting: list[WindowInput] = []
         declared_s = max(0, ceil(min(info.duration_s, until_s) - from_s))
 
+        # Windows wait for each other, so that a network answers many in one pass.
         def score() -> None:
             self._score(waiting, reader.lanes)
             if watch is not None and waiting:
@@ -259,13 +264,16 @@ class Recogniser:
         score()
         read_s = max(declared_s, int(edges[-1] - from_s))
         progress(path.name, read_s, read_s)
+        # Only now: faces near the edges of the part were followed with the help of frames outside of it.
         edges = self._cut_to_part(path, edges, reader.lanes)
+        # Who a track belongs to may change until the last frame, when a lost person is found again.
         person_of = {name: reader.people.person_of(name) for name in reader.lanes if name not in NOBODY}
         tracks = named_tracks(reader.lanes, person_of)
         lanes = {
             name: reader.lanes[name] if name in NOBODY else joined([reader.lanes[track] for track in names])
             for name, names in tracks.items()
         }
+        # After people are joined, so that somebody who turned away for a moment is not yet gone.
         for absent, person in give_voices_back(lanes, edges, self.settings.absence_s).items():
             tracks[person] += (absent,)
         return Reading(path, lanes, {name: tracks[name] for name in lanes}, edges)
@@ -284,6 +292,7 @@ class Recogniser:
 
     def with_settings(self, settings: TimelineSettings) -> "Recogniser":
         """The same recogniser with other thresholds; models and encoders are shared."""
+        # Shallow: the networks are read-only and may be hundreds of megabytes.
         other = copy(self)
         other.settings = settings
         other._rate_hz, other._length, other._hop = other._grid()
@@ -316,6 +325,8 @@ class Recogniser:
                 windows = reading.windows(name)
                 with self.stopwatch("style"):
                     styles[name] = adapt(self.classifier, windows, others, scope=self.style)
+                # Windows that were not answered (no face, no speech) have no representation and keep having no
+                # probabilities.
                 given = dict(zip(windows.numbers, styles[name].probabilities, strict=True))
                 lanes[name] = replace(lane, probabilities=lane.probabilities | given)
         return replace(reading, lanes=lanes, styles=styles)
@@ -368,6 +379,8 @@ class Recogniser:
         for stream in STREAMS:
             description = getattr(self.specifications, f"{stream}_encoder")
             if description:
+                # What the caller names comes first, then what a bundle carries, then the weights folder of this
+                # machine.
                 path = weights.get(description["name"])
                 if path is None and self.folder is not None:
                     path = bundled_weights(self.folder, description)
@@ -389,6 +402,7 @@ class Recogniser:
         rate_hz = rates.pop() if rates else FRAME_RATE_HZ
         length, hop = (max(1, round(time_s * rate_hz)) for time_s in (self.settings.window_s, self.settings.hop_s))
         windows = [encoder.window for encoder in self.encoders.values() if encoder.source != "sound" and encoder.window]
+        # Windows of an encoder that lie on its stride were computed for the neighbouring window already.
         if windows:
             longest, stride = max(windows, key=attrgetter("length")), lcm(*(window.stride for window in windows))
             hop = stride * max(1, round(hop / stride))
@@ -397,6 +411,8 @@ class Recogniser:
 
     def _reading_starts_s(self, from_s: float) -> float:
         """Where to begin for all to be settled then, with windows and detections as when read from the beginning."""
+        # Crops are smoothed over REACH_S, and the first window reaches back by its length. Rounded down to the grid of
+        # windows and detections, so that a part has the bytes of the same stretch of the whole.
         settled = round((from_s - REACH_S) * self._rate_hz) - self._length
         grid = lcm(self._hop, ceil(self._rate_hz / PLACES_HZ))
         return max(0, settled // grid * grid) / self._rate_hz
@@ -434,6 +450,8 @@ class Recogniser:
 
     def stream_means(self, windows: Sequence[WindowInput]) -> dict[str, Float32[np.ndarray, "N _"]]:
         """Of each stream, in the first direction, the mean over the steps of each window; NaN without the stream."""
+        # Statistics of the training clips were taken from the first direction; the backward one has the same vectors in
+        # another order.
         direction = self._directions[0]
         steps = {"first": [window.first.get(direction) for window in windows]}
         if "second" in self.encoders:
@@ -462,6 +480,8 @@ class Recogniser:
 
     def header(self, path: Path, duration_s: float) -> Header:
         """What stands above the results of a recording."""
+        # Values as they were rounded to the encoder's stride, not as they were set: a result must be reproducible
+        # from its header.
         in_effect: dict[str, float | None] = {
             "window_s": round(self._length / self._rate_hz, 4),
             "hop_s": round(self._hop / self._rate_hz, 4),

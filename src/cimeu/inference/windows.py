@@ -141,6 +141,7 @@ class WindowReader:
     def __init__(self, path: Path, info: MediaInfo, setup: Setup, *, from_s: float = 0.0) -> None:
         self._path, self._info, self._setup, self._from_s = path, info, setup, from_s
         self._rate_hz, self._settings, self._stopwatch = setup.rate_hz, setup.settings, setup.stopwatch
+        # The second stream is never reversed: reversed speech is not speech.
         self._directions = {"first": tuple(setup.directions), "second": ("forward",)}
         self._of_faces, self._of_frames, self._of_sound = (setup.of(source) for source in ("face", "frame", "sound"))
         has_eyes, has_ears = bool(self._of_faces or self._of_frames), bool(self._of_sound)
@@ -155,6 +156,7 @@ class WindowReader:
         self._sound = SoundBuffer(self._until_broken(self._stopwatch.each("decode sound", blocks), "sound"))
         self._n_frames, self._frames_over = 0, False
         self._broken: MediaError | None = None
+        # Everybody in a window hears the same sound: it is encoded once, not once per face.
         self._encoded_sound: _EncodedSound | None = None
         self._utterances = {
             stream: Utterances(self._sound, encoder, self._directions[stream])
@@ -174,12 +176,14 @@ class WindowReader:
         """
         rate_hz, hop_s, spoken_s = self._rate_hz, hop / self._rate_hz, 0.0
         window = None
+        # Neither stream can be trusted to say how long it is, so windows are counted until both have ended.
         for start in count(0, hop):
             stop_s = (start + length) / rate_hz
             self._read_until(stop_s)
             if self._frames_over and self._sound.exhausted and self.end_s < stop_s - 1e-6:
                 if self._broken is not None and not self._n_frames and not self._sound.end_s:
                     raise self._broken  # nothing was read at all: a fault of the file, not a recording of nothing
+                # The rest: a window that would end within half a hop of the last one would repeat it.
                 end_s = self.end_s
                 if window is None:
                     window = 0.0, end_s
@@ -188,9 +192,11 @@ class WindowReader:
                 yield from _spans(window, spoken_s, end_s, hop_s if self._n_frames or self._sound.end_s else inf)
                 return
             window = start / rate_hz, stop_s
+            # The middle of the window plus half a hop, where the next window's stretch begins.
             until_s = (start + (length + hop) / 2) / rate_hz
             yield from _spans(window, spoken_s, until_s, hop_s)
             spoken_s = until_s
+            # What a window before the next one needs is dropped at once: memory does not grow with the recording.
             self._forget(start)
 
     def inputs(self, number: int, span: Span) -> Iterator[WindowInput]:
@@ -198,9 +204,11 @@ class WindowReader:
         window = self._frames_of(span.start_s, span.end_s)
         spoken = self._frames_of(span.from_s, span.until_s)
         voice, unheard = self._voice(span)
+        # Before lanes are looked at: a track may turn out to be somebody who was lost.
         self.people.settle(self._n_frames)
         present = self._present(window, spoken)
         visible = {person: one for person, one in present.items() if one.why != NO_FACE}
+        # Without a voice nobody has to be found for it.
         rivals = self._rivals(visible, window, spoken) if voice else {}
         speaker = self._speaker(rivals, window, span) if rivals else None
         for person, one in present.items():
@@ -220,6 +228,7 @@ class WindowReader:
     def end_s(self) -> float:
         """Time up to which the recording was read; what its file says where neither stream can be read."""
         frames_s, sound_s = self._n_frames / self._rate_hz, self._sound.end_s
+        # Containers rarely end both tracks together; see TAIL_S.
         if frames_s and sound_s - frames_s < TAIL_S:
             return frames_s
         return max(frames_s, sound_s) or max(0.0, self._info.duration_s - self._from_s)
@@ -231,11 +240,13 @@ class WindowReader:
         """Everybody who is found, or held, in a window, as they are in the stretch that it speaks for."""
         tracks: dict[str, list[str]] = {}
         for name, lane in self._live.items():
+            # A box of a few frames beside other people is more often a mistake of the detector than a person.
             if lane.sightings.any(*window) and not self.people.is_brief(name, self._n_frames):
                 tracks.setdefault(self.people.person_of(name), []).append(name)
         face_frames = {person: self._found(names, *spoken) for person, names in tracks.items()}
         present = {}
         for person, names in tracks.items():
+            # Several tracks of one person in one window: after a cut, or where a face was lost for a moment.
             best = max(names, key=lambda name: len(self._live[name].sightings.frames(*spoken)))
             seen = set().union(*(self._live[name].sightings.frames(*spoken) for name in names))
             why = ""
@@ -256,6 +267,7 @@ class WindowReader:
         Somebody who was missed for a moment still is a rival of those beside whom they were found.
         """
         rivals = {person: one.track for person, one in visible.items()}
+        # Detectors miss a face for some frames when it turns; it does not stop speaking for that.
         hold = round(HOLD_S * self._rate_hz)
         for name, lane in self._live.items():
             person = self.people.person_of(name)
@@ -291,11 +303,13 @@ class WindowReader:
         with self._stopwatch("prepare and encode frames"):
             for stream, buffer in buffers.items():
                 if buffer.holds(*window):
+                    # Sums of several threads differ in their last bits, and features of small encoders must not.
                     with threads_for(buffer.encoder):
                         vectors[stream] = {
                             direction: buffer.vectors(*window, direction) for direction in self._directions[stream]
                         }
         seen = {stream for stream in vectors if stream not in self._of_sound}
+        # What an answer rests on is what was encoded, not what was asked for.
         modality: Modality = "face" if seen & self._of_faces.keys() else "picture" if seen else ""
         if voice:
             modality = "both" if seen else "voice"
@@ -312,6 +326,8 @@ class WindowReader:
         if self._no_sound or not self._of_sound:
             return {}, self._no_sound
         samples = self._sound.samples(span.start_s, span.end_s)
+        # Judged over the stretch the window speaks for, not over all of it: a word at its edge belongs to the
+        # neighbour.
         why = why_not_heard(samples, self._settings, span.from_s - span.start_s, span.until_s - span.start_s)
         if why:
             return {}, why
@@ -343,6 +359,8 @@ class WindowReader:
     def _tracked(self, detector: FaceDetector) -> Iterator[TrackedFrame]:
         """Frames as in training, with their faces where an encoder reads faces."""
         encoders = [*self._of_faces.values(), *self._of_frames.values()]
+        # Scaled while decoding, to the largest side that any encoder reads, as in extraction: other sizes give other
+        # features.
         max_side = max(scaled_down_to(side_of(encoder), resampling_of(encoder)) for encoder in encoders)
         decoded = frames(self._path, rate_hz=self._rate_hz, start_s=self._from_s, max_side=max_side)
         scaled = read_ahead(self._stopwatch.each("decode and scale frames (beside the rest)", decoded), FRAMES_AHEAD)
@@ -369,6 +387,7 @@ class WindowReader:
         """Read sound up to here, and frames as far beyond as smoothing reaches."""
         self._sound.read_until(time_s)
         reach = REACH_S * self._rate_hz
+        # Crops are smoothed over frames on both sides, so faces have to be read further than sound.
         while not self._frames_over and self._n_frames < time_s * self._rate_hz + reach:
             frame = next(self._frames, None)
             if frame is None:
@@ -395,7 +414,9 @@ class WindowReader:
             if name not in self.lanes:
                 self.lanes[name] = self._live[name] = self._lane_of_track(name)
             lane = self.lanes[name]
+            # In pixels of the recording: `face_px` is about what the camera saw, not about the scaled frame.
             lane.sightings.add(index, box.width * self._info.width / pixels.shape[1], is_held=is_held)
+            # A held box is where a face was; it must not vouch for what somebody looks like.
             if not is_held:
                 self.people.see(name, index, Box(place.left, place.top, place.width, place.height, box.confidence))
             if not lane.places or time_s >= lane.places[-1].time_s + 1 / PLACES_HZ - 1e-6:
@@ -413,6 +434,7 @@ class WindowReader:
                 self.people.look(name, index, crop)
 
         for stream, encoder in self._of_faces.items():
+            # One look per frame is enough, whatever the number of encoders.
             watch = [] if lane.paths else [look]
             lane.paths[stream] = FacePath(encoder, self._rate_hz, watch=watch, stopwatch=self._stopwatch)
         return lane
@@ -431,6 +453,8 @@ class WindowReader:
             lane.mouth.forget(before)
             for path in lane.paths.values():
                 path.buffer.forget(before)
+            # Gone for longer than a window: crops are the largest thing in memory. The lane itself stays, with its
+            # answers.
             if not lane.sightings.any(before, self._n_frames):
                 lane.paths.clear()
                 del self._live[name]
@@ -445,6 +469,7 @@ def name_of(track: int) -> str:
 
 def _spans(window: tuple[float, float], from_s: float, until_s: float, hop_s: float) -> Iterator[Span]:
     """Equal stretches of a hop at most."""
+    # The first and the last window speak for more than a hop; cut into hops, all cells of a recording are alike.
     pieces = max(1, ceil((until_s - from_s) / hop_s - 1e-6))
     edges = [from_s + (until_s - from_s) * piece / pieces for piece in range(pieces)] + [until_s]
     yield from (Span(*window, *stretch) for stretch in pairwise(edges))

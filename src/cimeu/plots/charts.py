@@ -110,10 +110,10 @@ def reliability(bins: Sequence[Mapping[str, Any]], *, size: int = 220) -> str:
     path = " ".join(f"{x(bucket['confidence']):.1f},{y(bucket['accuracy']):.1f}" for bucket in filled)
     shapes.append(f'<polyline class="forward" points="{path}"/>')
     for bucket in filled:
+        at = f'cx="{x(bucket["confidence"]):.1f}" cy="{y(bucket["accuracy"]):.1f}"'
+        # Area, not radius, says how many clips a point stands for.
         radius = 2 + 5 * math.sqrt(bucket["n_clips"] / most)
-        shapes.append(
-            f'<circle class="dot" cx="{x(bucket["confidence"]):.1f}" cy="{y(bucket["accuracy"]):.1f}" r="{radius:.1f}"/>'
-        )
+        shapes.append(f'<circle class="dot" {at} r="{radius:.1f}"/>')
     for share, label in ((0.0, "0"), (0.5, "50"), (1.0, "100")):
         anchor = "end" if share == 1 else "middle"
         shapes.append(f'<text x="{x(share):.0f}" y="{size - 30}" text-anchor="{anchor}">{label}</text>')
