@@ -23,8 +23,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from cimeu.errors import ManifestError
-from cimeu.labels import guess
+from cimeu.errors import ManifestError, guess
 
 SEPARATORS = (",", ";", "\t")
 MOST_BYTES = 2**30

@@ -17,6 +17,19 @@
 A message names the thing, the value and, after an empty line and `hint:`, the way out.
 """
 
+from collections.abc import Sequence
+from difflib import get_close_matches
+
+
+def guess(name: object, names: Sequence[str], otherwise: str = "known: ") -> str:
+    """End of a hint: the one of `names` that `name` most resembles, or all of them behind `otherwise`.
+
+    >>> guess("anegr", ("anger", "fear")), guess("x", ("anger", "fear"))
+    ('did you mean `anger`?', 'known: anger, fear')
+    """
+    close = get_close_matches(str(name), names, n=1)
+    return f"did you mean `{close[0]}`?" if close else f"{otherwise}{', '.join(names)}"
+
 
 class CimeuError(Exception):
     """Base of every deliberate error; the command line prints it without a traceback."""

@@ -7,8 +7,8 @@ English reader. A command that meets such a word stops and prints the option tha
 from collections.abc import Iterable, Mapping
 from unicodedata import normalize
 
-from cimeu.errors import UnknownLabel
-from cimeu.labels import ALIASES, KNOWN_EMOTIONS, canonical, guess
+from cimeu.errors import UnknownLabel, guess
+from cimeu.labels import ALIASES, KNOWN_EMOTIONS, canonical
 
 WORDS: dict[str, dict[str, str]] = {
     "German": {

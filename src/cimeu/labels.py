@@ -7,7 +7,6 @@ nouns (`anger`, `happiness`); other spellings (`Angry`, `joy`, `fearful`) are al
 from collections.abc import Iterator, Sequence
 from collections.abc import Mapping as Counts
 from dataclasses import dataclass
-from difflib import get_close_matches
 from unicodedata import normalize
 
 from cimeu.errors import RecipeError, UnknownLabel
@@ -44,12 +43,6 @@ def canonical(emotion: str) -> str:
     """
     name = normalize("NFC", emotion).strip().lower()  # macOS writes é as two characters
     return ALIASES.get(name, name)
-
-
-def guess(name: str, names: Sequence[str]) -> str:
-    """Finish a hint: the known name that `name` most resembles, or all of them."""
-    close = get_close_matches(name, names, n=1, cutoff=0.6)
-    return f"did you mean `{close[0]}`?" if close else f"known: {', '.join(names)}"
 
 
 @dataclass(frozen=True)

@@ -17,14 +17,13 @@ import math
 import types
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
-from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
-from cimeu.errors import CimeuError, RecipeError
+from cimeu.errors import CimeuError, RecipeError, guess
 
 NUMBERS = (bool, int, float)
 Kind = TypeVar("Kind")
@@ -150,8 +149,7 @@ def _reason(value: Any, allowed: Any) -> str:
         if value in allowed:
             return ""
         choices = [str(choice) for choice in allowed]
-        close = get_close_matches(str(value), choices, n=1)
-        return f"did you mean `{close[0]}`?" if close else f"one of {', '.join(choices)}"
+        return guess(value, choices, "one of ")
     if isinstance(value, float) and not math.isfinite(value):
         return "a finite number"
     return ""

@@ -36,7 +36,7 @@ def encode(
     container_options: dict[str, str] | None = None,
     tags: dict[str, str] | None = None,
 ) -> Path:
-    """25 pictures a second and mono 16 kHz tracks."""
+    """25 frames per second and mono 16 kHz tracks."""
     with av.open(str(path), "w", options=container_options or {}) as container:
         container.metadata.update(tags or {})
         video = container.add_stream(codec, rate=25, options={"g": "5"})

@@ -60,7 +60,7 @@ def encode(
 
 @pytest.fixture(scope="module")
 def counting(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """5 s at 25 pictures a second; the grey level counts quarter seconds in tens."""
+    """5 s at 25 frames per second; the grey level counts quarter seconds in tens."""
     path = tmp_path_factory.mktemp("video") / "counting.mp4"
     levels = [index // 6 * 10 for index in range(125)]
     return encode(path, [grey(level) for level in levels], [40 * index for index in range(125)])

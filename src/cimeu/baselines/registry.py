@@ -10,7 +10,6 @@ gets a row beside the others.
 """
 
 from collections.abc import Callable, Sequence
-from difflib import get_close_matches
 from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float
@@ -25,7 +24,7 @@ from cimeu.baselines.logit_adjustment import LogitAdjustment
 from cimeu.baselines.mixstyle import MixStyle
 from cimeu.baselines.task import Task
 from cimeu.batching.collate import Batch
-from cimeu.errors import RecipeError
+from cimeu.errors import RecipeError, guess
 from cimeu.plugins import load as load_plugin
 from cimeu.plugins import offered
 
@@ -66,10 +65,7 @@ def method_named(name: str) -> Builder:
     others = offered(ENTRY_POINTS)
     if name in others:
         return _checked(name, load_plugin(others[name]))
-    names = list(known_methods())
-    guesses = get_close_matches(name, names, n=1)
-    hint = f"did you mean `{guesses[0]}`?" if guesses else f"known: {', '.join(names)}"
-    raise RecipeError(f"unknown method `{name}`\n\nhint: {hint}")
+    raise RecipeError(f"unknown method `{name}`\n\nhint: {guess(name, list(known_methods()))}")
 
 
 def _checked(name: str, builder: object) -> Builder:

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from pathlib import Path
 
 import torch
@@ -17,7 +16,7 @@ from cimeu.baselines.registry import known_methods, method_named
 from cimeu.baselines.simple import Baseline, moments_kept, pooled
 from cimeu.batching.collate import collator_of
 from cimeu.batching.dataset import ClipDataset
-from cimeu.errors import RecipeError
+from cimeu.errors import RecipeError, guess
 from cimeu.evaluation.metrics import uar
 from cimeu.model.checkpoint import save_checkpoint
 from cimeu.model.config import StreamConfig
@@ -102,9 +101,7 @@ Journal = list[dict[str, float | int | None]]
 def check_rival(method: str) -> None:
     """Refuse a method that does not exist. Raises RecipeError with a guess."""
     if method not in SIMPLE and method not in known_methods():
-        names = [*SIMPLE, *known_methods()]
-        guesses = get_close_matches(method, names, n=1)
-        hint = f"did you mean `{guesses[0]}`?" if guesses else f"cimeu, or one of {', '.join(names)}"
+        hint = guess(method, [*SIMPLE, *known_methods()], "cimeu, or one of ")
         raise RecipeError(f"unknown method `{method}`\n\nhint: {hint}")
 
 

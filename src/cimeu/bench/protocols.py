@@ -23,8 +23,7 @@ import pandas as pd
 from cimeu.corpora.folds import Fold, FoldsConfig, check_fold, make_folds
 from cimeu.corpora.manifest import Manifest
 from cimeu.corpora.subsets import shots_from, stratified
-from cimeu.errors import RecipeError
-from cimeu.labels import guess
+from cimeu.errors import RecipeError, guess
 
 LEAVE_ONE_OUT, MATRIX, WITHIN, FEW_SHOT = "leave-one-out", "matrix", "within", "few-shot"
 ROBUSTNESS, TRANSDUCTIVE, NESTED = "robustness", "transductive", "nested"

@@ -17,13 +17,12 @@ that cannot differ from its reference in a setting is printed as n/a, never as a
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from typing import Any, Literal
 
 from cimeu.baselines.registry import METHODS, known_methods
 from cimeu.corpora.folds import Fold
 from cimeu.corpora.manifest import Manifest
-from cimeu.errors import RecipeError
+from cimeu.errors import RecipeError, guess
 
 Kind = Literal["cimeu", "baseline", "method"]
 Need = Literal["two streams", "styles", "cultures", "speakers", "groups"]
@@ -185,10 +184,7 @@ def row_named(name: str) -> Row:
     others = [method for method in known_methods() if method not in ROWS]
     if name in others:
         return Row(name=name, kind="method", meaning="method of another package")
-    names = [*ROWS, *others]
-    guesses = get_close_matches(name, names, n=1)
-    hint = f"did you mean `{guesses[0]}`?" if guesses else f"known: {', '.join(names)}"
-    raise RecipeError(f"unknown row `{name}`\n\nhint: {hint}")
+    raise RecipeError(f"unknown row `{name}`\n\nhint: {guess(name, [*ROWS, *others])}")
 
 
 def rows_named(names: str) -> tuple[str, ...]:
@@ -227,6 +223,8 @@ def setting_of(
     """Look at the nested mappings of a recipe and at the training clips of its folds."""
     table = manifest.table.set_index("clip_id")
 
+    # The fewest of any fold: a row must be possible in each, or its mean would be over other folds than that of its
+    # reference.
     def fewest(column: str) -> int:
         return min(len(set(table.loc[list(fold.train), column]) - {""}) for fold in folds)
 
@@ -252,6 +250,7 @@ def why_absent(row: Row, setting: Setting) -> str:
         available, reason = offered[need]
         if not available:
             return reason
+    # `object()` equals nothing: a setting that the recipe leaves to its default counts as changed.
     changes = {key: value for key, value in row.overrides.items() if setting.recipe.get(key, object()) != value}
     if row.overrides and not changes and row.members == 1:
         return "the recipe already says so"

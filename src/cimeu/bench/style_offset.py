@@ -29,11 +29,10 @@ import torch
 from jaxtyping import Float, Float32, Int
 
 from cimeu.batching.dataset import DEVIATION_FLOOR, ClipDataset
-from cimeu.errors import RecipeError
+from cimeu.errors import RecipeError, guess
 from cimeu.evaluation.predictions import part_table
 from cimeu.evaluation.supports import Condition, Mix, People, Strangers, draw
 from cimeu.evaluation.uncertainty import speaker_names
-from cimeu.labels import guess
 from cimeu.model.config import StreamConfig
 from cimeu.model.pooling import pool_steps
 from cimeu.model.style_set import FURTHEST, StyleSetConfig, offsets

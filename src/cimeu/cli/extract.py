@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from cimeu.cli.terminal import Device, Output, Workers, finish, pairs, parse_shard, progress_bars, say
-from cimeu.errors import RecipeError
-from cimeu.labels import guess
+from cimeu.errors import RecipeError, guess
 
 if TYPE_CHECKING:
     from cimeu.experiments.recipe import EncoderConfig

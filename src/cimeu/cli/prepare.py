@@ -182,7 +182,7 @@ def check_request(corpus: str, options: Mapping[str, object]) -> None:
         RecipeError: such a name, or such an option.
     """
     from cimeu.corpora.adapters.registry import CORPORA
-    from cimeu.labels import guess
+    from cimeu.errors import guess
 
     if corpus not in CORPORA:
         raise RecipeError(f"unknown corpus `{corpus}`\n\nhint: {guess(corpus, tuple(CORPORA))}")

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 
 from cimeu.corpora.manifest import Manifest
-from cimeu.errors import UnknownLabel
-from cimeu.labels import canonical, guess
+from cimeu.errors import UnknownLabel, guess
+from cimeu.labels import canonical
 
 
 def label_counts(manifest: Manifest) -> dict[str, int]:

@@ -15,8 +15,8 @@ import pandas as pd
 from cimeu.atomic import write_whole
 from cimeu.corpora.paths import FROM_DISK, PathFinder, absolute, clip_id_of, inside, problem_of
 from cimeu.csv_files import frame_text, read_csv
-from cimeu.errors import DuplicateClip, EmptyClass, ManifestError, UnknownLabel
-from cimeu.labels import LabelSpace, canonical, guess
+from cimeu.errors import DuplicateClip, EmptyClass, ManifestError, UnknownLabel, guess
+from cimeu.labels import LabelSpace, canonical
 
 COLUMNS = (
     *("clip_id", "path", "audio_path", "emotion", "corpus", "speaker", "culture", "language", "gender", "acted"),

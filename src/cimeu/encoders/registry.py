@@ -20,8 +20,7 @@ from typing import ClassVar
 from cimeu.encoders.base import Encoder
 from cimeu.encoders.description import IMPORTED, check_same, describe
 from cimeu.encoders.presets import PRESETS
-from cimeu.errors import RecipeError
-from cimeu.labels import guess
+from cimeu.errors import RecipeError, guess
 from cimeu.plugins import load as load_plugin
 from cimeu.plugins import offered
 

@@ -17,8 +17,7 @@ from pathlib import Path
 
 from cimeu.encoders.packages import Package, Sample, by_hand
 from cimeu.encoders.presets import PRESETS
-from cimeu.errors import CheckpointError, WeightsMissing
-from cimeu.labels import guess
+from cimeu.errors import CheckpointError, WeightsMissing, guess
 
 _NON_COMMERCIAL = "CC BY-NC 4.0 (not for products)"
 _NOT_AN_ANSWER = (

@@ -21,7 +21,7 @@ from jaxtyping import Float, Int
 
 from cimeu.corpora.folds import Fold, check_fold
 from cimeu.corpora.manifest import Manifest
-from cimeu.errors import RecipeError
+from cimeu.errors import RecipeError, guess
 from cimeu.evaluation.calibration import at_temperature, fit_temperature
 from cimeu.evaluation.metrics import predicted_labels, uar
 from cimeu.evaluation.predict import (
@@ -32,7 +32,6 @@ from cimeu.evaluation.predict import (
     direction_probabilities,
     mixture,
 )
-from cimeu.labels import guess
 from cimeu.pyramid import DIRECTIONS, Direction
 
 
@@ -72,6 +71,7 @@ class GroupValidation(SelectionRule):
                 f"fold {fold.name} has {len(groups)} training group(s) in column `{group}`; one to train on and one "
                 "to validate on are needed\n\nhint: selection `validation` takes speakers of the training groups"
             )
+        # Another group for every seed: the mean over seeds is then a mean over validation groups too.
         chosen = clips[group] == groups[seed % len(groups)]
         train, validation = (tuple(clips["clip_id"][rows]) for rows in (~chosen, chosen))
         divided = replace(fold, train=train, validation=validation)
@@ -135,6 +135,7 @@ def choose(
         direction for direction, scores in zip(DIRECTIONS, (forward, backward), strict=True) if scores is not None
     )
     assert directions, "an ensemble has at least one direction"
+    # With one direction there is nothing to weigh.
     fixed_mu = mu if len(directions) == 2 else float(directions[0] == "forward")
     if selection == "last":
         return EnsembleSettings(
@@ -148,11 +149,14 @@ def choose(
     mu_grid = (fixed_mu,) if fixed_mu is not None else _nearest_first(MU_GRID, PUBLISHED_MU)
     a_grid: Sequence[float | None] = _nearest_first(A_GRID, PUBLISHED_A) if choose_a else (None,)
     best = _best((forward, backward), truth, (levels,) if levels else ("H", "mean"), a_grid, mu_grid)
+    # A UAR of 0 is a best value too; what counts is whether any clip had an answer.
     if best is None or not np.isfinite(best[3]).all(axis=-1).any():
         raise RecipeError(
             "no validation clip can be used\n\nhint: the column `problem` says what is wrong with the clips"
         )
     chosen_mu, chosen_level, chosen_a, fused = best
+    # After mu, levels and a: the temperature of another mixture would not fit, and it does not change which emotion
+    # wins.
     temperature = fit_temperature(fused, truth)
     return EnsembleSettings(
         mu=chosen_mu,
@@ -183,6 +187,7 @@ def _best(
         for mu in mu_grid:
             fused = mixture(answers, mu)
             score = uar(truth, predicted_labels(fused))
+            # Strictly, so that of equals the first stays: the grids begin at the published values.
             if score > best_uar:
                 best_uar, best = score, (mu, level, a, fused)
     return best
@@ -192,6 +197,7 @@ def abstention_threshold(probabilities: Float[np.ndarray, "N K"], coverage: floa
     """Largest confidence that still lets the share `coverage` of usable clips through; 0 where all must pass."""
     confidence = probabilities.max(axis=-1)
     confidence = np.sort(confidence[np.isfinite(confidence)])
+    # Rounded down, so that coverage is never below what was set; 1e-9 for shares such as 1 - 0.8.
     refused = int(np.floor((1 - coverage) * len(confidence) + 1e-9))
     return float(confidence[refused]) if refused else 0.0
 

@@ -52,6 +52,7 @@ class People:
 
     def others(self, clip: int) -> Int[np.ndarray, " n"]:
         """Other clips of the person in a clip."""
+        # Two unknown speakers may be two people: no support is better than a wrong one.
         if self.person[clip] < 0:
             return np.zeros(0, int)
         same = np.flatnonzero(self.person == self.person[clip])
@@ -83,6 +84,7 @@ def draw(
     match condition.mix:
         case "even":
             counts = np.full(people.n_emotions, size // people.n_emotions)
+            # What does not divide evenly goes to emotions drawn by chance, or the first ones would always have more.
             counts[generator.permutation(people.n_emotions)[: size % people.n_emotions]] += 1
             return _drawn(of_emotion, counts, generator)
         case "skewed":
@@ -117,6 +119,7 @@ def draw_for_training(
         return others[:0]
     mix = generator.choice(("natural", "skewed", "single"))
     emotions = people.emotion[others]
+    # Among the emotions the person has, each as likely: not by how many clips it has.
     chosen = generator.choice(np.unique(emotions))
     if mix == "single":
         others = others[emotions == chosen]

@@ -104,6 +104,7 @@ def bootstrap(
             continue
         clusters = _clusters([speakers[row] for row in rows.tolist()])
         counts = _counts(truth[rows], predicted[:, rows], clusters, n_classes, used)
+        # By position in the alphabet, so that two systems on the same clips draw the same speakers of every culture.
         generator = np.random.default_rng((seed, position))
         by_culture[culture] = _estimates(counts, int(used.sum()), n_resamples, generator)
     return {
@@ -178,11 +179,13 @@ def mean_over_people(
     value, low, high, p = np.full((4, n_figures), np.nan)
     value[n > 0] = np.nanmean(values[:, n > 0], axis=0)
     generator = np.random.default_rng((seed, n_people))
+    # How often each person is drawn is all that a mean needs.
     drawn = generator.multinomial(n_people, np.full(n_people, 1 / n_people), n_resamples) if n_people else np.empty(0)
     several = np.flatnonzero(n > 1)
     for columns in np.array_split(several, max(1, len(several) // _BLOCK)):
         counts = drawn @ has_value[:, columns].astype(float)
         sums = drawn @ np.where(has_value[:, columns], values[:, columns], 0.0)
+        # A draw may hold nobody with a value; it is left out of the percentiles.
         resamples = np.divide(sums, counts, out=np.full_like(sums, np.nan), where=counts > 0)
         for place, column in enumerate(columns.tolist()):
             low[column], high[column] = _interval(resamples[:, place])
@@ -199,6 +202,7 @@ def holm(p_values: Mapping[str, float]) -> dict[str, float]:
     adjusted: dict[str, float] = {}
     largest = 0.0
     for rank, name in enumerate(sorted(p_values, key=lambda name: p_values[name])):
+        # Never below the one before: the order of adjusted values is that of the raw ones.
         largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[name]))
         adjusted[name] = largest
     return {name: adjusted[name] for name in p_values}
@@ -206,6 +210,7 @@ def holm(p_values: Mapping[str, float]) -> dict[str, float]:
 
 def _clusters(speakers: Sequence[str]) -> Int[np.ndarray, " N"]:
     """A number per clip, equal for clips of one speaker."""
+    # A tuple can be no speaker's name.
     names = [speaker or ("unknown", position) for position, speaker in enumerate(speakers)]
     numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
     return np.array([numbers[name] for name in names])
@@ -236,6 +241,8 @@ def _estimates(
     resamples: dict[Metric, list[np.ndarray]] = {metric: [] for metric in METRICS}
     for start in range(0, n_resamples, _BLOCK):
         size = min(_BLOCK, n_resamples - start)
+        # Drawing speakers with replacement is a multinomial over how often each is drawn, and a resample's counts are
+        # then one matrix product.
         times_drawn = generator.multinomial(n_speakers, np.full(n_speakers, 1 / n_speakers), size=size).astype(float)
         drawn = (times_drawn @ counts.reshape(n_speakers, -1)).reshape(size, *counts.shape[1:])
         for metric, value_of in METRICS.items():
@@ -272,6 +279,7 @@ def _mean_over_speakers(estimates: Sequence[Estimate], seed: int) -> Estimate:
 def _p_value(resamples: Float[np.ndarray, " R"]) -> float:
     """Of no difference from zero: (1 + resamples beyond zero) / (1 + R), doubled."""
     finite = resamples[np.isfinite(resamples)]
+    # Draws of exactly zero count on both sides: systems that answer alike differ by nothing, and p is 1.
     beyond = min((finite <= 0).sum(), (finite >= 0).sum())
     return min(1.0, 2.0 * float(1 + beyond) / (1 + len(finite))) if len(finite) else float("nan")
 

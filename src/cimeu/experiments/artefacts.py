@@ -73,6 +73,7 @@ def score_run(
     unseal(folder)
     score = score_network if prepared.recipe.is_network else score_rival
     scored = score(prepared, fold, folder, settings)
+    # Before the predictions: `predictions.csv` says that a run is whole.
     scored.settings.save(folder)
     table = pd.concat(
         predictions_of(prepared, part, clip_ids, scored.probabilities[part])
@@ -80,6 +81,7 @@ def score_run(
     )
     if describe:
         _describe(prepared, fold, scored, table, folder)
+    # Six digits: equal predictions of two machines that differ in the last bits have equal files.
     write_whole(folder / PREDICTIONS, frame_text(table, digits=6), "run")
     seal(folder)
 
@@ -117,10 +119,12 @@ def score_network(prepared: Prepared, fold: Fold, folder: Path, settings: Ensemb
         selection=rule_of(recipe.training.selection),
         mu=recipe.evaluation.mu,
         levels=recipe.evaluation.levels,
+        # The share of the second stream is a learned gate otherwise.
         choose_a=recipe.model.get("late_fusion") == "validation",
         coverage=recipe.evaluation.coverage,
     )
     model = models[prepared.directions[0]]
+    # Training clips too: neighbours and out-of-distribution scores are distances from them.
     clips = prepared.dataset((*fold.train, *fold.validation, *fold.test), model.config.direction)
     emotion, style = project(model, clips)
     return Scored(
@@ -142,6 +146,7 @@ def score_rival(prepared: Prepared, fold: Fold, folder: Path, settings: Ensemble
     classifier = read_rival(folder / "forward")
     clips = prepared.dataset((*fold.train, *fold.validation, *fold.test), "forward")
     answers = answers_of(classifier, clips)
+    # Parts lie one after the other in `clips`, so that a model that is slow to build answers once.
     ends = {"validation": len(fold.train), "test": len(fold.train) + len(fold.validation)}
     probabilities = {part: answers.probabilities[ends[part] :][: len(ids)] for part, ids in parts.items()}
     if settings is None:
@@ -162,6 +167,7 @@ def rival_settings(
     probabilities: Float[np.ndarray, "N K"], truth: np.ndarray, selection: Selection, coverage: float
 ) -> EnsembleSettings:
     """Temperature and threshold of a rival, from its validation clips; with `last` nothing is chosen."""
+    # A temperature fitted on validation clips would be a choice made on them.
     if selection == "last":
         return EnsembleSettings(mu=1.0, selection="last", directions=("forward",))
     temperature = fit_temperature(probabilities, truth)
@@ -177,6 +183,7 @@ def rival_settings(
 
 def chosen_on_part(selection: str, fold: Fold) -> str:
     """The part of a fold that settings are chosen on."""
+    # Oracle looks at the test clips on purpose; every table says so.
     return "validation" if fold.validation and selection != "oracle" else "test"
 
 
@@ -195,6 +202,7 @@ def predictions_of(
     for name, values in probabilities.items():
         table[[f"{name}.{emotion}" for emotion in prepared.labels.emotions]] = values
     usable = np.isfinite(probabilities["fused"]).all(axis=1)
+    # Every clip stays a row: one that could not be used counts as wrong.
     missing = (table["problem"] == "") & ~usable
     table.loc[missing, "problem"] = "no stream could be encoded"
     return table
@@ -214,6 +222,7 @@ def write_representations(fold: Fold, scored: Scored, folder: Path) -> None:
     if not all(clips.present[part].any() for part in (train, validation)):
         return
     views = views_of(scored.model.config, clips, emotion)
+    # Evenly over the manifest, whose order is by corpus and speaker: the first so many would be one corpus.
     evenly = [np.flatnonzero(part)[:: max(1, part.sum() // MOST_CLIPS)] for part in (train, validation)]
     fitted, held_out = ({name: vectors[rows] for name, vectors in views.items()} for rows in evenly)
     Familiarity.of(fitted, held_out).save(folder)
@@ -231,6 +240,7 @@ def probe_primitives(prepared: Prepared, fold: Fold, scored: Scored) -> list[dic
     """What can be read from emotion and style primitives, beside raw features and an untrained encoder."""
     recipe, clips, model = prepared.recipe, scored.clips, scored.model
     assert isinstance(model, CiMEU), "rivals have no primitives"
+    # Weights of the untrained twin must not move the random numbers of whatever comes next.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.training.seed)
         untrained = project(CiMEU(model.config, model.specifications), clips)[0]
@@ -245,6 +255,7 @@ def probe_primitives(prepared: Prepared, fold: Fold, scored: Scored) -> list[dic
         representations,
         clips.emotions,
         np.array([groups.index(name) for name in clips.groups(column)]),
+        # An unknown speaker counts as a person of their own.
         [name or clip_id for name, clip_id in zip(names, clips.clip_ids, strict=True)],
     )
     train, validation, test = (whole.take(part & clips.present[:, 0]) for part in part_masks(fold))

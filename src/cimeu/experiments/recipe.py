@@ -5,7 +5,6 @@ setting has is an error with the nearest guess, and `key.of.setting=value` on th
 A file that `extends` another, a path beside it or the name of one that ships, says only what it changes.
 """
 
-import difflib
 import json
 import reprlib
 import types
@@ -20,7 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from cimeu.batching.dataset import Targets
 from cimeu.corpora.folds import FoldsConfig
-from cimeu.errors import CimeuError, RecipeError
+from cimeu.errors import CimeuError, RecipeError, guess
 from cimeu.model.config import ModelConfig, StreamConfig
 from cimeu.ranges import Within, check_values
 from cimeu.recipes import recipe_path
@@ -143,6 +142,8 @@ class Recipe:
                 f"`method_settings` belong to a rival, and `method` is `{NETWORK}`\n\n"
                 "hint: `model` and `training` are what the network has; or set method=erm"
             )
+        # `model` stays a mapping, because a network can be built only once the widths of its inputs are known; its keys
+        # and values are checked here all the same, before hours of extraction.
         _unknown_keys(self.model, ModelConfig, "model", without=DERIVED)
         if self.training.selection == "validation" and not self.folds.validation_share:
             raise RecipeError(
@@ -239,6 +240,7 @@ def _tree_of(path: Path) -> dict[str, Any]:
         if not isinstance(name, str):
             raise RecipeError(f"recipe `{path}` extends {reprlib.repr(name)}\n\nhint: a file, or the name of a recipe")
         base = recipe_path(name, path.parent).resolve()
+        # By resolved path: a recipe may extend a link to itself.
         if base in read:
             raise RecipeError(
                 f"recipe `{path}` extends itself\n\nhint: `extends` names the file whose settings it changes"
@@ -246,6 +248,7 @@ def _tree_of(path: Path) -> dict[str, Any]:
         if len(read) == DEEPEST_CHAIN:
             raise RecipeError(f"`{read[0]}` extends more than {DEEPEST_CHAIN - 1} recipes in a row\n\nhint: join some")
         path = base
+    # From the innermost base outwards: what extends wins over what it extends.
     joined = changes.pop()
     while changes:
         joined = _laid_over(joined, changes.pop())
@@ -288,6 +291,7 @@ def override(tree: Mapping[str, Any], assignments: Sequence[str]) -> dict[str, A
         node = changed
         *parents, leaf = key.split(".")
         for parent in parents:
+            # `streams.second.encoder=x` also sets a stream that the recipe has as null.
             if not isinstance(node.get(parent), dict):
                 node[parent] = {}
             node = node[parent]
@@ -313,6 +317,8 @@ def _copied(tree: Mapping[str, Any]) -> dict[str, Any]:
 
 def _validated(kind: type, tree: Mapping[str, Any], prefix: str) -> Any:
     """An instance of the dataclass `kind`. Nothing is converted: `true` is no number, and `1:30` is text."""
+    # Through JSON, whose strict mode still admits lists for tuples and text for paths; in Python's strict mode it would
+    # not.
     plain = json.dumps(dict(tree), default=_plain)
     try:
         return TypeAdapter(kind).validate_json(plain, strict=True)
@@ -332,14 +338,13 @@ def _unknown_keys(tree: object, kind: type, prefix: str, without: Sequence[str] 
     """Refuse a key that the dataclass `kind` has no field for, at any depth."""
     if not isinstance(tree, Mapping):
         return
+    # pydantic would name one unknown key as it meets it, without a guess; a misspelt key deserves one.
     hints = typing.get_type_hints(kind)
     names = [field.name for field in fields(kind) if field.name not in without]
     for key, value in tree.items():
         name = f"{prefix}.{key}" if prefix else str(key)
         if key not in names:
-            guesses = difflib.get_close_matches(str(key), names, n=1)
-            hint = f"did you mean `{guesses[0]}`?" if guesses else f"known here: {', '.join(names)}"
-            raise RecipeError(f"unknown setting `{name}`\n\nhint: {hint}")
+            raise RecipeError(f"unknown setting `{name}`\n\nhint: {guess(key, names, 'known here: ')}")
         for inner in _dataclasses_in(hints[key]):
             _unknown_keys(value, inner, name)
 

@@ -19,8 +19,7 @@ from typing import Literal, get_args
 import numpy as np
 from jaxtyping import Bool, Float, Float32
 
-from cimeu.errors import RecipeError
-from cimeu.labels import guess
+from cimeu.errors import RecipeError, guess
 from cimeu.model.classifier import StyleReader
 
 Scope = Literal["recording", "person", "study", "none"]

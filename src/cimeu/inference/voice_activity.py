@@ -51,12 +51,14 @@ def why_not_heard(
     first, last = (
         min(len(samples), int(time_s * RATE_HZ)) if time_s < inf else len(samples) for time_s in (from_s, until_s)
     )
+    # Digital silence is a fact about the recording, no speech one about its content.
     silence = SILENT if is_silent(samples[first:last]) else NO_SPEECH
     levels_db = 10 * np.log10(
         frame_energies(samples[: len(samples) // FRAME_SAMPLES * FRAME_SAMPLES], FRAME_SAMPLES) + 1e-12
     )
     if not len(levels_db):
         return silence
+    # Percentiles, not extremes: one click would pass for speech.
     low_db, high_db = np.percentile(levels_db, (10, 90))
     loud = levels_db > settings.speech_dbfs
     if np.mean(loud) < settings.speech_share or high_db - low_db < settings.speech_range_db:
@@ -87,6 +89,7 @@ class MouthMotion:
         """The steady crop of frame `index`."""
         rows, columns = (slice(*(round(share * len(crop)) for share in part)) for part in (MOUTH_ROWS, MOUTH_COLUMNS))
         mouth = crop[rows, columns].mean(axis=-1, dtype=np.float32)
+        # Across a gap the difference would be that of two moments apart, not of a movement.
         if self._last is not None and self._last[0] == index - 1:
             self._by_frame[index] = float(np.abs(mouth - self._last[1]).mean())
         self._last = index, mouth
@@ -115,6 +118,7 @@ def who_speaks(
         settings: `speaker_correlation` is the least, `speaker_margin` the lead over the next best.
     """
     fits = {name: _fit(motion, samples, rate_hz) for name, motion in motions.items()}
+    # Somebody whose mouth was not seen may be the one.
     if any(np.isnan(fit) for fit in fits.values()):
         return None
     ranked = sorted(fits, key=fits.__getitem__, reverse=True)

@@ -150,13 +150,16 @@ class MainFace:
     def settle(self) -> str:
         """Choose the main face and smooth its path."""
         path: dict[int, _Shown] = {}
+        # By area summed over time: who is large for long is the one that the clip is about.
         for sightings in sorted(self._faces.values(), key=lambda sightings: -sum(one.extent**2 for one in sightings)):
+            # Never seen beside the main face, so it may be the same one, lost and found again.
             if not any(one.index in path for one in sightings):
                 path |= self._steady(sightings)
         self._faces.clear()
         if not path:
             return "no face"
         shown = np.array(sorted(path))
+        # Borders half-way between frames with a face; the ends of the clip repeat the first and the last crop.
         nearest = np.searchsorted((shown[:-1] + shown[1:]) / 2, np.arange(self.n_frames))
         counts = np.bincount(nearest, minlength=len(shown)).tolist()
         self._shown = {
@@ -189,7 +192,9 @@ class MainFace:
     def _steady(self, sightings: list[_Sighting]) -> dict[int, _Shown]:
         """One face by frame: one size, on a smoothed path."""
         centres = np.array([(one.left + one.extent / 2, one.top + one.extent / 2) for one in sightings])
+        # Detections jitter by some pixels, which an encoder of motion would read as movement.
         smooth = gaussian_filter1d(centres, STEADY_S * self._rate_hz, axis=0, mode="nearest")
+        # The median: one size for the clip, that a single wrong box does not change.
         extent = float(np.median([one.extent for one in sightings]))
         return {
             one.index: _Shown(one, float(x), float(y), extent, 1) for one, (x, y) in zip(sightings, smooth, strict=True)
@@ -215,6 +220,7 @@ def patch_around(
 ) -> UInt8[np.ndarray, "P P 3"]:
     """A square with its surroundings, `ROOM` times as wide; `side` is that of the crop to be cut from it."""
     spare, room = extent * (ROOM - 1) / 2, extent * ROOM
+    # Scaled to the crop's own resolution: a face that fills a 4K frame would otherwise keep megabytes per frame.
     return stretched(pixels, left - spare, top - spare, room, room, round(side * ROOM))
 
 

@@ -99,6 +99,7 @@ def save_checkpoint(model: nn.Module, folder: Path) -> None:
     """Write weights and configuration of a model; a reader never sees half a file."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    # safetensors stores neither strides nor devices.
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     values = {
         "format": FORMAT,
@@ -106,6 +107,7 @@ def save_checkpoint(model: nn.Module, folder: Path) -> None:
         "model": {**asdict(model.config), "emotions": list(model.config.emotions)},  # type: ignore[arg-type,call-overload,union-attr]
         "specifications": asdict(model.specifications),  # type: ignore[call-overload]
     }
+    # Weights first: a folder with a configuration is taken for whole.
     with whole(folder / WEIGHTS_FILE, STATE) as partial:
         try:
             save_file(tensors, partial, metadata={"format": "pt"})
@@ -184,6 +186,7 @@ def read_config(
         if (stored_kind := values.get("kind", CIMEU)) != kind:
             raise ValueError(f"kind `{stored_kind}`")
         config = build(values["model"])
+        # A later version may have written more; what is unknown here is not needed to read the weights.
         names = {field.name for field in fields(Specifications)}
         specified = {name: value for name, value in values["specifications"].items() if name in names}
         if not specified["emotions"]:
@@ -212,6 +215,7 @@ def check_twins(config: Any, specifications: Specifications, path: Path) -> None
             f"`{path}` contradicts itself: {what} {one} and {other}\n\nhint: take it from where it was made"
         )
 
+    # The order too: it is what gives a logit its name.
     if config.emotions != specifications.emotions:
         raise differ("the emotions are", list(config.emotions), list(specifications.emotions))
     direction = getattr(config, "direction", specifications.direction)

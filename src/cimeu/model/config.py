@@ -5,10 +5,9 @@ default this project trains. Sizes follow the table of the method; `base` is the
 """
 
 from dataclasses import asdict, dataclass, fields
-from difflib import get_close_matches
 from typing import Annotated, Any, Literal, get_args
 
-from cimeu.errors import RecipeError
+from cimeu.errors import RecipeError, guess
 from cimeu.pyramid import DIRECTIONS, Direction
 from cimeu.ranges import Within, check_values
 
@@ -116,7 +115,7 @@ class ModelConfig:
     def __post_init__(self) -> None:
         for size in (self.size, self.audio_size or self.size):
             if size not in SIZES:
-                raise RecipeError(f"unknown model size `{size}`\n\nhint: {_guess(size, tuple(SIZES))}")
+                raise RecipeError(f"unknown model size `{size}`\n\nhint: {guess(size, tuple(SIZES), 'one of ')}")
         _check_choices(vars(self))
         check_values(self, "model")
         if len(self.emotions) < 2:
@@ -181,6 +180,7 @@ def _of_this_version(values: dict[str, Any]) -> dict[str, Any]:
     """Settings written by version 0.1, by today's names. RecipeError where its network no longer exists."""
     if "mixing" in values:
         values["late_fusion"] = values.pop("mixing")
+    # Booleans until version 0.2, when a second stream came to have primitives of its own.
     if values.get("disentangle") is True:
         values["disentangle"] = "first"
     if values.get("disentangle") is False and values.get("second"):
@@ -196,7 +196,7 @@ def _of_this_version(values: dict[str, Any]) -> dict[str, Any]:
 def _check_choices(values: dict[str, Any]) -> None:
     for name, allowed in CHOICES.items():
         if values.get(name, allowed[0]) not in allowed:
-            hint = _guess(values[name], allowed)
+            hint = guess(values[name], allowed, "one of ")
             raise RecipeError(f"unknown value `{values[name]}` for model setting `{name}`\n\nhint: {hint}")
 
 
@@ -204,10 +204,5 @@ def _known(values: dict[str, Any], kind: type) -> dict[str, Any]:
     names = tuple(field.name for field in fields(kind))
     for key in values:
         if key not in names:
-            raise RecipeError(f"unknown model setting `{key}`\n\nhint: {_guess(key, names)}")
+            raise RecipeError(f"unknown model setting `{key}`\n\nhint: {guess(key, names, 'one of ')}")
     return values
-
-
-def _guess(value: str, allowed: tuple[str, ...]) -> str:
-    close = get_close_matches(str(value), allowed, n=1)
-    return f"did you mean `{close[0]}`?" if close else f"one of {', '.join(allowed)}"

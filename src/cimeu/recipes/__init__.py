@@ -10,8 +10,7 @@ from pathlib import Path
 from shlex import quote
 
 from cimeu.atomic import write_whole
-from cimeu.errors import RecipeError
-from cimeu.labels import guess
+from cimeu.errors import RecipeError, guess
 
 FOLDER = Path(__file__).parent
 

@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 
-from cimeu.errors import RecipeError
-from cimeu.labels import guess
+from cimeu.errors import RecipeError, guess
 from cimeu.timeline.result import Timeline
 from cimeu.timeline.segments import UNLIKE, UNSURE, Place, ScoredWindow, Segment
 

@@ -71,7 +71,9 @@ def to_jsonl(timeline: Segmentation, path: Path) -> bytes:
 def to_vtt(timeline: Segmentation, path: Path) -> bytes:
     """Subtitles: who shows what, or why nothing is said."""
     first, *others = (_vtt_text(line) for line in timeline.header.lines())
+    # Text behind the signature is a comment; a NOTE must hold no empty line and no arrow.
     blocks = [f"WEBVTT - {first}", "NOTE\n" + "\n".join(others)]
+    # WebVTT wants cues in order of their start, and lanes overlap.
     for segment in sorted(timeline.segments, key=lambda segment: (segment.start_s, segment.end_s)):
         times = f"{_vtt_time(segment.start_s)} --> {_vtt_time(segment.end_s)}"
         blocks.append(f"{times}\n<v {_vtt_text(segment.person)}>{_vtt_text(described(segment))}")
@@ -85,6 +87,7 @@ def to_parquet(timeline: Segmentation, path: Path) -> bytes:
 
     table = pa.Table.from_pandas(timeline.to_dataframe(), preserve_index=False)
     header = json.dumps(timeline.header.values(), ensure_ascii=False)
+    # pandas keeps its own metadata there, without which columns lose their types.
     table = table.replace_schema_metadata({**table.schema.metadata, "use_limits": USE_LIMITS, "cimeu": header})
     sink = io.BytesIO()
     parquet.write_table(table, sink)
@@ -97,6 +100,7 @@ def to_rttm(timeline: Segmentation, path: Path) -> bytes:
     name = _word(Path(timeline.header.media).stem)
     for person in timeline.persons:
         for start_s, end_s in _present(timeline, person):
+            # Ten fields divided by spaces (NIST RT-09), hence no space inside a name.
             lines.append(f"SPEAKER {name} 1 {start_s:.3f} {end_s - start_s:.3f} <NA> <NA> {_word(person)} <NA> <NA>")
     return ("\n".join(lines) + "\n").encode()
 
@@ -114,9 +118,12 @@ def to_eaf(timeline: Segmentation, path: Path) -> bytes:
             "xsi:noNamespaceSchemaLocation": "http://www.mpi.nl/tools/elan/EAFv3.0.xsd",
         },
     )
+    # XML forbids two hyphens inside a comment.
     document.append(ElementTree.Comment(" " + USE_LIMITS.replace("--", "-") + " "))
     _eaf_header(document, timeline, path)
     order = ElementTree.SubElement(document, "TIME_ORDER")
+    # ELAN wants every time once, in order, and annotations that point to it; neighbours share a slot, so that they stay
+    # neighbours when one is dragged.
     slots = {
         time_ms: f"ts{number}"
         for number, time_ms in enumerate(
@@ -125,7 +132,9 @@ def to_eaf(timeline: Segmentation, path: Path) -> bytes:
     }
     for time_ms, slot in slots.items():
         ElementTree.SubElement(order, "TIME_SLOT", {"TIME_SLOT_ID": slot, "TIME_VALUE": str(time_ms)})
+    # Abstentions are words of the vocabulary too: an annotator may choose them.
     entries = {label: f"cve{number}" for number, label in enumerate((*timeline.header.emotions, UNSURE, UNLIKE))}
+    # Identifiers are unique in the document, not in the tier.
     counter = iter(range(1, 2 * len(timeline.segments) + 1))
     for person in timeline.persons:
         theirs = [segment for segment in timeline.segments if segment.person == person]
@@ -138,6 +147,7 @@ def to_eaf(timeline: Segmentation, path: Path) -> bytes:
         for segment in theirs:
             if segment.reason:
                 _eaf_annotation(reasons, segment, segment.reason, slots, f"a{next(counter)}", None)
+    # The schema fixes the order of elements: tiers, types, languages, vocabularies.
     for name, vocabulary in (("emotion", {"CONTROLLED_VOCABULARY_REF": "emotions"}), ("reason", {})):
         ElementTree.SubElement(
             document,
@@ -151,6 +161,7 @@ def to_eaf(timeline: Segmentation, path: Path) -> bytes:
     for label, entry in entries.items():
         element = ElementTree.SubElement(words, "CV_ENTRY_ML", {"CVE_ID": entry})
         ElementTree.SubElement(element, "CVE_VALUE", {"LANG_REF": "eng", "DESCRIPTION": ""}).text = label
+    # Control characters of a file name are not allowed in XML, not even escaped.
     for element in document.iter():
         element.text = printable(element.text or "") or None
         element.attrib.update({key: printable(value) for key, value in element.attrib.items()})
@@ -168,6 +179,7 @@ def to_html(timeline: Segmentation, path: Path) -> bytes:
     colours = colours_of(timeline.header.emotions)
 
     def shade(segment: Segment) -> str:
+        # Never paler than 40 %: a pale segment must still have a colour that can be told.
         strength = round(40 + 60 * (segment.confidence or 0))
         return f"color-mix(in srgb, {colours[segment.label]} {strength}%, white)"
 
@@ -214,6 +226,7 @@ def _drawings(timeline: Segmentation, duration_s: float) -> dict[str, dict[str, 
 
     def line(run: Sequence[Point], number: int) -> str:
         heights = [f"{100 * (1 - point.scores[number]):.1f}" for point in run]
+        # Carried to the ends of the run, so that a single window is a line and not a point.
         ends = [run[0].start_s, *(point.centre_s for point in run), run[-1].end_s]
         return " ".join(f"{x(time_s)},{y}" for time_s, y in zip(ends, [heights[0], *heights, heights[-1]], strict=True))
 
@@ -264,6 +277,7 @@ def suffix_of(path: Path) -> str:
     >>> suffix_of(Path("a.series.csv")), suffix_of(Path("a.b.CSV")), suffix_of(Path("a.txt"))
     ('.series.csv', '.csv', '')
     """
+    # The longest wins: `.series.csv` ends in `.csv` too.
     endings = [suffix for suffix in EVERY_FORMAT if path.name.lower().endswith(suffix)]
     return max(endings, key=len, default="")
 
@@ -293,6 +307,7 @@ def _present(timeline: Segmentation, person: str) -> list[tuple[float, float]]:
     spans: list[tuple[float, float]] = []
     for segment in timeline.segments:
         if segment.person == person and segment.scores:
+            # Both were rounded to milliseconds from the same edge, so equal is equal.
             if spans and spans[-1][1] == segment.start_s:
                 spans[-1] = (spans[-1][0], segment.end_s)
             else:
@@ -303,6 +318,7 @@ def _present(timeline: Segmentation, person: str) -> list[tuple[float, float]]:
 def _eaf_header(document: ElementTree.Element, timeline: Segmentation, path: Path) -> None:
     header = ElementTree.SubElement(document, "HEADER", {"MEDIA_FILE": "", "TIME_UNITS": "milliseconds"})
     link = _relative_link(timeline.media_path, path)
+    # The types that ELAN itself writes.
     kind = "audio/x-wav" if timeline.media_path.suffix.lower() in (".wav", ".flac", ".mp3") else "video/mp4"
     media = {"MEDIA_URL": link, "RELATIVE_MEDIA_URL": link, "MIME_TYPE": kind}
     ElementTree.SubElement(header, "MEDIA_DESCRIPTOR", media)

@@ -71,18 +71,22 @@ def write_overlay(timeline: Segmentation, path: Path, options: VideoOptions | No
     blur = None
     if options.blur_faces and info.has_video:
         blur = FaceBlur.of_recording(media, (place for places in timeline.places.values() for place in places))
+    # The index in front, so that a browser plays before the file is whole.
     with av.open(str(path.absolute()), "w", format="mp4", options={"movflags": "+faststart"}) as container:
         container.metadata.update({"title": timeline.header.media, "comment": "\n".join(timeline.header.lines())})
+        # Faces are covered at the size they were found at; a scaled frame would need another search.
         max_side = None if blur else MAX_SIDE
         shown = frames(media, rate_hz=None, max_side=max_side) if info.has_video else _blank(info.duration_s)
         first = next(shown)
         height, width = even_sized(first.pixels).shape[:2]
         video = add_video_stream(container, 30, width, height, {"crf": "23", "preset": "veryfast"})
+        # One clock for frames and samples: recordings of varying frame rate keep their own times.
         video.codec_context.time_base = Fraction(1, CLOCK_HZ)
         sound = _Sound(container, media) if info.has_sound and options.sound else None
         ticks = -1
         for frame in chain([first], shown):
             drawn = encodable(draw(replace(frame, pixels=blur(frame.pixels, frame.time_s)) if blur else frame))
+            # Encoders want times that rise; some recordings repeat one.
             ticks = max(ticks + 1, round(frame.time_s * CLOCK_HZ))
             drawn.pts, drawn.time_base = ticks, Fraction(1, CLOCK_HZ)
             container.mux(video.encode(drawn))
@@ -240,6 +244,7 @@ class _Sound:
         assert isinstance(stream, av.AudioStream)
         stream.codec_context.time_base = Fraction(1, CLOCK_HZ)
         self._container, self._stream = container, stream
+        # A broken sound track ends early, and the video goes on.
         self._blocks = _until_broken(stream_sound(media, block_s=0.5, rate_hz=CLOCK_HZ))
         self._written = 0
 

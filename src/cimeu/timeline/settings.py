@@ -5,8 +5,7 @@ from dataclasses import dataclass, fields, replace
 from math import inf
 from typing import Any
 
-from cimeu.errors import RecipeError
-from cimeu.labels import guess
+from cimeu.errors import RecipeError, guess
 from cimeu.times import seconds_of
 
 

@@ -276,7 +276,7 @@ def test_clips_without_a_face_are_counted(media: Path) -> None:
 
 def test_clips_shorter_than_a_window_are_counted(media: Path) -> None:
     found = audit(corpus(media, [{"path": "face.mp4"}, {"path": "short.mp4"}]))
-    assert said(found, "length") == ["`own`: 1 of 2 clips (50.0 %) are shorter than 0.64 s, one window of 16 pictures"]
+    assert said(found, "length") == ["`own`: 1 of 2 clips (50.0 %) are shorter than 0.64 s, one window of 16 frames"]
 
 
 def test_a_clip_of_two_corpora_is_named_and_so_are_its_two_labels(media: Path) -> None:

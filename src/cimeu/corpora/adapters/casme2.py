@@ -1,4 +1,4 @@
-"""CASME II: micro-expressions of 26 people in China, filmed at 200 pictures a second; five classes, no sound.
+"""CASME II: micro-expressions of 26 people in China, filmed at 200 frames per second; five classes, no sound.
 
 `CASME2-coding-updated.xlsx` and frames in `Cropped/sub01/EP02_01f/`. Clip names come back with other subjects: a clip
 goes by its folder. Fear and sadness (nine clips) are left out, as everyone does. Folds: one person left out at a time;
@@ -12,8 +12,8 @@ from pathlib import Path
 
 from cimeu.corpora.adapters.layout import Row, checked, columns_needed, manifest_of, read_xlsx
 from cimeu.corpora.manifest import Manifest
-from cimeu.errors import UnknownLabel
-from cimeu.labels import SPACES, canonical, guess
+from cimeu.errors import UnknownLabel, guess
+from cimeu.labels import SPACES, canonical
 
 COUNTS = {
     "clips": 246,

@@ -47,6 +47,7 @@ def rows_by_name(
     differ, or where a folder contradicts the emotion in the name.
     """
     needed(root, f"a folder with files such as `{example}` in it")
+    # The end of the path, because archives are unpacked at any depth.
     ending = re.compile(rf"(?:^|/)(?:{pattern})$")
     rows: dict[str, Row] = {}
     kept: dict[str, Path] = {}
@@ -58,6 +59,7 @@ def rows_by_name(
         if match is None:
             others += 1
         elif path.stem in rows:
+            # Sizes only: copies of one archive are equal, and thousands of files would take minutes to compare.
             if path.stat().st_size != kept[path.stem].stat().st_size:
                 raise ManifestError(
                     f"`{path}` and `{kept[path.stem]}` have one name and differ\n\nhint: remove one of them"

@@ -31,7 +31,7 @@ from cimeu.progress import Progress, silent
 Severity = Literal["error", "warning", "note"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
 SHORTEST_S = 16 / 25
-"""The window of the video encoders: 16 pictures at 25 a second."""
+"""The window of the video encoders: 16 frames at 25 a second."""
 IMBALANCE = 10.0
 """Times that the commonest emotion may outnumber the rarest before it is worth a note."""
 GIVEN_AWAY = 0.2
@@ -106,6 +106,7 @@ def audit(
     measured = _rows(looks)
     told = manifest.table.drop(columns=list(measured.columns[1:]), errors="ignore")  # what is measured counts
     table = told.merge(measured, on="clip_id", validate="one_to_one")
+    # A column without a value is no grouping; corpora always are one.
     group = group if group in table.columns and (table[group] != "").any() else "corpus"
     seen = _Seen(table, duplicates, group)
     findings = [finding for check in CHECKS for finding in check(seen)]
@@ -113,6 +114,7 @@ def audit(
     if labels is not None:
         coverage, unmapped = _coverage(seen, labels, merge)
         findings += unmapped
+    # Stable: within a severity, checks keep the order of `CHECKS`.
     findings.sort(key=lambda finding: SEVERITIES.index(finding.severity))
     columns = ["clip_id", "corpus", "emotion", "speaker", *measured.columns[1:]]
     counts = pd.crosstab(table[group].replace("", "unknown"), table["emotion"], margins=True, margins_name="all")
@@ -162,6 +164,8 @@ def _unreadable(seen: _Seen) -> list[Finding]:
     broken = seen.table[seen.table["reason"] != ""]
     return [
         Finding(
+            # Clips that the authors never released are missing for everybody: a fact of the corpus, not a fault of this
+            # copy.
             "note" if reason == NEVER_RELEASED else "error",
             "unreadable",
             f"{_of(rows, seen.table)} cannot be used: {reason}",
@@ -176,6 +180,7 @@ def _sound(seen: _Seen) -> list[Finding]:
     findings = []
     for corpus, rows in readable.groupby("corpus"):
         kinds = rows["sound"].value_counts()
+        # A corpus without sound at all is silent by design.
         if kinds.get("none", 0) == len(rows):
             findings.append(Finding("note", "sound", f"{_name(corpus)}: no clip has a sound track"))
             continue
@@ -192,6 +197,7 @@ def _sound(seen: _Seen) -> list[Finding]:
 
 def _faces(seen: _Seen) -> list[Finding]:
     findings = []
+    # Sound files have no share of faces, which is not the same as none.
     pictured = seen.table[seen.table["face_share"].notna()]
     for corpus, rows in pictured.groupby("corpus"):
         faceless = rows[rows["face_share"] == 0]
@@ -207,12 +213,12 @@ def _lengths(seen: _Seen) -> list[Finding]:
     for corpus, rows in readable.groupby("corpus"):
         short = rows[rows["duration_s"] < SHORTEST_S]
         if len(short):
-            text = f"{_name(corpus)}: {_of(short, rows)} are shorter than {SHORTEST_S:g} s, one window of 16 pictures"
+            text = f"{_name(corpus)}: {_of(short, rows)} are shorter than {SHORTEST_S:g} s, one window of 16 frames"
             findings.append(Finding("warning", "length", text, _ids(short)))
         rates = rows["rate_hz"][rows["rate_hz"] > 0].round(1)
         if rates.nunique() > 1:
             shown = ", ".join(f"{rate:g} ({count})" for rate, count in rates.value_counts().head(5).items())
-            findings.append(Finding("note", "rate", f"{_name(corpus)}: pictures a second differ: {shown}"))
+            findings.append(Finding("note", "rate", f"{_name(corpus)}: frame rates differ: {shown}"))
     return findings
 
 
@@ -229,6 +235,7 @@ def _duplicates(seen: _Seen) -> list[Finding]:
             across.setdefault(corpora, []).extend(members)
         else:
             within += members
+        # The same recording under two labels: one of them is wrong, or raters disagreed.
         if len(set(rows["emotion"]) - {""}) > 1:
             torn += members
     if within:
@@ -255,6 +262,7 @@ def _leaks(seen: _Seen) -> list[Finding]:
         for column in ("fold", "split"):
             parts = rows[column]
             for what, names in (("speakers", rows["speaker"]), ("takes", takes), ("near-duplicates", component)):
+                # Clips outside of the published division, or of nobody known, are on no side.
                 inside = (names != "") & (parts != "")
                 spread = parts[inside].groupby(names[inside]).nunique()
                 leaking = spread.index[spread > 1]
@@ -276,6 +284,7 @@ def _published_counts(seen: _Seen) -> list[Finding]:
     """Lists that circulate lack clips: those without sound, without a face, or hard ones."""
     findings = []
     for corpus, rows in seen.table.groupby("corpus"):
+        # MAFW publishes two tasks with counts of their own; compound labels are joined with an underscore.
         compound = f"{corpus}-compound" if rows["emotion"].str.contains("_").any() else ""
         wrong = differing(rows, COUNTS.get(compound, COUNTS.get(str(corpus), {})))
         if wrong:
@@ -294,8 +303,10 @@ def _speakers(seen: _Seen) -> list[Finding]:
             findings.append(Finding("note", "speakers", text))
         labelled = labelled[labelled["emotion"] != ""]
         emotions = labelled.groupby("speaker")["emotion"].agg(["nunique", "size"])
+        # A speaker with a single clip shows one emotion of necessity.
         several = emotions[emotions["size"] > 1]
         single = several[several["nunique"] == 1]
+        # Most speakers, of three at least: two may show one emotion each by chance.
         if len(several) > 2 and len(single) > len(several) / 2 and labelled["emotion"].nunique() > 1:
             text = (
                 f"{_name(corpus)}: {len(single)} of {len(several)} speakers show one emotion only; who knows the voice "
@@ -317,6 +328,7 @@ def _balance(seen: _Seen) -> list[Finding]:
         for column in ("fold", "split"):
             for part, some in rows[rows[column] != ""].groupby(column):
                 absent = sorted(set(rows["emotion"]) - set(some["emotion"]))
+                # A class without a test clip has no recall, and UAR is over fewer classes than it says.
                 if absent and part != "train":
                     text = f"{_name(corpus)}: {column} {part} is tested without {', '.join(absent)}"
                     findings.append(Finding("note", "balance", text))
@@ -339,10 +351,13 @@ def _given_away(seen: _Seen) -> list[Finding]:
     findings = []
     for corpus, rows in seen.labelled[seen.labelled["reason"] == ""].groupby("corpus"):
         sizes = rows["emotion"].value_counts()
+        # Two clips of a class in each of five folds, at least.
         rows = rows[rows["emotion"].isin(sizes.index[sizes >= 10])]
         n_emotions = rows["emotion"].nunique()
         if len(rows) < ENOUGH_CLIPS or n_emotions < 2:
             continue
+        # A tree, because the classes may alternate along the length; shallow, because anything deeper learns single
+        # clips.
         tree = DecisionTreeClassifier(max_depth=4, min_samples_leaf=5, class_weight="balanced", random_state=0)
         folds = StratifiedKFold(5, shuffle=True, random_state=0)
         guessed = cross_val_predict(tree, rows[["duration_s"]].to_numpy(), rows["emotion"].to_numpy(), cv=folds)
@@ -396,6 +411,7 @@ def _rows(looks: Iterable[Look]) -> pd.DataFrame:
 
 def _general(reason: str) -> str:
     """The reason without the path in it, so that equal reasons meet."""
+    # Messages put names between backticks: every second part is one.
     parts = reason.split("`")
     return " ".join("".join(parts[::2]).split()) if len(parts) > 2 else reason
 

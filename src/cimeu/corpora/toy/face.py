@@ -93,9 +93,11 @@ def motion(take: Take, culture: Culture) -> Float[np.ndarray, "F C"]:
     n_frames = round(take.duration_s * FRAMES_PER_S)
     time_s = (np.arange(n_frames) + 0.5) / FRAMES_PER_S
     relative = (time_s - take.apex_s) / take.duration_s
+    # Onset is faster than offset, as in real expressions: this is what a clip played backward shows in the other order.
     envelope = np.where(relative < 0, np.exp(-((relative / 0.28) ** 2)), np.exp(-((relative / 0.42) ** 2)))
     apex = take.intensity * DISPLAYS[take.emotion] * (1 + culture.strength * DIALECTS[culture.index])
     rest = draw.normal(size=len(CHANNELS)) * UNREST
+    # A random walk: neighbouring frames differ little, as in a living face.
     drift = np.cumsum(draw.normal(size=(n_frames, len(CHANNELS))), axis=0) / np.sqrt(n_frames) * UNREST * 0.6
     moved = envelope[:, None] * apex + rest + drift + _gesture(take, time_s, draw)
     moved[:, CHANNELS.index("mouth_open")] += 2.2 * loudness(take, time_s)
@@ -134,6 +136,7 @@ def draw_frames(face: Look, moves: Float[np.ndarray, "F C"]) -> Iterator[UInt8[n
 
 def draw_frame(face: Look, move: dict[str, float]) -> UInt8[np.ndarray, "H W 3"]:
     """Draw one face with every channel at the given value."""
+    # Twice the size: polygons have hard edges, and averaging them down is what smooths motion below a pixel.
     picture = Image.new("RGB", (2 * SIDE, 2 * SIDE), face.background)
     brush = ImageDraw.Draw(picture)
     roll = np.deg2rad(move["roll"] + face.tilt_deg)
@@ -147,6 +150,7 @@ def draw_frame(face: Look, move: dict[str, float]) -> UInt8[np.ndarray, "H W 3"]
     shade = _shade(face.skin, 0.82)
     width, height = face.half_width, face.half_height
     brush.ellipse((2 * SIDE * 0.08, 2 * 108, 2 * SIDE * 0.92, 2 * 170), fill=face.clothes)
+    # From back to front: neck, hair, face, fringe, eyes, brows, nose, mouth.
     fill(_ellipse(0.0, height * 0.75, width * 0.45, height * 0.5), shade)
     fill(_ellipse(0.0, -8.0, width * 1.12, height * 1.02), face.hair)
     fill(_ellipse(0.0, 2.0, width, height), face.skin)
@@ -174,6 +178,7 @@ def _mouth(
 ) -> None:
     half = max(4.0, face.mouth_width + move["mouth_wide"])
     across = np.linspace(-1, 1, 13)
+    # A parabola: its ends rise as its middle sinks, so that a smile does not move the whole mouth.
     line = face.mouth_height - move["mouth_corner"] * (across**2 - 0.4)
     gap = np.clip(move["mouth_open"], 0.0, 8.0) * (1 - across**2)
     lip = 2.0 * np.sqrt(1 - 0.9 * across**2)

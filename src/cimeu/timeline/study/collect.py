@@ -17,8 +17,7 @@ import pandas as pd
 
 from cimeu.atomic import check_free, whole, write_whole
 from cimeu.csv_files import csv_text, frame_text, read_csv
-from cimeu.errors import RecipeError
-from cimeu.labels import guess
+from cimeu.errors import RecipeError, guess
 from cimeu.progress import Progress, silent
 from cimeu.timeline.series import SCORE
 from cimeu.timeline.study.inputs import (
@@ -102,6 +101,7 @@ def collect(
         OutputError: a file of the folder is not ours to replace.
     """
     settings, output = settings or StudySettings(), Path(output)
+    # Before anything is read: an hour of joining must not end in a missing package.
     check_installed(settings.formats)
     recordings = [read_recording(name, path) for name, path in find_series([Path(f) for f in folders]).items()]
     check_comparable(recordings)
@@ -114,7 +114,9 @@ def collect(
         )
     written = [SERIES, SEGMENTS, "participants.csv", "conditions.csv", "curves.csv", "dictionary.csv", SUMMARY]
     written += [f"participants{suffix}" for suffix in settings.formats]
+    # All names at once, so that a refused file leaves none of the others behind.
     check_free((output / name for name in written), KIND)
+    # Sums instead of rows: a study of a thousand hours needs the memory of one recording.
     collector = _Collector(recordings, people, events, settings)
     with ExitStack() as stack:
         series = stack.enter_context(whole(output / SERIES, KIND))
@@ -128,6 +130,7 @@ def collect(
         events.conditions,
         settings.baseline,
     )
+    # Recordings that a table names and nobody predicted: reported, because means over the others look complete.
     missing = {*events.without_results, *(file for file, _ in (people.without_results if people else ()))}
     study = Study(
         tuple(recordings),
@@ -172,6 +175,7 @@ class _Collector:
                 owners = self._add(recording, table)
                 self._write_segments(recording, owners, lines)
                 waiting.append(_with_owners(table, recording, owners))
+                # A row group per recording would make a file of a thousand tiny groups, slow for every reader.
                 if len(waiting) == RECORDINGS_AT_ONCE or number == len(self.recordings) - 1:
                     rows = pa.concat_tables(waiting)
                     if writer is None:
@@ -190,6 +194,7 @@ class _Collector:
         self.unassigned += sum(int(lane.has_scores.sum()) for name, lane in lanes.items() if name not in owners)
         listed = set(owners.values()) | {row.participant for row in rows or ()}
         for participant in sorted(listed):
+            # One participant may have several lanes: a face that got a second name after a cut.
             theirs = {name: lanes[name] for name, owner in owners.items() if owner == participant}
             check_apart(participant, recording.name, theirs)
             self._add_participant(recording, participant, list(theirs.values()))
@@ -232,6 +237,7 @@ class _Collector:
             for row in self._assignments(recording) or ()
         }
         nothing = [""] * len(self._columns)
+        # A row of participants without a lane speaks for all lanes of the recording.
         attributes_of = {lane: attributes.get(lane, attributes.get("", nothing)) for lane in owners}
         for row in table.rows:
             lane = row[place["person"]]
@@ -282,6 +288,7 @@ def _write(study: Study, output: Path, formats: Sequence[str]) -> None:
 
 def _rounded(frame: pd.DataFrame) -> pd.DataFrame:
     """Shares, scores and their differences to six decimals."""
+    # Sums in another order differ in the last bits; files must not.
     return frame.round(6)
 
 

@@ -5,8 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cimeu.csv_files import CsvTable, read_csv
-from cimeu.errors import ManifestError
-from cimeu.labels import guess
+from cimeu.errors import ManifestError, guess
 from cimeu.timeline.segments import NOBODY
 from cimeu.timeline.study.recordings import FileNames, Recording
 from cimeu.times import seconds_of

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from cimeu.errors import ManifestError
-from cimeu.labels import guess
+from cimeu.errors import ManifestError, guess
 from cimeu.reading import blaming, require_regular
 from cimeu.timeline.series import COLUMNS, SCHEMA, SCORE, SUFFIX
 
@@ -91,6 +90,7 @@ def find_series(folders: Iterable[Path]) -> dict[str, Path]:
     paths: dict[str, Path] = {}
     for folder in folders:
         below = sorted(folder.rglob(f"*{SUFFIX}")) if folder.is_dir() else []
+        # Hidden folders hold files that are being written.
         below = [path for path in below if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
         if not below:
             raise ManifestError(
@@ -121,6 +121,7 @@ def read_recording(name: str, path: Path) -> Recording:
         version = int(metadata.get(b"cimeu_series", b"0"))
         header = json.loads(metadata.get(b"cimeu", b"null"))
         recording = Recording(name, path, header)
+        # Columns are looked at only in a schema that is known: another version may have others.
         is_complete = version != SCHEMA or (
             {*COLUMNS, *(f"{SCORE}{emotion}" for emotion in recording.emotions)} <= {*schema.names}
             and recording.duration_s >= 0
@@ -141,6 +142,7 @@ def check_comparable(recordings: Sequence[Recording]) -> None:
             ours, theirs = (_without_part(recording.header.get(part)) for recording in (first, other))
             if ours == theirs:
                 continue
+            # Of the settings, the first that differs is named, not all twenty.
             if isinstance(ours, dict) and isinstance(theirs, dict):
                 part, ours, theirs = next(
                     (name, ours.get(name), theirs.get(name))
@@ -170,6 +172,7 @@ def lanes_of(table: "pa.Table", emotions: Sequence[str]) -> dict[str, Windows]:
     """The rows of each lane, in order of appearance."""
     import pyarrow.compute as pc
 
+    # Encoded once: a comparison of strings per lane would take as many passes as there are lanes.
     person = pc.dictionary_encode(table["person"].combine_chunks())
     codes, names = person.indices.to_numpy(), person.dictionary.to_pylist()
     number_of = {emotion: number for number, emotion in enumerate(emotions)}
@@ -182,6 +185,7 @@ def lanes_of(table: "pa.Table", emotions: Sequence[str]) -> dict[str, Windows]:
     }
     scores = np.stack([values[f"{SCORE}{emotion}"] for emotion in emotions], axis=1)
     with np.errstate(invalid="ignore"):
+        # False where nothing was measured.
         unlike = values["ood_score"].astype(float) > 1
     lanes = {}
     for code, name in enumerate(names):
@@ -205,6 +209,8 @@ class FileNames:
         self.known: list[str] = []
         for recording in recordings:
             parent = PurePosixPath(recording.name).parent
+            # Researchers write what they see: the name of the file, sometimes with its folder, with or without the
+            # suffix.
             texts = {recording.name, str(parent / recording.media), PurePosixPath(recording.name).name, recording.media}
             for text in texts:
                 self._by_text.setdefault(_plain(text), []).append(recording)
@@ -234,6 +240,7 @@ def _without_part(value: object) -> object:
 
 def _plain(text: str) -> str:
     """A path with `/` between folders and one form of letters with accents, whatever system it was typed on."""
+    # macOS stores an accent as a letter and a mark, a spreadsheet as one letter.
     return re.sub(r"^(\./)+", "", unicodedata.normalize("NFC", text.strip()).replace("\\", "/"))
 
 

@@ -97,6 +97,8 @@ def _participants(
         base = tallies.get((participant, baseline or WHOLE))
         for condition in listed:
             tally = tallies.get((participant, condition))
+            # Who never was in a condition has no row in it; who has no results at all has one, empty: missing is not
+            # zero.
             if tally is None and (condition != WHOLE or participant not in absent):
                 continue
             tally = tally or Tally(len(emotions))
@@ -111,6 +113,7 @@ def _participants(
 
 def _row(tally: Tally, emotions: Sequence[str], base: Tally | None) -> dict[str, object]:
     """Numbers of one participant in one condition; `base` is what differences are taken from."""
+    # Shares of no time are not numbers.
     whole_s = tally.duration_s or np.nan
     scored_s = float(tally.label_s.sum()) + tally.abstained_s
     difference = np.full(len(emotions), np.nan) if base is None else tally.mean - base.mean
@@ -156,6 +159,7 @@ def _conditions(
             rows.append(row)
     table = pd.DataFrame(rows)
     tested = table["difference_p"].notna()
+    # Over all conditions and emotions of the table: these are the tests that a reader looks through.
     adjusted = holm({str(place): float(p) for place, p in table["difference_p"][tested].items()})
     table["difference_p_holm"] = [adjusted.get(str(place), np.nan) for place in table.index]
     return table[[column.name for column in _dictionary_of_conditions(baseline)]]
@@ -169,6 +173,8 @@ def _curves(events: Mapping[Key, EventSums], emotions: Sequence[str], conditions
         if not sums:
             continue
         offsets_s = sums[0].grid.offsets_s
+        # First each participant's mean over events, then the mean over participants: someone with many events weighs no
+        # more.
         means = mean_over_people(np.stack([sums_of_person.means.ravel() for sums_of_person in sums]))
         n_events = sum(sums_of_person.n_events for sums_of_person in sums)
         shape = (len(offsets_s), len(emotions))
