@@ -9,7 +9,7 @@ from collections.abc import Mapping as Counts
 from dataclasses import dataclass
 from unicodedata import normalize
 
-from cimeu.errors import RecipeError, UnknownLabel
+from cimeu.errors import RecipeError, UnknownLabel, guess
 
 ALIASES = {
     "angry": "anger",
