@@ -69,6 +69,7 @@ class BenchClips(Prepared):
             return plain
         key = (str(self.first.folder), direction)
         if key not in self.statistics:
+            # Test clips too, without their labels: that is what makes this protocol transductive.
             everyone = super().dataset(list(self.manifest.table["clip_id"]), direction)
             self.statistics[key] = group_statistics(everyone, self.standardised_by)
         return by_group(plain, self.standardised_by, self.statistics[key])
@@ -144,6 +145,7 @@ class CellRunner:
             settings = settings_chosen(read_bench(self.folder), self.folder, row, fold.name, groups)
         if row.kind == "cimeu" or self.how.keep:
             return self.run(row, fold, cell.seed, settings=settings, runs=self.folder / "runs" / row.name)
+        # Rows that draw nothing are run for one seed and copied to the others, at no time of their own.
         same = (row.name, fold.name) if self._is_deterministic(row) else None
         if same in self._cells:
             return replace(self._cells[same], wall_s=0.0)
@@ -161,6 +163,7 @@ class CellRunner:
         try:
             return self.run(row_named(trial.row), fold, 0, settings=trial.settings, runs=runs, is_trial=True)
         finally:
+            # A trial leaves its figure alone: checkpoints of hundreds of trials would fill a disk.
             shutil.rmtree(runs, ignore_errors=True)
 
     def run(
@@ -207,6 +210,7 @@ class CellRunner:
             assert store is not None, "the row needs two streams"
             clips = replace(clips, first=store, second=None)
         name = self.recipe.run_name(fold.name, seed)
+        # The control draws styles in the proportions that the run it controls for had found.
         if row.after:
             sizes = style_sizes(self.folder / "runs" / row.after / name, clips.directions)
             training = replace(recipe.training, style_sizes=sizes[clips.directions[0]])
@@ -220,6 +224,7 @@ class CellRunner:
             parameters=sum(t.numel() for folder in folders for t in read_weights(folder).tensors.values()),
             updates=sum(int(read_journal(folder)[-1]["step"] or 0) for folder in folders),
             wall_s=time.monotonic() - started,
+            # Mean over directions; not a number where one had no validation clip.
             figures={"validation_uar": math.nan if None in uars else sum(uars) / len(uars)},
         )
         return run, clips, result
@@ -296,6 +301,7 @@ class CellRunner:
     def _with(self, settings: Mapping[str, Any]) -> Recipe:
         if not settings:
             return self.recipe
+        # The way of the command line, so that a row can set what a user could, and is checked alike.
         assignments = [f"{key}={json.dumps(value)}" for key, value in settings.items()]
         return recipe_from(override(to_tree(self.recipe), assignments))
 

@@ -115,6 +115,7 @@ class Bench:
         """
         part, parts = shard
         running = [row_named(row) for row in self.rows if row not in self.absent]
+        # The reference before other rows of its kind: differences can then be read from the first seed on.
         running.sort(key=lambda row: (bool(row.after), COSTS.index(row.kind), row.name != self.reference))
         pairs = [(fold, seed) for seed in self.seeds for fold in self.folds][part - 1 :: parts]
         seeds = dict.fromkeys(seed for _, seed in pairs)
@@ -139,7 +140,10 @@ def open_bench(bench: Bench, folder: Path, defaults: Mapping[str, Any] | None = 
         write_whole(path, json.dumps(asdict(bench), indent=2), STATE)
         return bench
     stored = read_bench(folder)
+    # Through JSON, as the stored ones: tuples have become lists.
     requested: Bench = replace(bench, settings=json.loads(json.dumps(bench.settings)))
+    # Single settings are compared where the folder keeps them, so that the message can name the one that differs;
+    # folders of version 0.1 hold a fingerprint alone.
     if stored.settings:
         requested = replace(requested, fingerprint=stored.fingerprint)
         stored_settings, here = {**(defaults or {}), **stored.settings}, requested.settings
@@ -175,6 +179,7 @@ def write_cell(bench: Bench, cell: Cell, result: CellResult, folder: Path) -> No
     missing = {PROBABILITY + emotion for emotion in bench.emotions} - set(result.predictions.columns)
     assert not missing, f"predictions without {sorted(missing)}"
     stem = folder / cell.stem
+    # The figures hold the checksum of these bytes: a pair that does not belong together is no cell.
     table = result.predictions.to_parquet(index=False)
     write_whole(stem.with_suffix(".parquet"), table, STATE)
     said = {

@@ -94,6 +94,7 @@ def damaged(
         of = statistics[stream]
         if damage and of is not None:
             corrupted = [
+                # A generator per clip: the same noise for every row and direction, whatever else is in the batch.
                 None if steps is None else _corrupt(steps, damage, of, np.random.default_rng((seed, stream, row)))
                 for row, steps in enumerate(rows[stream])
             ]
@@ -111,5 +112,6 @@ def _corrupt(
         return steps + NOISE * of.deviation * generator.standard_normal(steps.shape, dtype=np.float32)
     if damage == "absent":
         return None
+    # Exactly this share of every clip, instead of a chance for each step.
     gaps = generator.permutation(len(steps)) < round(CUT * len(steps))
     return np.where(gaps[:, None], np.float32(np.nan), steps)

@@ -99,6 +99,7 @@ def trials_of(
         ManifestError, EmptyClass: the training groups cannot be divided further.
     """
     inner = {fold.name: [inner_fold.name for inner_fold in inner_folds(manifest, fold, config)] for fold in folds}
+    # A control takes the settings of the row it controls for.
     tuned = [row.name for row in rows if space_of(row) and not row.after]
     return [
         Trial(row, fold, number, group)
@@ -117,6 +118,8 @@ def inner_folds(manifest: Manifest, fold: Fold, config: FoldsConfig) -> list[Fol
     """
     tested = set(manifest.select(fold.test).table[config.group])
     clips = manifest.select([*fold.train, *fold.validation])
+    # With few-shot some clips of the tested group are trained on; a choice made on them would be one made on that
+    # group.
     clips = clips.select(list(clips.table["clip_id"][~clips.table[config.group].isin(tested)]))
     groups = sorted(set(clips.table[config.group]) - {""})
     if len(groups) < 2:

@@ -141,6 +141,7 @@ def _matrix(manifest: Manifest, config: FoldsConfig) -> list[Fold]:
     clip_ids = manifest.table["clip_id"].to_numpy()
     folds = []
     for fold in make_folds(manifest, replace(config, protocol="within-group")):
+        # One training serves the whole line of the matrix: clips of every other group are tested by the same model.
         others = clip_ids[(groups != source_group(fold.name)) & (groups != "")]
         folds.append(replace(fold, test=(*fold.test, *map(str, others))))
     return folds
@@ -151,6 +152,7 @@ def _within(manifest: Manifest, config: FoldsConfig) -> list[Fold]:
     folds = []
     for own in make_folds(manifest, replace(config, protocol="within-group")):
         others = across[source_group(own.name)]
+        # Both sides learn from equally many clips, or the gap would partly be one of size.
         n_train, n_validation = (
             min(len(getattr(own, part)), len(getattr(others, part))) for part in ("train", "validation")
         )
@@ -166,6 +168,7 @@ def _within(manifest: Manifest, config: FoldsConfig) -> list[Fold]:
 
 
 def _few_shot(manifest: Manifest, config: FoldsConfig, shots: Sequence[int]) -> list[Fold]:
+    # Shots come from one half of the speakers, tests from the other: a person is never both.
     halves = make_folds(manifest, replace(config, protocol="within-group", n_folds=2))
     first_half = {source_group(fold.name): fold for fold in reversed(halves)}
     folds = []

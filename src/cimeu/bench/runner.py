@@ -178,6 +178,7 @@ def _as_they_end(
             task = running.pop(future)
             outcome = future.result()
             yield task, outcome
+            # What waited for this task becomes ready, or fails with it.
             for other in (other for other in tasks if other.after == task):
                 if outcome in (DONE, KEPT):
                     heapq.heappush(ready, order[other])
@@ -230,10 +231,12 @@ def _pool(work: Work, workers: int) -> Iterator[Executor]:
         return
     before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))  # libraries read them when a worker loads them
+    # Forked workers would inherit locks of threads that no longer exist in them (OpenMP, Arrow).
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=(work,))
     try:
         yield pool
+    # Also on Ctrl-C: cells under way end by themselves, and none is begun.
     except BaseException:
         pool.shutdown(wait=False, cancel_futures=True)
         raise

@@ -108,10 +108,12 @@ def build_manifest(table: pd.DataFrame, root: Path, *, labelled: bool = True) ->
     if table.empty:
         raise ManifestError("manifest without a single clip\n\nhint: add a row per clip below `path,emotion`")
     root = absolute(root)
+    # Messages name lines of the file; a table built in memory has its header in line 1 once it is written.
     lines = list(table.index) if table.index.name == "line" else range(2, len(table) + 2)
     table = _filled(table)
     _check_cells(table, lines, labelled=labelled)
     finder = PathFinder(root)
+    # Problems that were seen on the disk are looked at again: a missing file may have come back.
     from_disk = table["problem"].isin(FROM_DISK | {""})
     for column in ("path", "audio_path"):
         # a row that has a problem of its own may have a path that no file can have
@@ -192,6 +194,7 @@ def join_manifests(manifests: Sequence[Manifest]) -> Manifest:
             table[column] = [str(manifest.root / cell) if cell else "" for cell in table[column]]
         tables.append(table)
     table = pd.concat(tables, ignore_index=True)
+    # Both sides get the name of their corpus: neither is the one that came first.
     again = table["clip_id"].duplicated(keep=False)
     table["clip_id"] = table["clip_id"].where(~again, table["corpus"] + "/" + table["clip_id"])
     return build_manifest(table, manifests[0].root, labelled=False)

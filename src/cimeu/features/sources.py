@@ -1,6 +1,6 @@
 """The frames each encoder asks for, from one reading of a clip, a piece at a time.
 
-Pictures are decoded once for all encoders that want them at one rate and size, face and whole picture alike; the crops
+Frames are decoded once for all encoders that want them at one rate and size, face and whole frame alike; the crops
 of a clip wait in memory until its main face is known. A clip whose crops would take more than `KEPT_BYTES` is decoded
 a second time instead, so that memory does not grow with its length. Sound is read whole: its level and its silent ends
 are those of the whole clip (4 bytes a sample, 115 MB for half an hour).
@@ -81,8 +81,8 @@ def read_pieces(
     if video and not info.has_video:
         yield from (Piece(request.place, request.directions, None, problem="no picture") for request in video)
     else:
-        for pictures in _alike(path, start_s, end_s, video):
-            yield from pictures.pieces()
+        for shared in _alike(path, start_s, end_s, video):
+            yield from shared.pieces()
     sound = [request for request in requests if request.encoder.source == "sound"]
     for settings in dict.fromkeys(sound_settings(request.encoder) for request in sound):
         if audio_path is None and not info.has_sound:
@@ -125,19 +125,19 @@ def sound_settings(encoder: Encoder) -> SoundSettings:
     )
 
 
-# Pictures
+# Frames
 
 
 class _Cut(NamedTuple):
-    """What is cut out of pictures."""
+    """What is cut out of frames."""
 
     region: str
     side: int
     resampling: Resampling
 
 
-class _Pictures:
-    """Encoders that see the pictures of a clip at one rate and size."""
+class _SharedFrames:
+    """Encoders that see the frames of a clip at one rate and size."""
 
     def __init__(
         self, path: Path, rate_hz: float, max_side: int | None, start_s: float | int, end_s: float | int | None
@@ -166,22 +166,23 @@ class _Pictures:
                     yield from stream.add(crop, count)
                 yield from stream.rest()
         elif streams:
-            for index, picture in enumerate(self._decoded()):
+            for index, tracked in enumerate(self._decoded()):
                 for stream in streams:
-                    for crop, count in stream.region.again(index, picture):
+                    for crop, count in stream.region.again(index, tracked):
                         yield from stream.add(crop, count)
             for stream in streams:
                 yield from stream.rest()
 
     def _see_all(self, regions: list[Region]) -> bool:
-        """Show every picture to every region; whether its crops were kept."""
-        pictures = self._decoded()
+        """Show every frame to every region; whether its crops were kept."""
+        tracked_frames = self._decoded()
         if self.detector:
-            pictures = track_faces((picture.frame for picture in pictures), _detector(self.detector))
+            tracked_frames = track_faces((tracked.frame for tracked in tracked_frames), _detector(self.detector))
         kept = True
-        for picture in pictures:
+        for tracked in tracked_frames:
             for region in regions:
-                region.see(picture)
+                region.see(tracked)
+            # A long clip is decoded a second time, once its main face is known, instead of kept in memory.
             if kept and sum(region.kept_bytes for region in regions) > KEPT_BYTES:
                 kept = False
                 for region in regions:
@@ -209,7 +210,7 @@ class _Stream:
         self._waiting: list[np.ndarray] = []
 
     def add(self, crop: np.ndarray, count: int) -> Iterator[Piece]:
-        """A crop that stands for `count` pictures."""
+        """A crop that stands for `count` frames."""
         for _ in range(count):
             self._waiting.append(crop)
             if len(self._waiting) == PIECE_FRAMES:
@@ -224,15 +225,18 @@ class _Stream:
             try:
                 prepared = request.encoder.prepare(crops)
             except Exception as error:
+                # One failure per encoder and clip is enough.
                 self._requests.remove(request)
                 yield Piece(request.place, request.directions, None, problem=reason_of(error))
             else:
                 yield Piece(request.place, request.directions, prepared, self.region.n_frames, self._duration_s)
 
 
-def _alike(path: Path, start_s: float | int, end_s: float | int | None, requests: Sequence[Request]) -> list[_Pictures]:
+def _alike(
+    path: Path, start_s: float | int, end_s: float | int | None, requests: Sequence[Request]
+) -> list[_SharedFrames]:
     """Encoders in groups that share one decoding."""
-    groups: list[_Pictures] = []
+    groups: list[_SharedFrames] = []
     for request in requests:
         said = request.encoder.preprocessing
         side, resampling = said["side"], said.get("resampling", "area")
@@ -246,7 +250,7 @@ def _alike(path: Path, start_s: float | int, end_s: float | int | None, requests
         )
         group = next(fitting, None)
         if group is None:
-            group = _Pictures(path, rate_hz, max_side, start_s, end_s)
+            group = _SharedFrames(path, rate_hz, max_side, start_s, end_s)
             groups.append(group)
         group.detector = group.detector or detector
         group.cuts.setdefault(_Cut(request.encoder.source, side, resampling), []).append(request)

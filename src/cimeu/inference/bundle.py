@@ -60,6 +60,7 @@ def write_bundle(run: Path | str, output: Path | str) -> Path:
     if output.suffix != ".zip":
         raise CheckpointError(f"a bundle cannot be named `{output.name}`\n\nhint: end the name in .zip")
     check_free([output], "bundle")
+    # Read as a user would read it: what cannot be opened here is not handed on.
     opened = open_model_folder(run)
     specifications = opened.classifier.specifications
     encoders = {
@@ -78,6 +79,7 @@ def write_bundle(run: Path | str, output: Path | str) -> Path:
         "cimeu": version("cimeu"),
         "files": to_plain(digests | {name: Digest.of(text.encode()) for name, text in texts.items()}),
     }
+    # Stored: weights hardly compress.
     with whole(output, "bundle") as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
         archive.writestr(_member(INDEX), json.dumps(index, indent=1) + "\n")
         for name, text in texts.items():
@@ -102,6 +104,7 @@ def open_bundle(path: Path) -> Path:
     with archive:
         digests = _digests(archive, path, size)
         identity = json.dumps(to_plain(digests), sort_keys=True)
+        # Named after the content, so that two bundles of one name never share a folder.
         folder = home() / "bundles" / hashlib.sha256(identity.encode()).hexdigest()[:16]
         if not folder.is_dir():
             _unpack(archive, digests, path, folder)
@@ -144,6 +147,7 @@ def requirements() -> str:
 
 def _member(name: str) -> zipfile.ZipInfo:
     """A member without the clock and with plain permissions."""
+    # The earliest time that the format can hold.
     member = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
     member.external_attr = (stat.S_IFREG | 0o644) << 16
     return member
@@ -201,6 +205,7 @@ def _problems(
             yield f"member `{name}` leads out of the folder"
         elif len(parts) > DEEPEST or max(len(part.encode("utf-8", "replace")) for part in parts) > LONGEST_NAME:
             yield f"member `{name[:80]}` has a name that is too long or too deep"
+        # 0: archives made on systems without modes. Links and devices are what an unpacker must not create.
         elif stat.S_IFMT(member.external_attr >> 16) not in (0, stat.S_IFREG) or member.is_dir():
             yield f"member `{name}` is not a regular file"
         elif name in folders:
@@ -232,6 +237,7 @@ def _unpack(archive: zipfile.ZipFile, digests: Mapping[str, Digest], path: Path,
                 for block in _blocks(archive, name, path):
                     digest.update(block)
                     left -= len(block)
+                    # More bytes than the directory of the archive promised.
                     if left < 0:
                         break
                     sink.write(block)

@@ -79,6 +79,7 @@ class Occluder:
                 evidence = self.evidence[window.lane, window.number]
                 evidence.emotion = answers.representation[row]
                 evidence.style = None if answers.style is None else answers.style[row]
+        # All changed windows at once: a network answers a batch in one pass.
         changed = [
             (window, stream, moment, other) for window in concerned for stream, moment, other in self._changed(window)
         ]
@@ -97,9 +98,11 @@ class Occluder:
         """Each stream of a window taken away as a whole, and for each stretch that it reaches into."""
         streams = [name for name in ("first", "second") if _has(window, name)]
         for stream in streams:
+            # A network needs at least one stream: a single one is replaced by the mean of training clips instead.
             yield stream, None, _absent(window, stream) if len(streams) > 1 else _unknown(window, stream, -inf, inf)
             first, last = window.start_s / self.hop_s, window.end_s / self.hop_s
             moments = range(int(first + 1e-6), ceil(last - 1e-6))
+            # Stretches shorter than a step cannot be taken away one by one.
             if self._recogniser.in_order_of_time(stream) and _steps(window, stream) >= len(moments):
                 for moment in moments:
                     yield stream, moment, _unknown(window, stream, moment * self.hop_s, (moment + 1) * self.hop_s)
@@ -174,6 +177,7 @@ def _shared(places: Sequence[Place], others: Sequence[Place]) -> float:
     """How well one face's boxes fit another's: their overlaps, summed over the moments of the second."""
     fits = 0.0
     for other in others if places else ():
+        # Faces were looked for at other moments in this reading.
         nearest = min(places, key=lambda place: abs(place.time_s - other.time_s))
         if abs(nearest.time_s - other.time_s) <= 1 / PLACES_HZ:
             fits += overlap(_box(nearest), _box(other))
@@ -194,6 +198,7 @@ def _explained(
         for number, (start_s, end_s) in enumerate(pairwise(reading.edges))
         if lane is not None
         and number in lane.probabilities
+        # A window belongs to the segment that holds its middle; edges were rounded to milliseconds.
         and segment.start_s - 1e-3 < (start_s + end_s) / 2 < segment.end_s + 1e-3
     ]
     if lane is None or not windows:
@@ -249,6 +254,7 @@ def _told(
     """Stretches of each stream in order of time, neighbours put together where they are many."""
     for stream, name in names.items():
         numbers = sorted(number for stream_name, number in moments if stream_name == stream)
+        # More bars than this could not be told apart on a page.
         together = ceil(len(numbers) / MOMENTS)
         for start in range(0, len(numbers), max(1, together)):
             group = numbers[start : start + together]
@@ -282,6 +288,7 @@ def _unknown(window: WindowInput, stream: str, from_s: float, until_s: float) ->
     blanked = {}
     for direction, vectors in window.first.items():
         inside = _inside(window, len(vectors), from_s, until_s)
+        # The backward input holds the same steps in the opposite order.
         blanked[direction] = _blank(vectors, inside if direction == "forward" else inside[::-1])
     return replace(window, first=blanked)
 

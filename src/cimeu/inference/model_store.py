@@ -87,6 +87,7 @@ def model_named(name: Path | str | None) -> Path:
         return fetched_model(str(name))
     if path.exists() or path.name != str(name):
         return path
+    # By name before content: only what was named is opened.
     entries = [entry for place in places() for entry in _entries(place) if str(name) in (entry.name, entry.stem)]
     for entry in entries:
         if _described(entry) is not None:

@@ -266,6 +266,13 @@ class Recogniser:
         progress(path.name, read_s, read_s)
         # Only now: faces near the edges of the part were followed with the help of frames outside of it.
         edges = self._cut_to_part(path, edges, reader.lanes)
+        lanes, tracks = self._joined_lanes(reader, edges)
+        return Reading(path, lanes, {name: tracks[name] for name in lanes}, edges)
+
+    def _joined_lanes(
+        self, reader: WindowReader, edges: list[float]
+    ) -> tuple[dict[str, Lane], dict[str, tuple[str, ...]]]:
+        """One lane per person, and the tracks that it was joined from."""
         # Who a track belongs to may change until the last frame, when a lost person is found again.
         person_of = {name: reader.people.person_of(name) for name in reader.lanes if name not in NOBODY}
         tracks = named_tracks(reader.lanes, person_of)
@@ -276,7 +283,7 @@ class Recogniser:
         # After people are joined, so that somebody who turned away for a moment is not yet gone.
         for absent, person in give_voices_back(lanes, edges, self.settings.absence_s).items():
             tracks[person] += (absent,)
-        return Reading(path, lanes, {name: tracks[name] for name in lanes}, edges)
+        return lanes, tracks
 
     def _cut_to_part(self, path: Path, edges: list[float], lanes: Mapping[str, Lane]) -> list[float]:
         """Edges of the part that the settings name; lanes lose what lies outside of it."""

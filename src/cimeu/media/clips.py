@@ -121,6 +121,7 @@ def prepared_sound(samples: Float32[np.ndarray, " N"], settings: SoundSettings) 
 
 def scaled_down_to(side: int, resampling: Resampling) -> int:
     """Longest side of the frames that crops are cut from."""
+    # Area averaging can be done in two steps; interpolation of an already reduced frame would give other values.
     return LARGEST_SIDE if resampling == "bilinear" else FRAME_SIDES * side
 
 

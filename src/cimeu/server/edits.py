@@ -48,6 +48,7 @@ def edited(timeline: Timeline, edits: Edits) -> Timeline:
         )
         for number, segment in enumerate(timeline.segments)
     ]
+    # Reversed, so that the first appearance of a name is the one that stays.
     order = {person: number for number, person in reversed(list(enumerate(segment.person for segment in segments)))}
     segments.sort(key=lambda segment: (order[segment.person], segment.start_s))
     segments = _without_overlap(segments)
@@ -75,6 +76,7 @@ def _renamed_series(
 ) -> tuple[ScoredWindow, ...]:
     """Windows under the names of people; of two for one stretch, the one with scores."""
     named = [replace(window, person=persons.get(window.person, window.person)) for window in series]
+    # Of two lanes that became one person, the window with scores comes first and is kept.
     named.sort(key=lambda window: (order[window.person], window.start_s, window.scores is None))
     return tuple(next(same) for _, same in groupby(named, key=lambda window: (window.person, window.start_s)))
 

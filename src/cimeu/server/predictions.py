@@ -90,6 +90,7 @@ class Predictions:
         self._by_id: dict[str, Prediction] = {}
         self._arriving: Counter[str] = Counter()
         self._closed = threading.Event()
+        # Re-entrant, because methods call each other under it.
         self._change = threading.Condition(threading.RLock())
         self._threads = [threading.Thread(target=target, daemon=True) for target in (self._work, self._sweep_regularly)]
 
@@ -116,11 +117,13 @@ class Predictions:
             Refused: too many are under way, or too many of this client are arriving.
         """
         with self._change:
+            # Counted before the first byte is taken, or a crowd of uploads would fill the disk before any is refused.
             if self._arriving.total() + len(self._in_line()) >= self.settings.max_waiting:
                 raise _too_many(f"{self.settings.max_waiting} recordings are under way")
             if self._arriving[client] >= self.settings.max_arriving_per_client:
                 raise _too_many(f"{self._arriving[client]} recordings are arriving from your address")
             self._arriving[client] += 1
+        # Whoever knows the number can read the result: it must not be guessed.
         number = secrets.token_hex(16)
         path = self.folder / number
         try:
@@ -139,6 +142,7 @@ class Predictions:
             Refused: it is no recording, or too long.
         """
         try:
+            # In a process of its own: a file that crashes a decoder must not take the server along.
             recording = self._checker("check", path, self.settings.max_duration_s, silence_s=CHECK_S)
         except CimeuError as error:
             raise from_error(error, hide=str(path), show=name) from None
@@ -199,6 +203,7 @@ class Predictions:
             prediction, _ = self.finished(number)
             edits = prediction.edits.changed(persons, labels)
             assert prediction.timeline is not None
+            # Tried before it is kept, so that an impossible edit leaves everything as it was.
             edited(prediction.timeline, edits)
             prediction.edits = edits
 
@@ -217,6 +222,7 @@ class Predictions:
                 raise Refused(404, "unknown", f"no segment {segment}", "their numbers are in the result")
             if segment in prediction.explanations:
                 return prediction.explanations[segment]
+        # Outside of the lock: it takes as long as reading the stretch.
         arguments = prediction.path, timeline, timeline.segments[segment], prediction.settings
         try:
             explanation = self._recogniser("explain", *arguments, silence_s=STILL_S, turn_s=TURN_S)
@@ -255,6 +261,7 @@ class Predictions:
             prediction = self.get(number)
             del self._by_id[number]
             prediction.path.unlink(missing_ok=True)
+            # After the file is gone, so that nothing can begin to read it again.
             self._recogniser.interrupt(prediction.path)
 
     def expires_s(self, prediction: Prediction) -> float | None:
@@ -298,6 +305,7 @@ class Predictions:
                 prediction.timeline, prediction.problem = timeline, problem
                 prediction.status = "failed" if timeline is None else "finished"
                 prediction.finished_s = self.clock()
+                # Kept after success, because explanations read it again; of no use after a failure.
                 if timeline is None:
                     prediction.path.unlink(missing_ok=True)
 

@@ -73,6 +73,7 @@ def check(path: Path, max_duration_s: float | int, *, progress: Progress = silen
     """
     with open_media(path) as container:
         name = container.format.name.split(",")[0]
+        # FFmpeg opens images as videos of one frame.
         if name in STILLS.split(","):
             raise MediaError(
                 f"`{path}` is an image, not a recording\n\nhint: give a recording such as mp4, webm, wav or mp3"
@@ -94,6 +95,7 @@ def _duration_s(container: InputContainer, path: Path, max_duration_s: float | i
     for start_s, end_s in packet_times(container, streams):
         first_s = start_s if first_s is None else min(first_s, start_s)
         last_s = end_s if last_s is None else max(last_s, end_s)
+        # By packets, not by the header: a header may claim a second and hold a day.
         if last_s - first_s > max_duration_s:
             raise TooLong(
                 f"`{path}` is longer than {max_duration_s:g} s\n\n"
@@ -123,6 +125,7 @@ def recognising(
     """
     from cimeu.inference.recogniser import Recogniser
 
+    # Before memory is bounded: the model is ours, what is decoded later is not.
     recogniser = Recogniser.from_pretrained(run_folder, weights=weights, device=device)
     bound_memory(memory_bytes)
     return {

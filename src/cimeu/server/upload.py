@@ -31,6 +31,7 @@ async def save_upload(request: Request, path: Path, max_bytes: int) -> str:
         raise Refused(
             415, "no_form", "the request is not a form with a file", f"send it as `curl -F {FIELD}=@RECORDING`"
         )
+    # A first look that costs nothing; what is really received is counted below.
     length = request.headers.get("content-length", "")
     if length.isdecimal() and int(length) > max_bytes + FORM_BYTES:
         raise _too_large(max_bytes)
@@ -46,6 +47,7 @@ async def save_upload(request: Request, path: Path, max_bytes: int) -> str:
         except FormParserError as error:
             raise Refused(400, "broken_form", f"the form cannot be read: {error}", "send it again") from None
         size = target.tell()
+    # A connection that breaks off ends the stream without an error.
     if part.name is None or not part.ended:
         raise Refused(422, "no_file", f"the form breaks off or has no file `{FIELD}`", "send one file, whole")
     if size > max_bytes:
@@ -114,6 +116,7 @@ class _FilePart:
 
     def _on_headers(self) -> None:
         _, options = parse_options_header(self._headers.get(b"content-disposition", b""))
+        # A second part is refused at its first header, before its content is written.
         if options.get(b"name") != FIELD.encode() or b"filename" not in options or self.name is not None:
             raise Refused(422, "no_file", f"the form must hold one file, `{FIELD}`, and nothing else", "send only that")
         self.name = options[b"filename"].decode("utf-8", "replace")

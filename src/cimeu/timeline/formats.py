@@ -121,17 +121,7 @@ def to_eaf(timeline: Segmentation, path: Path) -> bytes:
     # XML forbids two hyphens inside a comment.
     document.append(ElementTree.Comment(" " + USE_LIMITS.replace("--", "-") + " "))
     _eaf_header(document, timeline, path)
-    order = ElementTree.SubElement(document, "TIME_ORDER")
-    # ELAN wants every time once, in order, and annotations that point to it; neighbours share a slot, so that they stay
-    # neighbours when one is dragged.
-    slots = {
-        time_ms: f"ts{number}"
-        for number, time_ms in enumerate(
-            sorted({_ms(time_s) for segment in timeline.segments for time_s in (segment.start_s, segment.end_s)}), 1
-        )
-    }
-    for time_ms, slot in slots.items():
-        ElementTree.SubElement(order, "TIME_SLOT", {"TIME_SLOT_ID": slot, "TIME_VALUE": str(time_ms)})
+    slots = _eaf_slots(document, timeline.segments)
     # Abstentions are words of the vocabulary too: an annotator may choose them.
     entries = {label: f"cve{number}" for number, label in enumerate((*timeline.header.emotions, UNSURE, UNLIKE))}
     # Identifiers are unique in the document, not in the tier.
@@ -154,13 +144,7 @@ def to_eaf(timeline: Segmentation, path: Path) -> bytes:
             "LINGUISTIC_TYPE",
             {"GRAPHIC_REFERENCES": "false", "LINGUISTIC_TYPE_ID": name, "TIME_ALIGNABLE": "true", **vocabulary},
         )
-    language = {"LANG_ID": "eng", "LANG_DEF": "http://cdb.iso.org/lg/CDB-00138502-001", "LANG_LABEL": "English (eng)"}
-    ElementTree.SubElement(document, "LANGUAGE", language)
-    words = ElementTree.SubElement(document, "CONTROLLED_VOCABULARY", {"CV_ID": "emotions"})
-    ElementTree.SubElement(words, "DESCRIPTION", {"LANG_REF": "eng"}).text = "emotions the model knows"
-    for label, entry in entries.items():
-        element = ElementTree.SubElement(words, "CV_ENTRY_ML", {"CVE_ID": entry})
-        ElementTree.SubElement(element, "CVE_VALUE", {"LANG_REF": "eng", "DESCRIPTION": ""}).text = label
+    _eaf_vocabulary(document, entries)
     # Control characters of a file name are not allowed in XML, not even escaped.
     for element in document.iter():
         element.text = printable(element.text or "") or None
@@ -324,6 +308,33 @@ def _eaf_header(document: ElementTree.Element, timeline: Segmentation, path: Pat
     ElementTree.SubElement(header, "MEDIA_DESCRIPTOR", media)
     for number, line in enumerate(timeline.header.lines()):
         ElementTree.SubElement(header, "PROPERTY", {"NAME": f"cimeu {number}"}).text = line
+
+
+def _eaf_slots(document: ElementTree.Element, segments: Sequence[Segment]) -> dict[int, str]:
+    """Names of all times, in milliseconds."""
+    order = ElementTree.SubElement(document, "TIME_ORDER")
+    # ELAN wants every time once, in order, and annotations that point to it; neighbours share a slot, so that they stay
+    # neighbours when one is dragged.
+    slots = {
+        time_ms: f"ts{number}"
+        for number, time_ms in enumerate(
+            sorted({_ms(time_s) for segment in segments for time_s in (segment.start_s, segment.end_s)}), 1
+        )
+    }
+    for time_ms, slot in slots.items():
+        ElementTree.SubElement(order, "TIME_SLOT", {"TIME_SLOT_ID": slot, "TIME_VALUE": str(time_ms)})
+    return slots
+
+
+def _eaf_vocabulary(document: ElementTree.Element, entries: dict[str, str]) -> None:
+    """The words that an annotator may choose from, in English."""
+    language = {"LANG_ID": "eng", "LANG_DEF": "http://cdb.iso.org/lg/CDB-00138502-001", "LANG_LABEL": "English (eng)"}
+    ElementTree.SubElement(document, "LANGUAGE", language)
+    words = ElementTree.SubElement(document, "CONTROLLED_VOCABULARY", {"CV_ID": "emotions"})
+    ElementTree.SubElement(words, "DESCRIPTION", {"LANG_REF": "eng"}).text = "emotions the model knows"
+    for label, entry in entries.items():
+        element = ElementTree.SubElement(words, "CV_ENTRY_ML", {"CVE_ID": entry})
+        ElementTree.SubElement(element, "CVE_VALUE", {"LANG_REF": "eng", "DESCRIPTION": ""}).text = label
 
 
 def _eaf_tier(document: ElementTree.Element, name: str, person: str, kind: str) -> ElementTree.Element:

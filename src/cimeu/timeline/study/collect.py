@@ -132,14 +132,8 @@ def collect(
     )
     # Recordings that a table names and nobody predicted: reported, because means over the others look complete.
     missing = {*events.without_results, *(file for file, _ in (people.without_results if people else ()))}
-    study = Study(
-        tuple(recordings),
-        tables,
-        events.conditions,
-        settings.baseline,
-        tuple(collector.left_out(missing)),
-        len(missing),
-    )
+    left_out = tuple(collector.left_out(missing))
+    study = Study(tuple(recordings), tables, events.conditions, settings.baseline, left_out, len(missing))
     _write(study, output, settings.formats)
     return study
 
