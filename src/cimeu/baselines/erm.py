@@ -22,7 +22,7 @@ from cimeu.training.optim import build_optimiser, learning_rate, set_learning_ra
 
 
 class ERM(nn.Module):
-    """`update` takes one batch per training group and returns named numbers; `logits` calls a batch."""
+    """`update` takes one batch per training group and returns named numbers; `logits` predicts a batch."""
 
     name = "erm"
     meaning: ClassVar[str] = "shared backbone, all groups together"

@@ -1,7 +1,7 @@
 """Every way to train on several groups at once, by name; other packages add theirs.
 
 A method has the shape of DomainBed's algorithms: built from a `Task`, it learns by `update(batches) -> named floats`,
-one batch per training group, and calls a batch by `logits(batch)`. A package that declares
+one batch per training group, and predicts a batch by `logits(batch)`. A package that declares
 
     [project.entry-points."cimeu.methods"]
     my-method = "my_package:MyMethod"

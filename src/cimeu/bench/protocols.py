@@ -177,7 +177,7 @@ def _few_shot(manifest: Manifest, config: FoldsConfig, shots: Sequence[int]) -> 
         pool = manifest.select([*half.train, *half.validation]).table
         for count in shots:
             extra = shots_from(pool, count, config.seed)
-            note = "; ".join(filter(None, [f"{len(extra)} clips of the tested group teach", fold.note]))
+            note = "; ".join(filter(None, [f"{len(extra)} clips of the tested group are trained on", fold.note]))
             folds.append(
                 replace(fold, name=f"{fold.name}+{count}", train=(*fold.train, *extra), test=half.test, note=note)
             )

@@ -35,7 +35,7 @@ def uar_of(hits: Counts, truths: Counts, guesses: Counts) -> Float[np.ndarray, "
 
 
 def war_of(hits: Counts, truths: Counts, guesses: Counts) -> Float[np.ndarray, "*rest"]:
-    """Share of clips called rightly, 0..1."""
+    """Accuracy: share of clips whose predicted label is right, 0..1."""
     return _ratio(hits.sum(axis=-1), truths.sum(axis=-1))
 
 

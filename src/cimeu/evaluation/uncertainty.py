@@ -226,11 +226,11 @@ def _counts(
     """Hits, truths and guesses of each speaker, over the clips that are kept."""
     counts = np.zeros((int(clusters.max()) + 1, 3, len(predicted), n_classes))  # speakers without a kept clip too
     truth, clusters = truth[kept], clusters[kept]
-    for seed, calls in enumerate(predicted[:, kept]):
-        hit, used = calls == truth, calls != UNUSED
+    for seed, labels in enumerate(predicted[:, kept]):
+        hit, used = labels == truth, labels != UNUSED
         np.add.at(counts[:, 0, seed], (clusters[hit], truth[hit]), 1)
         np.add.at(counts[:, 1, seed], (clusters, truth), 1)
-        np.add.at(counts[:, 2, seed], (clusters[used], calls[used]), 1)
+        np.add.at(counts[:, 2, seed], (clusters[used], labels[used]), 1)
     return counts
 
 

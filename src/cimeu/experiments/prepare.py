@@ -141,7 +141,7 @@ def extract_streams(
 
 
 def default_streams(manifest: Manifest) -> list[tuple[EncoderConfig, bool]]:
-    """The embedded encoders for what the clips are: picture and sound, or sound alone."""
+    """The embedded encoders for what the clips are: video and sound, or sound alone."""
     usable = [clip for clip in manifest.clips() if not clip.problem]
     if not usable:
         raise RecipeError(f"none of the {len(manifest)} clips can be used\n\nhint: look at the column `problem`")

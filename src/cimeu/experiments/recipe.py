@@ -69,7 +69,7 @@ class EncoderConfig:
 
     @property
     def store(self) -> str:
-        """Folder of its features; those of whole pictures lie beside those of faces."""
+        """Folder of its features; those of whole frames lie beside those of faces."""
         return f"{self.encoder}-frame" if self.settings.get("source") == "frame" else self.encoder
 
 

@@ -136,7 +136,7 @@ class _Work:
         """By clip: the store, by its place, and the key of each row that it should have."""
 
     def lacking(self) -> Iterator[Task]:
-        """The clips that lack a row; each is looked at when the next one is asked for."""
+        """The clips that lack a row; each is looked up when the next one is requested."""
         claimed: set[str] = set()  # two clips of one content have one row
         for number, clip in enumerate(self._clips):
             if clip.problem:
@@ -175,7 +175,7 @@ class _Work:
 
 
 def store_name(encoder: Encoder) -> str:
-    """Folder of an encoder's store: its name, with `-frame` behind it where it sees whole pictures."""
+    """Folder of an encoder's store: its name, with `-frame` behind it where it sees whole frames."""
     return f"{encoder.name}-frame" if encoder.source == "frame" else encoder.name
 
 

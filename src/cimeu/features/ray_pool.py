@@ -21,7 +21,7 @@ def on_ray(
     """Each result of `work(task)` with its task, then `Event.DONE`, as they are finished.
 
     Args:
-        tasks: asked for as workers get free.
+        tasks: taken as workers become free.
         work: travels to every worker once.
         workers: how many; 0 takes one for each graphics card or, without one, for each node (`heavy`) or core.
         heavy: whether a worker uses a whole card or all cores it is given.

@@ -32,7 +32,7 @@ class Cutter:
         n_frames: frames that will arrive in all.
         directions: which are wanted.
         mirrored: whether backward windows are those of the reversed frames (pictures); else the frames that arrive are
-            those of the one direction that is asked for (sound, reversed before it was prepared).
+            those of the one direction that is requested (sound, reversed before it was prepared).
     """
 
     def __init__(

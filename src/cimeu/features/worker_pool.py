@@ -45,7 +45,7 @@ class _Worker:
 
 
 def in_processes(tasks: Iterable[Any], work: Work, workers: int) -> Iterator[tuple[Any, object]]:
-    """Each message of `work(task)` with its task, then `Event.DONE`; tasks are asked for as workers get free.
+    """Each message of `work(task)` with its task, then `Event.DONE`; tasks are taken as workers become free.
 
     With 0 workers everything happens here.
 

@@ -22,7 +22,7 @@ Line = dict[str, Any]
 
 def fold_table(
     truth: Int[np.ndarray, " N"],
-    calls: Mapping[str, Int[np.ndarray, "S N"]],
+    predicted: Mapping[str, Int[np.ndarray, "S N"]],
     folds: Sequence[str],
     published: Sequence[Published],
 ) -> dict[str, Any]:
@@ -34,12 +34,12 @@ def fold_table(
     """
     names = list(dict.fromkeys(folds))
     of = np.asarray(folds, dtype=object)
-    lines = [_line(name, truth, calls, of == name) for name in names]
-    everything = _line("all clips pooled", truth, calls, np.ones(len(truth), bool))
-    last = list(calls)[-1]
+    lines = [_line(name, truth, predicted, of == name) for name in names]
+    everything = _line("all clips pooled", truth, predicted, np.ones(len(truth), bool))
+    last = list(predicted)[-1]
     margins = [_margin(line["figures"][last]["war"], line["n_clips"]) for line in (*lines, everything)]
     return {
-        "models": list(calls),
+        "models": list(predicted),
         "lines": lines,
         "mean": _over_folds(lines, mean),
         "deviation": _over_folds(lines, stdev) if len(lines) > 1 else None,
@@ -49,10 +49,10 @@ def fold_table(
     }
 
 
-def _line(name: str, truth: np.ndarray, calls: Mapping[str, np.ndarray], inside: np.ndarray) -> Line:
+def _line(name: str, truth: np.ndarray, predicted: Mapping[str, np.ndarray], inside: np.ndarray) -> Line:
     figures = {
         model: {metric: mean(of(truth[inside], seed[inside]) for seed in answers) for metric, of in METRICS.items()}
-        for model, answers in calls.items()
+        for model, answers in predicted.items()
     }
     return {"name": name, "n_clips": int(inside.sum()), "figures": figures}
 

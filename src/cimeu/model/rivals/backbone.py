@@ -1,7 +1,7 @@
 """The small network that every domain method shares, so that only what they add differs.
 
 Per stream: a linear map of each step, two residual convolutions over time, the mean over valid steps. Both streams are
-joined and mapped to one vector `z` per clip; a linear head calls the emotion. A stream that a clip lacks is one
+joined and mapped to one vector `z` per clip; a linear head predicts the emotion. A stream that a clip lacks is one
 learned vector. Filterbanks and tokens are read like steps.
 
 Axes: B clips, T steps of a stream, D features, C channels, K emotions.
