@@ -116,7 +116,7 @@ def test_a_seed_counts_once_all_its_folds_are_there(tmp_path: Path) -> None:
     (tmp_path / Cell("plain", "ur", 1).stem.with_suffix(".json")).unlink()
     found = summarise(tmp_path, resamples=50)
     line = line_of(found, "plain")
-    assert (line.seeds, line.cells, line.cells_wanted) == (1, 5, 6)
+    assert (line.seeds, line.cells, line.cells_expected) == (1, 5, 6)
     assert line.seed_deviation is None
     assert not found.complete
     assert "1, 5/6 cells" in to_markdown(comparison_table(found))

@@ -1,7 +1,8 @@
 """Empirical risk minimisation in which every emotion of every group weighs the same.
 
 Cheap insurance against label shift between groups: where anger is common in one group, the network would otherwise
-learn that its microphone means anger. Weights are inverse training frequencies, at most `cap` times the smallest in a group.
+learn that its microphone means anger. Weights are inverse training frequencies, at most `cap` times the smallest in a
+group.
 """
 
 from collections.abc import Sequence

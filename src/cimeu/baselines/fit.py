@@ -73,12 +73,14 @@ def fit(
     """
     collator = collator_of(train, config.augmentation)
     groups = _groups(train, group)
+    # As many updates as the network gets on the same clips, however many groups share a batch.
     per_epoch = max(1, len(train.usable) // config.batch_size)
     torch.manual_seed(config.seed)
     method = build(_task(train, collator, groups, per_epoch * config.epochs, config, settings or {}))
     assert isinstance(method, Method)
     batches = _Batches(train, collator, groups, config)
     history: list[dict[str, float]] = []
+    # -1, so that the first epoch is kept even at a UAR of 0.
     kept = _Kept(config, 0, -1.0, copy.deepcopy(method.state_dict()))
     for epoch in range(1, config.epochs + 1):
         progress("fit", epoch - 1, config.epochs)
@@ -126,6 +128,7 @@ class _Batches:
         self, train: ClipDataset, collator: Collator, groups: Sequence[Int[np.ndarray, " _"]], config: TrainingConfig
     ) -> None:
         self._train, self._collator, self._groups = train, collator, groups
+        # Two clips at least: statistics over one clip have no deviation.
         self._share = max(2, config.batch_size // len(groups))
         self._generator = torch.Generator().manual_seed(config.seed)
         self._rows = [_endless(rows, np.random.default_rng((config.seed, g))) for g, rows in enumerate(groups)]
@@ -134,6 +137,7 @@ class _Batches:
         """The batches of one update."""
         batches = []
         for rows, members in zip(self._rows, self._groups, strict=True):
+            # A small group comes round more often than a large one: that is what balances groups within an update.
             samples = [self._train[int(next(rows))] for _ in range(min(self._share, len(members)))]
             batches.append(self._collator(samples, self._generator))
         return batches

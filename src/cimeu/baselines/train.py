@@ -89,6 +89,7 @@ def train_rival(
     folder.mkdir(parents=True, exist_ok=True)
     save_checkpoint(network, folder)
     write_journal(folder, journal)
+    # The row of the journal whose weights were kept; simple classifiers have one.
     best = max(journal, key=lambda entry: entry.get("kept") or 0)
     note = {"best_epoch": best["epoch"], "validation_uar": best["validation.uar"]}
     write_whole(folder / "finished.json", json.dumps(note, indent=1), STATE)

@@ -96,6 +96,7 @@ def make_folds(manifest: Manifest, config: FoldsConfig) -> list[Fold]:
     folds = []
     for name, pool, test, validation in _parts(table, people, config):
         train = np.setdiff1d(pool, test)
+        # Training clips without features would be drawn and skipped; test clips of that kind stay, and count as wrong.
         train = train[(table["problem"].to_numpy()[train] == "")]
         again = _seen_in(table, train, test)
         if config.protocol != "official":
@@ -171,6 +172,7 @@ def check_contents(fold: Fold, manifest: Manifest) -> None:
 
 def _people(table: pd.DataFrame) -> Rows:
     """A number per speaker of a corpus; where none is known, per set of near-duplicates, else per clip."""
+    # NUL separates the parts of a name: no corpus or speaker can hold one.
     alone = "\0\0" + table["clip_id"]
     for column in _MARKS:
         if column in table.columns:
@@ -203,6 +205,7 @@ def _official(table: pd.DataFrame) -> Iterator[tuple[str, Rows, Rows, Rows | Non
     folds, splits = table["fold"].to_numpy(), table["split"].to_numpy()
     if (folds != "").any():
         pool = np.flatnonzero(folds != "")
+        # By length first, so that fold 10 comes after fold 9.
         for fold in sorted(set(folds[pool]), key=lambda name: (len(name), name)):
             yield fold, pool, np.flatnonzero(folds == fold), None
         return
@@ -269,6 +272,7 @@ def _cut_validation(table: pd.DataFrame, people: Rows, train: Rows, config: Fold
         )
     strata = _strata(table, config.group)
     emotions = table["emotion"].to_numpy()
+    # A fifth for validation is one part of five.
     n_parts = min(round(1 / config.validation_share), n_people)
 
     def cost(validation: Rows) -> tuple[int, int, float]:
@@ -277,6 +281,7 @@ def _cut_validation(table: pd.DataFrame, people: Rows, train: Rows, config: Fold
         unchecked = len(set(emotions[train]) - set(emotions[validation]))
         target = np.bincount(strata[train], minlength=strata.max() + 1) * config.validation_share
         dealt = np.bincount(strata[validation], minlength=strata.max() + 1)
+        # In this order: no emotion lost to training, every emotion validated, then as alike as speakers allow.
         return lost, unchecked, float(np.abs(dealt - target).sum())
 
     candidates = [
@@ -298,6 +303,7 @@ def _spread(strata: Rows, people: Rows, rows: Rows, n_parts: int, seed: int) -> 
     strata_of_rows = strata[rows]
     if np.bincount(strata_of_rows).max() < n_parts:  # scikit-learn refuses; a person is then all there is to balance
         strata_of_rows = np.zeros_like(strata_of_rows)
+    # Where every clip is a person of its own, nothing has to stay together and the plain splitter is faster.
     if len(set(people[rows])) < len(rows):
         return [rows[part] for part in dealt_groups(strata_of_rows, people[rows], n_parts, seed)]
     splitter = StratifiedKFold(n_parts, shuffle=True, random_state=seed)
@@ -314,6 +320,7 @@ def dealt_groups(strata: Rows, groups: Rows, n_parts: int, seed: int) -> list[Ro
     _, classes, class_sizes = np.unique(strata, return_inverse=True, return_counts=True)
     names, owners = np.unique(groups, return_inverse=True)
     order = np.arange(len(names))
+    # The generator of scikit-learn, which the parts must be equal to.
     np.random.RandomState(seed).shuffle(order)
     counts = np.zeros((len(names), len(class_sizes)))
     np.add.at(counts, (owners, classes), 1)

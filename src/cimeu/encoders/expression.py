@@ -107,6 +107,7 @@ def _torch_layout(values: np.ndarray, name: str) -> Tensor:
 def _convolved(x: Tensor, kernel: Tensor, bias: Tensor | None = None, *, stride: int = 1, groups: int = 1) -> Tensor:
     """TensorFlow's `same` padding: with stride 2 on an even side, the odd one is added at the end."""
     size, side = kernel.shape[-1], x.shape[-1]
+    # -(-a // b) rounds a / b up.
     missing = max(0, (-(-side // stride) - 1) * stride + size - side)
     x = F.pad(x, (missing // 2, missing - missing // 2) * 2)
     return F.conv2d(x, kernel, bias, stride=stride, groups=groups)
@@ -127,6 +128,7 @@ def face_api_features(x: Float32[Tensor, "N 3 S S"], tensors: Mapping[str, Tenso
             x = _convolved(x, tensors["dense0.conv0.filters"], tensors["dense0.conv0.bias"], stride=2)
         else:
             x = _separable(x, tensors, f"dense{block}.conv0", kinds, stride=2)
+        # Dense blocks: every layer adds to the sum of those before it.
         total = x = F.relu(x)
         for layer in (1, 2, 3):
             total = total + _separable(x, tensors, f"dense{block}.conv{layer}", kinds)
@@ -150,6 +152,7 @@ def fer_features(x: Float32[Tensor, "N 1 S S"], tensors: Mapping[str, Tensor]) -
         branch = F.relu(normed(_separable(x, tensors, f"separable_conv2d_{1 + 2 * block}", kinds), 4 + 3 * block))
         branch = normed(_separable(branch, tensors, f"separable_conv2d_{2 + 2 * block}", kinds), 5 + 3 * block)
         missing = max(0, (-(-branch.shape[-1] // 2) - 1) * 2 + 3 - branch.shape[-1])
+        # Keras pools over real places alone: padding must never be the largest.
         padded = F.pad(branch, (missing // 2, missing - missing // 2) * 2, value=-torch.inf)
         x = F.max_pool2d(padded, 3, stride=2) + shortcut
     return x.mean(dim=(2, 3))

@@ -168,6 +168,7 @@ class HubSound(_HubEncoder):
         samples, longest = windows[0], round(LONGEST_S * SOUND_RATE_HZ)
         stretches = [samples[start : start + longest] for start in range(0, len(samples), longest)]
         shortest = round(SHORTEST_S * SOUND_RATE_HZ)
+        # A rest of some milliseconds would be one state of nothing.
         kept = [stretch for stretch in stretches if len(stretch) >= shortest] or [np.pad(samples, (0, shortest))]
         states = torch.cat([self._states(stretch) for stretch in kept])
         assert self.pool is not None, "__post_init__ sets it"
@@ -183,6 +184,7 @@ class HubSound(_HubEncoder):
         if "attention_mask" in inputs:
             real = round(len(states) * inputs["attention_mask"].float().mean().item())
         elif (padded_to_s := getattr(self._extractor, "chunk_length", None)) is not None:
+            # Rounded down: a state that is half padding says what silence is like.
             real = len(states) * len(samples) // (padded_to_s * SOUND_RATE_HZ)
         else:
             real = len(states)

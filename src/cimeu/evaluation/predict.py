@@ -114,6 +114,7 @@ class EnsembleSettings:
         path, hint = folder / ENSEMBLE, "name the folder of a finished run; `cimeu evaluate` writes this file again"
         written = read_json(path, CheckpointError, hint)
         names = [field.name for field in fields(cls)]
+        # Settings that came later have defaults under which older runs answer as they did.
         missing = [name for name in names if name not in written and name not in _ADDED]
         if missing:
             raise CheckpointError(f"`{path}` has no `{missing[0]}`\n\nhint: evaluate the run again to write it anew")
@@ -239,6 +240,7 @@ def _answered(model: CiMEU, batch: Batch) -> Output:
     """What the model makes of a batch, without gradients; the model is left as it was."""
     moved = batch.to(next(model.parameters()).device)
     assert moved.first is not None, "every setting has a first stream"
+    # Callers score in the middle of a training too (validation), which must go on with dropout.
     training = model.training
     model.eval()
     try:

@@ -216,6 +216,7 @@ def _prepared(
     recipe = replace(
         recipe,
         name=f"{recipe.name}-adapted",
+        # There are no validation clips of the new group: nothing may be chosen.
         training=replace(recipe.training, selection="last"),
         evaluation=replace(recipe.evaluation, mu=ensemble.mu, levels=ensemble.levels, probes=False),
     )
@@ -230,6 +231,7 @@ def _training_shares(run: Path) -> Float[np.ndarray, " K"]:
     """Shares of the emotions among the validation clips of a run, which are those of its training clips."""
     read = read_run(run)
     emotions = read.predictions.loc[read.predictions["part"] == "validation", "emotion"]
+    # Half a clip each, so that an emotion without a validation clip has no share of zero to divide by.
     counts = np.array([(emotions == name).sum() for name in read.emotions], float) + 0.5
     return counts / counts.sum()
 
@@ -241,6 +243,7 @@ def _figures(answers: Mapping[str, Predictions], labels: Mapping[str, int]) -> l
         figures = predictions.estimates()
         uar, war = figures["uar"], figures["war"]
         gain = None if first is None else interval_of(compared(first, uar))
+        # The first line is the run as it came; every gain is against it.
         first = first or uar
         corrected = name.endswith("prior corrected")
         rows.append(Adapted(name, labels[name], interval_of(uar.mean), interval_of(war.mean), gain, corrected))

@@ -101,6 +101,7 @@ class HeldOut:
         rules = candidates(STRENGTHS, SHRINKS, MIX_PRIORS)
         scores = {str(rule): self._mean_uar(groups, rule, CHOOSING) for rule in rules}
         rule = max(rules, key=lambda candidate: scores[str(candidate)])
+        # Temperatures and thresholds come from answers about inner held-out groups, never about the outer one.
         inner = {condition: self._pooled(groups, rule, condition) for condition in (ALONE, NATURAL)}
         temperatures = [fit_temperature(probabilities, truth) for probabilities, truth, _ in inner.values()]
         confidence = at_temperature(inner[NATURAL][0], temperatures[1]).max(axis=1)
@@ -118,6 +119,7 @@ class HeldOut:
         for seed in seeds:
             predictions = self.answers(others, group, choice.rule, REPORTED, seed)
             for condition, scored in zip(REPORTED, predictions, strict=True):
+                # The classifier of the clip alone and the adapted one have a temperature each.
                 temperature = choice.temperatures[bool(condition.size)]
                 calibrated = at_temperature(scored.probabilities, temperature)
                 answers.setdefault(condition, []).append(Scored(scored.rows, calibrated, scored.sizes))

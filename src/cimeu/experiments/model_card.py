@@ -149,7 +149,7 @@ def _training_rows(clips: pd.DataFrame) -> Iterator[str]:
 
 def counts_of(values: pd.Series) -> str:
     """How often each value occurs, as text."""
-    return ", ".join(f"{value or 'unknown'} {count}" for value, count in values.valuecounts_of().sort_index().items())
+    return ", ".join(f"{value or 'unknown'} {count}" for value, count in values.value_counts().sort_index().items())
 
 
 def _n_speakers(clips: pd.DataFrame) -> str:
@@ -177,7 +177,7 @@ def _calibration(table: pd.DataFrame, settings: EnsembleSettings, emotions: list
     threshold = f"no emotion is named below a confidence of {settings.abstain_below:.2f}"
     yield f"Temperature {settings.temperature:.2f}; {threshold}."
     yield ""
-    yield "| clips | calibration error (10 bins) | surprise, nats | answered, % | right of those, % | N |"
+    yield "| clips | calibration error (10 bins) | negative log-likelihood | answered, % | right of those, % | N |"
     yield "|---|---|---|---|---|---|"
     for part in ("validation", "test"):
         clips = table[table["part"] == part]

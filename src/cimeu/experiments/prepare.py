@@ -80,6 +80,7 @@ def clips_of(recipe: Recipe) -> tuple[Manifest, LabelSpace]:
     if recipe.data.targets == "shares":
         manifest = strongest_named(manifest, labels)
     manifest = with_same_file(_labelled(manifest, labels))
+    # Imported features need no recording: a missing file is then no problem of the clip.
     if all(_imported(recipe, stream) for stream in _streams(recipe)):
         problems = manifest.table["problem"]
         manifest = Manifest(manifest.table.assign(problem=problems.where(problems != MISSING_FILE, "")), manifest.root)
@@ -108,6 +109,7 @@ def open_stores(recipe: Recipe, manifest: Manifest, labels: LabelSpace, *, progr
             continue
         try:
             build_encoder(stream.encoder, **stream.settings)
+        # Features may have been extracted elsewhere, where the weights were.
         except WeightsMissing as error:
             _check_whole(recipe, stream, manifest, error)
         else:
@@ -150,6 +152,7 @@ def default_streams(manifest: Manifest) -> list[tuple[EncoderConfig, bool]]:
             names = ("hog", "filterbank") if probe(clip.path).has_video else ("spectral", "prosody")
         except MediaError:
             continue  # extraction gives its reason
+        # The first file that opens decides: a corpus is either filmed or not.
         return [(EncoderConfig(encoder=name), place == 0) for place, name in enumerate(names)]
     raise RecipeError(f"none of the {len(usable)} files can be opened\n\nhint: play one, such as `{usable[0].path}`")
 

@@ -69,8 +69,10 @@ class Utterances:
         vectors: dict[Direction, list[np.ndarray]] = {direction: [] for direction in self._directions}
         for stretch in inside:
             times_s = stretch.times_s(self._encoder.step_s)
+            # A step belongs to the window that holds its middle, so neighbouring windows share none.
             kept = (times_s >= start_s) & (times_s < end_s)
             for direction in self._directions:
+                # Backward steps were computed on reversed sound and lie in reversed order.
                 where = kept if direction == "forward" else kept[::-1]
                 vectors[direction].append(stretch.steps[direction][where])
         reach = (
@@ -79,6 +81,7 @@ class Utterances:
         )
         if not any(map(len, vectors[self._directions[0]])):
             return {}, reach
+        # Stretches too: played backward, the last one comes first.
         in_order = {d: rows if d == "forward" else rows[::-1] for d, rows in vectors.items()}
         return {direction: np.concatenate(rows) for direction, rows in in_order.items()}, reach
 
@@ -90,6 +93,7 @@ class Utterances:
     def _encode_until(self, time_s: float) -> None:
         """Encode every stretch that begins before this time."""
         while self._cut_s < time_s:
+            # A pause at the very end of the longest stretch must be heard whole.
             self._sound.read_until(self._cut_s + LONGEST_S + PAUSE_S)
             samples = self._sound.samples(self._cut_s, self._cut_s + LONGEST_S + PAUSE_S)
             if len(samples) < FRAME:
@@ -113,6 +117,7 @@ def first_cut(samples: Float32[np.ndarray, " N"]) -> int:
     second half where it has none, or at its end where it is short enough."""
     energies = frame_energies(samples[: len(samples) // FRAME * FRAME], FRAME)
     longest, shortest, pause = (round(time_s / FRAME_S) for time_s in (LONGEST_S, SHORTEST_S, PAUSE_S))
+    # Relative to the loudest of these seconds, as silence is trimmed in training.
     loud = energies >= np.percentile(energies, 98) * 10 ** (-TRIM_DB / 10)
     spoken = np.flatnonzero(loud)
     earliest = (int(spoken[0]) if len(spoken) else 0) + shortest
@@ -121,6 +126,7 @@ def first_cut(samples: Float32[np.ndarray, " N"]) -> int:
             return (start + pause // 2) * FRAME
     if len(energies) <= longest:
         return len(samples)
+    # The quietest place for as long as a pause: a single quiet frame lies inside of many sounds.
     smooth = np.convolve(energies, np.ones(pause), "same")
     return (longest // 2 + int(smooth[longest // 2 : longest].argmin())) * FRAME
 

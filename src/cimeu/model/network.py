@@ -238,6 +238,7 @@ class CiMEU(
         if self.config.disentangle == "off":
             return Primitives(emotion, None, None)
         style = getattr(self, f"{prefix}style")(features, layout)  # [B, 4 + 2 + 1, C]
+        # One style for a clip, spread over its steps: it cannot carry what happens within the clip.
         if self.config.style == "clip":
             style = one_per_level(style)
         rebuilt = getattr(self, f"{prefix}decoder")(emotion, style, layout.halved(), layout)  # [B, 16 + 8 + 4, D]
@@ -413,6 +414,7 @@ def one_per_level(levels: Levels) -> Levels:
 def with_token(levels: Levels, present: Bool[Tensor, " B"], token: Float[Tensor, " C"]) -> Levels:
     """Put the learned token where a clip lacks the stream, one real step per level: no level is ever empty."""
     level = levels.layout.level
+    # The first step of each level: where the number of the level changes.
     starts = torch.cat((level.new_ones(1, dtype=torch.bool), level[1:] != level[:-1]))  # [T]
     mask = torch.where(present[:, None], levels.layout.mask, starts)
     features = torch.where(present[:, None, None], levels.features, token.to(levels.features.dtype))
@@ -421,6 +423,7 @@ def with_token(levels: Levels, present: Bool[Tensor, " B"], token: Float[Tensor,
 
 def with_noise(levels: Levels, noisy: Bool[Tensor, " B"]) -> Levels:
     """Add noise as strong as the features themselves to the chosen clips."""
+    # Detached: the network must not learn to make its features small.
     strength = levels.features.detach().float().std()
     noise = torch.zeros_like(levels.features)
     noise[noisy] = (torch.randn_like(levels.features[noisy]) * strength).to(noise.dtype)

@@ -53,7 +53,7 @@ class RowSummary:
     seed_deviation: float | None = None
     seeds: int = 0
     cells: int = 0
-    cells_wanted: int = 0
+    cells_expected: int = 0
     n_clips: int = 0
     n_speakers: int = 0
     parameters: int = 0
@@ -93,7 +93,7 @@ class Summary:
     @property
     def complete(self) -> bool:
         """Whether every cell is there."""
-        return all(line.cells == line.cells_wanted for line in self.lines)
+        return all(line.cells == line.cells_expected for line in self.lines)
 
 
 def summarise(folder: Path, *, resamples: int = N_RESAMPLES, seed: int = 0) -> Summary:
@@ -130,7 +130,7 @@ def _line(drawn: Figures, row: str) -> RowSummary:
     costs = list(cells.values())
     n_expected = len(bench.folds) * len(bench.seeds)
     if figures is None:
-        return RowSummary(row=row, absent="", cells=len(costs), cells_wanted=n_expected)
+        return RowSummary(row=row, absent="", cells=len(costs), cells_expected=n_expected)
     groups = {name: interval_of(estimate) for name, estimate in figures["uar"].cultures.items()}
     by_seed = [_of_one_seed(bench, cells, seed) for seed in bench.seeds]
     values = [value for value in by_seed if value is not None]
@@ -146,7 +146,7 @@ def _line(drawn: Figures, row: str) -> RowSummary:
         seed_deviation=float(np.std(values, ddof=1)) if len(values) > 1 else None,
         seeds=len(values),
         cells=len(costs),
-        cells_wanted=n_expected,
+        cells_expected=n_expected,
         n_clips=figures["uar"].mean.n_clips,
         n_speakers=figures["uar"].mean.n_speakers,
         parameters=max(cell.parameters for cell in costs),
@@ -171,6 +171,7 @@ def _alone(drawn: Figures, row: str, fused: Estimates) -> dict[str, Alone]:
 
 def _of_one_seed(bench: Bench, cells: Cells, seed: int) -> float | None:
     """Mean UAR of the groups with one seed; None where its cells are not all there."""
+    # One resample: only the value is read here, not its interval.
     figures = Figures(replace(bench, seeds=(seed,)), {"": cells}, resamples=1).of("")
     return None if figures is None else figures["uar"].mean.value
 
@@ -182,6 +183,7 @@ def _word(bench: Bench, cells: Mapping[str, Cells]) -> str:
         return bench.group
     origins = pd.concat([table[["culture", "corpus"]].drop_duplicates() for table in tables]).drop_duplicates()
     origins = origins[(origins["culture"] != "") & (origins["corpus"] != "")]
+    # Every culture one corpus and every corpus one culture: their effects cannot be told apart.
     one_to_one = len(origins) == origins["culture"].nunique() == origins["corpus"].nunique() > 1
     return "corpus group" if one_to_one else bench.group
 

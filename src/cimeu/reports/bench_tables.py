@@ -84,7 +84,7 @@ def figures_csv(summary: Summary) -> str:
     spans = ("uar", "war", "macro_f1", "difference")
     alone = ("uar", "gain")
     plain = (
-        *("p", "p_holm", "improved", "validation_uar", "seed_deviation", "seeds", "cells", "cells_wanted"),
+        *("p", "p_holm", "improved", "validation_uar", "seed_deviation", "seeds", "cells", "cells_expected"),
         *("n_clips", "n_speakers", "parameters", "updates", "wall_s", "selection"),
     )
     heading = [
@@ -182,7 +182,7 @@ def _text_line(line: RowSummary, groups: Sequence[str], width: int) -> tuple[str
     if line.uar is None or line.groups is None:
         return (line.row, *[MISSING] * (width - 1))
     spread = "" if line.seed_deviation is None else f" (±{100 * line.seed_deviation:.1f})"
-    cells = "" if line.cells == line.cells_wanted else f", {line.cells}/{line.cells_wanted} cells"
+    cells = "" if line.cells == line.cells_expected else f", {line.cells}/{line.cells_expected} cells"
     return (
         line.row,
         span(line.uar),

@@ -57,6 +57,7 @@ def supports_table(summary: Summary) -> Table | None:
     lines = []
     for condition in bench.supports:
         sets = sets_of(summary, condition)
+        # Every row is averaged over the same groups, or rows would be compared on different people.
         counted = [name for name in groups if name in sets and not sets[name].reason]
         reference = _figures(summary, bench.reference, condition, counted)
         for row in bench.rows:
@@ -149,6 +150,7 @@ def _why_absent(tested: pd.DataFrame, drawn: pd.DataFrame, *, by_person: bool) -
         if shown.empty:
             return "no speaker is known"
         single = int((shown == 1).sum())
+        # Where most speakers show one emotion, their support gives the label away.
         if 2 * single > len(shown):
             return f"{single} of {len(shown)} speakers show one emotion"
     if len(drawn) < FEWEST_CLIPS:
@@ -160,6 +162,7 @@ def _why_absent(tested: pd.DataFrame, drawn: pd.DataFrame, *, by_person: bool) -
 def _guess(truth: Int[np.ndarray, " N"], scores: Float[np.ndarray, "N K"]) -> float:
     """UAR of answering the emotion with the highest score; equals share the answer."""
     highest = scores == scores.max(axis=1, keepdims=True)
+    # A tie is answered by chance: each of its emotions gets its share of the hit.
     hits = highest[np.arange(len(truth)), truth] / highest.sum(axis=1)
     return float(np.mean([hits[truth == emotion].mean() for emotion in np.unique(truth)]))
 
@@ -171,6 +174,7 @@ def _tested(summary: Summary, condition: str) -> pd.DataFrame:
         if tables:
             whole = pd.concat(tables, ignore_index=True)
             chosen = (whole["part"] == "test") & (whole["condition"] == condition)
+            # Supports are drawn once per clip, so any row tells what was drawn.
             return whole[chosen].drop_duplicates("clip_id").reset_index(drop=True)
     return pd.DataFrame(columns=["clip_id", "emotion", "corpus", "speaker", summary.bench.group])
 
@@ -200,6 +204,7 @@ def _both(summary: Summary, row: str, view: View, condition: str, seed: int) -> 
     answers = [predictions_of(bench, cells, View(view.folds, set_name, view.tested)) for set_name in ("", condition)]
     if answers[0] is None or answers[1] is None:
         return None
+    # Alone on the same clips: the others could not fill the set, and may be easier or harder.
     kept = answers[0].clips["clip_id"].isin(answers[1].clips["clip_id"]).to_numpy()
     return tuple(_uar(answered, summary, seed) for answered in (answers[0].take(kept), answers[1]))  # type: ignore[return-value]
 

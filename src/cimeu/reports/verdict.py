@@ -73,7 +73,7 @@ def bench_answer(summary: Summary) -> list[str]:
         if lines:
             sentences.append(f"{which}, against `{bench.reference}`: {_sides(lines)}.")
     if not summary.complete:
-        done, total = sum(line.cells for line in summary.lines), sum(line.cells_wanted for line in summary.lines)
+        done, total = sum(line.cells for line in summary.lines), sum(line.cells_expected for line in summary.lines)
         sentences.append(f"The bench is not finished: {done:,} of {total:,} cells are there.")
     return sentences
 
@@ -86,6 +86,7 @@ def interval_in(estimate: Mapping[str, Any]) -> Interval:
 def baseline_interval(row: Json) -> Interval | None:
     """UAR of a line of `baselines.csv`, where it stands as `50.3 [47.1, 55.3]`; None where there is none."""
     text = str(next((value for name, value in row.items() if name.startswith("UAR")), ""))
+    # The file is written for people, in percent with an interval in brackets, and may be edited by them.
     numbers = text.replace("[", "").replace("]", "").replace(",", "").split()
     try:
         shares = [float(number) / 100 for number in numbers]

@@ -48,6 +48,7 @@ class View:
 
 def predictions_of(bench: Bench, cells: Cells, view: View, kind: Kind = "fused") -> Predictions | None:
     """Answers of the seeds whose folds of the view are all there; None without such a seed, or without such answers."""
+    # A seed with some of its folds would be a mean over other groups than the rest.
     complete = [seed for seed in bench.seeds if all((fold, seed) in cells for fold in view.folds)]
     if not complete or not view.folds:
         return None
@@ -137,6 +138,8 @@ class Figures:
         names = list(dict.fromkeys(tested for _, tested in views))
         figures = {}
         for (source, tested), view in views.items():
+            # Seeded by the tested group: the same speakers are drawn in all of its pairs, which makes their differences
+            # paired.
             estimates = self.view(row, view, kind, 1000 * self.seed + names.index(tested))
             if estimates is not None:
                 figures[source, tested] = estimates
@@ -155,6 +158,7 @@ def _answers(tables: Sequence[pd.DataFrame]) -> list[pd.DataFrame]:
     sets = [set(table["clip_id"]) for table in tables]
     same = len(tables) > 1 and all(clip_ids == sets[0] for clip_ids in sets)
     together = list(tables) if same else [pd.concat(tables, ignore_index=True)]
+    # Rows of two systems are compared by place.
     together = [table.sort_values("clip_id", kind="stable", ignore_index=True) for table in together]
     assert not any(table["clip_id"].duplicated().any() for table in together), "folds of a view overlap"
     return together

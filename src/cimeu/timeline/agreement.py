@@ -167,6 +167,7 @@ def compare(first: Tier, second: Tier, *, grid_s: float = GRID_S, same_iou: floa
         second_only_s=round((moments[1] - n_both) * grid_s, 3),
         observed=observed,
         by_chance=by_chance,
+        # 1: both gave a single label, the same one; agreement beyond chance is then undefined.
         kappa=None if by_chance == 1 else (observed - by_chance) / (1 - by_chance),
         alpha=nominal_alpha(counts),
         precision=n_same / len(second.annotations),
@@ -179,6 +180,7 @@ def compare(first: Tier, second: Tier, *, grid_s: float = GRID_S, same_iou: floa
 
 def nominal_alpha(counts: Float[np.ndarray, "L L"]) -> float | None:
     """Krippendorff's alpha of two annotators from how often each pair of labels was given; None for a single label."""
+    # Each pair counts in both orders: alpha knows no first and second annotator.
     coincidences = counts + counts.T
     n = coincidences.sum()
     totals = coincidences.sum(0)
@@ -237,6 +239,7 @@ def _check_units(first: Tier, second: Tier) -> None:
     ends_s = [max((annotation.end_s for annotation in tier.annotations), default=0.0) for tier in (first, second)]
     late, early = (first, second) if ends_s[0] > ends_s[1] else (second, first)
     ratio = max(ends_s) / min(ends_s) if min(ends_s) > 0 else 1.0
+    # Milliseconds are whole numbers, seconds hardly ever all are.
     whole = all(float(t).is_integer() for entry in late.annotations for t in (entry.start_s, entry.end_s))
     if whole and SECONDS_PER_MILLISECOND / 2 <= ratio <= SECONDS_PER_MILLISECOND * 2:
         raise ManifestError(

@@ -125,6 +125,7 @@ def read_tiers(path: Path | str, *, label_map: Mapping[str, str] | None = None) 
         )
     if not path.is_file():
         raise ManifestError(f"`{path}` does not exist\n\nhint: give the file of an annotation")
+    # A fault is one of its tier: somebody's comments may overlap as they like while emotions are compared.
     drafts: dict[str, _Draft] = defaultdict(_Draft)
     names = {canonical(label): emotion for label, emotion in (label_map or {}).items()}
     for tier, place, start_s, end_s, label in _eaf_rows(path) if suffix == ".eaf" else _table_rows(path):
@@ -190,6 +191,7 @@ def _table_rows(path: Path) -> Iterable[AnnotationRow]:
         )
     _check_seconds(table, (ends_s - starts_s).min(), ends_s.max())
     names = [table.frame[column] for column in ("tier", "person") if column in table.columns]
+    # A table without a name of a tier is one tier, called after its file.
     tiers = [next(filter(None, cells), path.stem) for cells in zip(*names, strict=True)] or [path.stem] * len(starts_s)
     labels = table.frame["label"]
     for tier, line, start_s, end_s, label in zip(tiers, table.lines, starts_s, ends_s, labels, strict=True):
@@ -255,6 +257,7 @@ def _origin_s(root: ElementTree.Element) -> float:
     if units != "milliseconds":
         raise ValueError(f"times in {units}")
     media = None if header is None else header.find("MEDIA_DESCRIPTOR")
+    # TIME_ORIGIN says where in the recording the document begins, for media that were not cut to it.
     return 0.0 if media is None else int(media.get("TIME_ORIGIN") or 0) / 1000
 
 
@@ -276,6 +279,7 @@ def _document(root: ElementTree.Element) -> _Document:
             if annotation.tag == "ALIGNABLE_ANNOTATION":
                 document.alignable[name] = values["TIME_SLOT_REF1"], values["TIME_SLOT_REF2"]
                 continue
+            # A chain of annotations that divide the time of their parent among them.
             previous = values.get("PREVIOUS_ANNOTATION")
             document.references[name] = _Reference(values["ANNOTATION_REF"], previous)
             if previous:

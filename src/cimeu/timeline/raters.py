@@ -107,6 +107,7 @@ def alpha_of_counts(counts: Float[np.ndarray, "U L"], weights: Float[np.ndarray,
         weights: how many units each row stands for.
     """
     given = counts.sum(axis=1)
+    # A unit with one label tells nothing about agreement.
     pairable = given > 1
     counts, given, weights = counts[pairable], given[pairable], weights[pairable]
     totals = weights @ counts
@@ -140,6 +141,8 @@ def _counts(tiers: Sequence[Tier], grid_s: float) -> tuple[Float[np.ndarray, "U 
     """How many gave each label in each stretch between two borders of any tier, and its seconds."""
     labels = sorted({label for tier in tiers for label in tier.labels})
     runs = [labelled_runs(tier, labels, grid_s) for tier in tiers]
+    # Between two borders nobody changes the label: a stretch stands for all of its moments, and hours cost no more than
+    # seconds.
     edges = sorted({edge for of_tier in runs for run in of_tier for edge in (run.first, run.last)})
     counts = np.zeros((max(0, len(edges) - 1), len(labels)))
     place = {edge: number for number, edge in enumerate(edges)}

@@ -95,6 +95,7 @@ def series_frame(timeline: Segmentation) -> "pd.DataFrame":
     windows, labels = _series(timeline), _SegmentLabels(timeline)
     label_of = [labels(window) for window in windows]
     scores = np.array([window.scores or (np.nan,) * len(timeline.header.emotions) for window in windows])
+    # Without a window the array would have one axis only.
     scores = scores.reshape(len(windows), len(timeline.header.emotions))
     has_scores = np.array([window.scores is not None for window in windows], dtype=bool)
     confidence = np.full(len(windows), np.nan)
@@ -171,6 +172,7 @@ def curves(windows: Sequence[ScoredWindow], most_points: int) -> list[list[Point
     """
     if not windows:
         return []
+    # The shortest, because the first and the last cell of a recording may be longer.
     hop_s = min(window.end_s - window.start_s for window in windows) or 1.0
     extent_s = windows[-1].end_s - windows[0].start_s
     width_s = hop_s * max(1, ceil(extent_s / hop_s / most_points - 1e-6))
@@ -183,6 +185,7 @@ def curves(windows: Sequence[ScoredWindow], most_points: int) -> list[list[Point
     for number, members in stretches.items():
         means = np.mean([window.scores or () for window in members], axis=0)
         point = Point(members[0].start_s, members[-1].end_s, tuple(round(float(mean), DIGITS) for mean in means))
+        # A stretch without scores interrupts the curve: a line across it would show values that nobody measured.
         if before is None or number != before + 1:
             runs.append([])
         runs[-1].append(point)

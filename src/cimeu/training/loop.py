@@ -96,7 +96,7 @@ def train(
     folder.mkdir(parents=True, exist_ok=True)
     progress = progress if fabric.is_global_zero else silent
     collator = collator_of(train, config.augmentation)
-    torch.manual_seed(config.seed)
+    torch.manual_seed(config.seed)  # before the network is built: its first weights are drawn from here
     model = CiMEU(model_config, specifications_of(train, collator, config.selection, synthetic)).to(fabric.device)
     optimiser = fabric.setup_optimizers(build_optimiser(config.optimiser, model.parameters(), model.adversaries()))
     state = resumed(first_only(config, lambda: saved(folder, identity)), model, optimiser)
@@ -292,6 +292,7 @@ def _validate(
     """UAR and class error of the clips whose emotion is known; one that cannot be used counts as wrong."""
     predicted = np.full(len(dataset), UNUSED, np.int64)
     errors, clips = 0.0, 0
+    # Heads of M and L that are not trained would answer at random.
     heads = 3 if config.weights.heads_trained == "all" else 1
     gates: list[Tensor] = []
     health = StreamHealth()
@@ -334,6 +335,7 @@ def _keep_best(state: State, model: CiMEU, entry: Entry, config: TrainingConfig)
     score = entry["validation.uar"]
     if config.selection == "average" and state.averaged:
         state.best_epoch, state.best_uar, state.best = state.epoch + 1, score, dict(state.average)
+    # Strictly above: of equal epochs the earlier one stays.
     elif config.selection not in CHOOSING or state.best_uar is None or (score is not None and score > state.best_uar):
         state.best_epoch, state.best_uar = state.epoch + 1, score
         if is_first(config):
@@ -352,6 +354,7 @@ def _check(model_config: ModelConfig, train: ClipDataset, validation: ClipDatase
         raise RecipeError(
             f"{config.processes} processes share {len(train.usable)} training clips\n\nhint: fewer devices or nodes"
         )
+    # Shifted by one, because bincount takes no -1 (unlabelled).
     counts = np.bincount(train.emotions[train.usable] + 1, minlength=len(train.labels.emotions) + 1)[1:]
     for emotion, count in zip(train.labels.emotions, counts, strict=True):
         if not count:

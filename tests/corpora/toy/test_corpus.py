@@ -144,7 +144,7 @@ def test_an_interrupted_corpus_is_completed_and_the_rest_is_kept(toy: Manifest) 
 
 
 def test_two_corpora_never_mix_in_one_folder(toy: Manifest) -> None:
-    with pytest.raises(ManifestError, match=r"holds a toy corpus of .*'seed': 0.* asked for is .*'seed': 7"):
+    with pytest.raises(ManifestError, match=r"holds a toy corpus of .*'seed': 0.* not of .*'seed': 7"):
         make_toy(replace(SMALL, seed=7), toy.root)
 
 
@@ -155,7 +155,7 @@ def test_two_corpora_never_mix_in_one_folder(toy: Manifest) -> None:
         ({"cultures": ()}, "toy cultures ``"),
         ({"speakers_per_culture": 0}, "`speakers_per_culture` is 0\n\nhint: a number of 1 or more"),
         ({"culture_strength": 2.0}, "`culture_strength` is 2.0"),
-        ({"version": 99}, "toy version 99 is asked for"),
+        ({"version": 99}, "toy version 99 cannot be drawn"),
     ],
 )
 def test_a_toy_corpus_that_cannot_be_drawn_says_why(settings: dict[str, object], message: str) -> None:

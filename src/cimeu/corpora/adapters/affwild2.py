@@ -64,8 +64,10 @@ def from_affwild2(root: Path, *, task: Task = "expr", check_counts: bool = True)
     rows: list[Row] = []
     for video, path in sorted(annotations.items()):
         labels = _expressions(path) if task == "expr" else _values(path)
+        # Two people of one recording share its file; a file that is not there keeps its row, with a problem.
         file = files.get(video, files.get(recording_of(video), root / "batch1" / f"{video}.mp4"))
         rows += _stretches(video, file, labels, SPLITS[path.parent.name], task)
+    # Videos without any annotation are the test set, whose labels were never released.
     named = {*annotations, *map(recording_of, annotations)}
     for video, file in sorted(files.items()):
         if video not in named:
@@ -104,6 +106,7 @@ def _expressions(path: Path) -> list[Label]:
         )
     numbers = [int(line) if re.fullmatch(r"-?\d+", line) else None for line in lines]
     for place, number in enumerate(numbers, start=2):
+        # -1: the annotators left this frame out.
         if number is None or not -1 <= number < len(EMOTIONS):
             raise ManifestError(
                 f"line {place} of `{path}` is `{lines[place - 2]}`\n\nhint: expected -1 to {len(EMOTIONS) - 1}"
@@ -120,6 +123,7 @@ def _values(path: Path) -> list[Label]:
             valence, arousal = map(float, line.split(","))
         except ValueError:
             raise ManifestError(f"line {place} of `{path}` is `{line}`\n\nhint: expected `0.034,0.12`") from None
+        # -5 marks a frame that is not annotated; anything outside of the scale is taken for such a mark.
         labels.append((valence, arousal) if max(abs(valence), abs(arousal)) <= 1 else None)
     return labels
 

@@ -37,6 +37,7 @@ def from_mer(root: Path, *, check_counts: bool = True) -> Manifest:
     Extra columns: `valence`, `part` (MULTI, NOISE, SEMI of 2023), `text`, `text_en`, `unlabelled`.
     Raises ManifestError.
     """
+    # The newest first: later years are packed with files of earlier ones.
     if (root / "track1_train_disdim.csv").is_file():
         corpus, rows = "mer2025", _rows_2025(root)
     elif (root / "label-disdim.csv").is_file():
@@ -96,6 +97,7 @@ def _labelled(table: Path, files: Mapping[str, Path], *, split: str) -> list[Row
                 "path": str(files.get(row["name"], table.parent / row["name"])),
                 "emotion": row["discrete"],
                 UNLABELLED: "" if row["discrete"] else "no label",
+                # -10 or -10.0: no value, which would wreck a regression.
                 "valence": "" if valence.split(".")[0] == NO_VALENCE else valence,
                 "split": split,
             }

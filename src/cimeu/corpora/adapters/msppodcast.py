@@ -88,6 +88,7 @@ def from_msppodcast(root: Path, *, check_counts: bool = True) -> Manifest:
 
 def _release_of(n_turns: int) -> dict[str, int]:
     """Counts of the release with this many turns; of the nearest where there is none."""
+    # The release is named nowhere in its files; its size tells.
     return min(RELEASES.values(), key=lambda counts: abs(counts["clips"] - n_turns))
 
 
@@ -102,6 +103,7 @@ def _votes(path: Path) -> dict[str, Row]:
     if "EmoClass_Major" in table.columns:
         primary = table["EmoClass_Major"]
     elif "EmoDetail" in table.columns:
+        # `WORKER1; Neutral; Sad,Tired; ...`: the second field is the primary emotion.
         primary = table["EmoDetail"].str.split(";").str[1].fillna("")
     else:
         raise ManifestError(f"`{path}` has no column `EmoClass_Major` or `EmoDetail`\n\nhint: use the released table")

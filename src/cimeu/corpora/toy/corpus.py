@@ -63,7 +63,7 @@ class ToyConfig:
         check_values(self, error=ManifestError)
         if self.version != TOY_VERSION:
             raise ManifestError(
-                f"toy version {self.version} is asked for, this release draws version {TOY_VERSION}\n\n"
+                f"toy version {self.version} cannot be drawn, this release draws version {TOY_VERSION}\n\n"
                 "hint: figures of two versions cannot be compared; install the release that drew the other"
             )
 
@@ -95,6 +95,7 @@ def make_toy(config: ToyConfig, folder: Path, *, progress: Progress = silent) ->
         progress("drawing synthetic clips", done, len(clips))
         path = folder / clip.path
         if not path.exists():
+            # An interrupted drawing leaves no half clip that a later run would keep.
             with whole(path, STATE) as partial:
                 draw_clip(clip, partial)
     progress("drawing synthetic clips", len(clips), len(clips))
@@ -139,6 +140,7 @@ def draw_clip(clip: ToyClip, path: Path) -> None:
         sound_rate_hz=RATE_HZ,
         crf="18",
         preset="veryfast",
+        # The encoder divides a frame among its threads: another number would give other bytes.
         threads="1",
     )
 
@@ -152,7 +154,7 @@ def _claim(folder: Path, config: ToyConfig) -> None:
         earlier.pop("corpus", None)
         if earlier != causes:
             raise ManifestError(
-                f"`{folder}` holds a toy corpus of {earlier}, asked for is {causes}\n\nhint: choose another folder"
+                f"`{folder}` holds a toy corpus of {earlier}, not of {causes}\n\nhint: choose another folder"
             )
         return
     taken = [name for name in config.cultures if (folder / name).exists()]
