@@ -1,8 +1,10 @@
 """The card that travels with every ensemble: what it was trained on, how well it does for whom, what it is not for."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from cimeu.corpora.folds import Fold
 from cimeu.corpora.licences import cautions, licences
@@ -45,106 +47,67 @@ def model_card(
         model: one direction, for its size and encoders.
         trained_on: rows of the training clips; of an adapted run also those of the run that it comes from.
     """
-    specifications, emotions = model.specifications, list(model.config.emotions)
+    said = model.specifications
     encoders = [
         weights_key(str(description["name"]), description.get("preprocessing", {}))
-        for description in (specifications.first_encoder, specifications.second_encoder)
+        for description in (said.first_encoder, said.second_encoder)
         if description
     ]
-    synthetic = "**Trained on synthetic clips: a demonstration, no statement about people.**"
-    return "\n".join(
-        [
-            f"# {recipe.name}, fold {fold.name}",
-            "",
-            synthetic if specifications.synthetic else "",
-            "",
-            USE_LIMITS,
-            "",
-            *_what_it_is(recipe, fold, settings, model, encoders, n_clips=len(trained_on)),
-            *_who(trained_on),
-            *_how_well(table[table["part"] == "test"], trained_on),
-            "## Calibration",
-            "",
-            *_calibration(table, settings, emotions),
-            "",
-            "## Not for",
-            "",
-            *(f"- {use}" for use in (*PROHIBITED, *cautions(encoders))),
-            "",
-            "Scores describe how a clip resembles acted or labelled clips of an emotion; they are no measurement of "
-            "what a person feels.",
-            "",
-            "## Licences",
-            "",
-            "A model inherits the limits of its corpora and of the weights of its encoders; see also CiMEU's "
-            "`NOTICES.md`.",
-            "",
-            *licences(specifications.corpora, encoders),
-            "",
-        ]
+    test = table[table["part"] == "test"]
+    return template("model_card.md").render(
+        recipe=recipe,
+        fold=fold,
+        settings=settings,
+        said=said,
+        emotions=model.config.emotions,
+        encoders=encoders,
+        size=_size(recipe, model),
+        trained_on=trained_on,
+        training_rows=list(_training_rows(trained_on)),
+        figures=list(_figures(test)),
+        not_tested=list(_not_tested(trained_on, test)),
+        calibration=list(_calibration(table, settings, list(model.config.emotions))),
+        use_limits=USE_LIMITS,
+        prohibited=(*PROHIBITED, *cautions(encoders)),
+        licences=licences(said.corpora, encoders),
     )
 
 
-def _what_it_is(
-    recipe: Recipe,
-    fold: Fold,
-    settings: EnsembleSettings,
-    model: CiMEU | Rival,
-    encoders: Sequence[str],
-    *,
-    n_clips: int,
-) -> Iterator[str]:
-    specifications = model.specifications
-    versions = specifications.versions
-    yield from ("## What it is", "")
-    yield f"- Emotions: {', '.join(model.config.emotions)}"
-    yield f"- Streams: {' and '.join(encoders)}"
+def template(name: str) -> Template:
+    """A card of this folder: Markdown with the figures left open; a name that it lacks is an error."""
+    environment = Environment(
+        loader=PackageLoader("cimeu.experiments", ""),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {"counts": counts_of, "interval": _interval, "one_digit": _one_digit}
+    return environment.get_template(name)
+
+
+def _interval(estimate: Mapping[str, Any]) -> str:
+    """Percent with its interval, if it has one."""
+    low, high = estimate["interval"]
+    return f"{estimate['value']:.1f}" + ("" if low is None else f" [{low:.1f}, {high:.1f}]")
+
+
+def _one_digit(value: float | None) -> str:
+    return "n/a" if value is None else f"{value:.1f}"
+
+
+def _size(recipe: Recipe, model: CiMEU | Rival) -> str:
     if isinstance(model, CiMEU):
-        size = sum(parameter.numel() for parameter in model.parameters())
-        yield f"- Size: `{model.config.size}`, {size:,} parameters in each direction"
-    else:
-        size = sum(tensor.numel() for tensor in model.state_dict().values())
-        yield f"- Method: `{recipe.method}`, {size:,} numbers"
-    yield f"- Made with cimeu {versions.get('cimeu', 'unknown')}, torch {versions.get('torch', 'unknown')}"
-    yield f"- Trained on {n_clips:,} clips of {', '.join(specifications.corpora)}"
-    yield f"- Held out: {fold.name} ({recipe.folds.protocol})"
-    yield f"- Speakers: {'disjoint in training, validation and test' if fold.speakers_known else fold.note}"
-    if fold.note and fold.speakers_known:
-        yield f"- Note: {fold.note}"
-    yield from (f"- Ensemble: {settings}", "")
+        n_parameters = sum(parameter.numel() for parameter in model.parameters())
+        return f"Size: `{model.config.size}`, {n_parameters:,} parameters in each direction"
+    return f"Method: `{recipe.method}`, {sum(tensor.numel() for tensor in model.state_dict().values()):,} numbers"
 
 
-def _who(trained_on: pd.DataFrame) -> Iterator[str]:
-    yield from ("## Who it was trained on", "")
-    yield "| corpus | culture | clips | speakers | gender | language | acted |"
-    yield "|---|---|---|---|---|---|---|"
-    yield from _training_rows(trained_on)
-    yield from ("", f"Clips by emotion: {counts_of(trained_on['emotion'])}.", "")
-
-
-def _how_well(test: pd.DataFrame, trained_on: pd.DataFrame) -> Iterator[str]:
-    yield from ("## How well it does on test clips", "")
-    yield "UAR and N; one seed, so these are single figures without an interval. `cimeu report` gives intervals."
-    yield from ("", "| group | UAR, % | N | speakers |", "|---|---|---|---|")
-    yield from _figures(test, "all")
-    for column in GROUPS:
-        for value in sorted(set(test[column]) - {""}):
-            yield from _figures(test[test[column] == value], f"{column} {value}")
-    yield ""
-    yield from _not_tested(trained_on, test)
-    yield ""
-
-
-def _training_rows(clips: pd.DataFrame) -> Iterator[str]:
+def _training_rows(clips: pd.DataFrame) -> Iterator[list[object]]:
     for (corpus, culture), group in clips.groupby(["corpus", "culture"], sort=True):
-        cells = [
-            corpus,
-            culture or "unknown",
-            len(group),
-            _n_speakers(group),
-            *(counts_of(group[column]) if column in group else "unknown" for column in ("gender", "language", "acted")),
+        described = [
+            counts_of(group[column]) if column in group else "unknown" for column in ("gender", "language", "acted")
         ]
-        yield "| " + " | ".join(str(cell) for cell in cells) + " |"
+        yield [corpus, culture or "unknown", len(group), _n_speakers(group), *described]
 
 
 def counts_of(values: pd.Series) -> str:
@@ -157,13 +120,17 @@ def _n_speakers(clips: pd.DataFrame) -> str:
     return str(len(speakers)) if len(speakers) else "unknown"
 
 
-def _figures(table: pd.DataFrame, name: str) -> list[str]:
-    return [f"| {name} | {100 * uar_of(table, 'test'):.1f} | {len(table)} | {_n_speakers(table)} |"]
+def _figures(test: pd.DataFrame) -> Iterator[tuple[object, ...]]:
+    """Name, UAR, clips and speakers of all test clips and of each group."""
+    groups = {"all": test}
+    for column in GROUPS:
+        groups |= {f"{column} {value}": test[test[column] == value] for value in sorted(set(test[column]) - {""})}
+    for name, clips in groups.items():
+        yield name, f"{100 * uar_of(clips, 'test'):.1f}", len(clips), _n_speakers(clips)
 
 
 def _not_tested(trained_on: pd.DataFrame, test: pd.DataFrame) -> Iterator[str]:
-    """Groups without a figure."""
-    yield "Groups that are not in this table were not tested."
+    """Groups without a figure, in sentences."""
     for column in GROUPS:
         missing = sorted(set(trained_on[column]) - set(test[column]) - {""})
         if missing:
@@ -173,25 +140,18 @@ def _not_tested(trained_on: pd.DataFrame, test: pd.DataFrame) -> Iterator[str]:
             yield f"The {column} of {unknown} of {len(test)} test clips is unknown."
 
 
-def _calibration(table: pd.DataFrame, settings: EnsembleSettings, emotions: list[str]) -> Iterator[str]:
-    threshold = f"no emotion is named below a confidence of {settings.abstain_below:.2f}"
-    yield f"Temperature {settings.temperature:.2f}; {threshold}."
-    yield ""
-    yield "| clips | calibration error (10 bins) | negative log-likelihood | answered, % | right of those, % | N |"
-    yield "|---|---|---|---|---|---|"
+def _calibration(table: pd.DataFrame, settings: EnsembleSettings, emotions: list[str]) -> Iterator[tuple[object, ...]]:
     for part in ("validation", "test"):
         clips = table[table["part"] == part]
         scores = clips[[PROBABILITY + emotion for emotion in emotions]].to_numpy(dtype=float)
         truth = clips["emotion"].map(emotions.index).to_numpy(dtype=int)
         answered = scores.max(axis=1, initial=0.0) >= settings.abstain_below
         right = (scores.argmax(axis=1) == truth)[answered]
-        figures = [
+        yield (
+            part,
             f"{expected_calibration_error(scores, truth):.3f}",
             f"{negative_log_likelihood(scores, truth):.2f}",
             f"{100 * answered.mean():.0f}" if len(clips) else "none",
             f"{100 * right.mean():.1f}" if len(right) else "none",
-            str(len(clips)),
-        ]
-        yield f"| {part} | {' | '.join(figures)} |"
-    yield ""
-    yield "On other recordings, cultures and spontaneous speech the confidence may be wrong."
+            len(clips),
+        )

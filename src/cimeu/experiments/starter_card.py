@@ -3,11 +3,10 @@
 from collections.abc import Iterator
 
 import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from cimeu.corpora.licences import cautions, licences
 from cimeu.evaluation.predict import EnsembleSettings
-from cimeu.experiments.model_card import PROHIBITED, counts_of
+from cimeu.experiments.model_card import PROHIBITED, counts_of, template
 from cimeu.experiments.starter_figures import Json
 from cimeu.model.style_set import StyleSet
 from cimeu.timeline.segments import USE_LIMITS
@@ -15,7 +14,7 @@ from cimeu.timeline.segments import USE_LIMITS
 
 def tables(measured: Json) -> str:
     """Markdown of the figures."""
-    return _environment().get_template("starter_figures.md").render(measured)
+    return template("starter_figures.md").render(measured)
 
 
 def card(name: str, model: StyleSet, settings: EnsembleSettings, table: pd.DataFrame, measured: Json) -> str:
@@ -29,44 +28,20 @@ def card(name: str, model: StyleSet, settings: EnsembleSettings, table: pd.DataF
         measured: its figures.
     """
     encoder = str(model.specifications.first_encoder["name"])
-    return (
-        _environment()
-        .get_template("starter_card.md")
-        .render(
-            name=name,
-            said=model.specifications,
-            encoder=encoder,
-            n_numbers=sum(tensor.numel() for tensor in model.state_dict().values()),
-            trained_on=list(_training_rows(table)),
-            figures=tables(measured),
-            measured=measured,
-            settings=settings,
-            use_limits=USE_LIMITS,
-            prohibited=PROHIBITED,
-            cautions=cautions([encoder]),
-            licences=licences(model.specifications.corpora, [encoder]),
-        )
+    return template("starter_card.md").render(
+        name=name,
+        said=model.specifications,
+        encoder=encoder,
+        n_numbers=sum(tensor.numel() for tensor in model.state_dict().values()),
+        trained_on=list(_training_rows(table)),
+        figures=tables(measured),
+        measured=measured,
+        settings=settings,
+        use_limits=USE_LIMITS,
+        prohibited=PROHIBITED,
+        cautions=cautions([encoder]),
+        licences=licences(model.specifications.corpora, [encoder]),
     )
-
-
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("cimeu.experiments", ""),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters |= {"interval": _interval, "one_digit": _one_digit}
-    return environment
-
-
-def _interval(estimate: Json) -> str:
-    low, high = estimate["interval"]
-    return f"{estimate['value']:.1f}" + ("" if low is None else f" [{low:.1f}, {high:.1f}]")
-
-
-def _one_digit(value: float | None) -> str:
-    return "n/a" if value is None else f"{value:.1f}"
 
 
 def _training_rows(clips: pd.DataFrame) -> Iterator[list[object]]:
