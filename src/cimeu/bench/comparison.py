@@ -182,7 +182,7 @@ def write_cell(bench: Bench, cell: Cell, result: CellResult, folder: Path) -> No
     # The figures hold the checksum of these bytes: a pair that does not belong together is no cell.
     table = result.predictions.to_parquet(index=False)
     write_whole(stem.with_suffix(".parquet"), table, STATE)
-    said = {
+    record = {
         **asdict(cell),
         "fingerprint": bench.fingerprint,
         "checksum": _checksum(table),
@@ -193,27 +193,27 @@ def write_cell(bench: Bench, cell: Cell, result: CellResult, folder: Path) -> No
         "selection": result.selection,
         "figures": {key: value if math.isfinite(value) else None for key, value in result.figures.items()},
     }
-    write_whole(stem.with_suffix(".json"), json.dumps(said, indent=2), STATE)
+    write_whole(stem.with_suffix(".json"), json.dumps(record, indent=2), STATE)
 
 
 def read_cell(bench: Bench, cell: Cell, folder: Path) -> CellResult | None:
     """A finished cell of this bench; None where it is missing, damaged, or of another fingerprint."""
     stem = folder / cell.stem
     try:
-        said = json.loads(stem.with_suffix(".json").read_bytes())
+        record = json.loads(stem.with_suffix(".json").read_bytes())
         table = stem.with_suffix(".parquet").read_bytes()
     except (FileNotFoundError, ValueError):
         return None
-    if said.get("fingerprint") != bench.fingerprint or said.get("checksum") != _checksum(table):
+    if record.get("fingerprint") != bench.fingerprint or record.get("checksum") != _checksum(table):
         return None
     return CellResult(
         pd.read_parquet(stem.with_suffix(".parquet")),
-        parameters=said["parameters"],
-        updates=said["updates"],
-        wall_s=said["wall_s"],
-        cpu_s=said.get("cpu_s", math.nan),
-        selection=said["selection"],
-        figures={key: math.nan if value is None else value for key, value in said["figures"].items()},
+        parameters=record["parameters"],
+        updates=record["updates"],
+        wall_s=record["wall_s"],
+        cpu_s=record.get("cpu_s", math.nan),
+        selection=record["selection"],
+        figures={key: math.nan if value is None else value for key, value in record["figures"].items()},
     )
 
 

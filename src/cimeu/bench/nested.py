@@ -79,14 +79,14 @@ class TuningWork:
     def do(self, task: Trial) -> None:
         wall_s, cpu_s = time.monotonic(), time.process_time()
         result = self.run_trial(task)
-        said = {
+        record = {
             "fingerprint": self.fingerprint,
             "settings": task.settings,
             "uar": uar_of(result.predictions, "test"),
             "wall_s": round(time.monotonic() - wall_s, 3),
             "cpu_s": round(time.process_time() - cpu_s, 3),
         }
-        write_whole(_json(self.folder, task.stem), json.dumps(said, indent=1), STATE)
+        write_whole(_json(self.folder, task.stem), json.dumps(record, indent=1), STATE)
 
 
 def trials_of(
@@ -167,10 +167,10 @@ def _json(folder: Path, stem: Path) -> Path:
 
 def _read(folder: Path, stem: Path, fingerprint: str) -> Mapping[str, Any] | None:
     try:
-        said = json.loads(_json(folder, stem).read_bytes())
+        record = json.loads(_json(folder, stem).read_bytes())
     except (FileNotFoundError, ValueError):
         return None
-    return said if said.get("fingerprint") == fingerprint else None
+    return record if record.get("fingerprint") == fingerprint else None
 
 
 def tried(
@@ -178,7 +178,7 @@ def tried(
 ) -> dict[str, Mapping[str, Any]]:
     """Trials of a configuration that are there and of this bench, by inner group."""
     trials = {group: _read(folder, Trial(row, fold, number, group).stem, bench.fingerprint) for group in groups}
-    return {group: said for group, said in trials.items() if said is not None}
+    return {group: record for group, record in trials.items() if record is not None}
 
 
 def mean_uar(trials: Mapping[str, Mapping[str, Any]]) -> float:

@@ -162,8 +162,8 @@ def probe_table(
                 }
                 raw = results[RAW]
                 for name, result in results.items():
-                    said = {"version": version, "target": target, "representation": name, "probe": kind}
-                    rows.append({**said, **_fields(result), "score": score(result, raw)})
+                    probed = {"version": version, "target": target, "representation": name, "probe": kind}
+                    rows.append({**probed, **_fields(result), "score": score(result, raw)})
     return rows
 
 

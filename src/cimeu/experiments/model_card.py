@@ -47,10 +47,10 @@ def model_card(
         model: one direction, for its size and encoders.
         trained_on: rows of the training clips; of an adapted run also those of the run that it comes from.
     """
-    said = model.specifications
+    specifications = model.specifications
     encoders = [
         weights_key(str(description["name"]), description.get("preprocessing", {}))
-        for description in (said.first_encoder, said.second_encoder)
+        for description in (specifications.first_encoder, specifications.second_encoder)
         if description
     ]
     test = table[table["part"] == "test"]
@@ -58,7 +58,7 @@ def model_card(
         recipe=recipe,
         fold=fold,
         settings=settings,
-        said=said,
+        specifications=specifications,
         emotions=model.config.emotions,
         encoders=encoders,
         size=_size(recipe, model),
@@ -69,7 +69,7 @@ def model_card(
         calibration=list(_calibration(table, settings, list(model.config.emotions))),
         use_limits=USE_LIMITS,
         prohibited=(*PROHIBITED, *cautions(encoders)),
-        licences=licences(said.corpora, encoders),
+        licences=licences(specifications.corpora, encoders),
     )
 
 

@@ -200,8 +200,8 @@ def _check_whole(recipe: Recipe, stream: EncoderConfig, manifest: Manifest, miss
         store = FeatureStore.open(recipe.data.features / stream.store)
     except FeatureError:
         raise missing from None
-    said = store.description
-    imported = {"source": said["source"], **said["preprocessing"]}  # type: ignore[dict-item]
+    description = store.description
+    imported = {"source": description["source"], **description["preprocessing"]}  # type: ignore[dict-item]
     for name, value in stream.settings.items():
         if name in imported and imported[name] != value:
             raise FingerprintMismatch(
@@ -210,7 +210,9 @@ def _check_whole(recipe: Recipe, stream: EncoderConfig, manifest: Manifest, miss
             )
     needed = directions_of(recipe) if stream is recipe.streams.first else ("forward",)
     usable = [clip for clip in manifest.clips() if not clip.problem]
-    lacking = [clip for clip in usable if any(key_of(clip, said, direction) not in store for direction in needed)]
+    lacking = [
+        clip for clip in usable if any(key_of(clip, description, direction) not in store for direction in needed)
+    ]
     if lacking:
         raise WeightsMissing(
             f"{len(lacking)} of {len(usable)} clips have no features of `{stream.encoder}` in "

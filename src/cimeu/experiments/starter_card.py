@@ -30,7 +30,7 @@ def card(name: str, model: StyleSet, settings: EnsembleSettings, table: pd.DataF
     encoder = str(model.specifications.first_encoder["name"])
     return template("starter_card.md").render(
         name=name,
-        said=model.specifications,
+        specifications=model.specifications,
         encoder=encoder,
         n_numbers=sum(tensor.numel() for tensor in model.state_dict().values()),
         trained_on=list(_training_rows(table)),

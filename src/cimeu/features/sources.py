@@ -238,9 +238,9 @@ def _alike(
     """Encoders in groups that share one decoding."""
     groups: list[_SharedFrames] = []
     for request in requests:
-        said = request.encoder.preprocessing
-        side, resampling = said["side"], said.get("resampling", "area")
-        rate_hz, detector = said["rate_hz"], str(said.get("detector", "")).split(" ")[0]
+        preprocessing = request.encoder.preprocessing
+        side, resampling = preprocessing["side"], preprocessing.get("resampling", "area")
+        rate_hz, detector = preprocessing["rate_hz"], str(preprocessing.get("detector", "")).split(" ")[0]
         assert isinstance(side, int) and isinstance(rate_hz, float) and resampling in ("area", "bilinear")  # noqa: PT018
         max_side = scaled_down_to(side, resampling)
         fitting = (

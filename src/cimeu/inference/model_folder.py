@@ -108,5 +108,7 @@ def _check_familiarity(familiarity: Familiarity, specifications: Specifications,
             raise _contradiction(path, f"a view `{name}` of width {len(view.mean)}", widths[name])
 
 
-def _contradiction(path: Path, said: str, expected: object) -> CheckpointError:
-    return CheckpointError(f"`{path}` holds {said}, expected: {expected}\n\nhint: copy it again from where it was made")
+def _contradiction(path: Path, stored: str, expected: object) -> CheckpointError:
+    return CheckpointError(
+        f"`{path}` holds {stored}, expected: {expected}\n\nhint: copy it again from where it was made"
+    )

@@ -95,14 +95,14 @@ def _articulate(
     scale = {"f": 1.15, "m": 1.0}[speaker.gender] * (1 + 0.03 * speaker.voice[2] + 0.05 * culture.sign(2))
     starts = np.round(take.syllables_s * RATE_HZ).astype(int)
     edges = [0, *np.sort(np.clip(starts[1:], 1, len(source) - 1)), len(source)]
-    said = np.zeros_like(source)
+    voiced = np.zeros_like(source)
     for start, end in pairwise(edges):
         part = source[start:end]
         vowel_hz = VOWELS_HZ[draw.integers(len(VOWELS_HZ))] * scale * (1 + 0.03 * draw.normal(size=3))
         for formant_hz, bandwidth_hz in zip(vowel_hz, BANDWIDTHS_HZ, strict=True):
             part = _resonate(part, formant_hz, bandwidth_hz)
-        said[start:end] = part
-    return said
+        voiced[start:end] = part
+    return voiced
 
 
 def _resonate(samples: Float[np.ndarray, " N"], centre_hz: float, bandwidth_hz: float) -> Float[np.ndarray, " N"]:

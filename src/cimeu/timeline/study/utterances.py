@@ -76,12 +76,12 @@ def write_answers(emotions: Sequence[str], answers: Iterable[Answer], path: Path
     """
     rows: list[list[object]] = [[*COLUMNS, *(f"{SCORE}{emotion}" for emotion in emotions)]]
     for answer in answers:
-        said = answer.utterance
+        utterance = answer.utterance
         row: list[object] = [
-            said.tier,
-            said.start_s,
-            said.end_s,
-            said.text,
+            utterance.tier,
+            utterance.start_s,
+            utterance.end_s,
+            utterance.text,
             answer.person,
             answer.label,
             answer.confidence,
