@@ -19,10 +19,16 @@ def agree(
     second_tier: Annotated[str | None, typer.Option(help="Tier of the second. [default: of the same name]")] = None,
     grid: Annotated[float, typer.Option(help="Seconds between two points in time that are compared.")] = 0.1,
     iou: Annotated[float, typer.Option(help="Overlap from which on two segments are the same.")] = 0.5,
+    ratings: Annotated[
+        str, typer.Option(help="Compare this column of numbers instead, such as valence: ICC and CCC; tables only.")
+    ] = "",
     label_map: LabelMap = None,
     allow_unknown_labels: AllowUnknownLabels = False,
 ) -> None:
     """Compare two annotations: kappa, alpha, segment F1, confusion and every disagreement; .json and .csv beside."""
+    if ratings:
+        _agree_on_ratings([first, second, *(also or ())], ratings, output, tier, grid)
+        return
     from cimeu.timeline.agreement import agree as compare_files
     from cimeu.timeline.agreement import write_agreement
     from cimeu.timeline.raters import agree_all, further_tiers, pairs_csv
@@ -65,3 +71,19 @@ def agree(
     if agreement.unknown:
         say(f"labels that are no known emotion: {', '.join(agreement.unknown)}")
     print(written[0])
+
+
+def _agree_on_ratings(paths: list[Path], column: str, output: Path, person: str | None, grid: float) -> None:
+    from cimeu.atomic import beside, page_path, write_whole
+    from cimeu.timeline.ratings import agree_on, ratings_csv, read_rating
+
+    agreement = agree_on([read_rating(path, column, person=person) for path in paths], grid_s=grid)
+    path = beside(page_path(output, "agreement"), ".ratings.csv")
+    write_whole(path, ratings_csv(agreement), "agreement")
+    figures = (agreement.icc_agreement, agreement.icc_consistency, agreement.icc_of_mean)
+    single, consistent, of_mean = ("n/a" if value is None else f"{value:.2f}" for value in figures)
+    say(
+        f"{len(paths)} ratings, {agreement.seconds:g} s that all rated: ICC(A,1) {single}, ICC(C,1) {consistent}, "
+        f"ICC(A,k) {of_mean}; CCC of each pair in the table"
+    )
+    print(path)
