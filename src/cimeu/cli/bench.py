@@ -13,6 +13,16 @@ if TYPE_CHECKING:
     from cimeu.bench.runner import BenchReport
 
 
+Reference = Annotated[
+    Path,
+    typer.Argument(
+        help="A YAML file, or a name that `cimeu recipes list` shows; it is the row `full`.",
+        autocompletion=complete_recipe,
+    ),
+]
+Keep = Annotated[
+    bool, typer.Option("--keep", help="Baselines and methods leave run folders too, for predict, serve and bundle.")
+]
 ProtocolName = Annotated[
     str,
     typer.Option(
@@ -37,13 +47,7 @@ Supports = Annotated[
 
 
 def bench(
-    recipe: Annotated[
-        Path,
-        typer.Argument(
-            help="A YAML file, or a name that `cimeu recipes list` shows; it is the row `full`.",
-            autocompletion=complete_recipe,
-        ),
-    ],
+    recipe: Reference,
     settings: Annotated[list[str] | None, typer.Argument(help="key=value that replace settings of the recipe.")] = None,
     methods: Annotated[str, typer.Option(help="Rows, separated by commas; `main` or `all`.")] = "main",
     seeds: Annotated[int, typer.Option(help="Seeds of each row and fold.")] = 3,
@@ -57,9 +61,7 @@ def bench(
         int, typer.Option(help="Configurations tried for each row inside the training groups of each fold.")
     ] = 0,
     supports: Supports = "",
-    keep: Annotated[
-        bool, typer.Option("--keep", help="Baselines and methods leave run folders too, for predict, serve and bundle.")
-    ] = False,
+    keep: Keep = False,
     looks: Annotated[Path | None, typer.Option(help="Test-set access log. [default: OUTPUT/looks.csv]")] = None,
 ) -> None:
     """Compare CiMEU with its parts left out and with other methods; resumes."""

@@ -99,12 +99,12 @@ def support_sets_table(summary: Summary) -> Table:
     lines = []
     for condition in summary.bench.supports:
         for name, sets in sets_of(summary, condition).items():
-            told = (
+            figures = (
                 f"{sets.size:.1f}",
                 f"{100 * sets.largest_share:.0f}",
                 *map(percent, (sets.commonest, sets.rarest)),
             )
-            shown = told if sets.n_clips else (ABSENT,) * len(told)
+            shown = figures if sets.n_clips else (ABSENT,) * len(figures)
             lines.append((condition, name, f"{sets.n_clips} of {sets.n_tested}", *shown, sets.reason))
     columns = ("support set", summary.word, "test clips", "clips in it", "largest share, %", "commonest", "rarest")
     note = (

@@ -163,7 +163,7 @@ def to_html(timeline: Segmentation, path: Path) -> bytes:
     colours = colours_of(timeline.header.emotions)
 
     def shade(segment: Segment) -> str:
-        # Never paler than 40 %: a pale segment must still have a colour that can be told.
+        # Never paler than 40 %: a pale segment must still have a colour that can be recognised.
         strength = round(40 + 60 * (segment.confidence or 0))
         return f"color-mix(in srgb, {colours[segment.label]} {strength}%, white)"
 

@@ -131,7 +131,7 @@ def to_series_parquet(timeline: Segmentation, path: Path) -> bytes:
     from pyarrow import parquet
 
     header = timeline.header.values()
-    # Types are given, for those of a column without rows could not be told.
+    # Types are given, for those of a column without rows could not be inferred.
     texts, flags = ("person", "label", "modality", "reason"), ("abstain", "seen", "heard")
     frame = series_frame(timeline)
     types = {name: pa.string() if name in texts else pa.bool_() if name in flags else pa.float64() for name in frame}

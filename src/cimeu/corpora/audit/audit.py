@@ -104,8 +104,8 @@ def audit(
     looks = inspect(manifest, detector=detector, cache=cache, workers=workers, progress=progress)
     duplicates = duplicate_groups(manifest, looks)
     measured = _rows(looks)
-    told = manifest.table.drop(columns=list(measured.columns[1:]), errors="ignore")  # what is measured counts
-    table = told.merge(measured, on="clip_id", validate="one_to_one")
+    listed = manifest.table.drop(columns=list(measured.columns[1:]), errors="ignore")  # what is measured counts
+    table = listed.merge(measured, on="clip_id", validate="one_to_one")
     # A column without a value is no grouping; corpora always are one.
     group = group if group in table.columns and (table[group] != "").any() else "corpus"
     seen = _Seen(table, duplicates, group)

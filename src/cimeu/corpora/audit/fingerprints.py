@@ -37,7 +37,7 @@ SOUND_LIMIT = 0.3
 QUIETEST = 1e-3
 """Power, relative to the loudest tile, under which differences do not count."""
 LEAST_BITS = 0.03
-"""A picture with a smaller share of bits set is too even to be told from others."""
+"""A frame with a smaller share of bits set is too even to be distinguished from others."""
 LENGTH_TOLERANCE = 0.1
 """Near-duplicates are equally long, give or take this share and a quarter of a second."""
 _BLOCK = 256
