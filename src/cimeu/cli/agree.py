@@ -53,17 +53,13 @@ def agree(
         further[".raters.csv"] = pairs_csv(of_all)
     written = write_agreement(agreement, output, further)
     if also:
-        alpha, fleiss = (
-            "n/a" if coefficient is None else f"{coefficient:.2f}"
-            for coefficient in (of_all.alpha, of_all.fleiss_kappa)
-        )
         say(
-            f"{len(of_all.tiers)} annotators: alpha {alpha} of {of_all.alpha_s:g} s that two or more labelled, "
-            f"Fleiss' kappa {fleiss} of {of_all.fleiss_s:g} s that all labelled: {written[-1]}"
+            f"{len(of_all.tiers)} annotators: alpha {_two_digits(of_all.alpha)} of {of_all.alpha_s:g} s that two or "
+            f"more labelled, Fleiss' kappa {_two_digits(of_all.fleiss_kappa)} of {of_all.fleiss_s:g} s that all "
+            f"labelled: {written[-1]}"
         )
-    kappa = "n/a" if agreement.kappa is None else f"{agreement.kappa:.2f}"
     same_label = f"same label {agreement.observed:.0%} ({agreement.by_chance:.0%} by chance)"
-    say(f"kappa {kappa}, {same_label} of {agreement.both_s:g} s")
+    say(f"kappa {_two_digits(agreement.kappa)}, {same_label} of {agreement.both_s:g} s")
     for words in left_out:
         say(f"left out: {words}")
     if agreement.unmatched:
@@ -71,6 +67,10 @@ def agree(
     if agreement.unknown:
         say(f"labels that are no known emotion: {', '.join(agreement.unknown)}")
     print(written[0])
+
+
+def _two_digits(coefficient: float | None) -> str:
+    return "n/a" if coefficient is None else f"{coefficient:.2f}"
 
 
 def _agree_on_ratings(paths: list[Path], column: str, output: Path, person: str | None, grid: float) -> None:
@@ -81,7 +81,7 @@ def _agree_on_ratings(paths: list[Path], column: str, output: Path, person: str 
     path = beside(page_path(output, "agreement"), ".ratings.csv")
     write_whole(path, ratings_csv(agreement), "agreement")
     figures = (agreement.icc_agreement, agreement.icc_consistency, agreement.icc_of_mean)
-    single, consistent, of_mean = ("n/a" if value is None else f"{value:.2f}" for value in figures)
+    single, consistent, of_mean = map(_two_digits, figures)
     say(
         f"{len(paths)} ratings, {agreement.seconds:g} s that all rated: ICC(A,1) {single}, ICC(C,1) {consistent}, "
         f"ICC(A,k) {of_mean}; CCC of each pair in the table"
