@@ -20,8 +20,9 @@ from cimeu.batching.dataset import ClipDataset
 from cimeu.errors import EmptyClass, RecipeError
 from cimeu.model.config import ModelConfig
 from cimeu.model.network import CiMEU
+from cimeu.training.config import TrainingConfig
 from cimeu.training.journal import read_journal
-from cimeu.training.loop import TrainingConfig, train
+from cimeu.training.loop import train
 from cimeu.training.objective import LossWeights
 from cimeu.training.optim import OptimiserConfig
 
@@ -134,7 +135,8 @@ torch.set_num_threads(1)
 spec = importlib.util.spec_from_file_location("corpus", sys.argv[1])
 corpus = importlib.util.module_from_spec(spec); spec.loader.exec_module(corpus)
 from cimeu.model.config import ModelConfig, StreamConfig
-from cimeu.training.loop import TrainingConfig, train
+from cimeu.training.config import TrainingConfig
+from cimeu.training.loop import train
 clips = corpus.open_corpus(Path(sys.argv[2]))
 streams = {"first": StreamConfig(width=12), "second": StreamConfig(width=5)}
 model = ModelConfig(emotions=corpus.EMOTIONS, size="tiny", styles=2, **streams)

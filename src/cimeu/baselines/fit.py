@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from cimeu.baselines.registry import Builder, Method
 from cimeu.baselines.task import Task
-from cimeu.batching.collate import Collator, collator_of, evaluation_batches
+from cimeu.batching.collate import Batch, Collator, collator_of, evaluation_batches
 from cimeu.batching.dataset import ClipDataset
 from cimeu.errors import RecipeError
 from cimeu.evaluation.metrics import uar
@@ -133,7 +133,7 @@ class _Batches:
         self._generator = torch.Generator().manual_seed(config.seed)
         self._rows = [_endless(rows, np.random.default_rng((config.seed, g))) for g, rows in enumerate(groups)]
 
-    def next(self) -> list:
+    def next(self) -> list[Batch]:
         """The batches of one update."""
         batches = []
         for rows, members in zip(self._rows, self._groups, strict=True):

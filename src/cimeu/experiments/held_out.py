@@ -70,7 +70,7 @@ class HeldOut:
     clips: Embedded
     progress: Progress = silent
     fits: dict[tuple[tuple[str, ...], int], StyleFit] = field(default_factory=dict)
-    scored: dict[tuple, Scored] = field(default_factory=dict)
+    scored: dict[tuple[object, ...], Scored] = field(default_factory=dict)
     done: int = 0
 
     def fit(self, groups: Sequence[str], seed: int = 0) -> StyleFit:

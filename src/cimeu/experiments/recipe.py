@@ -24,7 +24,7 @@ from cimeu.model.config import ModelConfig, StreamConfig
 from cimeu.ranges import Within, check_values
 from cimeu.recipes import recipe_path
 from cimeu.strict_yaml import parse_yaml, read_yaml
-from cimeu.training.loop import TrainingConfig
+from cimeu.training.config import TrainingConfig
 
 
 @dataclass(frozen=True, kw_only=True)

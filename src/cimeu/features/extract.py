@@ -20,13 +20,14 @@ from typing import Literal
 
 import pandas as pd
 
+from cimeu.corpora.content_hash import content_of
 from cimeu.corpora.manifest import Clip, Manifest
 from cimeu.encoders.base import Encoder
 from cimeu.encoders.description import describe, fingerprint
 from cimeu.errors import FeatureError, RecipeError
 from cimeu.features.batched_encoding import Computing, Finished
 from cimeu.features.sources import Piece, Request, read_pieces, reason_of, stream_of
-from cimeu.features.store import FeatureStore, Row, content_of, row_key
+from cimeu.features.store import FeatureStore, Row, row_key
 from cimeu.features.worker_pool import Event, in_processes
 from cimeu.progress import Progress, silent
 from cimeu.pyramid import DIRECTIONS, Direction
