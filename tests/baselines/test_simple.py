@@ -89,3 +89,12 @@ def test_the_settings_with_the_best_validation_recall_win_and_the_earlier_of_equ
     chosen, model = choose_on_validation(candidates, lambda each: Threshold(each["threshold"]), features, labels)
     assert chosen == {"threshold": 0.4}
     assert model.threshold == 0.4
+
+
+def test_copies_of_every_clip_change_nothing() -> None:
+    """Unless they are counted, five copies weaken the penalty fivefold."""
+    vectors, labels = blobs(0)
+    one, five = Linear(EMOTIONS), Linear(EMOTIONS)
+    one.fit(vectors, labels, *blobs(1), 0)
+    five.fit(np.tile(vectors, (5, 1)), np.tile(labels, 5), *blobs(1), 0, 5)
+    np.testing.assert_allclose(one.model.coef_, five.model.coef_, atol=1e-3)

@@ -10,7 +10,7 @@ import torch
 
 from cimeu.baselines.fit import fit
 from cimeu.baselines.registry import METHODS
-from cimeu.baselines.simple import moments_kept, pooled
+from cimeu.baselines.simple import pooled
 from cimeu.baselines.train import SIMPLE, Rivalry, check_rival, train_rival
 from cimeu.batching.dataset import ClipDataset
 from cimeu.bench.cells import Parts
@@ -40,12 +40,11 @@ def train(parts: Parts, method: str, folder: Path, **settings: float) -> Path:
 def test_a_simple_model_on_disk_answers_like_the_classifier_that_was_fitted(
     parts: Parts, tmp_path: Path, name: str
 ) -> None:
-    moments = moments_kept(parts.train)
     baseline = SIMPLE[name](len(parts.train.labels))
     labels = [clips.emotions[clips.usable] for clips in (parts.train, parts.validation)]
-    baseline.fit(pooled(parts.train, moments), labels[0], pooled(parts.validation, moments), labels[1], 0)
+    baseline.fit(pooled(parts.train), labels[0], pooled(parts.validation), labels[1], 0)
     answers = answers_of(read_rival(train(parts, name, tmp_path)), parts.test)
-    expected = baseline.probabilities(pooled(parts.test, moments))
+    expected = baseline.probabilities(pooled(parts.test))
     np.testing.assert_allclose(answers.probabilities[parts.test.usable], expected, atol=1e-4)
 
 
@@ -124,8 +123,8 @@ def test_a_dataset_without_features_is_an_error(world: Any) -> None:
     broken = world.manifest.select(["c0/s0/8"])
     dataset = ClipDataset(broken, world.labels, first=world.first, second=None, direction="forward")
     with pytest.raises(FeatureError, match="none of 1 clips has features"):
-        pooled(dataset, (2,))
+        pooled(dataset)
 
 
-def test_pooled_vectors_hold_mean_and_deviation_of_both_streams(parts: Parts) -> None:
-    assert pooled(parts.train, moments_kept(parts.train)).shape == (len(parts.train.usable), 2 * (8 + 3))
+def test_pooled_vectors_hold_the_means_of_both_streams(parts: Parts) -> None:
+    assert pooled(parts.train).shape == (len(parts.train.usable), 8 + 3)

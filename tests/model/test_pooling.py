@@ -1,6 +1,6 @@
 import numpy as np
 
-from cimeu.model.pooling import Standardiser, moments_of, pool_steps
+from cimeu.model.pooling import Standardiser, pool_steps
 
 
 def test_what_is_not_measurable_becomes_the_training_mean() -> None:
@@ -13,11 +13,6 @@ def test_what_is_not_measurable_becomes_the_training_mean() -> None:
 def test_pooling_keeps_mean_and_deviation_of_measurable_steps() -> None:
     steps = np.array([[1.0, np.nan], [3.0, 4.0]])
     np.testing.assert_allclose(pool_steps([steps], 2, 2), [[2.0, 4.0, 1.0, 0.0]])
-
-
-def test_pooling_one_step_per_clip_adds_no_deviations() -> None:
-    clips = [np.array([[1.0, 2.0]]), np.array([[3.0, 4.0]])]
-    np.testing.assert_allclose(pool_steps(clips, 2, moments_of(clips)), [[1.0, 2.0], [3.0, 4.0]])
 
 
 def test_a_clip_without_the_stream_has_no_vector_and_keeps_its_row() -> None:

@@ -44,7 +44,7 @@ def test_posteriors_of_training_clips_come_from_other_groups() -> None:
     first = clips.of("group 0")
     swapped[first] = (swapped[first] + 1) % 3  # the groups contradict each other
     fit = StyleFit(Embedded(clips.x, swapped, clips.group, clips.person, EMOTIONS))
-    posteriors = fit.alone(0.1)[1]
+    posteriors = fit.posteriors(fit.z, clips.group, 0.1)
     assert np.mean(posteriors[first].argmax(axis=1) == swapped[first]) < 0.4
 
 
@@ -65,7 +65,7 @@ def test_a_group_that_lacks_an_emotion_is_refused() -> None:
     clips = people()
     kept = ~(clips.of("group 1") & (clips.emotion == 2))
     with pytest.raises(EmptyClass, match=r"group `group 1` has no clip of `sadness`\n\nhint: leave the group out"):
-        StyleFit(clips.take(kept))
+        StyleFit(clips.take(kept)).model(StyleRule())
 
 
 def test_candidates_are_every_combination() -> None:

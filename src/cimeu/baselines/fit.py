@@ -78,7 +78,7 @@ def fit(
     torch.manual_seed(config.seed)
     method = build(_task(train, collator, groups, per_epoch * config.epochs, config, settings or {}))
     assert isinstance(method, Method)
-    batches = _Batches(train, collator, groups, config)
+    batches = _Batches(collator, groups, config)
     history: list[dict[str, float]] = []
     # -1, so that the first epoch is kept even at a UAR of 0.
     kept = _Kept(config, 0, -1.0, copy.deepcopy(method.state_dict()))
@@ -86,8 +86,9 @@ def fit(
         progress("fit", epoch - 1, config.epochs)
         method.train()
         means: dict[str, float] = {}
+        clips = train.episode(epoch)
         for _ in range(per_epoch):
-            for name, value in method.update(batches.next()).items():
+            for name, value in method.update(batches.next(clips)).items():
                 means[name] = means.get(name, 0.0) + value / per_epoch
         predicted = _probabilities(method, collator, validation)[validation.usable].argmax(axis=1)
         score = uar(validation.emotions[validation.usable], predicted)
@@ -124,21 +125,19 @@ class _Kept:
 class _Batches:
     """One batch per training group; every group is gone through in an order of its own, again and again."""
 
-    def __init__(
-        self, train: ClipDataset, collator: Collator, groups: Sequence[Int[np.ndarray, " _"]], config: TrainingConfig
-    ) -> None:
-        self._train, self._collator, self._groups = train, collator, groups
+    def __init__(self, collator: Collator, groups: Sequence[Int[np.ndarray, " _"]], config: TrainingConfig) -> None:
+        self._collator, self._groups = collator, groups
         # Two clips at least: statistics over one clip have no deviation.
         self._share = max(2, config.batch_size // len(groups))
         self._generator = torch.Generator().manual_seed(config.seed)
         self._rows = [_endless(rows, np.random.default_rng((config.seed, g))) for g, rows in enumerate(groups)]
 
-    def next(self) -> list[Batch]:
-        """The batches of one update."""
+    def next(self, clips: ClipDataset) -> list[Batch]:
+        """The batches of one update, of clips as an epoch reads them."""
         batches = []
         for rows, members in zip(self._rows, self._groups, strict=True):
             # A small group comes round more often than a large one: that is what balances groups within an update.
-            samples = [self._train[int(next(rows))] for _ in range(min(self._share, len(members)))]
+            samples = [clips[int(next(rows))] for _ in range(min(self._share, len(members)))]
             batches.append(self._collator(samples, self._generator))
         return batches
 

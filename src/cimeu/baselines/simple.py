@@ -1,7 +1,7 @@
 """The simplest things that could work: classifiers on one vector per clip.
 
 Any network has to beat these on the same clips and folds before its parts are worth discussing. They read the stored
-steps of both streams pooled to means and deviations, are fitted on the training clips of a fold, and choose their few
+steps of both streams pooled to their means, are fitted on the training clips of a fold, and choose their few
 settings on its validation speakers.
 
 Axes: N clips, E numbers of a vector, K emotions, C emotions that some training clip shows.
@@ -18,7 +18,7 @@ from cimeu.batching.dataset import ClipDataset
 from cimeu.errors import FeatureError
 from cimeu.evaluation.metrics import uar
 from cimeu.model.checkpoint import Specifications
-from cimeu.model.pooling import Standardiser, moments_of, pool_steps
+from cimeu.model.pooling import Standardiser, pool_steps
 from cimeu.model.rivals.pooled import Pooled
 from cimeu.model.rivals.rival import RivalConfig
 
@@ -56,17 +56,20 @@ class Baseline(ABC):
         validation_vectors: Float[np.ndarray, "V E"],
         validation_labels: Int[np.ndarray, " V"],
         seed: int,
+        copies: int = 1,
     ) -> None:
-        """Learn from the training clips; choose settings by UAR on the validation clips."""
+        """Learn from the training clips, each there in some copies; choose settings by UAR on the validation clips."""
         self.standardiser = Standardiser.of(vectors)
         standardised, validation = map(self.standardiser.apply, (vectors, validation_vectors))
         n_emotions = len(np.unique(labels))
-        self.settings, self.model = choose_on_validation(
-            self.candidates,
-            lambda settings: self.classifier(settings, vectors.shape[1], n_emotions, seed).fit(standardised, labels),
-            validation,
-            validation_labels,
-        )
+        # Copies are no further evidence: the penalty weighs as much against a clip as without them.
+        weights = np.full(len(labels), 1 / copies)
+
+        def fitted(settings: Settings) -> Any:
+            classifier = self.classifier(settings, vectors.shape[1], n_emotions, seed)
+            return classifier.fit(standardised, labels, sample_weight=weights)
+
+        self.settings, self.model = choose_on_validation(self.candidates, fitted, validation, validation_labels)
         self.settings = self.settings | self.calibrate(validation, validation_labels)
 
     def calibrate(self, validation: Float[np.ndarray, "V E"], labels: Int[np.ndarray, " V"]) -> Settings:
@@ -101,14 +104,11 @@ def choose_on_validation(
     return best[1], best[2]
 
 
-def moments_kept(train: ClipDataset) -> tuple[int, ...]:
-    """Moments of each stream, from the training clips."""
-    streams = [train.first_features, *([train.second_features] if train.second is not None else [])]
-    return tuple(map(moments_of, streams))
+def pooled(dataset: ClipDataset) -> Float[np.ndarray, "N E"]:
+    """One vector per usable clip: the means over the steps of both streams; a stream that a clip lacks is NaN.
 
-
-def pooled(dataset: ClipDataset, moments: tuple[int, ...]) -> Float[np.ndarray, "N E"]:
-    """One vector per usable clip: the pooled steps of both streams; a stream that a clip lacks is NaN.
+    The deviation over the steps is left out: across cultures it costs accuracy, and a person's style is in it too,
+    which a support set does not take out.
 
     Raises:
         FeatureError: no clip of the dataset has features.
@@ -118,9 +118,8 @@ def pooled(dataset: ClipDataset, moments: tuple[int, ...]) -> Float[np.ndarray, 
             f"none of {len(dataset)} clips has features\n\nhint: extract features first (`cimeu extract`)"
         )
     parts = []
-    streams = ((dataset.first, dataset.first_features), (dataset.second, dataset.second_features))
-    for (store, clips), count in zip(streams, moments, strict=False):
-        assert store is not None, "a stream with moments has features"
-        usable = [clips[row] for row in dataset.usable]
-        parts.append(pool_steps(usable, int(store.description["width"]), count))  # type: ignore[call-overload]
+    for store, clips in zip((dataset.first, dataset.second), dataset.streams, strict=True):
+        if store is not None:
+            usable = [clips[row] for row in dataset.usable.tolist()]
+            parts.append(pool_steps(usable, int(store.description["width"]), 1))  # type: ignore[call-overload]
     return np.concatenate(parts, axis=1)

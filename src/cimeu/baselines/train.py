@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from cimeu.atomic import STATE, write_whole
@@ -13,7 +14,7 @@ from cimeu.baselines.linear import Linear
 from cimeu.baselines.majority import Majority
 from cimeu.baselines.rbf import RadialSupportVectors
 from cimeu.baselines.registry import known_methods, method_named
-from cimeu.baselines.simple import Baseline, moments_kept, pooled
+from cimeu.baselines.simple import Baseline, pooled
 from cimeu.batching.collate import collator_of
 from cimeu.batching.dataset import ClipDataset
 from cimeu.errors import RecipeError, guess
@@ -24,6 +25,7 @@ from cimeu.model.rivals.backbone import Backbone, BackboneClassifier
 from cimeu.model.rivals.rival import Rival, RivalConfig
 from cimeu.progress import Progress, silent
 from cimeu.training.config import TrainingConfig
+from cimeu.training.episodes import EPISODES
 from cimeu.training.journal import write_journal
 from cimeu.training.loop import specifications_of
 
@@ -109,15 +111,16 @@ def check_rival(method: str) -> None:
 def _simple(
     rivalry: Rivalry, config: RivalConfig, train: ClipDataset, validation: ClipDataset, training: TrainingConfig
 ) -> tuple[Rival, Journal]:
-    moments = moments_kept(train)
     baseline = SIMPLE[rivalry.method](len(train.labels), dict(rivalry.settings or {}) or None)
-    labels = [clips.emotions[clips.usable] for clips in (train, validation)]
-    vectors = pooled(validation, moments)
-    baseline.fit(pooled(train, moments), labels[0], vectors, labels[1], training.seed)
-    score = uar(labels[1], baseline.probabilities(vectors).argmax(axis=1))
+    episodes = [train.episode(number) for number in range(EPISODES)] if training.supports else [train]
+    labels = np.tile(train.emotions[train.usable], len(episodes))
+    vectors, truth = pooled(validation), validation.emotions[validation.usable]
+    learned = np.concatenate([pooled(clips) for clips in episodes])
+    baseline.fit(learned, labels, vectors, truth, training.seed, len(episodes))
+    score = uar(truth, baseline.probabilities(vectors).argmax(axis=1))
     chosen = {f"chosen.{name}": value for name, value in baseline.settings.items()}
     entry: dict[str, float | int | None] = {"epoch": 1, "step": 0, "validation.uar": score, "kept": 1, **chosen}
-    return baseline.network(replace(config, moments=moments)), [entry]
+    return baseline.network(replace(config, moments=(1,) * len(config.streams))), [entry]
 
 
 def _method(

@@ -6,7 +6,8 @@ which clips have at least one stream.
 Axes: N clips, T steps of a clip as stored, D channels.
 """
 
-from collections.abc import Iterable, Sequence
+import copy
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -23,6 +24,8 @@ from cimeu.pyramid import Direction
 DEVIATION_FLOOR = 1e-3
 Targets = Literal["classes", "shares"]
 """What a clip is learned as: its emotion, or the share of each emotion in its votes."""
+Moves = tuple[Float32[np.ndarray, "N D"] | None, Float32[np.ndarray, "N D2"] | None]
+"""What is subtracted from every step of each clip, in each stream."""
 
 
 @dataclass(frozen=True)
@@ -121,6 +124,29 @@ class ClipDataset:
             [[row is not None for row in rows] for rows in (self.first_features, self.second_features)]
         ).T
         self.usable = np.flatnonzero(self.present.any(1))
+        self._drawn: Callable[[int], Moves] | None = None
+
+    @property
+    def streams(self) -> tuple[Sequence[np.ndarray | None], Sequence[np.ndarray | None]]:
+        """Steps of every clip in the first and in the second stream."""
+        return self.first_features, self.second_features
+
+    def less(self, moves: Moves) -> "ClipDataset":
+        """The same clips with every step moved."""
+        changed = copy.copy(self)
+        changed.first_features, changed.second_features = map(_moved, self.streams, moves)
+        changed._drawn = None
+        return changed
+
+    def in_episodes(self, drawn: Callable[[int], Moves]) -> "ClipDataset":
+        """The same clips, which are moved otherwise in each epoch."""
+        changed = copy.copy(self)
+        changed._drawn = drawn
+        return changed
+
+    def episode(self, number: int) -> "ClipDataset":
+        """The clips as they are read in one epoch."""
+        return self if self._drawn is None else self.less(self._drawn(number))
 
     @property
     def shares_windows(self) -> bool:
@@ -162,6 +188,12 @@ class ClipDataset:
         values = self.groups(column)
         names = tuple(sorted({value for value in values if value}))
         return names, np.array([names.index(value) if value else -1 for value in values], np.int64)
+
+
+def _moved(steps: Sequence[np.ndarray | None], moves: np.ndarray | None) -> list[np.ndarray | None]:
+    if moves is None:
+        return list(steps)
+    return [None if clip is None else clip - move for clip, move in zip(steps, moves, strict=True)]
 
 
 def _rows(

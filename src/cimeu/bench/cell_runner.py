@@ -21,19 +21,19 @@ from jaxtyping import Float
 from cimeu.baselines.registry import METHODS
 from cimeu.batching.dataset import ClipDataset
 from cimeu.bench.cells import CellResult, Parts, foreign_cell, mean_of
-from cimeu.bench.comparison import Cell, fingerprint_of, read_bench, read_folds
+from cimeu.bench.comparison import Cell, read_bench, read_folds
 from cimeu.bench.corruption import Condition, conditions, damaged
 from cimeu.bench.nested import Trial, inner_folds, inner_groups, settings_chosen
 from cimeu.bench.protocols import LEAVE_ONE_OUT, NESTED, ROBUSTNESS, SHOTS, TRANSDUCTIVE, divide, protocol_named
 from cimeu.bench.rows import HANDMADE, Row, row_named
-from cimeu.bench.style_offset import Clips, StyleOffset, SupportProtocol, answers_with_supports
+from cimeu.bench.style_offset import Clips, SupportProtocol, answers_with_supports
 from cimeu.bench.transductive import by_group, group_statistics
 from cimeu.corpora.folds import Fold
 from cimeu.corpora.manifest import Manifest
 from cimeu.errors import RecipeError
 from cimeu.evaluation.ensemble import answers_of, load_classifier
 from cimeu.evaluation.predict import EnsembleSettings, evaluation_collator, fused_probabilities, score_clips
-from cimeu.evaluation.predictions import STREAMS, part_table, with_condition
+from cimeu.evaluation.predictions import STREAMS, part_table
 from cimeu.evaluation.rivals import read_rival
 from cimeu.evaluation.selection import RULES, SelectionRule, rule_named
 from cimeu.experiments.prepare import Prepared, clips_of, cores, extract_streams, folds_named, prepare
@@ -60,8 +60,6 @@ class BenchClips(Prepared):
     """Sizes of random styles in each direction."""
     statistics: dict[tuple[str, Direction], Any] = field(default_factory=dict)
     """Statistics of groups that were computed already."""
-    offsets: dict[Any, StyleOffset] = field(default_factory=dict)
-    """Linear rules of support sets that were fitted already, by training clips and streams."""
 
     def dataset(self, clip_ids: Sequence[str], direction: Direction) -> ClipDataset:
         plain = super().dataset(clip_ids, direction)
@@ -74,19 +72,13 @@ class BenchClips(Prepared):
             self.statistics[key] = group_statistics(everyone, self.standardised_by)
         return by_group(plain, self.standardised_by, self.statistics[key])
 
-    def style_offset(self, train: Sequence[str], direction: Direction) -> StyleOffset:
-        """The linear rule of a support set, fitted to training clips as a network of one direction reads them."""
-        stores = [store and str(store.folder) for store in (self.first, self.second)]
-        key = (*stores, direction, fingerprint_of(list(train)))
-        if key not in self.offsets:
-            self.offsets[key] = StyleOffset.of(self.dataset(train, direction), self.recipe.folds.group)
-        return self.offsets[key]
-
     def training(self, direction: Direction) -> TrainingConfig:
         sizes = self.style_sizes.get(direction)
         return self.recipe.training if sizes is None else replace(self.recipe.training, style_sizes=sizes)
 
 
+Member = tuple[Path, BenchClips, CellResult]
+"""One run of a row: its folder, the clips it read, and what it says."""
 WITH_SUPPORTS = ("", LEAVE_ONE_OUT, NESTED)
 """Protocols under which each person and culture is tested as a whole, so that supports can be drawn."""
 
@@ -106,7 +98,7 @@ class Comparison:
     keep: bool = False
     """Whether baselines and methods leave run folders too, so that any row can be used as a model."""
     supports: tuple[SupportProtocol, ...] = ()
-    """Support sets under which test clips are answered too, by the same trained models."""
+    """Support sets under which test clips are answered too, by models that were trained with supports."""
 
     def __post_init__(self) -> None:
         protocol_named(self.protocol)
@@ -191,14 +183,21 @@ class CellRunner:
         members = [
             self._member(row, fold, member_seed, settings, runs, describe=describe) for member_seed in row.seeds(seed)
         ]
-        if not is_trial and (self._conditions or self.how.supports):
-            members = [self._tested_again(*member, fold) for member in members]
+        if not is_trial and self._conditions:
+            members = [self._corrupted(*member, fold) for member in members]
+        if not is_trial and self.how.supports:
+            behind = {**settings, "training.supports": True}
+            given = [
+                self._member(row, fold, member_seed, behind, runs / "supports", describe=False)
+                for member_seed in row.seeds(seed)
+            ]
+            members = [self._supported(member, other, fold) for member, other in zip(members, given, strict=True)]
         chosen = rule.chooses or row.kind != "baseline"  # simple models choose their settings in any case
         return replace(mean_of([result for _, _, result in members]), selection=rule.name if chosen else "validation")
 
     def _member(
         self, row: Row, fold: Fold, seed: int, settings: Mapping[str, Any], runs: Path, *, describe: bool
-    ) -> tuple[Path, BenchClips, CellResult]:
+    ) -> Member:
         """One run of a row: its folder, the clips it read, and what it says."""
         started = time.monotonic()
         recipe = self._with({**row.settings(settings), **self._streams(row)})
@@ -229,15 +228,16 @@ class CellRunner:
         )
         return run, clips, result
 
-    def _tested_again(
-        self, run: Path, clips: BenchClips, result: CellResult, fold: Fold
-    ) -> tuple[Path, BenchClips, CellResult]:
-        """A member with its answers to corrupted test clips, and given supports, among its predictions."""
-        answerer = Answerer.of(run, clips)
-        tables = corrupted_clips(answerer, clips, fold, self._conditions)
-        tables += supported_clips(answerer, clips, fold, self.how.supports)
-        predictions = with_condition(pd.concat([result.predictions, *tables], ignore_index=True))
-        return run, clips, replace(result, predictions=predictions)
+    def _corrupted(self, run: Path, clips: BenchClips, result: CellResult, fold: Fold) -> Member:
+        """A member with its answers to corrupted test clips among its predictions."""
+        tables = corrupted_clips(Answerer.of(run, clips), clips, fold, self._conditions)
+        return run, clips, result.with_tables(tables)
+
+    def _supported(self, member: Member, behind: Member, fold: Fold) -> Member:
+        """A member with the answers, given supports, of one that was trained with supports and nothing else changed."""
+        run, clips, result = member
+        tables = supported_clips(Answerer.of(*behind[:2]), behind[1], fold, self.how.supports)
+        return run, clips, replace(result.with_tables(tables), wall_s=result.wall_s + behind[2].wall_s)
 
     def _foreign(self, row: Row, fold: Fold, seed: int, settings: Mapping[str, Any], *, is_trial: bool) -> CellResult:
         """A method of another package, which may be anything that answers clips."""
@@ -353,11 +353,9 @@ def supported_clips(
     answerer: Answerer, clips: BenchClips, fold: Fold, protocols: Sequence[SupportProtocol]
 ) -> list[pd.DataFrame]:
     """What a finished run says of its test clips given each support set."""
-    if not protocols:
-        return []
     datasets = {direction: clips.dataset(fold.test, direction) for direction in answerer.models}
-    offsets = {direction: clips.style_offset(fold.train, direction) for direction in answerer.models}
-    return answers_with_supports(offsets, datasets, answerer, protocols, clips.recipe.folds.group)
+    rules = {direction: clips.style_rule(fold.train, direction) for direction in answerer.models}
+    return answers_with_supports(rules, datasets, answerer, protocols)
 
 
 def _read(folder: Path, recipe: Recipe) -> CiMEU | Rival:

@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
@@ -16,12 +16,13 @@ from cimeu.baselines.fit import fit
 from cimeu.baselines.registry import ENTRY_POINTS, method_named
 from cimeu.batching.dataset import ClipDataset
 from cimeu.bench.corruption import Condition, damaged
-from cimeu.bench.style_offset import StyleOffset, SupportProtocol, answers_with_supports
+from cimeu.bench.style_offset import SupportProtocol, answers_with_supports
 from cimeu.evaluation.predictions import PROBABILITY, part_table, uar_of, with_condition
 from cimeu.plugins import failures_of, offered
 from cimeu.progress import Progress, silent
-from cimeu.pyramid import DIRECTIONS, Direction
+from cimeu.pyramid import DIRECTIONS
 from cimeu.training.config import TrainingConfig
+from cimeu.training.episodes import StreamRule
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,10 @@ class CellResult:
     selection: str = "validation"
     figures: Mapping[str, float] = field(default_factory=dict)
     """Anything else worth keeping: chosen settings, epoch, validation UAR."""
+
+    def with_tables(self, tables: Sequence[pd.DataFrame]) -> "CellResult":
+        """With answers to the same clips under other conditions among the predictions."""
+        return replace(self, predictions=with_condition(pd.concat([self.predictions, *tables], ignore_index=True)))
 
 
 @dataclass(frozen=True)
@@ -84,9 +89,14 @@ def foreign_cell(
                 table = part_table(clips, "test", fitted.probabilities(clips), group=group)
                 tables.append(table.assign(condition=str(condition)))
         if supports:
-            rules: Mapping[Direction, StyleOffset] = {"forward": StyleOffset.of(parts.train, group)}
+            rule = StreamRule.of(parts.train, group)
+            episodes = rule.in_episodes(parts.train), rule.in_episodes(parts.validation).episode(0)
+            behind = fit(build, *episodes, config, group=group, settings=settings, progress=progress)
             tables += answers_with_supports(
-                rules, {"forward": parts.test}, lambda clips: fitted.probabilities(clips["forward"]), supports, group
+                {"forward": rule},
+                {"forward": parts.test},
+                lambda clips: behind.probabilities(clips["forward"]),
+                supports,
             )
     predictions = with_condition(pd.concat(tables, ignore_index=True))
     return CellResult(

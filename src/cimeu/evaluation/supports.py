@@ -22,6 +22,8 @@ from jaxtyping import Int
 Mix = Literal["natural", "even", "skewed", "own", "other"]
 SKEW = 0.7
 """Share of one emotion in a skewed support."""
+SIZES = (0, 3, 5, 10, 20)
+"""Sizes of supports in training."""
 
 
 @dataclass(frozen=True)
@@ -83,10 +85,15 @@ def draw(
     of_emotion = [others[people.emotion[others] == emotion] for emotion in range(people.n_emotions)]
     match condition.mix:
         case "even":
-            counts = np.full(people.n_emotions, size // people.n_emotions)
+            fewest, rest = divmod(size, people.n_emotions)
+            # Whoever could fill one draw and not the next would make draws differ in their clips.
+            if min(map(len, of_emotion)) < fewest + bool(rest):
+                return None
+            counts = np.full(people.n_emotions, fewest)
             # What does not divide evenly goes to emotions drawn by chance, or the first ones would always have more.
-            counts[generator.permutation(people.n_emotions)[: size % people.n_emotions]] += 1
-            return _drawn(of_emotion, counts, generator)
+            counts[generator.permutation(people.n_emotions)[:rest]] += 1
+            parts_of = zip(of_emotion, counts, strict=True)
+            return np.concatenate([generator.choice(clips, count, replace=False) for clips, count in parts_of])
         case "skewed":
             many = round(SKEW * size)
             fitting = [
@@ -109,6 +116,11 @@ def draw(
             return generator.choice(of_emotion[int(generator.choice(fitting))], size, replace=False)
 
 
+def draw_all_for_training(people: People, generator: np.random.Generator) -> list[Int[np.ndarray, " _"]]:
+    """A support for every training clip."""
+    return [draw_for_training(people, clip, SIZES, generator) for clip in range(len(people.person))]
+
+
 def draw_for_training(
     people: People, clip: int, sizes: Sequence[int], generator: np.random.Generator
 ) -> Int[np.ndarray, " n"]:
@@ -128,13 +140,3 @@ def draw_for_training(
         inside = emotions == chosen
         weights = np.where(inside, SKEW / max(1, inside.sum()), (1 - SKEW) / max(1, (~inside).sum()))
     return generator.choice(others, min(size, len(others)), replace=False, p=weights / weights.sum())
-
-
-def _drawn(
-    of_emotion: Sequence[Int[np.ndarray, " _"]], counts: Int[np.ndarray, " K"], generator: np.random.Generator
-) -> Int[np.ndarray, " n"] | None:
-    if any(len(clips) < count for clips, count in zip(of_emotion, counts, strict=True)):
-        return None
-    return np.concatenate(
-        [generator.choice(clips, count, replace=False) for clips, count in zip(of_emotion, counts, strict=True)]
-    )

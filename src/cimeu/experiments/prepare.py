@@ -4,7 +4,7 @@ import json
 import logging
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from cimeu.batching.dataset import ClipDataset
@@ -25,6 +25,7 @@ from cimeu.media.video import probe
 from cimeu.progress import Progress, silent
 from cimeu.pyramid import DIRECTIONS, Direction
 from cimeu.training.config import TrainingConfig
+from cimeu.training.episodes import StreamRule
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +39,8 @@ class Prepared:
     labels: LabelSpace
     first: FeatureStore
     second: FeatureStore | None
+    rules: dict[tuple[str, ...], StreamRule] = field(default_factory=dict)
+    """Linear rules of support sets that were fitted already, by streams, direction and training clips."""
 
     def dataset(self, clip_ids: Sequence[str], direction: Direction) -> ClipDataset:
         """Named clips with their streams of one direction."""
@@ -47,6 +50,14 @@ class Prepared:
         stores = {"first": self.first, "second": self.second}
         targets = self.recipe.data.targets
         return ClipDataset(clips, self.labels, **stores, direction=direction, style_column=column, targets=targets)
+
+    def style_rule(self, train: Sequence[str], direction: Direction) -> StreamRule:
+        """The linear rule of a support set, fitted to training clips as a network of one direction reads them."""
+        stores = (str(store.folder) if store else "" for store in (self.first, self.second))
+        key = (*stores, direction, *train)
+        if key not in self.rules:
+            self.rules[key] = StreamRule.of(self.dataset(train, direction), self.recipe.folds.group)
+        return self.rules[key]
 
     def training(self, direction: Direction) -> TrainingConfig:
         """How the network of one direction is trained."""

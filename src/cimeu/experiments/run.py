@@ -106,10 +106,13 @@ def _train_rival(prepared: Prepared, fold: Fold, direction: Direction, folder: P
 
 def _datasets(prepared: Prepared, fold: Fold, direction: Direction) -> tuple[ClipDataset, ClipDataset]:
     """Clips to learn from, and clips that choose: the test clips for selection `oracle`."""
-    oracle = prepared.recipe.training.selection == "oracle"
-    return prepared.dataset(fold.train, direction), prepared.dataset(
-        fold.test if oracle else fold.validation, direction
-    )
+    training = prepared.recipe.training
+    chosen_on = fold.test if training.selection == "oracle" else fold.validation
+    learned, checked = (prepared.dataset(part, direction) for part in (fold.train, chosen_on))
+    if not training.supports:
+        return learned, checked
+    rule = prepared.style_rule(fold.train, direction)
+    return rule.in_episodes(learned), rule.in_episodes(checked).episode(0)
 
 
 def _opened(prepared: Prepared, fold: Fold, seed: int, folder: Path) -> bool:

@@ -31,11 +31,6 @@ class Standardiser:
         return np.nan_to_num((vectors - self.mean) / self.deviation, nan=0.0)
 
 
-def moments_of(clips: Sequence[Float[np.ndarray, "_ D"] | None]) -> int:
-    """Moments worth keeping of a stream: 2 where some clip has more than one step, else 1, the mean alone."""
-    return 2 if any(steps is not None and len(steps) > 1 for steps in clips) else 1
-
-
 def pool_steps(clips: Sequence[Float[np.ndarray, "_ D"] | None], width: int, moments: int) -> Float[np.ndarray, "N E"]:
     """Mean over the measurable steps of each clip and, with two moments, their deviation.
 

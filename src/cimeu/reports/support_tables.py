@@ -1,8 +1,8 @@
 """What unlabelled clips of the tested person, or of other people of the tested culture, are worth to each row.
 
-A figure under a support set stands beside that of the same model on the same clips alone. A group has none, and says
-why, where persons are unknown, where most of them show one emotion only, or where too few clips have a person who can
-fill the mix.
+A figure under a support set stands beside that of the row trained without supports on the same clips. A group has none,
+and says why, where persons are unknown, where most of them show one emotion only, or where too few clips have a person
+who can fill the mix.
 
 A guess from the support alone is a control: it knows the labels of the support clips and never sees the scored clip.
 Far from chance, it says that the mix was not drawn without regard to the clip; leaving only the scored clip out tilts
@@ -84,9 +84,10 @@ def supports_table(summary: Summary) -> Table | None:
     )
     notes = (
         "Transductive: beside each scored clip the model reads other unlabelled test clips, of the same person or of "
-        "other people of the same culture, never the scored one and never a training clip. They are drawn once per "
-        "clip and are the same for every row; their mean, less the mix of emotions that the model itself answers about "
-        "them, is subtracted from each stream. One training serves every line.",
+        "other people of the same culture, never the scored one and never a training clip. They are drawn five times "
+        "per clip and are the same for every row; their mean, less the mix of emotions that a linear model finds in "
+        "them, is subtracted from each stream. One training with supports serves every line; `alone` is the row "
+        "trained without any.",
         f"Mean over {summary.word}s that have a figure; `support_sets` says what was drawn, which have none and why, "
         "and what a guess from the support alone is worth. Mixes need labels to be drawn: they are conditions of the "
         "experiment, not of use.",
@@ -141,7 +142,7 @@ def _sets(tested: pd.DataFrame, drawn: pd.DataFrame, emotions: Sequence[str], *,
     commonest, rarest = (_guess(truth, sign * counts) if len(drawn) else np.nan for sign in (1, -1))
     size = float(sizes.mean()) if len(drawn) else 0.0
     reason = _why_absent(tested, drawn, by_person=by_person)
-    return SupportSets(len(drawn), len(tested), size, float(share), commonest, rarest, reason)
+    return SupportSets(drawn["clip_id"].nunique(), len(tested), size, float(share), commonest, rarest, reason)
 
 
 def _why_absent(tested: pd.DataFrame, drawn: pd.DataFrame, *, by_person: bool) -> str:
@@ -153,8 +154,9 @@ def _why_absent(tested: pd.DataFrame, drawn: pd.DataFrame, *, by_person: bool) -
         # Where most speakers show one emotion, their support gives the label away.
         if 2 * single > len(shown):
             return f"{single} of {len(shown)} speakers show one emotion"
-    if len(drawn) < FEWEST_CLIPS:
-        return f"{len(drawn)} of {len(tested)} clips have such a support"
+    n_clips = drawn["clip_id"].nunique()
+    if n_clips < FEWEST_CLIPS:
+        return f"{n_clips} of {len(tested)} clips have such a support"
     missing = sorted(set(tested["emotion"]) - set(drawn["emotion"]))
     return f"no clip of {', '.join(missing)} has such a support" if missing else ""
 
@@ -174,8 +176,8 @@ def _tested(summary: Summary, condition: str) -> pd.DataFrame:
         if tables:
             whole = pd.concat(tables, ignore_index=True)
             chosen = (whole["part"] == "test") & (whole["condition"] == condition)
-            # Supports are drawn once per clip, so any row tells what was drawn.
-            return whole[chosen].drop_duplicates("clip_id").reset_index(drop=True)
+            # Supports are the same for all rows, so any row tells what was drawn.
+            return whole[chosen].drop_duplicates([*({"clip_id", "draw"} & set(whole))]).reset_index(drop=True)
     return pd.DataFrame(columns=["clip_id", "emotion", "corpus", "speaker", summary.bench.group])
 
 

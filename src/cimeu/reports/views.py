@@ -54,7 +54,8 @@ def predictions_of(bench: Bench, cells: Cells, view: View, kind: Kind = "fused")
         return None
     answers: list[pd.DataFrame] = []
     for seed in complete:
-        answers += _answers([_tested(bench, cells[fold, seed], view) for fold in view.folds])
+        tested = [_tested(bench, cells[fold, seed], view) for fold in view.folds]
+        answers += [answer for drawn in zip(*map(_draws, tested), strict=True) for answer in _answers(drawn)]
     columns = {f"{kind}.{emotion}" for emotion in bench.emotions}
     if not all(columns <= set(table.columns) for table in answers):
         return None
@@ -151,6 +152,13 @@ def _tested(bench: Bench, cell: CellResult, view: View) -> pd.DataFrame:
     if "condition" in table:
         table = table[table["condition"] == view.condition]
     return table[table[bench.group] == view.tested] if view.tested else table
+
+
+def _draws(table: pd.DataFrame) -> list[pd.DataFrame]:
+    """Answers given each draw of the supports; one table where nothing was drawn."""
+    if "draw" not in table or table["draw"].isna().all():
+        return [table]
+    return [drawn for _, drawn in table.groupby("draw")]
 
 
 def _answers(tables: Sequence[pd.DataFrame]) -> list[pd.DataFrame]:

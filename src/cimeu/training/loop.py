@@ -14,8 +14,9 @@ Axes: B clips of a batch, N clips of a dataset, C channels, K emotions.
 import logging
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,7 +26,7 @@ from jaxtyping import Float32, Int64
 from torch import Tensor
 
 from cimeu.batching.collate import Batch, Collator, collator_of, evaluation_batches
-from cimeu.batching.dataset import ClipDataset, Statistics
+from cimeu.batching.dataset import ClipDataset, Sample, Statistics
 from cimeu.batching.sampler import epoch_batches
 from cimeu.errors import EmptyClass, RecipeError
 from cimeu.evaluation.metrics import UNUSED, uar
@@ -105,8 +106,9 @@ def train(
 
     while state.epoch < config.epochs and not _out_of_patience(state, config):
         started = time.perf_counter()
-        styles, about_styles = first_only(config, lambda: epoch_styles(model, train, collator, config, state))
-        entry, shares = epochs.run(state, styles, progress)
+        clips = train.episode(state.epoch)
+        styles, about_styles = first_only(config, partial(epoch_styles, model, clips, collator, config, state))
+        entry, shares = epochs.run(clips, state, styles, progress)
         checked = first_only(config, lambda: _validate(model, validation, collator, config, fabric.device))
         entry |= checked | about_styles | _health(model, floor, shares)
         _adjust_factors(state, entry, config)
@@ -145,8 +147,10 @@ class _Epochs:
         # Processes that share a batch draw different noise and dropout; a single one draws what it always did.
         self._apart = () if fabric.world_size == 1 else (fabric.world_size, fabric.global_rank)
 
-    def run(self, state: State, styles: Tensor, progress: Progress) -> tuple[Entry, dict[str, float]]:
-        """Train one epoch; returns its entry in the journal, and the gradient share of each term."""
+    def run(
+        self, clips: ClipDataset, state: State, styles: Tensor, progress: Progress
+    ) -> tuple[Entry, dict[str, float]]:
+        """Train one epoch on clips as it reads them; its entry in the journal, and the gradient share of each term."""
         config, step = self._config, state.epoch * self._steps
         torch.manual_seed(_seed(config.seed, state.epoch, *self._apart))
         means, shares = _Means(), dict[str, float]()
@@ -154,7 +158,8 @@ class _Epochs:
         for indices in _batches(self._train, config, state.epoch):
             rate, reversal = learning_rate(config.optimiser, step, self.planned), reversal_factor(step, self.planned)
             set_learning_rate(self._optimiser, rate)
-            losses, primitives = self._losses(indices, styles, state, step, reversal)
+            samples = [clips[int(index)] for index in share_of(indices, self._fabric)]
+            losses, primitives = self._losses(samples, styles, state, step, reversal)
             _check_finite(losses.total, state.epoch, step, rate)
             if (step + 1) % self._steps == 0:  # one batch an epoch: it costs a backward pass per term
                 shares = gradient_shares(losses.weighted, primitives, self._fabric)
@@ -166,12 +171,12 @@ class _Epochs:
         return entry | means.named(), shares
 
     def _losses(
-        self, indices: Int64[np.ndarray, " B"], styles: Tensor, state: State, step: int, reversal: float
+        self, samples: Sequence[Sample], styles: Tensor, state: State, step: int, reversal: float
     ) -> tuple[Objective, list[Tensor]]:
         """The objective of one batch, and the emotion primitives that it was computed from."""
         config, fabric = self._config, self._fabric
         generator = torch.Generator().manual_seed(_seed(config.seed, state.epoch, step, *self._apart))
-        batch = self._collator([self._train[int(index)] for index in share_of(indices, fabric)], generator)
+        batch = self._collator(samples, generator)
         batch = replace(batch, style=styles[batch.index]).to(fabric.device)
         with fabric.autocast(), primitives_of(self._model) as primitives:
             output = self._model(batch.first, batch.second, emotion=batch.emotion, reversal=reversal)

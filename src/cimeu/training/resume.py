@@ -95,6 +95,8 @@ def identity_of(
     training = asdict(config)
     for name in ("devices", "nodes"):
         del training[name]
+    if not training["supports"]:
+        del training["supports"]  # runs of before the setting stay what they are
     whole = {"model": to_dict(model_config), "training": training, **clips, **encoders, "processes": config.processes}
     return json.loads(json.dumps(whole))
 

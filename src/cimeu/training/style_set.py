@@ -1,5 +1,8 @@
 """Fit the linear rule of a support set (`cimeu.model.style_set`) to embeddings of clips.
 
+The one place where it is fitted: for the model that ships, and in front of the streams of any model that is trained and
+tested with support sets (`cimeu.training.episodes`).
+
     statistics    mean and variance of each training group, averaged over groups: none weighs more for having more clips
     deltas        what an emotion adds, within each group, averaged over groups
     alone         logistic regression of the standardised clip
@@ -15,6 +18,7 @@ Axes: N clips, D width, K emotions.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -23,16 +27,17 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 from cimeu.errors import EmptyClass
-from cimeu.evaluation.supports import Condition, People, draw, draw_for_training
+from cimeu.evaluation.supports import Condition, People, draw, draw_all_for_training
 from cimeu.model.checkpoint import Specifications
 from cimeu.model.config import StreamConfig
+from cimeu.model.rivals.pooled import NEVER
 from cimeu.model.style_set import FURTHEST, StyleSet, StyleSetConfig, offsets
 
 DEVIATION_FLOOR = 1e-3
-SIZES = (0, 3, 5, 10, 20)
-"""Sizes of supports in training."""
 DRAWS = 2
 """Supports drawn for each training clip."""
+BLOCK = 64
+"""Clips whose styles are computed at a time."""
 
 
 @dataclass(frozen=True)
@@ -90,41 +95,44 @@ class StyleFit:
     """Fits of one set of training clips; what rules share is computed once."""
 
     def __init__(self, clips: Embedded, seed: int = 0) -> None:
-        """Take the statistics of the training groups.
+        """Take the statistics of the training groups; a group may lack an emotion, a clip some dimensions (NaN)."""
+        self.clips, self.seed = clips, seed
+        self._rows = rows = {group: clips.of(group) for group in clips.groups}
+        x = clips.x.astype(np.float64)
+        # Groups weigh the same whatever their size: a large corpus must not define what is normal.
+        self.mean = np.nan_to_num(_mean([_mean(x[inside]) for inside in rows.values()]))
+        variance = _mean([_mean((x[inside] - _mean(x[inside])) ** 2) for inside in rows.values()])
+        self.deviation = np.maximum(np.sqrt(np.nan_to_num(variance)), DEVIATION_FLOOR)
+        self.z = self.standardised(x)
+        # What an emotion adds to a clip, the same for everybody: subtracted from supports in proportion to their mix.
+        self.deltas = np.nan_to_num(_mean([self._deltas(inside) for inside in rows.values()]))
+        self._weights = _balanced(clips)
+        self._alone: dict[float, tuple[Linear, dict[str, Linear]]] = {}
+
+    @cached_property
+    def _supports(self) -> list[list[Int[np.ndarray, " _"]]]:
+        """Drawn once and shared by all rules, so that rules differ in nothing else."""
+        generator = np.random.default_rng(self.seed)
+        return [draw_all_for_training(self.clips.people, generator) for _ in range(DRAWS)]
+
+    def standardised(self, x: Float[np.ndarray, "N D"]) -> Float[np.ndarray, "N D"]:
+        """Cut where single dimensions of foreign clips would decide alone; what is not measurable is the mean."""
+        return np.clip(np.nan_to_num((x - self.mean) / self.deviation), -FURTHEST, FURTHEST)
+
+    def model(self, rule: StyleRule, specifications: Specifications | None = None, encoder: str = "") -> StyleSet:
+        """The model of one rule, not calibrated.
 
         Raises:
             EmptyClass: an emotion without a clip in one of the groups.
         """
-        self.clips, self.seed = clips, seed
-        rows = {group: clips.of(group) for group in clips.groups}
-        for group, inside in rows.items():
+        clips = self.clips
+        for group, inside in self._rows.items():
             missing = set(range(len(clips.emotions))) - set(clips.emotion[inside].tolist())
             if missing:
                 raise EmptyClass(
                     f"group `{group}` has no clip of `{clips.emotions[min(missing)]}`\n\n"
                     "hint: leave the group out, or the emotion (`data.labels`)"
                 )
-        self._rows = rows
-        x = clips.x.astype(np.float64)
-        # Groups weigh the same whatever their size: a large corpus must not define what is normal.
-        self.mean = np.mean([x[inside].mean(axis=0) for inside in rows.values()], axis=0)
-        variance = np.mean([x[inside].var(axis=0) for inside in rows.values()], axis=0)
-        self.deviation = np.maximum(np.sqrt(variance), DEVIATION_FLOOR)
-        self.z = np.clip((x - self.mean) / self.deviation, -FURTHEST, FURTHEST)
-        # What an emotion adds to a clip, the same for everybody: subtracted from supports in proportion to their mix.
-        self.deltas = np.mean([self._deltas(inside) for inside in rows.values()], axis=0)
-        self._weights = _balanced(clips)
-        people, generator = clips.people, np.random.default_rng(seed)
-        self._people = people
-        # Drawn once and shared by all rules, so that rules differ in nothing else.
-        self._supports = [
-            [draw_for_training(people, clip, SIZES, generator) for clip in range(len(clips.x))] for _ in range(DRAWS)
-        ]
-        self._alone: dict[float, tuple[Linear, Float[np.ndarray, "N K"]]] = {}
-
-    def model(self, rule: StyleRule, specifications: Specifications | None = None, encoder: str = "") -> StyleSet:
-        """The model of one rule, not calibrated."""
-        clips = self.clips
         config = StyleSetConfig(
             emotions=clips.emotions,
             first=StreamConfig(width=clips.x.shape[1], encoder=encoder),
@@ -133,15 +141,19 @@ class StyleFit:
             passes=rule.passes,
         )
         model = StyleSet(config, specifications)
-        alone, posteriors = self.alone(rule.strength)
+        alone, posteriors = self.alone(rule.strength), self.posteriors(self.z, clips.group, rule.strength)
         deltas = torch.from_numpy(self.deltas)
         styles = [
-            styles_of(torch.from_numpy(self.z), torch.from_numpy(posteriors), self._people, supports, deltas, config)
+            styles_of(torch.from_numpy(self.z), torch.from_numpy(posteriors), supports, deltas, config)
             for supports in self._supports
         ]
         less_style = np.clip(np.concatenate([self.z - style.numpy() for style in styles]), -FURTHEST, FURTHEST)
         adapted = Linear.fit(
-            less_style, np.tile(clips.emotion, DRAWS), np.tile(self._weights, DRAWS) / DRAWS, rule.strength
+            less_style,
+            np.tile(clips.emotion, DRAWS),
+            np.tile(self._weights, DRAWS) / DRAWS,
+            rule.strength,
+            len(clips.emotions),
         )
         values = {"mean": self.mean, "deviation": self.deviation, "deltas": self.deltas, "sharpness": np.ones(2)}
         values |= {"alone.weight": alone.weight, "alone.bias": alone.bias}
@@ -149,26 +161,40 @@ class StyleFit:
         model.load_state_dict({name: torch.from_numpy(np.array(value)).float() for name, value in values.items()})
         return model.eval()
 
-    def alone(self, strength: float) -> tuple["Linear", Float[np.ndarray, "N K"]]:
-        """The classifier of a clip alone, and posteriors of the training clips by classifiers of the other groups."""
+    def alone(self, strength: float) -> "Linear":
+        """The classifier of a clip alone."""
+        return self._classifiers(strength)[0]
+
+    def posteriors(
+        self, z: Float[np.ndarray, "N D"], groups: Sequence[str], strength: float
+    ) -> Float[np.ndarray, "N K"]:
+        """Of standardised clips, each by a classifier that has not seen its group: in use, people are unknown too."""
+        everyone, without = self._classifiers(strength)
+        answered = everyone.posteriors(z)
+        for group in self._rows:
+            inside = np.array([name == group for name in groups], bool)
+            other = without.get(group)
+            # A single training group leaves nobody who could judge it.
+            answered[inside] = 1 / len(self.clips.emotions) if other is None else other.posteriors(z[inside])
+        return answered
+
+    def _classifiers(self, strength: float) -> "tuple[Linear, dict[str, Linear]]":
+        """Of all training clips, and without each group."""
         if strength not in self._alone:
-            posteriors = np.full((len(self.z), len(self.clips.emotions)), 1 / len(self.clips.emotions))
-            # Posteriors by classifiers that have not seen the group: in use, people are unknown too.
-            for inside in self._rows.values() if len(self._rows) > 1 else ():
-                others = ~inside
-                weights = _balanced(self.clips.take(others))
-                other = Linear.fit(self.z[others], self.clips.emotion[others], weights, strength)
-                posteriors[inside] = other.posteriors(self.z[inside])
-            classifier = Linear.fit(self.z, self.clips.emotion, self._weights, strength)
-            self._alone[strength] = classifier, posteriors
+            outside = {group: ~inside for group, inside in self._rows.items() if len(self._rows) > 1}
+            without = {group: self._fitted(others, strength) for group, others in outside.items()}
+            self._alone[strength] = self._fitted(np.ones(len(self.z), bool), strength), without
         return self._alone[strength]
 
+    def _fitted(self, rows: Bool[np.ndarray, " N"], strength: float) -> "Linear":
+        clips = self.clips.take(rows)
+        return Linear.fit(self.z[rows], clips.emotion, _balanced(clips), strength, len(clips.emotions))
+
     def _deltas(self, inside: Bool[np.ndarray, " N"]) -> Float[np.ndarray, "K D"]:
-        centres = np.stack(
-            [self.z[inside & (self.clips.emotion == e)].mean(axis=0) for e in range(len(self.clips.emotions))]
-        )
+        emotions = range(len(self.clips.emotions))
+        centres = np.stack([_mean(self.z[inside & (self.clips.emotion == emotion)]) for emotion in emotions])
         # Centred: the mean of all emotions is the group's own offset, which is style.
-        return centres - centres.mean(axis=0)
+        return centres - _mean(centres)
 
 
 @dataclass(frozen=True)
@@ -185,11 +211,19 @@ class Linear:
         labels: Int[np.ndarray, " N"],
         weights: Float[np.ndarray, " N"],
         strength: float,
+        n_emotions: int,
     ) -> "Linear":
+        weight, bias = np.zeros((n_emotions, z.shape[1])), np.full(n_emotions, NEVER)
+        shown = np.unique(labels)
+        if len(shown) == 1:
+            bias[shown] = 0.0
+            return cls(weight, bias)
         model = LogisticRegression(C=strength, max_iter=400, tol=1e-3).fit(z, labels, sample_weight=weights)
-        if len(model.classes_) == 2:  # one row of log odds: half of it for each emotion
-            return cls(np.concatenate([-model.coef_, model.coef_]) / 2, np.r_[-model.intercept_, model.intercept_] / 2)
-        return cls(model.coef_, model.intercept_)
+        coefficients, intercepts = model.coef_, model.intercept_
+        if len(shown) == 2:  # one row of log odds: half of it for each emotion
+            coefficients, intercepts = (np.concatenate([-odds, odds]) / 2 for odds in (coefficients, intercepts))
+        weight[shown], bias[shown] = coefficients, intercepts
+        return cls(weight, bias)
 
     def posteriors(self, z: Float[np.ndarray, "N D"]) -> Float[np.ndarray, "N K"]:
         logits = z @ self.weight.T + self.bias
@@ -219,7 +253,7 @@ def score(model: StyleSet, clips: Embedded, condition: Condition, seed: int = 0)
         rows = np.array([clip for clip, support in enumerate(drawn) if support is not None], int)
         supports = [np.zeros(0, int) if support is None else support for support in drawn]
         z = model.standardised(x)
-        styles = styles_of(z, model.posteriors(z), people, supports, model.deltas, model.config)
+        styles = styles_of(z, model.posteriors(z), supports, model.deltas, model.config)
         answered = model(x[rows], styles[rows]).softmax(-1).double().numpy()
         return Scored(rows, answered, np.array([len(supports[row]) for row in rows], int))
 
@@ -227,19 +261,19 @@ def score(model: StyleSet, clips: Embedded, condition: Condition, seed: int = 0)
 def styles_of(
     z: Float[Tensor, "N D"],
     posteriors: Float[Tensor, "N K"],
-    people: People,
     supports: Sequence[Int[np.ndarray, " _"]],
     deltas: Float[Tensor, "K D"],
     config: StyleSetConfig,
 ) -> Float[Tensor, "N D"]:
-    """Style for each clip from its support; 0 without one."""
-    styles = torch.zeros_like(z)
-    for person in np.unique(people.person[people.person >= 0]):
-        rows = np.flatnonzero(people.person == person)
-        # Within one person: the matrix of marks stays small however many clips there are.
-        marked = np.stack([np.isin(rows, supports[row]) for row in rows.tolist()])
-        styles[rows] = offsets(z[rows], posteriors[rows], torch.from_numpy(marked), deltas, config)
-    return styles
+    """Style for each clip from its support among the clips; 0 without one."""
+    blocks = []
+    for start in range(0, len(supports), BLOCK):
+        block = supports[start : start + BLOCK]
+        # Only what these supports hold: the matrix of marks stays small however many clips there are.
+        pool = np.unique(np.concatenate(block)).astype(int)
+        marked = torch.from_numpy(np.stack([np.isin(pool, rows) for rows in block]))
+        blocks.append(offsets(z[pool], posteriors[pool], marked, deltas, config))
+    return torch.cat(blocks) if blocks else z[:0]
 
 
 def calibrated(model: StyleSet, alone: float, adapted: float) -> StyleSet:
@@ -268,3 +302,11 @@ def _balanced(clips: Embedded) -> Float[np.ndarray, " N"]:
     cells = [f"{group} {emotion}" for group, emotion in zip(clips.group, clips.emotion.tolist(), strict=True)]
     names, inverse, counts = np.unique(cells, return_inverse=True, return_counts=True)
     return len(cells) / (len(names) * counts[inverse])
+
+
+def _mean(rows: Sequence[np.ndarray] | np.ndarray) -> Float[np.ndarray, "*rest D"]:
+    """Mean over the first axis of what is measurable; NaN where nothing is."""
+    values = np.asarray(rows, float)
+    measured = np.isfinite(values)
+    count = measured.sum(axis=0)
+    return np.where(count > 0, np.where(measured, values, 0).sum(axis=0) / np.maximum(count, 1), np.nan)
