@@ -87,7 +87,9 @@ def test_a_name_that_is_nowhere_is_an_error(here: Path) -> None:
 
 
 def test_a_path_is_taken_as_it_is(here: Path) -> None:
+    (here / "some").mkdir()  # without it, the name would be one of the hub
     assert model_named("some/where") == Path("some/where")
+    assert model_named("some/where/deeper") == Path("some/where/deeper")
 
 
 def test_a_model_without_its_description_is_none(here: Path, make_run: RunMaker) -> None:
