@@ -128,6 +128,13 @@ def test_weights_of_another_size_stop_the_run_before_a_clip_is_blamed(
     assert len(FeatureStore.open(tmp_path / "features" / "videomae-v2-small")) == 0
 
 
+def test_clips_of_which_none_can_be_used_are_an_error(extract: Command, tmp_path: Path) -> None:
+    (tmp_path / "absent.csv").write_text("path,emotion\nnone.wav,anger\n")
+    status, said = extract(tmp_path / "absent.csv", "--encoder", "spectral")
+    assert status == 1
+    assert "none of the 1 clips can be used\n\nhint: look at the column `problem`" in said
+
+
 def test_each_encoder_gets_its_own_weights() -> None:
     names = ["videomae-v2-base", "hub-sound", "hog"]
     found = weights_of(names, ["videomae-v2-base=b.pth", "hub-sound=folder/of=model"])

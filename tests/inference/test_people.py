@@ -59,6 +59,11 @@ def half_hidden(pixels: np.ndarray) -> np.ndarray:
     return changed
 
 
+def brighter(pixels: np.ndarray) -> np.ndarray:
+    """As after a change of exposure; what was bright is white."""
+    return (pixels.astype(np.uint16) + 120).clip(0, 255).astype(np.uint8)
+
+
 def moved(across: int, down: int = 0) -> Callable[[np.ndarray], np.ndarray]:
     return lambda pixels: np.roll(pixels, (down, across), (0, 1))
 
@@ -89,10 +94,11 @@ def lanes(recogniser: Recogniser, path: Path, shots: Shots, samples: np.ndarray 
         (1.2, 1.8, moved(-90, 8)),
         (1.3, 9.0, closer),
         (1.2, 2.0, lambda pixels: pixels // 2),
+        (1.3, 9.0, brighter),
     ],
     ids=[
         *("dark", "dark for long", "dark at first", "dark in the end", "covered", "half hidden", "mirrored", "moved"),
-        *("moved and back", "closer", "dimmed"),
+        *("moved and back", "closer", "dimmed", "brighter"),
     ],
 )
 def test_a_lone_speaker_has_one_lane(

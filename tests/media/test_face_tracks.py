@@ -116,6 +116,19 @@ def test_something_before_a_part_of_a_face_does_not_end_its_track() -> None:
     assert {face for shown in tracked_frames for face in shown.boxes} == {0}
 
 
+def lit(gain: float) -> np.ndarray:
+    """A face before a wall that is not of one brightness."""
+    pixels = np.tile(np.linspace(40, 120, 160)[None, :, None], (90, 1, 3))
+    pixels[10:30, 10:30] = 255 / gain  # a bright square is found whatever the light
+    pixels[14:20, 14:26] = 250 / gain
+    return (pixels * gain).astype(np.uint8)
+
+
+def test_a_lamp_that_is_switched_on_is_no_cut() -> None:
+    tracked_frames = tracked([lit(1.0)] * 13 + [lit(1.9)] * 12)
+    assert {face for shown in tracked_frames for face in shown.boxes} == {0}
+
+
 def test_a_face_that_changes_little_by_little_keeps_its_track() -> None:
     def fading() -> Iterator[np.ndarray]:
         for index in range(40):

@@ -69,12 +69,13 @@ def extract(
     from cimeu.corpora.adapters.folder import read_recordings
     from cimeu.csv_files import frame_text
     from cimeu.encoders.registry import build_encoder
-    from cimeu.experiments.prepare import cores, default_streams
+    from cimeu.experiments.prepare import cores, default_streams, usable_clips
     from cimeu.features.extract import extract as fill_stores
 
     part, clips = parse_shard(shard), read_recordings(manifest)
     table = output / ("failures.csv" if part == (1, 1) else f"failures-{part[0]}-of-{part[1]}.csv")
     check_free([table], "failures")
+    usable_clips(clips)
     given: dict[str, object] = {
         "precision": precision,
         "device": None if device == "auto" else device,

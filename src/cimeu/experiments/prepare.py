@@ -10,7 +10,7 @@ from pathlib import Path
 from cimeu.batching.dataset import ClipDataset
 from cimeu.corpora.folds import Fold
 from cimeu.corpora.inclusions import inclusions_among
-from cimeu.corpora.manifest import Manifest, check_labels, read_manifest
+from cimeu.corpora.manifest import Clip, Manifest, check_labels, read_manifest
 from cimeu.corpora.paths import MISSING_FILE
 from cimeu.corpora.same_file import with_same_file
 from cimeu.corpora.votes import strongest_named
@@ -153,11 +153,21 @@ def extract_streams(
     return extract(manifest, encoders, folder, second=second, workers=workers, shard=shard, progress=progress)
 
 
-def default_streams(manifest: Manifest) -> list[tuple[EncoderConfig, bool]]:
-    """The embedded encoders for what the clips are: video and sound, or sound alone."""
+def usable_clips(manifest: Manifest) -> list[Clip]:
+    """The clips without a problem.
+
+    Raises:
+        RecipeError: there is none.
+    """
     usable = [clip for clip in manifest.clips() if not clip.problem]
     if not usable:
         raise RecipeError(f"none of the {len(manifest)} clips can be used\n\nhint: look at the column `problem`")
+    return usable
+
+
+def default_streams(manifest: Manifest) -> list[tuple[EncoderConfig, bool]]:
+    """The embedded encoders for what the clips are: video and sound, or sound alone."""
+    usable = usable_clips(manifest)
     for clip in usable:
         try:
             names = ("hog", "filterbank") if probe(clip.path).has_video else ("spectral", "prosody")
