@@ -1,10 +1,12 @@
 """What the README tells people to type works as it stands; only names of their files and sizes are replaced."""
 
+import csv
 import glob
 import re
 import shlex
 import shutil
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -31,19 +33,51 @@ def lines_that_start_with(word: str) -> list[str]:
     return [line for line in lines if line.startswith(word + " ")]
 
 
+REAL_CULTURES = {"german": "german", "english": "north-american", "urdu": "pakistani"}
+CLIPS_OF_A_KIND = 3
+
+
 @pytest.fixture
-def workplace(toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with drawn RECORDINGS (a folder per culture and emotion) and interview.mp4."""
-    clips = toy.manifest.parent
-    for source, culture in CULTURES.items():
-        for clip in sorted(clips.glob(f"{source}/*/*.mp4")):
-            emotion = clip.stem.split("_")[0]
-            place = tmp_path / "RECORDINGS" / culture / emotion / f"{clip.parent.name}.mp4"
-            place.parent.mkdir(parents=True, exist_ok=True)
-            place.symlink_to(clip)
-    shutil.copy(clips / "east" / "east01" / "anger_01.mp4", tmp_path / "interview.mp4")
+def workplace(toy, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with RECORDINGS (a folder per culture and emotion) and interview.mp4: real ones where they are at hand,
+    else drawn ones."""
+    try:
+        data: Path = request.getfixturevalue("trial_data")
+    except pytest.skip.Exception:
+        recordings, interview = drawn(toy.manifest.parent), toy.manifest.parent / "east" / "east01" / "anger_01.mp4"
+    else:
+        recordings, interview = real(data / "speech"), next((data / "video").glob("01-01-08-02-*.mp4"))
+    for place, clip in recordings.items():
+        (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / place).symlink_to(clip)
+    shutil.copy(interview, tmp_path / "interview.mp4")
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+def drawn(clips: Path) -> dict[str, Path]:
+    """Drawn clips by where they lie in RECORDINGS."""
+    return {
+        f"RECORDINGS/{culture}/{clip.stem.split('_')[0]}/{clip.parent.name}.mp4": clip
+        for source, culture in CULTURES.items()
+        for clip in sorted(clips.glob(f"{source}/*/*.mp4"))
+    }
+
+
+def real(speech: Path) -> dict[str, Path]:
+    """A few utterances of each culture and emotion by where they lie in RECORDINGS."""
+    with (speech / "manifest.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    names = {source: culture for culture, source in REAL_CULTURES.items()}
+    counts: Counter[tuple[str, str]] = Counter()
+    chosen = {}
+    for row in rows:
+        kind = row["culture"], row["emotion"]
+        if row["culture"] in names and counts[kind] < CLIPS_OF_A_KIND:
+            counts[kind] += 1
+            path = speech / row["path"]
+            chosen[f"RECORDINGS/{names[row['culture']]}/{row['emotion']}/{path.name}"] = path
+    return chosen
 
 
 def test_the_readme_names_every_step() -> None:
