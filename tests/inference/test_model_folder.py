@@ -85,8 +85,8 @@ def clips(**arrays: np.ndarray) -> Callable[[Path], None]:
 WRONG = {
     "mu": (ensemble(mu=5), r"ensemble\.json` is damaged: `mu` is 5\.0; a number from 0 to 1 is right"),
     "negative mu": (ensemble(mu=-3), r"`mu` is -3\.0; a number from 0 to 1 is right"),
-    "temperature": (ensemble(temperature=-0.4), r"`temperature` is -0\.4; a number above 0, up to 100 is right"),
-    "no temperature": (ensemble(temperature=0), r"`temperature` is 0\.0; a number above 0"),
+    "temperature": (ensemble(temperature=-0.4), r"`temperature` is -0\.4; a number from 0\.01 to 100 is right"),
+    "no temperature": (ensemble(temperature=0), r"`temperature` is 0\.0; a number from 0\.01"),
     "NaN": (ensemble(temperature=float("nan")), r"is damaged .ValueError: NaN is not a number of JSON"),
     "levels": (ensemble(levels="X"), r"`levels` is 'X' .Input should be 'H' or 'mean'"),
     "flag": (ensemble(mu=True), r"`mu` is True .Input should be a valid number"),

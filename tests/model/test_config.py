@@ -52,3 +52,16 @@ def test_base_has_the_published_sizes() -> None:
         "ast_layers": 12,
         "ast_heads": 12,
     }
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"width": 0}, "`model stream.width` is 0\n\nhint: a number of 1 or more"),
+        ({"width": 4, "frames": -1}, "`model stream.frames` is -1\n\nhint: a number of 1 or more"),
+    ],
+)
+def test_a_stream_that_cannot_be_is_refused(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(RecipeError) as refused:
+        StreamConfig(**values)
+    assert str(refused.value) == message

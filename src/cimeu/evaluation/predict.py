@@ -69,7 +69,7 @@ class EnsembleSettings:
     """`H` alone, or the mean probability of H, M and L."""
     a: Annotated[float, Within(0, 1)] | None = None
     """One weight of the second stream for all clips; None keeps what the models say."""
-    temperature: Annotated[float, Within(0, 100, above=True)] = 1.0
+    temperature: Annotated[float, Within(0.01, 100)] = 1.0
     """Temperature of the fused probabilities."""
     abstain_below: Annotated[float, Within(0, 1)] = 0.0
     """Fused confidence under which no emotion is named."""

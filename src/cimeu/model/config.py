@@ -66,6 +66,9 @@ class StreamConfig:
     frames: Annotated[int, Within(1)] = 256
     """Filterbank frames of 10 ms per clip (`filterbank` only)."""
 
+    def __post_init__(self) -> None:
+        check_values(self, "model stream")
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
