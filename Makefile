@@ -7,13 +7,15 @@ BIN := $(VENV)/bin
 TORCH_INDEX ?= $(if $(shell command -v nvidia-smi 2>/dev/null),,https://download.pytorch.org/whl/cpu)
 CIMEU_DATA ?= ../shared/data
 export CIMEU_DATA
+# Compiled modules are kept: tests start dozens of processes, and each would compile all of `src` again.
+unexport PYTHONDONTWRITEBYTECODE
 
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 EXTRAS := convert,corpora,openvino,ray,server,stats,tensorboard
 DEMO := .demo
 SPEECH := $(DEMO)/moonshine-voice-0.0.73-beckett.wav
 
-.PHONY: demo test test-browser coverage check docs bench clean
+.PHONY: demo test test-long test-browser coverage check docs bench clean
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -49,8 +51,13 @@ demo: $(VENV)/.installed $(SPEECH)
 	@echo "timeline: $(DEMO)/timeline/happiness_01.html (synthetic clip)"
 	@echo "timeline: $(DEMO)/timeline/$(notdir $(SPEECH:.wav=.html)) (read speech; the label is the model's own)"
 
+# A process that has nothing left takes tests from the other.
 test: $(VENV)/.weights-tested
-	$(BIN)/python -m pytest --numprocesses 2
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
+
+# Tests marked `long`: killed runs and workers, distributed training, whole journeys. Tests of a file share their runs.
+test-long: $(VENV)/.weights-tested
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m long
 
 # The viewer's tests skip where Chromium is absent; this installs Debian's package first.
 test-browser: $(VENV)/.tested
@@ -60,7 +67,7 @@ test-browser: $(VENV)/.tested
 
 # The floor is `fail_under` in pyproject.toml.
 coverage: $(VENV)/.weights-tested
-	$(BIN)/python -m pytest --numprocesses 2 --cov --cov-report=term:skip-covered
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal -m 'long or not long' --cov --cov-report=term:skip-covered
 
 check: $(VENV)/.tested
 	$(BIN)/ruff format --check .

@@ -279,6 +279,7 @@ def command(tmp_path: Path, manifest: Manifest, workers: int, encoder: str = "pl
     return [sys.executable, str(script), str(listed), str(tmp_path / "features"), str(workers), encoder]
 
 
+@pytest.mark.long
 def test_a_run_killed_at_random_ten_times_ends_with_the_rows_of_an_undisturbed_one(tmp_path: Path) -> None:
     manifest = sounds(tmp_path / "clips", 60, duration_s=3.0)
     started_s = time.perf_counter()

@@ -45,6 +45,7 @@ def rows(folder: Path) -> dict[str, bytes]:
     return dict(found)
 
 
+@pytest.mark.long
 def test_a_worker_that_dies_loses_and_doubles_nothing(cluster: None, tmp_path: Path) -> None:
     manifest, killed = sounds(tmp_path / "clips", 24), []
 

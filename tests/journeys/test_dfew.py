@@ -122,6 +122,7 @@ def run(miniature: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
     return run
 
 
+@pytest.mark.long
 def test_the_published_job_from_recordings_to_its_table(run: Run, tmp_path: Path) -> None:
     write_lists(tmp_path / "DFEW")
     write_clips(tmp_path / "DFEW")

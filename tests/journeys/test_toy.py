@@ -71,6 +71,7 @@ def test_a_clip_of_the_corpus_becomes_a_timeline(toy, tmp_path: Path) -> None:
     assert fetched_by(tmp_path / "anger_01.html") in ([], [clip.name])
 
 
+@pytest.mark.long
 def test_a_training_that_was_killed_goes_on_to_the_same_predictions(toy, tmp_path: Path) -> None:
     settings = [f"output={tmp_path}"]
     run = tmp_path / toy.run.name

@@ -103,6 +103,7 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
     return load_file(folder / "model.safetensors")
 
 
+@pytest.mark.long
 def test_two_processes_learn_what_one_learns(trained: Path) -> None:
     one, two = weights(trained / "compared-1"), weights(trained / "compared-2")
     for name, tensor in one.items():
@@ -116,12 +117,14 @@ def test_two_processes_learn_what_one_learns(trained: Path) -> None:
         assert entry["train.covariance"] is not None  # 11 clips share a batch, no process has 8
 
 
+@pytest.mark.long
 def test_two_processes_that_were_killed_go_on_to_the_same_bits(trained: Path) -> None:
     assert len(read_journal(trained / "stopped")) == 4
     one, other = weights(trained / "killed"), weights(trained / "undisturbed")
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
+@pytest.mark.long
 def test_a_run_goes_on_with_as_many_processes_as_it_began_with(trained: Path) -> None:
     spec = importlib.util.spec_from_file_location("corpus", Path(__file__).with_name("conftest.py"))
     assert spec is not None

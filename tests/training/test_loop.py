@@ -148,6 +148,27 @@ train(model, clips, clips, config, Path(sys.argv[3]), progress=die)
 """
 
 
+class Stopped(Exception):
+    pass
+
+
+def test_a_stopped_run_goes_on_to_the_same_bits(corpus: Corpus, network: Network, tmp_path: Path) -> None:
+    clips = corpus()
+    config = replace(QUICK, epochs=5, patience=0)  # pseudo styles begin with the fourth
+
+    def stop(step: str, completed: int, total: int) -> None:
+        if completed == 9:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        train(network(), clips, clips, config, tmp_path / "stopped", progress=stop)
+    assert len(read_journal(tmp_path / "stopped")) == 4
+    train(network(), clips, clips, config, tmp_path / "stopped")
+    train(network(), clips, clips, config, tmp_path / "undisturbed")
+    assert same(weights(tmp_path / "stopped"), weights(tmp_path / "undisturbed"))
+
+
+@pytest.mark.long
 def test_a_killed_run_goes_on_to_the_same_bits(corpus: Corpus, network: Network, tmp_path: Path) -> None:
     clips = corpus()
     config = TrainingConfig(epochs=5, batch_size=12, patience=0, accelerator="cpu")

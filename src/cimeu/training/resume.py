@@ -51,7 +51,8 @@ def save(
         write_tensorboard(folder, state.entries)
     whole = {"model": model.state_dict(), "optimiser": optimiser.state_dict(), "identity": identity, **vars(state)}
     buffer = io.BytesIO()
-    torch.save(whole, buffer)  # straight to a file, a full disk would be an error that does not say so
+    # Straight to a file, a full disk would be an error that does not say so.
+    torch.save(dict(zip(("state", "tensors"), pack(whole), strict=True)), buffer)
     write_whole(folder / "resume.pt", buffer.getvalue(), STATE)
 
 
@@ -61,8 +62,46 @@ def saved(folder: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     whole = torch.load(path, map_location="cpu", weights_only=True)
+    if "tensors" in whole:  # versions before 0.2 saved every tensor by itself
+        whole = unpack(whole["state"], whole["tensors"])
     _check_same(folder, whole.pop("identity"), identity)
     return whole
+
+
+def pack(tree: Any) -> tuple[Any, dict[torch.dtype, Tensor]]:
+    """Nested dicts and lists with a place (dtype, shape) for each tensor, and all elements of each dtype, `[N]`.
+
+    Pickling costs about as much for a tensor of three elements as for one of a million, and a network with its
+    optimiser has thousands of small ones: saved one by one they took a third of the time of a short epoch.
+    """
+    flat: dict[torch.dtype, list[Tensor]] = {}
+
+    def placed(part: Any) -> Any:
+        if isinstance(part, Tensor):
+            flat.setdefault(part.dtype, []).append(part.detach().cpu().reshape(-1))
+            return part.dtype, part.shape
+        if isinstance(part, dict):
+            return {key: placed(value) for key, value in part.items()}
+        return [placed(value) for value in part] if isinstance(part, list) else part
+
+    state = placed(tree)
+    return state, {dtype: torch.cat(tensors) for dtype, tensors in flat.items()}
+
+
+def unpack(tree: Any, flat: dict[torch.dtype, Tensor]) -> Any:
+    """What `pack` was given; every tensor has memory of its own."""
+    start = dict.fromkeys(flat, 0)
+
+    def restored(part: Any) -> Any:
+        if isinstance(part, tuple) and len(part) == 2 and isinstance(part[0], torch.dtype):
+            dtype, shape = part
+            begin, start[dtype] = start[dtype], start[dtype] + shape.numel()
+            return flat[dtype][begin : start[dtype]].reshape(shape).clone()
+        if isinstance(part, dict):
+            return {key: restored(value) for key, value in part.items()}
+        return [restored(value) for value in part] if isinstance(part, list) else part
+
+    return restored(tree)
 
 
 def resumed(whole: dict[str, Any] | None, model: CiMEU, optimiser: torch.optim.Optimizer) -> State:
