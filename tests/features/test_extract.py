@@ -338,6 +338,7 @@ def test_processes_give_the_rows_of_one_process_and_die_with_it(tmp_path: Path) 
     assert contents(tmp_path / "features") == contents(tmp_path / "alone")
 
 
+@pytest.mark.long
 def test_a_clip_that_kills_its_process_is_named_and_the_others_go_on(tmp_path: Path) -> None:
     sounds(tmp_path / "clips", 5)
     write_sound(tmp_path / "clips" / "zz short.wav", np.sin(np.arange(4000, dtype=np.float32)))
