@@ -89,11 +89,14 @@ def even_sized(pixels: UInt8[np.ndarray, "H W 3"]) -> UInt8[np.ndarray, "h w 3"]
     return np.pad(pixels, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
 
 
-def encodable(pixels: UInt8[np.ndarray, "H W 3"]) -> av.VideoFrame:
-    """A frame of even size as an encoder takes it, in the colours that a reader assumes of its size."""
+def encodable(pixels: UInt8[np.ndarray, "H W 3"], scaler: VideoReformatter) -> av.VideoFrame:
+    """A frame of even size as an encoder takes it, in the colours that a reader assumes of its size.
+
+    One `scaler` for all frames of a stream keeps its tables and threads; making them anew takes longer than a frame.
+    """
     frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
     colours = Colorspace.ITU709 if _is_hd(frame.width, frame.height) else Colorspace.ITU601
-    return frame.reformat(format="yuv420p", dst_colorspace=colours)
+    return scaler.reformat(frame, format="yuv420p", dst_colorspace=colours)
 
 
 def add_video_stream(

@@ -23,6 +23,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+from av.video.reformatter import VideoReformatter
 from jaxtyping import Float32, UInt8
 
 from cimeu.errors import MediaError
@@ -196,9 +197,9 @@ def write_video(
         if samples is not None:
             sound = container.add_stream("aac", rate=sound_rate_hz, layout="mono")
             sound.codec_context.time_base = Fraction(1, sound_rate_hz)
-        written = 0
+        written, scaler = 0, VideoReformatter()
         for index, pixels in enumerate(chain([first], remaining)):
-            frame = encodable(pixels)
+            frame = encodable(pixels, scaler)
             frame.pts, frame.time_base = index, 1 / rate
             container.mux(video.encode(frame))
             if sound is not None and samples is not None:  # alternating with the frames keeps the muxer's queue short

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+from av.video.reformatter import VideoReformatter
 from jaxtyping import Float32, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
@@ -83,9 +84,10 @@ def write_overlay(timeline: Segmentation, path: Path, options: VideoOptions | No
         # One clock for frames and samples: recordings of varying frame rate keep their own times.
         video.codec_context.time_base = Fraction(1, CLOCK_HZ)
         sound = _Sound(container, media) if info.has_sound and options.sound else None
-        ticks = -1
+        ticks, scaler = -1, VideoReformatter()
         for frame in chain([first], shown):
-            drawn = encodable(draw(replace(frame, pixels=blur(frame.pixels, frame.time_s)) if blur else frame))
+            covered = replace(frame, pixels=blur(frame.pixels, frame.time_s)) if blur else frame
+            drawn = encodable(draw(covered), scaler)
             # Encoders want times that rise; some recordings repeat one.
             ticks = max(ticks + 1, round(frame.time_s * CLOCK_HZ))
             drawn.pts, drawn.time_base = ticks, Fraction(1, CLOCK_HZ)
