@@ -38,6 +38,7 @@ def run_blocks(name: str) -> dict[str, object]:
     return names
 
 
+@pytest.mark.long
 def test_a_corpus_becomes_a_report(workplace: Path) -> None:
     names = run_blocks("corpus.md")
     assert [fold.name for fold in names["folds"]] == ["east", "north", "south"]
