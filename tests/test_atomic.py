@@ -118,6 +118,13 @@ def test_a_failure_leaves_what_was_there(tmp_path: Path) -> None:
     assert [entry.name for entry in (tmp_path / ROOM).iterdir()] == [LIST]
 
 
+def test_a_full_disk_names_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "report.html"
+    with pytest.raises(OSError, match=r"No space left on device: '.*/report\.html'$"), whole(path, "report"):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert visible(tmp_path) == []
+
+
 def test_the_temporary_name_keeps_the_suffix(tmp_path: Path) -> None:
     with whole(tmp_path / "video.mp4", "timeline") as partial:
         assert partial.suffix == ".mp4"

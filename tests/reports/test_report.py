@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from cimeu.errors import RecipeError
+from cimeu.errors import CimeuError, RecipeError
 from cimeu.evaluation.metrics import uar
 from cimeu.reports.report import report
 from cimeu.timeline.style import COLOURS
@@ -308,6 +308,29 @@ def test_what_is_missing_is_said_to_be_absent(tmp_path):
     text = report([make_run(tmp_path / "run", "amber", 0)], tmp_path / "r.html").read_text()
     for file in ("baselines.csv", "probes.json", "projections.npz", "journal.csv"):
         assert re.search(rf"(Absent|absent)[^<]*<code>{file}", text), file
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("../baselines.csv", b"", r"baselines\.csv` is empty"),
+        ("forward/journal.csv", b"", r"journal\.csv` is empty"),
+        ("projections.npz", b"PK\x03\x04", r"projections\.npz` is damaged"),
+    ],
+)
+def test_a_damaged_file_beside_the_predictions_is_named(tmp_path, name, content, message):
+    run = make_run(tmp_path / "runs" / "run", "amber", 0)
+    (run / name).parent.mkdir(exist_ok=True)
+    (run / name).write_bytes(content)
+    with pytest.raises(CimeuError, match=message):
+        report([run], tmp_path / "r.html")
+
+
+def test_baselines_stand_as_they_were_written(tmp_path):
+    run = make_run(tmp_path / "runs" / "run", "amber", 0)
+    (tmp_path / "runs" / "baselines.csv").write_text('row,"UAR, %",note\nNA,n/a,\n')
+    summary = json.loads(report([run], tmp_path / "r.html").with_suffix(".json").read_text())
+    assert summary["baselines"] == [{"row": "NA", "UAR, %": "n/a", "note": ""}]
 
 
 def test_predictions_alone_are_enough(tmp_path):

@@ -9,8 +9,11 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Shaped
 
-from cimeu.experiments.run_folder import Json, Run, read_rows
+from cimeu.csv_files import read_csv
+from cimeu.errors import RecipeError
+from cimeu.experiments.run_folder import AGAIN, Json, Run, read_rows
 from cimeu.pyramid import DIRECTIONS
+from cimeu.reading import read_arrays
 
 
 def journals(runs: Sequence[Run]) -> list[Json]:
@@ -21,26 +24,16 @@ def journals(runs: Sequence[Run]) -> list[Json]:
             path = run.folder / direction / "journal.csv"
             if not path.is_file():
                 continue
-            table = pd.read_csv(path)
+            table = read_csv(path).frame.apply(pd.to_numeric, errors="coerce")  # text becomes NaN
             if "epoch" not in table:
                 continue
-            for column in table.select_dtypes("number").columns.drop("epoch"):
-                measured = table[["epoch", column]].dropna()
+            for column in table.columns.drop("epoch"):
+                measured = table[["epoch", column]].dropna().astype({column: float})
                 if len(measured):
-                    curve = {
-                        "run": run.name,
-                        "direction": direction,
-                        "epochs": measured["epoch"],
-                        "values": measured[column],
-                    }
-                    curves.setdefault(str(column), []).append(
-                        {
-                            **curve,
-                            "epochs": measured["epoch"].tolist(),
-                            "values": measured[column].astype(float).tolist(),
-                        }
-                    )
-    return [{"name": name, "curves": points} for name, points in curves.items()]
+                    points = {"epochs": measured["epoch"].tolist(), "values": measured[column].tolist()}
+                    curve = {"run": run.name, "direction": direction, **points}
+                    curves.setdefault(str(column), []).append(curve)
+    return [{"name": name, "curves": of_name} for name, of_name in curves.items()]
 
 
 def projections(runs: Sequence[Run], group: str) -> Json | None:
@@ -49,11 +42,13 @@ def projections(runs: Sequence[Run], group: str) -> Json | None:
         path = run.folder / "projections.npz"
         if not path.is_file():
             continue
-        with np.load(path) as arrays:
-            clip_ids = [str(clip) for clip in arrays["clip_id"]]
-            vectors = {
-                name: arrays[f"{name}_primitives"] for name in ("emotion", "style") if f"{name}_primitives" in arrays
-            }
+        arrays = read_arrays(path, RecipeError, AGAIN)
+        if "clip_id" not in arrays:
+            raise RecipeError(f"`{path}` is damaged: it names no clips\n\nhint: {AGAIN}")
+        clip_ids = [str(clip) for clip in arrays["clip_id"]]
+        vectors = {
+            name: arrays[f"{name}_primitives"] for name in ("emotion", "style") if f"{name}_primitives" in arrays
+        }
         facts = run.predictions.drop_duplicates("clip_id").set_index("clip_id")
         facts = facts[["emotion", *([group] if group else [])]].reindex(clip_ids).fillna("")
         return {
@@ -79,9 +74,10 @@ def probes(runs: Sequence[Run]) -> Json | None:
 
 
 def baselines(runs: Sequence[Run]) -> list[Json] | None:
-    """Other rows of the bench that the runs belong to, in percent, as it wrote them."""
+    """Other rows of the bench that the runs belong to, in percent, as it wrote them, or None. Raises ManifestError."""
     path = runs[0].folder.parent / "baselines.csv"
-    return pd.read_csv(path).to_dict("records") if path.is_file() else None
+    # Text as it was printed: pandas would take `n/a`, or a method called `NA`, for a number that is missing.
+    return read_csv(path).frame.to_dict("records") if path.is_file() else None
 
 
 def _two_axes(vectors: Shaped[np.ndarray, "N C"]) -> list[list[float]]:
