@@ -132,6 +132,7 @@ def test_prepare_counts_the_clips_that_cannot_be_used(toy, cimeu: Command, tmp_p
     status, out, err = cimeu("prepare", "csv", tmp_path, "--csv", tmp_path / "clips.csv", "-o", manifest)
     assert (status, out) == (0, "")
     assert f"{manifest}: 2 clips, 1 of them unusable (column `problem`)" in err
+    assert "missing: 1 files below `" in err
     assert list(pd.read_csv(manifest, keep_default_na=False)["problem"]) == ["", "missing file"]
 
 

@@ -148,6 +148,21 @@ def test_names_with_accents_lead_to_their_files_in_either_form(tmp_path: Path, s
     assert clip.clip_id == normalize("NFC", "Zoë/Müller")
 
 
+@pytest.mark.parametrize("cell", ["ANGER/A b.WAV", "anger\\a B.wav", " anger/a b.wav ", "anger/a b.wav\u00a0"])
+def test_capital_letters_and_outer_blanks_do_not_hide_a_file(tmp_path: Path, cell: str) -> None:
+    (tmp_path / "anger").mkdir()
+    (tmp_path / "anger" / "a b.wav").touch()
+    (tmp_path / "m.csv").write_text(f'path,emotion\n"{cell}",anger\n', encoding="utf-8")
+    assert read_manifest(tmp_path / "m.csv").table.loc[0, ["path", "problem"]].tolist() == ["anger/a b.wav", ""]
+
+
+def test_a_name_that_two_files_may_mean_is_missing(tmp_path: Path) -> None:
+    for name in ("A.wav", "a.wav"):
+        (tmp_path / name).touch()
+    (tmp_path / "m.csv").write_text("path,emotion\nA.WAV,anger\na.wav,anger\n")
+    assert read_manifest(tmp_path / "m.csv").table["problem"].tolist() == ["missing file", ""]
+
+
 def test_a_name_that_no_file_can_have_is_a_problem_of_its_row(tmp_path: Path) -> None:
     touch(tmp_path, "b.mp4")
     os.mkfifo(tmp_path / "pipe.wav")

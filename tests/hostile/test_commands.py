@@ -72,6 +72,10 @@ COMMANDS: dict[str, tuple[tuple[str, ...], Callable[[Path], list[Path]]]] = {
     "extract": (("extract", "{}", "--encoder", "spectral", "--workers", "1"), lambda out: [out / "failures.csv"]),
     "adapt": (("adapt", "{}", "--target", "{}"), lambda out: [out / "adaptation.json"]),
     "bench": (("bench", "{}", "data.manifest={}", "--workers", "1"), lambda out: [out / "bench.html"]),
+    "collect": (("collect", ".", "--participants", "{}"), lambda out: [out / "summary.html"]),
+    "utterances": (("utterances", "{}", "{}"), lambda out: [out]),
+    "overlap": (("overlap", "{}", "{}", "--workers", "1"), lambda out: [out]),
+    "embed": (("embed", "{}", "--model", "{}"), lambda out: [out]),
     "features import": (("features", "import", "{}", "--root", ".", "--encoder", "x"), lambda out: [out]),
 }
 WITHOUT_OUTPUT = ("train", "evaluate")

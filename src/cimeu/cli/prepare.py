@@ -164,6 +164,7 @@ def summarise(manifest: "Manifest", counts: Mapping[str, int], path: Path) -> No
 
     unusable = int((manifest.table["problem"] != "").sum())
     say(f"{path}: {len(manifest):,} clips" + (f", {unusable} of them unusable (column `problem`)" * bool(unusable)))
+    say_missing(manifest)
     say_repeated(manifest)
     say("labels: " + ", ".join(f"{label or 'none'} {count:,}" for label, count in counts.items()))
     for division in ("fold", "split"):
@@ -191,6 +192,16 @@ def check_request(corpus: str, options: Mapping[str, object]) -> None:
         raise RecipeError("no table is named for `csv`\n\nhint: add --csv FILE, with columns path and emotion")
     if options["column"] and not options["csv"]:
         raise RecipeError("--column without a table\n\nhint: add --csv FILE")
+
+
+def say_missing(manifest: "Manifest") -> None:
+    """Name the first files that are not where the table says, and the folder that its paths start from."""
+    from cimeu.corpora.paths import MISSING_FILE
+
+    missing = manifest.table["path"][manifest.table["problem"] == MISSING_FILE]
+    if len(missing):
+        names = ", ".join(f"`{path}`" for path in missing[:3]) + ", ..." * (len(missing) > 3)
+        say(f"missing: {len(missing):,} files below `{manifest.root}`: {names}")
 
 
 def say_repeated(manifest: "Manifest") -> None:

@@ -1,14 +1,15 @@
 """Where the paths of a table lead, whichever system wrote them.
 
 Windows writes backslashes; macOS may store `é` as two characters (NFD) where a table has one (NFC). A path is taken as
-it stands where a file has it, else in the form that a file has. Names of clips are always NFC, so that tables meet.
+it stands where a file has it, else in the form that a file has: Windows ignores capital letters, and cells of table
+programs have blanks at their ends. Names of clips are always NFC, so that tables meet.
 """
 
 import errno
 import os
 import re
 import stat
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 from unicodedata import normalize
 
 from cimeu.media.packed import has_row
@@ -27,7 +28,7 @@ class PathFinder:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self._names: dict[str, dict[str, str]] = {}
+        self._names: dict[str, dict[str, list[str]]] = {}
 
     def find(self, text: str) -> str:
         """The path below the root, or an absolute one, of the file that a cell means."""
@@ -37,25 +38,40 @@ class PathFinder:
         slashed = inside(text.replace("\\", "/"), self.root)
         if slashed != plain and problem_of(os.path.join(self.root, slashed)) != MISSING_FILE:
             return slashed
-        return self._composed(slashed) or slashed
+        return self._as_on_disk(slashed) or slashed
 
-    def _composed(self, path: str) -> str:
-        """The path with each name as its folder has it; empty where a folder has none like it."""
-        if path.isascii():
-            return ""
-        whole = self.root / path
-        reached = whole.anchor
-        for name in whole.parts[1:]:
-            if reached not in self._names:
-                try:
-                    self._names[reached] = {normalize("NFC", entry): entry for entry in os.listdir(reached)}
-                except OSError:
-                    self._names[reached] = {}
-            entry = self._names[reached].get(normalize("NFC", name))
-            if entry is None:
+    def _as_on_disk(self, path: str) -> str:
+        """The path with each name as its folder has it; empty where a folder has none like it, or several."""
+        names_on_the_way = PurePath(path.strip()).parts
+        reached = str(self.root)
+        if os.path.isabs(path):
+            reached, *names_on_the_way = names_on_the_way
+        for name in names_on_the_way:
+            names = self._names_in(reached)
+            alike = names.get(normalize("NFC", name)) or names.get(_folded(name)) or []
+            if len(alike) != 1:
                 return ""
-            reached = os.path.join(reached, entry)
+            reached = os.path.join(reached, alike[0])
         return inside(reached, self.root)
+
+    def _names_in(self, folder: str) -> dict[str, list[str]]:
+        """Names of a folder by their composed form, and by that without capital letters and outer blanks."""
+        if folder not in self._names:
+            names: dict[str, list[str]] = {}
+            try:
+                entries = os.listdir(folder)
+            except OSError:
+                entries = []
+            for entry in entries:
+                # The second form begins with a sign that no name has, so that the two never mix.
+                for form in (normalize("NFC", entry), _folded(entry)):
+                    names.setdefault(form, []).append(entry)
+            self._names[folder] = names
+        return self._names[folder]
+
+
+def _folded(name: str) -> str:
+    return "/" + normalize("NFC", name).casefold().strip()
 
 
 def problem_of(path: Path | str) -> str:
