@@ -42,7 +42,7 @@ class PathFinder:
 
     def _as_on_disk(self, path: str) -> str:
         """The path with each name as its folder has it; empty where a folder has none like it, or several."""
-        names_on_the_way = PurePath(path.strip()).parts
+        names_on_the_way = list(PurePath(path.strip()).parts)
         reached = str(self.root)
         if os.path.isabs(path):
             reached, *names_on_the_way = names_on_the_way
