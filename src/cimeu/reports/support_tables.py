@@ -67,6 +67,7 @@ def supports_table(summary: Summary) -> Table | None:
                 lines.append((row, condition, *[dash] * (6 + len(groups))))
                 continue
             alone, given = figures
+            shares = [sets[name].largest_share for name in counted if sets[name].size]
             against = None if reference is None or row == bench.reference else compared(reference[1], given)
             lines.append(
                 (
@@ -74,7 +75,7 @@ def supports_table(summary: Summary) -> Table | None:
                     span(interval_of(compared(alone, given)), signed=True),
                     MISSING if against is None else span(interval_of(against), signed=True),
                     f"{np.mean([sets[name].size for name in counted]):.1f}",
-                    f"{100 * np.nanmean([sets[name].largest_share for name in counted]):.0f}",
+                    f"{100 * np.nanmean(shares):.0f}" if shares else MISSING,
                     *(percent(given.cultures[name].value) if name in counted else ABSENT for name in groups),
                 )
             )
@@ -102,7 +103,7 @@ def support_sets_table(summary: Summary) -> Table:
         for name, sets in sets_of(summary, condition).items():
             figures = (
                 f"{sets.size:.1f}",
-                f"{100 * sets.largest_share:.0f}",
+                f"{100 * sets.largest_share:.0f}" if sets.size else MISSING,
                 *map(percent, (sets.commonest, sets.rarest)),
             )
             shown = figures if sets.n_clips else (ABSENT,) * len(figures)

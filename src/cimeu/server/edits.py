@@ -109,7 +109,7 @@ def _without_overlap(segments: Sequence[Segment]) -> list[Segment]:
 def _corrected(segment: Segment, label: str) -> Segment:
     if not label:
         return segment
-    correction = f"corrected by hand, the model correction {segment.label or segment.why_abstained or 'nothing'}"
+    correction = f"corrected by hand, the model said {segment.label or segment.why_abstained or 'nothing'}"
     reasons = [*(reason for reason in segment.reason.split("; ") if reason not in ("", UNSURE, UNLIKE)), correction]
     return replace(segment, label=label, abstain=False, confidence=segment.scores.get(label), reason="; ".join(reasons))
 
