@@ -96,5 +96,5 @@ def test_copies_of_every_clip_change_nothing() -> None:
     vectors, labels = blobs(0)
     one, five = Linear(EMOTIONS), Linear(EMOTIONS)
     one.fit(vectors, labels, *blobs(1), 0)
-    five.fit(np.tile(vectors, (5, 1)), np.tile(labels, 5), *blobs(1), 0, 5)
+    five.fit(vectors, labels, *blobs(1), 0, [vectors] * 5)
     np.testing.assert_allclose(one.model.coef_, five.model.coef_, atol=1e-3)

@@ -8,7 +8,7 @@ Axes: N clips, E numbers of a vector, K emotions, C emotions that some training 
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
@@ -56,18 +56,24 @@ class Baseline(ABC):
         validation_vectors: Float[np.ndarray, "V E"],
         validation_labels: Int[np.ndarray, " V"],
         seed: int,
-        copies: int = 1,
+        episodes: Sequence[Float[np.ndarray, "N E"]] = (),
     ) -> None:
-        """Learn from the training clips, each there in some copies; choose settings by UAR on the validation clips."""
+        """Learn from the training clips; choose settings by UAR on the validation clips.
+
+        `episodes` are other readings of the training clips, which are then learned from in their place.
+        """
         self.standardiser = Standardiser.of(vectors)
         standardised, validation = map(self.standardiser.apply, (vectors, validation_vectors))
         n_emotions = len(np.unique(labels))
+        # Less its style, a clip keeps the units of the clip alone: dimensions in which people differ weigh no more.
+        read = np.concatenate([self.standardiser.apply(each) for each in episodes]) if episodes else standardised
+        copies = max(1, len(episodes))
         # Copies are no further evidence: the penalty weighs as much against a clip as without them.
-        weights = np.full(len(labels), 1 / copies)
+        weights = np.full(len(read), 1 / copies)
 
         def fitted(settings: Settings) -> Any:
             classifier = self.classifier(settings, vectors.shape[1], n_emotions, seed)
-            return classifier.fit(standardised, labels, sample_weight=weights)
+            return classifier.fit(read, np.tile(labels, copies), sample_weight=weights)
 
         self.settings, self.model = choose_on_validation(self.candidates, fitted, validation, validation_labels)
         self.settings = self.settings | self.calibrate(validation, validation_labels)

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from cimeu.atomic import STATE, write_whole
@@ -112,11 +111,10 @@ def _simple(
     rivalry: Rivalry, config: RivalConfig, train: ClipDataset, validation: ClipDataset, training: TrainingConfig
 ) -> tuple[Rival, Journal]:
     baseline = SIMPLE[rivalry.method](len(train.labels), dict(rivalry.settings or {}) or None)
-    episodes = [train.episode(number) for number in range(EPISODES)] if training.supports else [train]
-    labels = np.tile(train.emotions[train.usable], len(episodes))
+    episodes = [pooled(train.episode(number)) for number in range(EPISODES)] if training.supports else []
+    labels = train.emotions[train.usable]
     vectors, truth = pooled(validation), validation.emotions[validation.usable]
-    learned = np.concatenate([pooled(clips) for clips in episodes])
-    baseline.fit(learned, labels, vectors, truth, training.seed, len(episodes))
+    baseline.fit(pooled(train), labels, vectors, truth, training.seed, episodes)
     score = uar(truth, baseline.probabilities(vectors).argmax(axis=1))
     chosen = {f"chosen.{name}": value for name, value in baseline.settings.items()}
     entry: dict[str, float | int | None] = {"epoch": 1, "step": 0, "validation.uar": score, "kept": 1, **chosen}
