@@ -395,6 +395,17 @@ def test_whatever_a_decoder_raises_is_a_fault_of_the_file(counting: Path, monkey
         next(frames(counting))
 
 
+def test_a_file_that_lacks_memory_while_it_is_opened_is_not_called_unknown(
+    counting: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def out_of_memory(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("cimeu.media.container.av.open", out_of_memory)
+    with pytest.raises(MediaError, match=r"counting\.mp4` cannot be decoded \(it asks for more memory than there is\)"):
+        probe(counting)
+
+
 def test_a_pipe_or_a_device_is_not_opened(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "a.mp4")
     for path in (tmp_path / "a.mp4", Path("/dev/zero")):

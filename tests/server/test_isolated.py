@@ -77,7 +77,7 @@ def test_a_call_that_needs_too_much_memory_fails_alone() -> None:
 
 
 def test_a_recording_that_needs_too_much_memory_is_not_read_in_part(clip: Path) -> None:
-    message = "it asks for more memory than there is"  # while it is opened or while it is decoded
+    message = "cannot be decoded .it asks for more memory than there is."
     with closing(Isolated(partial(checking, 2**20))) as checker, pytest.raises(MediaError, match=message):
         checker("check", clip, 60.0, silence_s=60)
 

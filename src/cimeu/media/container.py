@@ -93,6 +93,8 @@ def open_media(path: Path) -> Iterator[InputContainer]:
     limit = {"max_pixels": str(MOST_PIXELS)}
     try:
         container = av.open(source, mode="r", metadata_errors="ignore", options=options | limit)
+    except LACK_OF_MEMORY as error:  # nothing is known of the file yet
+        raise _undecodable(path, error) from error
     except Exception as error:
         # FFmpeg says "invalid argument" of a format outside `FORMATS`.
         is_unknown_format = getattr(error, "errno", None) == EINVAL
@@ -111,10 +113,14 @@ def open_media(path: Path) -> Iterator[InputContainer]:
         raise
     except Exception as error:
         logger.debug("`%s` cannot be decoded", path, exc_info=error)
-        raise MediaError(
-            f"`{path}` cannot be decoded ({in_words(error)})\n\n"
-            "hint: play it elsewhere; if it plays there, convert it to mp4 or wav"
-        ) from error
+        raise _undecodable(path, error) from error
+
+
+def _undecodable(path: Path, error: Exception) -> MediaError:
+    return MediaError(
+        f"`{path}` cannot be decoded ({in_words(error)})\n\n"
+        "hint: play it elsewhere; if it plays there, convert it to mp4 or wav"
+    )
 
 
 def in_words(error: Exception) -> str:
