@@ -6,7 +6,7 @@ Nothing is measured. The last column is for runs of this project: it stays empty
 hand, and is never estimated.
 """
 
-from cimeu.reports.published import BENCHMARK_COLUMNS, BENCHMARKS, benchmark_table
+from cimeu.reports.published import BENCHMARKS, benchmark_rows
 
 NAMES = {
     "blemore": "BLEMORE",
@@ -32,10 +32,11 @@ def main() -> None:
 
 def page() -> str:
     """Markdown."""
-    columns = ("Benchmark", *BENCHMARK_COLUMNS, "here")
+    rows = benchmark_rows(BENCHMARKS)
+    columns = ("Benchmark", *rows[0], "here")
     lines = [f"| {' | '.join(columns)} |", "|" + "---|" * len(columns)]
-    for row, line in zip(BENCHMARKS, benchmark_table(BENCHMARKS).lines, strict=True):
-        lines.append(f"| {NAMES[row.corpus]} | {' | '.join(line)} |  |")
+    for benchmark, row in zip(BENCHMARKS, rows, strict=True):
+        lines.append(f"| {NAMES[benchmark.corpus]} | {' | '.join(row.values())} |  |")
     return HEAD + "\n" + "\n".join(lines) + "\n"
 
 

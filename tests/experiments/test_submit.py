@@ -76,6 +76,9 @@ def test_runs_of_other_emotions_are_no_submission_to_blemore(run: Path, tmp_path
 
 def test_blemore_reads_saliences_whose_thresholds_come_from_the_tests_of_the_runs(run: Path, tmp_path: Path) -> None:
     emotions = tuple(BLEMORE_CODES.values())
+    recipe = yaml.safe_load((run / "recipe.yaml").read_text())
+    recipe["data"]["labels"] = "blemore"
+    (run / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     clips = read_manifest(tmp_path / "manifest.csv")
     tested = list(clips.table["clip_id"][:3])
     # One emotion, an even blend and an uneven one, which the scores tell apart by wide margins.

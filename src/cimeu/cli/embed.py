@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from cimeu.cli.predict import SETTING_SUCH_AS, STARTER_LINE, WEIGHTS_SUCH_AS, Model, Setting, Weights
-from cimeu.cli.terminal import PARTLY, Device, Output, pairs, progress_bars, say
+from cimeu.cli.predict import Model, Setting, Weights, recogniser_of
+from cimeu.cli.terminal import PARTLY, Device, Output, progress_bars, say
 
 
 def embed(
@@ -18,18 +18,9 @@ def embed(
     device: Device = "auto",
 ) -> None:
     """Write the vectors of every window to one Parquet table: primitives of the model and means of its streams."""
-    from cimeu.inference.model_store import model_named
-    from cimeu.timeline.settings import TimelineSettings
-
-    settings = TimelineSettings().changed(pairs(setting or (), SETTING_SUCH_AS))
-    chosen = model_named(model)
+    recogniser = recogniser_of(model, setting, weights, device, style="none")
     from cimeu.inference.embed import embed_files
-    from cimeu.inference.recogniser import Recogniser
 
-    if model is None:
-        say(STARTER_LINE)
-    files = pairs(weights or (), WEIGHTS_SUCH_AS)
-    recogniser = Recogniser.from_pretrained(chosen, settings=settings, weights=files, device=device, style="none")
     with progress_bars() as progress:
         report = embed_files(paths, output, recogniser, progress)
     for path, reason in report.failures.itertuples(index=False):

@@ -1,11 +1,16 @@
 """`cimeu predict`: recordings to timelines."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cimeu.cli.terminal import Device, Output, finish, pairs, parse_shard, progress_bars, say
+
+if TYPE_CHECKING:
+    from cimeu.inference.recogniser import Recogniser
 
 Weights = Annotated[
     list[str] | None,
@@ -78,26 +83,17 @@ def predict(
     profile: Annotated[bool, typer.Option("--profile", help="Say where the time went, stage by stage.")] = False,
 ) -> None:
     """Write a timeline for each file, with reasons where nothing can be said."""
-    from cimeu.inference.model_store import model_named
-    from cimeu.timeline.settings import TimelineSettings
-
     named_options = {"start_s": start, "end_s": end, "hop_s": hop, "abstain_below": abstain_at}
     chosen_options = {name: text for name, text in named_options.items() if text}
-    settings = TimelineSettings().changed(pairs(setting or (), SETTING_SUCH_AS) | chosen_options)
-    chosen = model_named(model)
+    recogniser = recogniser_of(model, setting, weights, device, style, chosen_options)
     from cimeu.inference.batch import FAILURES, FORMATS, predict_files
-    from cimeu.inference.recogniser import Recogniser
     from cimeu.timeline.formats import EVERY_FORMAT
     from cimeu.timeline.overlay import OVERLAY, VideoOptions
 
-    if model is None:
-        say(STARTER_LINE)
     named = [f".{name.strip().lower().removeprefix('.')}" for name in formats.split(",") if name.strip()]
     suffixes = EVERY_FORMAT if named == [".all"] else named or FORMATS
     if (blur_faces or no_sound) and OVERLAY not in suffixes:
         suffixes = (*suffixes, OVERLAY)
-    files = pairs(weights or (), WEIGHTS_SUCH_AS)
-    recogniser = Recogniser.from_pretrained(chosen, settings=settings, weights=files, device=device, style=style)
     with progress_bars() as progress:
         report = predict_files(
             paths,
@@ -116,3 +112,24 @@ def predict(
         say(f"{path}: {reason}")
     done = report.recordings - len(report.failures)
     finish(done, report.recordings, f"timelines written to {output}", output / FAILURES)
+
+
+def recogniser_of(
+    model: str | None,
+    setting: list[str] | None,
+    weights: list[str] | None,
+    device: str,
+    style: str,
+    further: Mapping[str, str] = MappingProxyType({}),
+) -> "Recogniser":
+    """The model that the options of a command name, or the one that ships; `further` are more thresholds by name."""
+    from cimeu.inference.model_store import model_named
+    from cimeu.timeline.settings import TimelineSettings
+
+    settings = TimelineSettings().changed(pairs(setting or (), SETTING_SUCH_AS) | dict(further))
+    chosen, files = model_named(model), pairs(weights or (), WEIGHTS_SUCH_AS)
+    from cimeu.inference.recogniser import Recogniser  # after what is refused at once: it loads torch
+
+    if model is None:
+        say(STARTER_LINE)
+    return Recogniser.from_pretrained(chosen, settings=settings, weights=files, device=device, style=style)

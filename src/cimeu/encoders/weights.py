@@ -10,10 +10,11 @@ which state size and SHA-256. What a page does not state is None here: unknown, 
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from cimeu.encoders.packages import Package, Sample, by_hand
 from cimeu.encoders.presets import PRESETS
@@ -221,6 +222,12 @@ def weights_key(name: str, preprocessing: Mapping[str, object]) -> str:
     """The key in `WEIGHTS` of a described encoder: the encoder's name, with its network where that is another one."""
     key = f"{name}-{preprocessing.get('network')}"
     return key if key in WEIGHTS else name
+
+
+def weights_keys(descriptions: Iterable[Mapping[str, Any] | None]) -> list[str]:
+    """The keys of the encoders that a model reads, in their order; a stream without one has none."""
+    encoders = [description for description in descriptions if description]
+    return [weights_key(str(encoder["name"]), encoder.get("preprocessing", {})) for encoder in encoders]
 
 
 def find_weights(name: str, path: Path | str | None = None) -> Path:

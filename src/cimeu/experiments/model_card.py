@@ -8,7 +8,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from cimeu.corpora.folds import Fold
 from cimeu.corpora.licences import cautions, licences
-from cimeu.encoders.weights import weights_key
+from cimeu.encoders.weights import weights_keys
 from cimeu.evaluation.calibration import expected_calibration_error, negative_log_likelihood
 from cimeu.evaluation.predict import EnsembleSettings
 from cimeu.evaluation.predictions import PROBABILITY, uar_of
@@ -48,11 +48,7 @@ def model_card(
         trained_on: rows of the training clips; of an adapted run also those of the run that it comes from.
     """
     specifications = model.specifications
-    encoders = [
-        weights_key(str(description["name"]), description.get("preprocessing", {}))
-        for description in (specifications.first_encoder, specifications.second_encoder)
-        if description
-    ]
+    encoders = weights_keys((specifications.first_encoder, specifications.second_encoder))
     test = table[table["part"] == "test"]
     return template("model_card.md").render(
         recipe=recipe,

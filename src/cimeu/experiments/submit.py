@@ -20,6 +20,7 @@ from jaxtyping import Float
 from cimeu.atomic import check_free, write_whole
 from cimeu.corpora.adapters.blemore import EMOTIONS as BLEMORE_CODES
 from cimeu.corpora.manifest import HIDDEN, UNLABELLED, Manifest, read_manifest
+from cimeu.corpora.votes import shares_of
 from cimeu.csv_files import frame_text
 from cimeu.errors import RecipeError
 from cimeu.evaluation.blends import blends, choose_thresholds
@@ -165,7 +166,7 @@ def _blemore(answered: Answered, runs: Sequence[Run]) -> str:
         )
     tests = pd.concat([run.predictions[run.predictions["part"] == "test"] for run in runs])
     scores = tests[[f"fused.{emotion}" for emotion in answered.emotions]].to_numpy(float)
-    thresholds = choose_thresholds(scores, _saliences(runs[0], tests["clip_id"], answered.emotions), answered.emotions)
+    thresholds = choose_thresholds(scores, _saliences(runs[0], tests["clip_id"]), answered.emotions)
     saliences = blends(answered.probabilities, answered.emotions, thresholds)
     rows = {
         name: [
@@ -178,14 +179,13 @@ def _blemore(answered: Answered, runs: Sequence[Run]) -> str:
     return json.dumps(rows, indent=1) + "\n"
 
 
-def _saliences(run: Run, clip_ids: pd.Series, emotions: Sequence[str]) -> Float[np.ndarray, "M K"]:
-    """The true saliences of clips, in percent; of a manifest without votes, all of the one emotion."""
+def _saliences(run: Run, clip_ids: pd.Series) -> Float[np.ndarray, "M K"]:
+    """The true saliences of clips, in percent, in the order of the emotions of the run."""
     recipe = load_recipe(run.folder / "recipe.yaml")
-    table = read_manifest(recipe.data.table, root=recipe.data.root).table.set_index("clip_id").loc[clip_ids]
-    columns = [f"votes_{emotion}" for emotion in emotions]
-    if set(columns) <= set(table.columns):
-        return table[columns].apply(pd.to_numeric, errors="coerce").fillna(0.0).to_numpy(float)
-    return 100.0 * np.array([[emotion == other for other in emotions] for emotion in table["emotion"]])
+    labels = label_space(recipe.data.labels)
+    table = read_manifest(recipe.data.table, root=recipe.data.root).table
+    tested = table.set_index("clip_id", drop=False).loc[clip_ids]
+    return 100.0 * shares_of(tested, labels)[:, [labels.index(emotion) for emotion in run.emotions]]
 
 
 def _likeliest(answered: Answered) -> list[str]:

@@ -26,7 +26,7 @@ from typing import Any
 
 from cimeu.atomic import check_free, whole
 from cimeu.corpora.licences import licences
-from cimeu.encoders.weights import find_weights, sha256_of, weights_key
+from cimeu.encoders.weights import find_weights, sha256_of, weights_key, weights_keys
 from cimeu.errors import CheckpointError
 from cimeu.inference.model_folder import model_files, open_model_folder
 from cimeu.inference.model_store import home, model_id
@@ -70,8 +70,8 @@ def write_bundle(run: Path | str, output: Path | str) -> Path:
     }
     names = [*model_files(opened.ensemble), "MODEL_CARD.md", "environment.json"]
     files = {name: run / name for name in names if (run / name).is_file()} | _encoder_files(encoders, run)
-    terms = [weights_key(name, encoder["preprocessing"]) for name, encoder in encoders.items()]
-    texts = {"LICENCES.md": licences_text(specifications.corpora, terms), "requirements.txt": requirements()}
+    terms = licences_text(specifications.corpora, weights_keys(encoders.values()))
+    texts = {"LICENCES.md": terms, "requirements.txt": requirements()}
     digests = {name: Digest.of(path) for name, path in files.items()}
     index = {
         "format": FORMAT,

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from cimeu.atomic import STATE, write_whole
 from cimeu.corpora.licences import restricted
-from cimeu.encoders.weights import weights_key
+from cimeu.encoders.weights import weights_keys
 from cimeu.errors import CheckpointError, OutputError
 from cimeu.inference.bundle import licences_text, requirements
 from cimeu.inference.model_folder import model_files, open_model_folder
@@ -51,11 +51,10 @@ def write_model(run: Path | str, folder: Path | str, *, terms_read: bool = False
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(run / name, folder / name)
     card = (run / CARD).read_text(encoding="utf-8") if (run / CARD).is_file() else f"# {run.name}\n"
-    encoders = [specifications.first_encoder, specifications.second_encoder]
-    terms = [weights_key(str(encoder["name"]), encoder["preprocessing"]) for encoder in encoders if encoder]
+    encoders = weights_keys((specifications.first_encoder, specifications.second_encoder))
     texts = {
         "README.md": _front_matter(specifications) + card,
-        "LICENCES.md": licences_text(specifications.corpora, terms),
+        "LICENCES.md": licences_text(specifications.corpora, encoders),
         "requirements.txt": requirements(),
     }
     for name, text in texts.items():

@@ -17,7 +17,7 @@ from cimeu.experiments.run_folder import Json
 from cimeu.pyramid import DIRECTIONS
 from cimeu.reports.fold_table import fold_table
 from cimeu.reports.pooling import Tested
-from cimeu.reports.published import benchmark_table, benchmarks_of, published_for
+from cimeu.reports.published import benchmark_rows, benchmarks_of, published_for
 
 ByKind = Mapping[str, Mapping[Metric, Estimates]]
 GENDERS = {"f": "female", "m": "male"}
@@ -133,10 +133,9 @@ def folds(tested: Tested) -> Json | None:
     return fold_table(tested.fused.truth, predicted, tested.folds, published)
 
 
-def elsewhere(tested: Tested) -> list[Json]:
+def elsewhere(tested: Tested) -> list[dict[str, str]]:
     """What others published on the benchmark of the tested clips, by column."""
-    table = benchmark_table(benchmarks_of(set(tested.clips["corpus"])))
-    return [dict(zip(table.columns, line, strict=True)) for line in table.lines]
+    return benchmark_rows(benchmarks_of(set(tested.clips["corpus"])))
 
 
 def _abstention(tested: Tested) -> Json | None:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from cimeu.tables import MISSING, Table
+from cimeu.tables import MISSING
 
 
 @dataclass(frozen=True)
@@ -139,19 +139,26 @@ BENCHMARKS = (
         )
     ),
 )
-BENCHMARK_COLUMNS = ("Tested on", "Method", "Figures as published", "Source", "What differs")
+
+
+def benchmark_rows(rows: Iterable[Benchmark]) -> list[dict[str, str]]:
+    """Published figures in the metrics of their benchmark, by column."""
+    return [
+        {
+            "Tested on": row.part,
+            "Method": row.method,
+            "Figures as published": row.figures,
+            "Source": row.source,
+            "What differs": row.differs or MISSING,
+        }
+        for row in rows
+    ]
 
 
 def benchmarks_of(corpora: Iterable[str]) -> list[Benchmark]:
     """What was published on the benchmark that one corpus is; nothing for several corpora together."""
     names = {_plain(corpus) for corpus in corpora}
     return [row for row in BENCHMARKS if {_plain(row.corpus)} == names]
-
-
-def benchmark_table(rows: Iterable[Benchmark]) -> Table:
-    """Published figures in the metrics of their benchmark."""
-    lines = tuple((row.part, row.method, row.figures, row.source, row.differs or MISSING) for row in rows)
-    return Table("Published on this benchmark", BENCHMARK_COLUMNS, lines)
 
 
 def published_for(corpora: Iterable[str], n_emotions: int) -> list[Published]:
