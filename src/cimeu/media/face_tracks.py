@@ -123,15 +123,17 @@ def _cut_off(tracks: dict[int, _Track], before: Frame | None, frame: Frame) -> f
     height, width = frame.pixels.shape[:2]
     whole = Box(0.0, 0.0, float(width), float(height), 1.0)
     # A cut of the whole frame first: then every face ends, whatever its own part shows.
-    light = _change_of_light(before, frame, whole, [track.box for track in tracks.values()])
-    changes = _changes(before, frame, whole, FRAME_TILES, light)
+    mosaics = _mosaic(before.pixels, whole, FRAME_TILES), _mosaic(frame.pixels, whole, FRAME_TILES)
+    light = _change_of_light(*mosaics, (height, width), [track.box for track in tracks.values()])
+    changes = _changes(*mosaics, light)
     if changes.mean() > CUT_CHANGE and np.median(changes) > FACE_CUT_CHANGE:
         return frozenset(tracks)
     ended = set()
     for number, track in tracks.items():
-        changes = _changes(before, frame, track.box, FACE_TILES)
+        parts = _mosaic(before.pixels, track.box, FACE_TILES), _mosaic(frame.pixels, track.box, FACE_TILES)
+        changes = _changes(*parts)
         change = float(changes.mean())
-        is_lit = bool(light) and _changes(before, frame, track.box, FACE_TILES, light).mean() < LIT_SHARE * change
+        is_lit = bool(light) and _changes(*parts, light).mean() < LIT_SHARE * change
         # The median, because one flash must not become what is usual.
         usual = float(np.median(track.changes)) if len(track.changes) >= FEWEST_FRAMES else CUT_CHANGE
         is_covered = change > COVER_CHANGE and np.quantile(changes, UNTOUCHED_SHARE) < FACE_CUT_CHANGE
@@ -141,19 +143,19 @@ def _cut_off(tracks: dict[int, _Track], before: Frame | None, frame: Frame) -> f
     return frozenset(ended)
 
 
-def _change_of_light(before: Frame, frame: Frame, whole: Box, faces: list[Box]) -> Light:
+def _change_of_light(
+    one: Float32[np.ndarray, "M M 3"], other: Float32[np.ndarray, "M M 3"], size: tuple[int, int], faces: list[Box]
+) -> Light:
     """How the light changed; empty where it did not, or the frames do not show one scene beside the faces.
 
     Exposure, a lamp or a filter move all values and keep their order, so that sorted values belong together.
     """
-    height, width = before.pixels.shape[:2]
-    beside = np.ones((FRAME_TILES, FRAME_TILES), bool)
-    rows, columns = ((np.arange(FRAME_TILES) + 0.5) * size / FRAME_TILES for size in (height, width))
+    beside = np.ones(one.shape[:2], bool)
+    rows, columns = ((np.arange(FRAME_TILES) + 0.5) * extent / FRAME_TILES for extent in size)
     for face in faces:
         # With hair and neck: another person would be taken for another light.
         within = np.abs(rows - face.top - face.height / 2) <= 0.75 * face.height
         beside &= ~np.outer(within, np.abs(columns - face.left - face.width / 2) <= 0.75 * face.width)
-    one, other = (_mosaic(shown.pixels, whole, FRAME_TILES) for shown in (before, frame))
     # Where nothing changes beside them, a face that does is another one, not the same in another light.
     if beside.sum() < FEWEST_TILES or np.abs(one - other)[beside].max() / 255 < LIGHT_CHANGE:
         return []
@@ -165,20 +167,19 @@ def _change_of_light(before: Frame, frame: Frame, whole: Box, faces: list[Box]) 
 
 def _in_light(mosaic: Float32[np.ndarray, "*tiles 3"], light: Light) -> Float32[np.ndarray, "*tiles 3"]:
     """What a mosaic looks like after a change of light."""
-    if not light:
-        return mosaic
     colours = [np.interp(mosaic[..., colour], *pair) for colour, pair in enumerate(light)]
     return np.stack(colours, axis=-1).astype(np.float32)
 
 
 def _changes(
-    before: Frame, frame: Frame, box: Box, n_tiles: int, light: Light | None = None
+    one: Float32[np.ndarray, "M M 3"], other: Float32[np.ndarray, "M M 3"], light: Light | None = None
 ) -> Float32[np.ndarray, "M M"]:
-    """Difference of each tile of a part of two frames, as a share of the full range; changes of light are none."""
-    one, other = (_mosaic(shown.pixels, box, n_tiles) for shown in (before, frame))
-    # Whichever is nearer: where little changed, the mapping of values only adds noise.
-    differences = (np.abs(expected - other).mean(axis=-1) for expected in (one, _in_light(one, light or [])))
-    return np.minimum(*differences) / 255
+    """Difference of each tile of two mosaics, as a share of the full range; changes of light are none."""
+    differences = np.abs(one - other).mean(axis=-1)
+    if light:
+        # Whichever is nearer: where little changed, the mapping of values only adds noise.
+        differences = np.minimum(differences, np.abs(_in_light(one, light) - other).mean(axis=-1))
+    return differences / 255
 
 
 def _mosaic(pixels: UInt8[np.ndarray, "H W 3"], box: Box, n_tiles: int) -> Float32[np.ndarray, "M M 3"]:
