@@ -66,7 +66,7 @@ def in_a_fresh_process(stage: str, folder: Path, n_clips: int) -> dict[str, floa
 
 def measured(stage: str, folder: Path, n_clips: int) -> dict[str, float]:
     """Run one stage in this process."""
-    import lightning.fabric  # noqa: F401
+    import lightning_fabric  # noqa: F401
     import sklearn.model_selection  # noqa: F401
 
     from cimeu.corpora.manifest import Manifest, read_manifest

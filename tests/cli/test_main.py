@@ -17,7 +17,10 @@ from cimeu.cli.terminal import parse_shard
 from cimeu.errors import CimeuError, RecipeError
 from cimeu.experiments.recipe import load_recipe
 
-HEAVY = ("torch", "numpy", "pandas", "av", "transformers", "sklearn", "lightning", "matplotlib", "pyarrow", "pydantic")
+HEAVY = (
+    "torch", "numpy", "pandas", "av", "transformers", "sklearn", "lightning_fabric", "matplotlib", "pyarrow",
+    "pydantic",
+)  # fmt: skip
 Command = Callable[..., tuple[int, str, str]]
 ROOT = Path(__file__).parents[2]
 OPTION = r"(?<![\w-])--[a-z][a-z-]*"

@@ -16,6 +16,7 @@ from cimeu.model.config import ModelConfig, StreamConfig
 from cimeu.model.disentangle import ReverseGradient
 from cimeu.model.network import CiMEU, Output
 from cimeu.pyramid import Level, Stream
+from cimeu.training.health import absent
 
 CONFIG = ModelConfig(
     emotions=("anger", "calm", "fear"), first=StreamConfig(width=12), second=StreamConfig(width=5), size="tiny"
@@ -149,6 +150,15 @@ def test_no_input_reaches_the_logits_around_the_emotion_encoders(name: str) -> N
     for encoder in (model.emotion, model.second_emotion):
         encoder.register_forward_hook(lambda module, inputs, output: output.map(torch.zeros_like))
     torch.testing.assert_close(model(*one).logits[0], model(*other).logits[0])
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_a_decision_from_primitives_is_that_of_a_whole_pass(name: str) -> None:
+    model = CiMEU(replace(CONFIG, **VARIANTS[name])).eval()
+    first, second = clips(model.config, [16, 9, 0], [16, 0, 16])
+    emotion = model.emotion_primitives(first, second)
+    for without in ((absent(first), second), (first, second and absent(second)), (first, second)):
+        assert torch.equal(model.decide(emotion, *without).logits[0], model(*without).logits[0])
 
 
 def test_as_published_the_second_stream_passes_undisentangled() -> None:

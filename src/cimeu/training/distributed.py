@@ -27,7 +27,7 @@ from cimeu.pyramid import Stream
 from cimeu.training.config import TrainingConfig
 
 if TYPE_CHECKING:
-    from lightning.fabric import Fabric
+    from lightning_fabric import Fabric
 
 Result = TypeVar("Result")
 
@@ -39,13 +39,13 @@ def fabric_of(config: TrainingConfig) -> "Fabric":
 
 @cache
 def _fabric(accelerator: str, devices: int, nodes: int, precision: Any) -> "Fabric":
-    from lightning.fabric import Fabric
+    from lightning_fabric import Fabric
 
     if devices * nodes == 1:
         return Fabric(accelerator=accelerator, devices=1, precision=precision)
     from datetime import timedelta
 
-    from lightning.fabric.strategies import DDPStrategy
+    from lightning_fabric.strategies import DDPStrategy
 
     patient = DDPStrategy(timeout=timedelta(days=7))  # while the first process extracts features or scores a run
     try:

@@ -25,7 +25,7 @@ from cimeu.pyramid import Stream
 from cimeu.training.journal import Entry
 
 if TYPE_CHECKING:
-    from lightning.fabric import Fabric
+    from lightning_fabric import Fabric
 
 STREAMS = ("first", "second")
 SMALLEST_SCALE = 0.02
@@ -99,8 +99,8 @@ def layer_scale(model: nn.Module) -> float | None:
 class StreamHealth:
     """UAR of each stream's own logits, and how many answers change without it, over clips that have both streams.
 
-    Filled batch by batch with what validation computes anyhow: two more passes through the network, one without each
-    stream, are all it costs.
+    Filled batch by batch with what validation computes anyhow: two more decisions from the same primitives, one without
+    each stream, are all it costs.
     """
 
     def __init__(self) -> None:
@@ -144,10 +144,8 @@ class StreamHealth:
         }
 
 
-def without(stream: Stream | None, absent: bool) -> Stream | None:
+def absent(stream: Stream) -> Stream:
     """The stream as if no clip had it."""
-    if stream is None or not absent:
-        return stream
     nothing: Bool[Tensor, " B"] = torch.zeros_like(stream.present)
     return Stream(torch.zeros_like(stream.features), torch.zeros_like(stream.mask), nothing)
 

@@ -30,22 +30,24 @@ from cimeu.batching.dataset import ClipDataset, Sample, Statistics
 from cimeu.batching.sampler import epoch_batches
 from cimeu.errors import EmptyClass, RecipeError
 from cimeu.evaluation.metrics import UNUSED, uar
+from cimeu.model.blocks import Levels
 from cimeu.model.checkpoint import Specifications
 from cimeu.model.config import ModelConfig
 from cimeu.model.disentangle import standardised
 from cimeu.model.network import CiMEU, Output
 from cimeu.progress import Progress, silent
+from cimeu.pyramid import Stream
 from cimeu.training.config import TrainingConfig
 from cimeu.training.distributed import average_gradients, fabric_of, first_only, is_first, share_of, together
 from cimeu.training.health import (
     STREAMS,
     StreamHealth,
+    absent,
     explained_by_clip_mean,
     faults,
     gradient_shares,
     layer_scale,
     primitives_of,
-    without,
 )
 from cimeu.training.journal import Entry
 from cimeu.training.losses import class_error, emotion_adversary, style_adversary
@@ -55,7 +57,7 @@ from cimeu.training.resume import State, finish, identity_of, is_finished, resum
 from cimeu.training.styles import epoch_styles
 
 if TYPE_CHECKING:
-    from lightning.fabric import Fabric
+    from lightning_fabric import Fabric
 
 logger = logging.getLogger(__name__)
 CHOOSING = ("validation", "oracle")
@@ -305,13 +307,19 @@ def _validate(
     with torch.inference_mode():
         for batch in evaluation_batches(dataset, collator, config.batch_size):
             batch = batch.to(device)
-            output = model(batch.first, batch.second)
-            logits = output.logits[:heads]
-            gates.append(output.gate[0])
-            if output.second_logits is not None:
-                own = {"first": output.first_logits[0], "second": output.second_logits[0]}
-                health.add(batch, output.logits[0], own, _without_each(model, batch))
-            predicted[batch.index.cpu().numpy()] = sum(level.softmax(1) for level in logits).argmax(1).cpu().numpy()
+            assert batch.first is not None, "every setting has a first stream"
+            # Without style primitives and decoders, which no answer depends on.
+            emotion = model.emotion_primitives(batch.first, batch.second)
+            decision = model.decide(emotion, batch.first, batch.second)
+            logits = decision.logits[:heads]
+            gates.append(decision.gate[0])
+            if decision.second_logits is not None:
+                assert batch.second is not None
+                own = {"first": decision.first_logits[0], "second": decision.second_logits[0]}
+                health.add(batch, decision.logits[0], own, _without_each(model, emotion, batch.first, batch.second))
+            predicted[batch.index.cpu().numpy()] = (
+                torch.stack([level.softmax(1) for level in logits]).sum(0).argmax(1).cpu().numpy()
+            )
             error = class_error(logits, batch.emotion, shares=batch.shares)
             if error is not None:
                 labelled = int((batch.emotion >= 0).sum())
@@ -329,11 +337,13 @@ def _validate(
     return entry
 
 
-def _without_each(model: CiMEU, batch: Batch) -> dict[str, Tensor]:
+def _without_each(model: CiMEU, emotion: Sequence[Levels], first: Stream, second: Stream) -> dict[str, Tensor]:
     """Logits at level H without the first and without the second stream."""
-    return {
-        gone: model(*(without(getattr(batch, name), name == gone) for name in STREAMS)).logits[0] for gone in STREAMS
+    decisions = {
+        "first": model.decide(emotion, absent(first), second),
+        "second": model.decide(emotion, first, absent(second)),
     }
+    return {gone: decision.logits[0] for gone, decision in decisions.items()}
 
 
 def _keep_best(state: State, model: CiMEU, entry: Entry, config: TrainingConfig) -> None:
