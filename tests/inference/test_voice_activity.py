@@ -95,3 +95,15 @@ def test_a_real_speaker_is_told_from_a_real_listener(trial_data: Path) -> None:
     motions = {name: mouth.between(0, 48) for name, mouth in mouths.items()}
     samples = read_sound(clip)[20 * 640 : 68 * 640]
     assert who_speaks(motions, samples, 25.0, SETTINGS) == "speaker"
+
+
+def test_silero_hears_a_quiet_speaker_and_no_tremolo(trial_data: Path) -> None:
+    rule = TimelineSettings(speech_probability=0.5)
+    speech = read_sound(trial_data / "video" / "01-01-08-02-02-02-01.mp4")[16_000:48_000]
+    times_s = np.arange(32_000) / 16_000
+    tremolo = 0.05 * np.sin(2 * np.pi * 220 * times_s) * (1 + np.sin(2 * np.pi * 4 * times_s))
+    assert not why_not_heard(speech / 10, rule)
+    assert why_not_heard(tremolo.astype(np.float32), rule) == NO_SPEECH
+    assert not why_not_heard(tremolo.astype(np.float32), SETTINGS)  # the rule on levels cannot know
+    assert why_not_heard(np.zeros(32_000, np.float32), rule) == SILENT
+    assert why_not_heard(speech[8_000:8_100], rule) == NO_SPEECH

@@ -182,6 +182,25 @@ WEIGHTS: dict[str, Weights] = {
         trained_on="not stated in its package",
         caution="a print of a voice identifies a person: it is biometric data, with its own consent and legal basis",
     ),
+    "silero-vad": Weights(
+        "silero-vad/speech.safetensors",
+        "https://pypi.org/project/silero-vad/6.2.3/",
+        "",
+        "MIT",
+        "1.2 MB (11.3 MB to download)",
+        "ba15df9846005024a381bb0fd2a8fbe40dbb91d5f2dfe0892f02039dd0f4db10",
+        package=Package(
+            client="pip",
+            name="silero-vad",
+            version="6.2.3",
+            sha256="7b7f5436cfcb02fae583a05b512ea96467fd449fe54cb49a5e4f06c51a1e43b8",
+            member="silero_vad/data/silero_vad.jit",
+            member_size=2_272_526,
+            member_sha256="e1122837f4154c511485fe0b9c64455f7b929c96fbb8d79fbdb336383ebd3720",
+            converter="silero.silero_tensors",
+        ),
+        trained_on="speech of more than 6,000 languages, as its authors state; the corpora are not named",
+    ),
 }
 """Known weights by encoder name. The VideoMAE V2 files are stated as CC BY-NC 4.0 on the authors' export pages."""
 

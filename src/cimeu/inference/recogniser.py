@@ -28,10 +28,11 @@ from jaxtyping import Float, Float32
 
 from cimeu.corpora.content_hash import content_of_file
 from cimeu.devices import choose_device
+from cimeu.encoders import silero
 from cimeu.encoders.base import Encoder
 from cimeu.encoders.description import fingerprint
 from cimeu.encoders.registry import encoder_from
-from cimeu.encoders.weights import origin_of
+from cimeu.encoders.weights import find_weights, origin_of
 from cimeu.errors import CheckpointError, MediaError, RecipeError
 from cimeu.evaluation.ood import FILE, PRIMITIVES, Familiarity, mean_step
 from cimeu.evaluation.predict import EnsembleSettings
@@ -147,6 +148,8 @@ class Recogniser:
         self.emotions = tuple(self.specifications.emotions)
         self.encoders = self._rebuilt(weights)
         self.settings = settings or TimelineSettings()
+        if self.settings.speech_probability:
+            find_weights(silero.NAME)  # now, not in the middle of a recording
         faces = faces or FaceTools()
         self.detector = faces.detector or _detector_of(self.encoders.values())
         self.identity = faces.identity or Appearance()

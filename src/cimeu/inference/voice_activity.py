@@ -1,8 +1,9 @@
 """Whether somebody may be speaking, and who: sound against the mouths that are seen.
 
 Speech is a rule on energy (measured beside WebRTC's detector on the trial recordings: equal on speech, better on hum;
-neither can tell speech from music). The speaker is the one whose mouth moves when the voice is loud: the correlation of
-the motion in the mouth's part of the steady crop with the level of the voice, both smoothed, over one window.
+neither can tell speech from music), or what Silero VAD calls speech, where a probability is set. The speaker is the one
+whose mouth moves when the voice is loud: the correlation of the motion in the mouth's part of the steady crop with the
+level of the voice, both smoothed, over one window.
 
 Axes: N samples, F frames, S side of a crop.
 """
@@ -15,6 +16,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32, UInt8
 from scipy.ndimage import gaussian_filter1d
 
+from cimeu.encoders.silero import SPEECH_FRAME_SAMPLES, speech_probabilities
 from cimeu.media.audio import RATE_HZ, frame_energies, is_silent
 from cimeu.timeline.settings import TimelineSettings
 
@@ -44,38 +46,50 @@ def why_not_heard(
 ) -> str:
     """`silent sound`, `no speech`, or nothing if somebody may be speaking in a stretch of this window.
 
-    The window must hold enough frames of 30 ms above `speech_dbfs`, and its level must move by `speech_range_db`
-    between its 10th and 90th percentile, as speech does and hum does not. A quarter of the stretch must be loud, or lie
-    in pauses of less than `speech_pause_s`.
+    A quarter of the stretch must be spoken, or lie in pauses of less than `speech_pause_s`.
     """
     first, last = (
         min(len(samples), int(time_s * RATE_HZ)) if time_s < inf else len(samples) for time_s in (from_s, until_s)
     )
     # Digital silence is a fact about the recording, no speech one about its content.
     silence = SILENT if is_silent(samples[first:last]) else NO_SPEECH
-    levels_db = 10 * np.log10(
-        frame_energies(samples[: len(samples) // FRAME_SAMPLES * FRAME_SAMPLES], FRAME_SAMPLES) + 1e-12
-    )
+    if settings.speech_probability:
+        frame_samples = SPEECH_FRAME_SAMPLES
+        spoken = speech_probabilities(samples) >= settings.speech_probability
+    else:
+        frame_samples = FRAME_SAMPLES
+        spoken = _loud(samples, settings)
+    spoken = _bridged(spoken, round(settings.speech_pause_s * RATE_HZ) // frame_samples)
+    inside = spoken[first // frame_samples : max(first // frame_samples + 1, round(last / frame_samples))]
+    return "" if len(inside) and np.mean(inside) >= SPOKEN_SHARE else silence
+
+
+def _loud(samples: Float32[np.ndarray, " N"], settings: TimelineSettings) -> Bool[np.ndarray, " F"]:
+    """Frames of 30 ms that are loud as speech is.
+
+    The window must hold enough frames above `speech_dbfs`, and its level must move by `speech_range_db` between its
+    10th and 90th percentile, as speech does and hum does not.
+    """
+    whole = samples[: len(samples) // FRAME_SAMPLES * FRAME_SAMPLES]
+    levels_db = 10 * np.log10(frame_energies(whole, FRAME_SAMPLES) + 1e-12)
     if not len(levels_db):
-        return silence
+        return np.zeros(0, bool)
     # Percentiles, not extremes: one click would pass for speech.
     low_db, high_db = np.percentile(levels_db, (10, 90))
     loud = levels_db > settings.speech_dbfs
     if np.mean(loud) < settings.speech_share or high_db - low_db < settings.speech_range_db:
-        return silence
-    spoken = _bridged(loud & (levels_db > low_db + settings.speech_range_db), settings.speech_pause_s)
-    inside = spoken[first // FRAME_SAMPLES : max(first // FRAME_SAMPLES + 1, round(last / FRAME_SAMPLES))]
-    return "" if len(inside) and np.mean(inside) >= SPOKEN_SHARE else silence
+        return np.zeros(len(levels_db), bool)
+    return loud & (levels_db > low_db + settings.speech_range_db)
 
 
-def _bridged(loud: Bool[np.ndarray, " F"], pause_s: float) -> Bool[np.ndarray, " F"]:
-    """Loud frames and the pauses between them that are shorter than this."""
-    where = np.flatnonzero(loud)
-    spoken = loud.copy()
+def _bridged(spoken: Bool[np.ndarray, " F"], pause: int) -> Bool[np.ndarray, " F"]:
+    """Spoken frames and the pauses between them that are shorter than this many frames."""
+    where = np.flatnonzero(spoken)
+    bridged = spoken.copy()
     for before, after in pairwise(where.tolist()):
-        if (after - before) * FRAME_SAMPLES < pause_s * RATE_HZ:
-            spoken[before:after] = True
-    return spoken
+        if after - before < pause:
+            bridged[before:after] = True
+    return bridged
 
 
 class MouthMotion:

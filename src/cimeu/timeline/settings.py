@@ -37,6 +37,8 @@ class TimelineSettings:
     """A window whose level moves less than this (10th to 90th percentile) is hum or noise, not speech."""
     speech_share: float = 0.1
     """Share of a window's frames that must be loud enough for speech."""
+    speech_probability: float = 0.0
+    """Frames (32 ms) are speech that Silero VAD gives at least this probability; 0: the rule on their level decides."""
     speech_pause_s: float = 0.6
     """Shorter pauses belong to the speech around them."""
     speaker_correlation: float = 0.4
@@ -101,6 +103,7 @@ RANGES = {
     "speech_dbfs": (-120.0, 0.0),
     "speech_range_db": (0.0, 120.0),
     "speech_share": (0.0, 1.0),
+    "speech_probability": (0.0, 1.0),
     "speech_pause_s": (0.0, 60.0),
     "speaker_correlation": (-1.0, 2.0),
     "speaker_margin": (0.0, 2.0),
