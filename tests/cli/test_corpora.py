@@ -184,5 +184,5 @@ def test_one_recording_under_two_names_is_named(cimeu: Command, emodb: Path, tmp
     (tmp_path / "l.csv").write_text("path,emotion,split\n" + rows)
     status, _, err = cimeu("prepare", "csv", emodb, "--csv", tmp_path / "l.csv", "-o", tmp_path / "m.csv")
     assert status == 0
-    assert "2 clips have the bytes of another one, such as `03a01Wa` and `copy`; folds go by their column" in err
+    assert "2 clips hold the recording of another one, such as `03a01Wa` and `copy`; folds go by their column" in err
     assert "warning: 1 of these are in several parts of the published `split`, such as `03a01Wa`" in err

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import typer.main
@@ -16,6 +17,7 @@ from cimeu.cli.main import app
 from cimeu.cli.terminal import parse_shard
 from cimeu.errors import CimeuError, RecipeError
 from cimeu.experiments.recipe import load_recipe
+from cimeu.media.audio import write_sound
 
 HEAVY = (
     "torch", "numpy", "pandas", "av", "transformers", "sklearn", "lightning_fabric", "matplotlib", "pyarrow",
@@ -133,10 +135,20 @@ def test_prepare_counts_the_clips_that_cannot_be_used(toy, cimeu: Command, tmp_p
     (tmp_path / "here.wav").write_bytes(b"x")
     manifest = tmp_path / "manifest.csv"
     status, out, err = cimeu("prepare", "csv", tmp_path, "--csv", tmp_path / "clips.csv", "-o", manifest)
-    assert (status, out) == (0, "")
+    assert (status, out) == (3, "")
     assert f"{manifest}: 2 clips, 1 of them unusable (column `problem`)" in err
     assert "missing: 1 files below `" in err
     assert list(pd.read_csv(manifest, keep_default_na=False)["problem"]) == ["", "missing file"]
+
+
+def test_prepare_of_missing_files_alone_is_an_error(cimeu: Command, tmp_path: Path) -> None:
+    (tmp_path / "clips.csv").write_text("path,emotion\na.wav,anger\nb.wav,sadness\n")
+    manifest = tmp_path / "manifest.csv"
+    status, _, err = cimeu("prepare", "csv", tmp_path, "--csv", tmp_path / "clips.csv", "-o", manifest)
+    assert status == 1
+    assert f"none of the 2 clips can be used: missing file, such as `{tmp_path / 'a.wav'}`" in err
+    assert f"name the folder that the paths start from instead of `{tmp_path}`" in err
+    assert manifest.is_file()
 
 
 def test_extract_keeps_what_is_there_and_lists_what_failed(toy, cimeu: Command, tmp_path: Path) -> None:
@@ -148,6 +160,15 @@ def test_extract_keeps_what_is_there_and_lists_what_failed(toy, cimeu: Command, 
     failures = pd.read_csv(tmp_path / "features" / "failures.csv")
     assert list(failures["clip_id"]) == ["broken"]
     assert failures["reason"].str.contains("broken.mp4").all()
+
+
+def test_extract_counts_a_missing_file_as_failed(cimeu: Command, tmp_path: Path) -> None:
+    write_sound(tmp_path / "a.wav", np.random.default_rng(0).normal(size=8000).astype(np.float32) / 10)
+    (tmp_path / "m.csv").write_text("path,emotion\na.wav,anger\nb.wav,anger\n")
+    words = ("extract", tmp_path / "m.csv", "-o", tmp_path / "f", "--encoder", "prosody", "--workers", "1")
+    status, _, err = cimeu(*words)
+    assert status == 3
+    assert "1 of 2 clips have all features, 1 failed: " in err
 
 
 @pytest.mark.parametrize(("text", "shard"), [("1/1", (1, 1)), ("2/8", (2, 8)), ("8/8", (8, 8))])

@@ -64,6 +64,6 @@ def test_no_fold_trains_on_the_bytes_of_a_test_clip(repeated: Manifest) -> None:
 
 def test_a_fold_that_tests_the_bytes_of_a_training_clip_is_refused(repeated: Manifest) -> None:
     fold = make_folds(repeated, FoldsConfig(protocol="leave-one-group-out", validation_share=0.0))[0]  # not marked yet
-    message = "1 of 8 test clips of fold north have the bytes of training clips: `north/0-0` is `south/3-1`"
+    message = "1 of 8 test clips of fold north hold recordings of training clips: `north/0-0` is `south/3-1`"
     with pytest.raises(FoldLeak, match=message):
         check_contents(fold, with_same_file(repeated))

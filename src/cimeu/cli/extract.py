@@ -67,6 +67,7 @@ def extract(
     """Compute frozen features of every clip, forward and backward; resumes where it was stopped."""
     from cimeu.atomic import check_free, write_whole
     from cimeu.corpora.adapters.folder import read_recordings
+    from cimeu.corpora.paths import UNREADABLE
     from cimeu.csv_files import frame_text
     from cimeu.encoders.registry import build_encoder
     from cimeu.experiments.prepare import cores, default_streams, usable_clips
@@ -105,8 +106,11 @@ def extract(
         )
     say(f"{output}: {extraction.done} clips computed, {extraction.kept} already there")
     write_whole(table, frame_text(extraction.failures), "failures")
-    ruled_out = extraction.failures["stream"] == "manifest"  # `cimeu prepare` has named them
-    failed, total = extraction.failures["clip_id"][~ruled_out].nunique(), extraction.done + extraction.kept
+    failures = extraction.failures
+    in_manifest = failures["stream"] == "manifest"
+    unreadable = int((in_manifest & failures["reason"].isin(UNREADABLE)).sum())
+    failed = failures["clip_id"][~in_manifest].nunique() + unreadable
+    total = extraction.done + extraction.kept + unreadable
     finish(total - failed, total, "clips have all features", table)
 
 

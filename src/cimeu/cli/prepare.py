@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from cimeu.cli.terminal import AllowUnknownLabels, LabelMap, Output, pairs, progress_bars, say
-from cimeu.errors import RecipeError
+from cimeu.cli.terminal import PARTLY, AllowUnknownLabels, LabelMap, Output, pairs, progress_bars, say
+from cimeu.errors import ManifestError, RecipeError
 
 if TYPE_CHECKING:
     from cimeu.corpora.manifest import Manifest
@@ -137,6 +137,7 @@ def prepare(
     summarise(manifest, counts, output)
     if corpus in PUBLISHED and corpus != "lists":
         say("counts were not compared with the published ones" if allow_partial else "counts are the published ones")
+    finish_prepared(manifest, output)
 
 
 def adapter_options(corpus: str, task: str | None, modality: str | None) -> dict[str, str]:
@@ -176,6 +177,28 @@ def summarise(manifest: "Manifest", counts: Mapping[str, int], path: Path) -> No
         say(f"warning: {inclusion}; keep the two out of training and test of one model")
 
 
+def finish_prepared(manifest: "Manifest", path: Path) -> None:
+    """Exit status 3 where files that the manifest names cannot be opened; what a corpus itself lists without a
+    recording (never released, hidden) is complete without it.
+
+    Raises:
+        ManifestError: no clip at all can be used.
+    """
+    from cimeu.corpora.paths import UNREADABLE
+
+    problems = manifest.table["problem"]
+    failed = problems[problems.isin(UNREADABLE)]
+    if len(failed) and (problems != "").all():
+        raise ManifestError(
+            f"none of the {len(manifest):,} clips can be used: {failed.iloc[0]}, such as "
+            f"`{manifest.root / manifest.table['path'][failed.index[0]]}`\n\n"
+            f"hint: name the folder that the paths start from instead of `{manifest.root}`; `{path}` is written, but "
+            "serves only features that are imported"
+        )
+    if len(failed):
+        raise typer.Exit(PARTLY)
+
+
 def check_request(corpus: str, options: Mapping[str, object]) -> None:
     """Refuse an unknown corpus, and options that do not go with it.
 
@@ -205,7 +228,7 @@ def say_missing(manifest: "Manifest") -> None:
 
 
 def say_repeated(manifest: "Manifest") -> None:
-    """Name clips whose files have the same bytes, and parts of a published division that share such clips."""
+    """Name clips of one recording, and parts of a published division that share such clips."""
     from cimeu.corpora.folds import SAME_FILE
 
     if SAME_FILE not in manifest.table.columns:
@@ -213,7 +236,10 @@ def say_repeated(manifest: "Manifest") -> None:
     table = manifest.table[manifest.table[SAME_FILE] != ""]
     first = table["clip_id"][table[SAME_FILE] == table[SAME_FILE].iloc[0]]
     names = " and ".join(f"`{clip_id}`" for clip_id in first[:2])
-    say(f"{len(table):,} clips have the bytes of another one, such as {names}; folds go by their column `{SAME_FILE}`")
+    say(
+        f"{len(table):,} clips hold the recording of another one, such as {names}; "
+        f"folds go by their column `{SAME_FILE}`"
+    )
     for division in ("fold", "split"):
         parts = table[table[division] != ""].groupby(SAME_FILE)[division].nunique()
         if (parts > 1).any():

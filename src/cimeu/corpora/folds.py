@@ -27,7 +27,7 @@ SPEAKERS_SHARED = "speakers shared"
 DUPLICATES = "duplicates"
 """Column that `cimeu audit --mark` adds: one name for clips that hold the same recording, however encoded."""
 SAME_FILE = "same_file"
-"""Column of `cimeu.corpora.same_file.with_same_file`: one name for clips whose files have the same bytes."""
+"""Column of `cimeu.corpora.same_file.with_same_file`: one name for clips of one recording."""
 _MARKS = (SAME_FILE, DUPLICATES)  # the wider one comes last
 
 
@@ -151,7 +151,7 @@ def check_fold(fold: Fold, manifest: Manifest, *, allow_shared_speakers: bool = 
 
 
 def check_contents(fold: Fold, manifest: Manifest) -> None:
-    """No test clip has the bytes of one that is trained on or chosen by (`cimeu.corpora.same_file.with_same_file`).
+    """No test clip holds the recording of one that is trained on or chosen by (`corpora.same_file.with_same_file`).
 
     Published divisions are taken as they are; their note counts such clips.
 
@@ -165,7 +165,7 @@ def check_contents(fold: Fold, manifest: Manifest) -> None:
     shared = [clip_id for clip_id in fold.test if marks[clip_id] in trained]
     if shared:
         raise FoldLeak(
-            f"{len(shared)} of {len(fold.test)} test clips of fold {fold.name} have the bytes of training clips: "
+            f"{len(shared)} of {len(fold.test)} test clips of fold {fold.name} hold recordings of training clips: "
             f"`{shared[0]}` is `{trained[marks[shared[0]]]}`\n\nhint: leave one of the two out of the manifest"
         )
 

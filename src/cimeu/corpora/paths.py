@@ -21,6 +21,8 @@ NOT_UTF8 = "a name that is not UTF-8: rename the file"
 _PLAIN = re.compile(r"/?(?:[\w-][\w .-]*/)*[\w-]+\.\w+", re.ASCII)
 FROM_DISK = frozenset({MISSING_FILE, TOO_LONG, NO_FILE})
 """Problems that are looked up each time a manifest is read."""
+UNREADABLE = FROM_DISK | {NOT_UTF8}
+"""Problems of files: work on such a clip has failed. Others, such as a clip that was never released, are no failure."""
 
 
 class PathFinder:

@@ -1,67 +1,37 @@
-"""Clips whose files have the same bytes, whatever they are called; `cimeu.corpora.folds` keeps them on one side.
+"""Clips of one recording, whatever their files are called; `cimeu.corpora.folds` keeps them on one side.
 
-Copies that were recoded, cut or made louder are found by `cimeu.corpora.audit.shared_recordings` (`cimeu overlap`).
+A file copied into another container or with other metadata is the same recording. Copies that were recoded, cut or made
+louder are found by `cimeu.corpora.audit.shared_recordings` (`cimeu overlap`).
 """
 
-import os
-from collections import defaultdict
-from collections.abc import Callable, Hashable, Sequence
-from pathlib import Path
+from collections import Counter
+from dataclasses import replace
 
-from cimeu.corpora.content_hash import content_of
 from cimeu.corpora.folds import SAME_FILE
-from cimeu.corpora.manifest import Clip, Manifest
-
-_HEAD_BYTES = 2**16
+from cimeu.corpora.manifest import Manifest
+from cimeu.corpora.track_digest import Tracks, tracks_of
 
 
 def with_same_file(manifest: Manifest) -> Manifest:
-    """The manifest with the column `same_file`: one name for clips of one content, empty where a clip is alone;
-    without it where every clip is.
-
-    Only files that agree in size and in their first bytes are read whole.
+    """The manifest with the column `same_file`: one name for clips of the same seconds of one recording, empty where a
+    clip is alone; without it where every clip is.
     """
     clips = [clip for clip in manifest.clips() if not clip.problem]
-    groups: list[list[Clip]] = [clips]
-    keys: tuple[Callable[[Clip], Hashable], ...] = (_size, _head, content_of)
-    for key in keys:
-        groups = [alike for group in groups for alike in _grouped(group, key)]
-    names = {clip.clip_id: group[0].clip_id for group in groups for clip in group}
+    names: dict[Tracks, str] = {}
+    name_of: dict[str, str] = {}
+    # Clips with both tracks first: one that lost its video or its sound gets the name of the whole one.
+    whole_first = sorted(
+        zip(clips, tracks_of(clips), strict=True), key=lambda pair: not (pair[1].video and pair[1].sound)
+    )
+    for clip, tracks in whole_first:
+        name = names.setdefault(tracks, clip.clip_id)
+        name_of[clip.clip_id] = name
+        if tracks.video and tracks.sound:
+            names.setdefault(replace(tracks, sound=""), name)
+            names.setdefault(replace(tracks, video=""), name)
+    clips_of = Counter(name_of.values())
     table = manifest.table.drop(columns=SAME_FILE, errors="ignore")
-    if not names:
+    if len(clips_of) == len(name_of):
         return Manifest(table, manifest.root)
-    same_file = [names.get(clip_id, "") for clip_id in manifest.table["clip_id"]]
-    return Manifest(table.assign(**{SAME_FILE: same_file}), manifest.root)
-
-
-def _grouped(clips: Sequence[Clip], key: Callable[[Clip], Hashable]) -> list[list[Clip]]:
-    """Sets of at least two clips with one key."""
-    groups: dict[Hashable, list[Clip]] = defaultdict(list)
-    for clip in clips:
-        groups[key(clip)].append(clip)
-    return [group for group in groups.values() if len(group) > 1]
-
-
-def _size(clip: Clip) -> Hashable:
-    """Sizes of the files of a clip; of a folder of images, their number and their sum."""
-    return (clip.start_s, clip.end_s, *(_size_of(path) for path in (clip.path, clip.audio_path)))
-
-
-def _size_of(path: Path | None) -> tuple[int, int]:
-    if path is None:
-        return 0, 0
-    try:
-        if path.is_dir():
-            sizes = [entry.stat().st_size for entry in os.scandir(path)]
-            return len(sizes), sum(sizes)
-        return 1, path.stat().st_size
-    except OSError:
-        return 0, -1
-
-
-def _head(clip: Clip) -> Hashable:
-    try:
-        with clip.path.open("rb") as file:
-            return file.read(_HEAD_BYTES)
-    except OSError:  # a folder of images
-        return b""
+    marks = [name_of.get(clip_id, "") for clip_id in manifest.table["clip_id"]]
+    return Manifest(table.assign(**{SAME_FILE: [mark if clips_of[mark] > 1 else "" for mark in marks]}), manifest.root)

@@ -140,7 +140,7 @@ def evaluate_run(folder: Path, *, progress: Progress = silent) -> Path:
     Raises:
         RecipeError: not a run folder.
         CheckpointError: a network is damaged, or was changed since it was trained.
-        FoldLeak: a test clip has the bytes of a training clip.
+        FoldLeak: a test clip holds the recording of a training clip.
         OutputError: a card or table that a person corrected would be replaced.
     """
     if not (folder / "recipe.yaml").is_file() or not (folder / "fold.json").is_file():

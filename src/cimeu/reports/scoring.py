@@ -18,10 +18,9 @@ import pandas as pd
 from jaxtyping import Float
 
 from cimeu.atomic import check_free, write_whole
-from cimeu.corpora.content_hash import content_of
 from cimeu.corpora.manifest import Manifest, read_manifest
 from cimeu.corpora.paths import clip_id_of
-from cimeu.corpora.training_record import TRAINED_ON, check_unseen, training_record
+from cimeu.corpora.training_record import TRAINED_ON, check_unseen, training_record, with_contents
 from cimeu.csv_files import read_csv
 from cimeu.errors import ManifestError, RecipeError
 from cimeu.evaluation.calibration import expected_calibration_error
@@ -176,8 +175,7 @@ def _check_trained(answered: Manifest, predictions: Path, trained_on: Path | Non
             return
         record = training_record(source)
     else:
-        trained = read_manifest(source, labelled=False)
-        record = trained.table.assign(content=[content_of(clip) for clip in trained.clips()])
+        record = with_contents(read_manifest(source, labelled=False))
     check_unseen(answered, record, str(source))
 
 
