@@ -59,6 +59,18 @@ def half_hidden(pixels: np.ndarray) -> np.ndarray:
     return changed
 
 
+def under_a_hat(pixels: np.ndarray) -> np.ndarray:
+    """Something before the upper third of the frame: forehead and eyes."""
+    changed = pixels.copy()
+    changed[: pixels.shape[0] // 3] = (90, 120, 60)
+    return changed
+
+
+def grey(pixels: np.ndarray) -> np.ndarray:
+    """Without colour."""
+    return np.repeat(pixels.mean(axis=2, keepdims=True).astype(np.uint8), 3, axis=2)
+
+
 def brighter(pixels: np.ndarray) -> np.ndarray:
     """As after a change of exposure; what was bright is white."""
     return (pixels.astype(np.uint16) + 120).clip(0, 255).astype(np.uint8)
@@ -95,10 +107,14 @@ def lanes(recogniser: Recogniser, path: Path, shots: Shots, samples: np.ndarray 
         (1.3, 9.0, closer),
         (1.2, 2.0, lambda pixels: pixels // 2),
         (1.3, 9.0, brighter),
+        (1.3, 9.0, grey),
+        (1.2, 1.97, under_a_hat),
+        (0.0, 3.0, black),
     ],
     ids=[
         *("dark", "dark for long", "dark at first", "dark in the end", "covered", "half hidden", "mirrored", "moved"),
-        *("moved and back", "closer", "dimmed", "brighter"),
+        *("moved and back", "closer", "dimmed", "brighter", "without colour", "under a hat"),
+        "dark but for the end",
     ],
 )
 def test_a_lone_speaker_has_one_lane(

@@ -208,7 +208,7 @@ def test_a_lone_person_keeps_the_voice_while_unseen_for_a_moment() -> None:
         "person 1": lane(s1=("face", ""), s4=("face", "")),
         OFF_SCREEN: lane(s0=("voice", NO_FACE), s2=("voice", NO_FACE), s3=("voice", NO_FACE)),
     }
-    assert give_voices_back(lanes, EDGES, 2.0) == {OFF_SCREEN: "person 1"}
+    assert give_voices_back(lanes, EDGES, 2.0, set()) == {OFF_SCREEN: "person 1"}
     assert list(lanes) == ["person 1"]
     assert sorted(lanes["person 1"].basis) == [0, 1, 2, 3, 4]
 
@@ -219,5 +219,16 @@ def test_a_longer_absence_and_a_voice_between_two_people_stay_off_screen() -> No
         "person 2": lane(s6=("face", "")),
         OFF_SCREEN: lane(s1=("voice", ""), s2=("voice", ""), s3=("voice", ""), s5=("voice", "")),
     }
-    assert give_voices_back(lanes, EDGES, 2.0) == {}
+    assert give_voices_back(lanes, EDGES, 2.0, set()) == {}
     assert sorted(lanes[OFF_SCREEN].basis) == [1, 2, 3, 5]
+
+
+def test_stretches_that_show_nothing_are_no_absence() -> None:
+    def lanes() -> dict[str, Lane]:
+        return {
+            "person 1": lane(s4=("face", "")),
+            OFF_SCREEN: lane(s0=("voice", ""), s1=("voice", ""), s2=("voice", ""), s3=("voice", "")),
+        }
+
+    assert give_voices_back(lanes(), EDGES, 2.0, {0}) == {}
+    assert give_voices_back(lanes(), EDGES, 2.0, {0, 1}) == {OFF_SCREEN: "person 1"}

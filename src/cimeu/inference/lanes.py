@@ -98,11 +98,14 @@ def while_there(lane: Lane) -> Lane:
     return lane
 
 
-def give_voices_back(lanes: dict[str, Lane], edges: Sequence[float], absence_s: float) -> dict[str, str]:
+def give_voices_back(
+    lanes: dict[str, Lane], edges: Sequence[float], absence_s: float, blank: Set[int]
+) -> dict[str, str]:
     """Give what is heard while nobody is seen to the person who was alone before and after, if it is not for long.
 
     A lone speaker who turns away, or whose frames are dark for a moment, goes on speaking. The same holds before the
-    first and after the last sight of them.
+    first and after the last sight of them. Stretches of frames that show nothing (`blank`) do not count: nobody can be
+    seen there.
 
     Returns:
         Person by name of the lane that lost something to them.
@@ -116,7 +119,8 @@ def give_voices_back(lanes: dict[str, Lane], edges: Sequence[float], absence_s: 
         for run in _runs(sorted(lanes[absent].basis)) if absent in lanes else ():
             # Who is seen right before and right after; at either end of the recording, one of both is empty.
             around = seen.get(run[0] - 1, set()) | seen.get(run[-1] + 1, set())
-            if len(around) == 1 and edges[run[-1] + 1] - edges[run[0]] <= absence_s:
+            unseen_s = sum(edges[number + 1] - edges[number] for number in run if number not in blank)
+            if len(around) == 1 and unseen_s <= absence_s:
                 (person,) = around
                 takers[absent] = person
                 for part in ("basis", *BY_STRETCH):

@@ -284,7 +284,7 @@ class Recogniser:
             for name, names in tracks.items()
         }
         # After people are joined, so that somebody who turned away for a moment is not yet gone.
-        for absent, person in give_voices_back(lanes, edges, self.settings.absence_s).items():
+        for absent, person in give_voices_back(lanes, edges, self.settings.absence_s, reader.blank).items():
             tracks[person] += (absent,)
         return lanes, tracks
 

@@ -60,6 +60,9 @@ TAIL_S = 0.5
 of a container rarely end together."""
 PLACES_HZ = 5
 """As often as faces are looked for; between two of these they move in a straight line."""
+BLANK_DEVIATION = 2.0
+"""A frame whose colours deviate less from their mean (of 255) shows nothing: black, white, before a camera is on. A face
+that is not found there is not absent."""
 Vectors = Mapping[Direction, Float32[np.ndarray, "_ _"]]
 Frames = tuple[int, int]
 """From the first of these to before the second."""
@@ -155,6 +158,9 @@ class WindowReader:
             blocks = stream_sound(path, block_s=SOUND_BLOCK_S, start_s=from_s)
         self._sound = SoundBuffer(self._until_broken(self._stopwatch.each("decode sound", blocks), "sound"))
         self._n_frames, self._frames_over = 0, False
+        self._blank_frames: set[int] = set()
+        self.blank: set[int] = set()
+        """Stretches in which no frame shows anything."""
         self._broken: MediaError | None = None
         # Everybody in a window hears the same sound: it is encoded once, not once per face.
         self._encoded_sound: _EncodedSound | None = None
@@ -204,6 +210,8 @@ class WindowReader:
         window = self._frames_of(span.start_s, span.end_s)
         spoken = self._frames_of(span.from_s, span.until_s)
         voice, unheard = self._voice(span)
+        if (spoken_frames := range(*spoken)) and self._blank_frames.issuperset(spoken_frames):
+            self.blank.add(number)
         # Before lanes are looked at: a track may turn out to be somebody who was lost.
         self.people.settle(self._n_frames)
         present = self._present(window, spoken)
@@ -243,14 +251,15 @@ class WindowReader:
             # A box of a few frames beside other people is more often a mistake of the detector than a person.
             if lane.sightings.any(*window) and not self.people.is_brief(name, self._n_frames):
                 tracks.setdefault(self.people.person_of(name), []).append(name)
+        shown = set(range(*spoken)) - self._blank_frames
         face_frames = {person: self._found(names, *spoken) for person, names in tracks.items()}
         present = {}
         for person, names in tracks.items():
             # Several tracks of one person in one window: after a cut, or where a face was lost for a moment.
             best = max(names, key=lambda name: len(self._live[name].sightings.frames(*spoken)))
-            seen = set().union(*(self._live[name].sightings.frames(*spoken) for name in names))
+            seen = set().union(*(self._live[name].sightings.frames(*spoken) for name in names)) - self._blank_frames
             why = ""
-            if len(seen) < self._settings.face_share * max(1, spoken[1] - spoken[0]):
+            if len(seen) < self._settings.face_share * max(1, len(shown)):
                 why = NO_FACE
             elif not face_frames[person] and any(
                 face_frames[other] and not self._found_together(names, tracks[other], window) for other in tracks
@@ -402,6 +411,8 @@ class WindowReader:
     def _add(self, tracked: TrackedFrame) -> None:
         """Keep what of a frame is needed later."""
         pixels, index = tracked.frame.pixels, self._n_frames
+        if pixels[::4, ::4].std(axis=(0, 1)).max() < BLANK_DEVIATION:
+            self._blank_frames.add(index)
         for stream, buffer in self._scene.items():
             encoder = self._of_frames[stream]
             buffer.add(index, whole_frame(pixels, side_of(encoder), resampling_of(encoder)))
@@ -444,6 +455,7 @@ class WindowReader:
         before_s = before / self._rate_hz
         for utterances in self._utterances.values():
             utterances.forget(before_s)
+        self._blank_frames = {index for index in self._blank_frames if index >= before}
         self._sound.forget(before_s)
         for buffer in self._scene.values():
             buffer.forget(before)

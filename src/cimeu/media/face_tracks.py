@@ -8,8 +8,9 @@ the same place): its track ends, and whoever is found afterwards gets a new one.
 are one person is not decided here.
 
 A cut of the frame is a change of more than `CUT_CHANGE` in the colours of a 16 x 16 mosaic from one frame to the next,
-and of most of its tiles: a hand before the lens covers a part. In six studio recordings of a talking head (30 frames a
-second) the largest change was 0.01, and 0.032 within the box of the face. A lamp, a filter or another exposure is none.
+and of all but a quarter of its tiles: a hand before the lens covers a part. In six studio recordings of a talking head (30 frames a
+second) the largest change was 0.01, and 0.032 within the box of the face. A lamp, a filter or another exposure is none, nor is
+a loss of colour.
 
 Axes: H rows, W columns, 3 colours (RGB), M tiles of a side, T tiles in all.
 """
@@ -37,6 +38,9 @@ FACE_CUT_FACTOR = 4.0
 """and so many times the usual change of the last frames: a head that turns changes as much, but not at once."""
 USUAL_FRAMES, FEWEST_FRAMES = 10, 3
 """The usual change is the median of so many frames at most; with fewer than three, nothing is known of it."""
+SAME_CHANGE, SAME_SHARE = 0.01, 0.35
+"""A face of whose tiles more than a third change by less than this is covered in part, however little that changes it: in
+six recordings, tiles beside the cover changed by 0.008 at most."""
 COVER_CHANGE, UNTOUCHED_SHARE = 0.08, 0.25
 """A face whose part changes by more than this, but for a quarter of its tiles, is covered: somebody else at its place
 changes them all. So it was for each of 132 pairs of drawn faces and for 97 of 100 pairs of photographed ones (LFW)."""
@@ -47,6 +51,7 @@ LIGHT_CHANGE, LIT_SHARE = 0.05, 0.3
 """Some tile beside the faces changes by so much in another light (without, 0.04 at most). With the light taken into
 account, a face that was only lit keeps less than this share of its change (0.2 in six recordings made up to twice as
 bright); another face keeps more in 19 of 20 pairs (LFW)."""
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 FRAME_TILES, FACE_TILES = 16, 8
 TILE_PIXELS = 4
 """Pixels per side of a tile that its mean is taken from, spread evenly over it."""
@@ -126,17 +131,19 @@ def _cut_off(tracks: dict[int, _Track], before: Frame | None, frame: Frame) -> f
     mosaics = _mosaic(before.pixels, whole, FRAME_TILES), _mosaic(frame.pixels, whole, FRAME_TILES)
     light = _change_of_light(*mosaics, (height, width), [track.box for track in tracks.values()])
     changes = _changes(*mosaics, light)
-    if changes.mean() > CUT_CHANGE and np.median(changes) > FACE_CUT_CHANGE:
+    is_whole = np.quantile(changes, UNTOUCHED_SHARE) > FACE_CUT_CHANGE
+    if changes.mean() > CUT_CHANGE and is_whole and not _is_recoloured(*mosaics):
         return frozenset(tracks)
     ended = set()
     for number, track in tracks.items():
         parts = _mosaic(before.pixels, track.box, FACE_TILES), _mosaic(frame.pixels, track.box, FACE_TILES)
         changes = _changes(*parts)
         change = float(changes.mean())
-        is_lit = bool(light) and _changes(*parts, light).mean() < LIT_SHARE * change
+        is_lit = (bool(light) and _changes(*parts, light).mean() < LIT_SHARE * change) or _is_recoloured(*parts)
         # The median, because one flash must not become what is usual.
         usual = float(np.median(track.changes)) if len(track.changes) >= FEWEST_FRAMES else CUT_CHANGE
         is_covered = change > COVER_CHANGE and np.quantile(changes, UNTOUCHED_SHARE) < FACE_CUT_CHANGE
+        is_covered |= bool(np.quantile(changes, SAME_SHARE) < SAME_CHANGE)
         if change > max(FACE_CUT_CHANGE, FACE_CUT_FACTOR * usual) and not is_covered and not is_lit:
             ended.add(number)
         track.changes.append(change)
@@ -169,6 +176,12 @@ def _in_light(mosaic: Float32[np.ndarray, "*tiles 3"], light: Light) -> Float32[
     """What a mosaic looks like after a change of light."""
     colours = [np.interp(mosaic[..., colour], *pair) for colour, pair in enumerate(light)]
     return np.stack(colours, axis=-1).astype(np.float32)
+
+
+def _is_recoloured(one: Float32[np.ndarray, "M M 3"], other: Float32[np.ndarray, "M M 3"]) -> bool:
+    """Whether colours changed and light and dark hardly did: a picture that loses its colour shows the same face."""
+    grey = float(np.abs((one - other) @ LUMA).mean())
+    return grey < LIT_SHARE * float(np.abs(one - other).mean())
 
 
 def _changes(
