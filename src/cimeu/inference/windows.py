@@ -61,8 +61,8 @@ of a container rarely end together."""
 PLACES_HZ = 5
 """As often as faces are looked for; between two of these they move in a straight line."""
 BLANK_DEVIATION = 2.0
-"""A frame whose colours deviate less from their mean (of 255) shows nothing: black, white, before a camera is on. A face
-that is not found there is not absent."""
+"""A frame whose colours deviate less from their mean (of 255) shows nothing: black, white, before a camera is on. A
+face that is not found there is not absent."""
 Vectors = Mapping[Direction, Float32[np.ndarray, "_ _"]]
 Frames = tuple[int, int]
 """From the first of these to before the second."""

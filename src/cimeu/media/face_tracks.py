@@ -8,9 +8,9 @@ the same place): its track ends, and whoever is found afterwards gets a new one.
 are one person is not decided here.
 
 A cut of the frame is a change of more than `CUT_CHANGE` in the colours of a 16 x 16 mosaic from one frame to the next,
-and of all but a quarter of its tiles: a hand before the lens covers a part. In six studio recordings of a talking head (30 frames a
-second) the largest change was 0.01, and 0.032 within the box of the face. A lamp, a filter or another exposure is none, nor is
-a loss of colour.
+and of all but a quarter of its tiles: a hand before the lens covers a part. In six studio recordings of a talking head
+(30 frames a second) the largest change was 0.01, and 0.032 within the box of the face. A lamp, a filter or another
+exposure is none, nor is a loss of colour.
 
 Axes: H rows, W columns, 3 colours (RGB), M tiles of a side, T tiles in all.
 """
@@ -39,8 +39,8 @@ FACE_CUT_FACTOR = 4.0
 USUAL_FRAMES, FEWEST_FRAMES = 10, 3
 """The usual change is the median of so many frames at most; with fewer than three, nothing is known of it."""
 SAME_CHANGE, SAME_SHARE = 0.01, 0.35
-"""A face of whose tiles more than a third change by less than this is covered in part, however little that changes it: in
-six recordings, tiles beside the cover changed by 0.008 at most."""
+"""A face of whose tiles more than a third change by less than this is covered in part, however little that changes it:
+in six recordings, tiles beside the cover changed by 0.008 at most."""
 COVER_CHANGE, UNTOUCHED_SHARE = 0.08, 0.25
 """A face whose part changes by more than this, but for a quarter of its tiles, is covered: somebody else at its place
 changes them all. So it was for each of 132 pairs of drawn faces and for 97 of 100 pairs of photographed ones (LFW)."""
