@@ -30,7 +30,7 @@ from cimeu.media.faces import Box
 from cimeu.progress import Progress, silent
 from cimeu.timeline.explanation import Contribution, Explanation, Neighbour
 from cimeu.timeline.result import Timeline
-from cimeu.timeline.segments import NOBODY, Place, Segment
+from cimeu.timeline.segments import Place, Segment, has_face
 
 MOMENTS = 24
 """At most so many stretches are explained of each stream of a segment."""
@@ -159,8 +159,10 @@ def explain(
 
 def _same_lane(recogniser: Recogniser, reading: Reading, timeline: Timeline, segment: Segment) -> str:
     """What a lane of the timeline is called in a reading of the segment alone; empty if it is not there."""
-    if segment.person in NOBODY:
-        return next((name for name in reading.lanes if name in NOBODY), "")
+    if not has_face(segment.person):
+        # Voices are numbered anew in each reading: the one that is heard most in the segment.
+        answered = {name: len(lane.probabilities) for name, lane in reading.lanes.items() if not has_face(name)}
+        return max(answered, key=answered.__getitem__, default="")
     # Somebody who is heard while unseen for a moment is known by where they were before and are afterwards.
     reach_s = recogniser.settings.absence_s
     lane_windows = [

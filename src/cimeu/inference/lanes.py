@@ -16,7 +16,7 @@ from cimeu.inference.voice_activity import MouthMotion
 from cimeu.timeline.segments import NOBODY, OFF_SCREEN, VOICE, Cell, Modality, Place
 
 NO_FACE = "no face"
-BY_STRETCH = ("probabilities", "ood_scores", "representations", "reach_s")
+BY_STRETCH = ("probabilities", "ood_scores", "representations", "reach_s", "voiceprints")
 """What a lane holds of each stretch in which the model was run."""
 
 
@@ -38,6 +38,8 @@ class Lane:
     """By stretch, where the style of the person is read from other windows."""
     reach_s: dict[int, tuple[float, float]] = field(default_factory=dict)
     """By stretch: from when to when there was anything for the encoders of its window."""
+    voiceprints: dict[int, Float32[np.ndarray, " _"]] = field(default_factory=dict)
+    """By stretch in which somebody is heard and nobody seen, where voices are told apart."""
     places: list[Place] = field(default_factory=list)
     """Where the face was, a few times a second."""
 

@@ -32,12 +32,14 @@ from cimeu.encoders import silero
 from cimeu.encoders.base import Encoder
 from cimeu.encoders.description import fingerprint
 from cimeu.encoders.registry import encoder_from
+from cimeu.encoders.voiceprint import Voiceprint
 from cimeu.encoders.weights import find_weights, origin_of
 from cimeu.errors import CheckpointError, MediaError, RecipeError
 from cimeu.evaluation.ood import FILE, PRIMITIVES, Familiarity, mean_step
 from cimeu.evaluation.predict import EnsembleSettings
 from cimeu.inference.appearance import Appearance
 from cimeu.inference.bundle import bundled_weights, open_bundle
+from cimeu.inference.diarisation import voices_apart
 from cimeu.inference.face_path import REACH_S
 from cimeu.inference.lanes import Lane, give_voices_back, joined, named_tracks
 from cimeu.inference.model_folder import open_model_folder
@@ -148,8 +150,7 @@ class Recogniser:
         self.emotions = tuple(self.specifications.emotions)
         self.encoders = self._rebuilt(weights)
         self.settings = settings or TimelineSettings()
-        if self.settings.speech_probability:
-            find_weights(silero.NAME)  # now, not in the middle of a recording
+        _check_weights(self.settings)
         faces = faces or FaceTools()
         self.detector = faces.detector or _detector_of(self.encoders.values())
         self.identity = faces.identity or Appearance()
@@ -286,6 +287,9 @@ class Recogniser:
         # After people are joined, so that somebody who turned away for a moment is not yet gone.
         for absent, person in give_voices_back(lanes, edges, self.settings.absence_s, reader.blank).items():
             tracks[person] += (absent,)
+        if self.settings.voices > 1:
+            lanes, origins = voices_apart(lanes, self.settings.voices)
+            tracks |= {voice: tracks[absent] for voice, absent in origins.items()}
         return lanes, tracks
 
     def _cut_to_part(self, path: Path, edges: list[float], lanes: Mapping[str, Lane]) -> list[float]:
@@ -303,6 +307,7 @@ class Recogniser:
     def with_settings(self, settings: TimelineSettings) -> "Recogniser":
         """The same recogniser with other thresholds; models and encoders are shared."""
         # Shallow: the networks are read-only and may be hundreds of megabytes.
+        _check_weights(settings)
         other = copy(self)
         other.settings = settings
         other._rate_hz, other._length, other._hop = other._grid()
@@ -317,6 +322,7 @@ class Recogniser:
             identity=self.identity,
             rate_hz=self._rate_hz,
             stopwatch=self.stopwatch,
+            voiceprint=Voiceprint(device=str(self.device)) if self.settings.voices > 1 else None,
         )
 
     def adapted(self, reading: "Reading", others: Sequence[Support] = ()) -> "Reading":
@@ -524,6 +530,14 @@ class Recogniser:
         people = f"people are found again by {self.identity.name} (above {self.identity.same_above:g})"
         caution = ": after a cut, the same person may get a new name" if isinstance(self.identity, Appearance) else ""
         return f"found by {self.detector.name} {self.detector.version}; {people}{caution}"
+
+
+def _check_weights(settings: TimelineSettings) -> None:
+    """Raises WeightsMissing before the work, not in the middle of a recording."""
+    if settings.speech_probability:
+        find_weights(silero.NAME)
+    if settings.voices > 1:
+        find_weights(Voiceprint.name)
 
 
 def _check_start(path: Path, end_s: float, start_s: float) -> None:

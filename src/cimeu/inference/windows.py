@@ -25,9 +25,11 @@ from jaxtyping import Float32, UInt8
 
 from cimeu.encoders.base import Encoder
 from cimeu.encoders.encoding import encode
+from cimeu.encoders.voiceprint import Voiceprint
 from cimeu.errors import MediaError
 from cimeu.features.sources import sound_settings
 from cimeu.inference.buffers import FrameBuffer, SoundBuffer
+from cimeu.inference.diarisation import ANOTHER_VOICE, around_middle
 from cimeu.inference.face_path import REACH_S, FacePath, resampling_of, side_of
 from cimeu.inference.lanes import NO_FACE, Lane
 from cimeu.inference.reidentification import Identity, People
@@ -51,7 +53,7 @@ logger = logging.getLogger(__name__)
 
 SMALL_FACE, NO_PICTURE, NO_SOUND = "face too small", "no picture", "no sound track"
 BROKEN_PICTURE, BROKEN_SOUND = "picture cannot be decoded", "sound cannot be decoded"
-WHOSE_VOICE, ANOTHER_VOICE = "several people, one voice", "another person speaks"
+WHOSE_VOICE = "several people, one voice"
 FRAMES_AHEAD = 8
 """So many frames are decoded before they are needed, beside the other work."""
 SOUND_BLOCK_S = 1.0
@@ -111,6 +113,8 @@ class Setup:
     rate_hz: float
     """Frames a second."""
     stopwatch: Stopwatch
+    voiceprint: Voiceprint | None = None
+    """Tells several voices apart, where that is asked for."""
 
     def of(self, source: str) -> dict[str, Encoder]:
         """The encoders of a source, by stream."""
@@ -144,6 +148,7 @@ class WindowReader:
     def __init__(self, path: Path, info: MediaInfo, setup: Setup, *, from_s: float = 0.0) -> None:
         self._path, self._info, self._setup, self._from_s = path, info, setup, from_s
         self._rate_hz, self._settings, self._stopwatch = setup.rate_hz, setup.settings, setup.stopwatch
+        self._voiceprint = setup.voiceprint
         # The second stream is never reversed: reversed speech is not speech.
         self._directions = {"first": tuple(setup.directions), "second": ("forward",)}
         self._of_faces, self._of_frames, self._of_sound = (setup.of(source) for source in ("face", "frame", "sound"))
@@ -230,7 +235,12 @@ class WindowReader:
         if not visible:
             over = self._frames_over and sum(spoken) / 2 >= self._n_frames > 0
             why = self._no_picture or (NO_PICTURE if over else NO_FACE if self._of_faces else "")
-            yield from self._input(self._lane_of_nobody(over), number, window, why, voice, unheard)
+            name = self._lane_of_nobody(over)
+            yield from self._input(name, number, window, why, voice, unheard)
+            if voice and self._voiceprint is not None:
+                samples = around_middle(self._sound.samples(span.start_s, span.end_s))
+                with self._stopwatch("encode voices"), threads_for(self._voiceprint):
+                    self.lanes[name].voiceprints[number] = encode(self._voiceprint, samples, "forward")[0]
 
     @property
     def end_s(self) -> float:

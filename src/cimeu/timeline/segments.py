@@ -19,6 +19,17 @@ OFF_SCREEN, SCENE, VOICE = NOBODY = "off screen", "scene", "voice"
 """Lanes that are no person: nobody is seen; whole frames are read; there are no frames."""
 Modality = Literal["", "face", "picture", "voice", "both"]
 
+
+def voice_lane(number: int) -> str:
+    """Name of the lane of one of several voices."""
+    return f"{VOICE} {number}"
+
+
+def has_face(lane: str) -> bool:
+    """Whether a lane is that of somebody who is seen."""
+    return lane not in NOBODY and not lane.startswith(voice_lane(0)[:-1])
+
+
 USE_LIMITS = (
     "Use limits: inferring emotions of people at work or in education is prohibited in the EU except for medical or "
     "safety reasons (AI Act, Regulation (EU) 2024/1689, Art. 5(1)(f)); other emotion recognition is high-risk. "

@@ -1,6 +1,6 @@
 """Named thresholds between the scores of a model and the segments of a timeline, and the range of each."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from math import inf
 from typing import Any
@@ -45,6 +45,8 @@ class TimelineSettings:
     """Of several people, one speaks whose mouth follows the voice at least this well over a window,"""
     speaker_margin: float = 0.2
     """and better than any other's by this much; else it is left open."""
+    voices: int = 1
+    """So many people are heard while nobody is seen; from 2 on, prints of their voices (biometric) tell them apart."""
     start_s: float = 0.0
     """What comes before is left out; a few seconds of it are read to follow faces."""
     end_s: float = 0.0
@@ -85,7 +87,7 @@ class TimelineSettings:
             if name not in names:
                 raise RecipeError(f"unknown setting `{name}` of the timeline\n\nhint: {guess(name, names)}")
             try:
-                parsed[name] = TRUTHS[text.lower()] if name == "abstain_unlike" else _number(text)
+                parsed[name] = PARSERS.get(name, _number)(text)
             except (KeyError, ValueError):
                 raise _refused(name, text) from None
         return replace(self, **parsed)
@@ -107,11 +109,16 @@ RANGES = {
     "speech_pause_s": (0.0, 60.0),
     "speaker_correlation": (-1.0, 2.0),
     "speaker_margin": (0.0, 2.0),
+    "voices": (1, 8),
     "start_s": (0.0, 1e6),
     "end_s": (0.0, 1e6),
 }
 """Least and most of each setting: beyond, a recording would take for ever or all of the memory."""
 TRUTHS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+
+
+PARSERS: dict[str, Callable[[str], object]] = {"abstain_unlike": lambda text: TRUTHS[text.lower()], "voices": int}
+"""What reads settings that are no times."""
 
 
 def _number(text: str) -> float:
