@@ -12,6 +12,7 @@ from cimeu.bench.cells import CellResult, Parts, foreign_cell
 from cimeu.bench.style_offset import (
     COUNT,
     DRAWS,
+    Clips,
     answers_with_supports,
     draw_supports,
     support_protocols,
@@ -73,9 +74,11 @@ def nearest(clips: ClipDataset) -> np.ndarray:
 
 def answered(sets: str, clips: ClipDataset = TEST) -> pd.DataFrame:
     """What `nearest` says given supports, all draws below each other."""
-    tables = answers_with_supports(
-        {"forward": RULE}, {"forward": clips}, lambda read: nearest(read["forward"]), support_protocols(sets)
-    )
+
+    def answer(read: Clips) -> np.ndarray:
+        return nearest(read["forward"])
+
+    tables = answers_with_supports({"forward": RULE}, {"forward": clips}, answer, answer, support_protocols(sets))
     return pd.concat(tables, ignore_index=True)
 
 
@@ -254,3 +257,26 @@ def test_people_in_training_are_nearer_to_each_other_behind_the_rule() -> None:
         return float((x - MEANS[TRAIN.emotions]).std(axis=0).mean())
 
     assert spread(RULE.in_episodes(TRAIN).episode(0)) < 0.8 * spread(TRAIN)
+
+
+def test_without_support_the_model_trained_without_supports_answers_and_an_even_one_outweighs_it() -> None:
+    angry, sad = (np.tile(row, (len(TEST), 1)) for row in ([0.8, 0.1, 0.1], [0.1, 0.1, 0.8]))
+    tables = answers_with_supports(
+        {"forward": RULE},
+        {"forward": TEST},
+        lambda _: angry,
+        lambda _: sad,
+        support_protocols("person-0,person-12:even"),
+    )
+    none, even = (table[[f"fused.{name}" for name in EMOTIONS]] for table in tables[:2])
+    np.testing.assert_allclose(none, angry)
+    assert even["fused.sadness"].min() > 0.5
+
+
+def test_a_support_of_one_emotion_counts_less_than_an_even_one() -> None:
+    reader = SupportReader(RULE, TEST)
+    own, even = (
+        np.mean(reader.trust(draw_supports(reader, protocol)))
+        for protocol in support_protocols("person-3:own,person-3:even")
+    )
+    assert own < even - 0.1

@@ -11,7 +11,7 @@ from cimeu.model.checkpoint import save_checkpoint
 from cimeu.model.classifier import Classifier, Clip, StyleReader
 from cimeu.model.config import StreamConfig
 from cimeu.model.network import CiMEU
-from cimeu.model.style_set import StyleSet, StyleSetConfig, offsets
+from cimeu.model.style_set import StyleSet, StyleSetConfig, offsets, trust
 
 EMOTIONS = ("anger", "neutral", "sadness")
 WIDTH = 6
@@ -84,11 +84,30 @@ def test_an_adapted_answer_is_that_of_the_clip_less_its_style(model: StyleSet) -
     generator = np.random.default_rng(0)
     x, pool = (generator.standard_normal((n, WIDTH)).astype(np.float32) for n in (2, 4))
     support = np.array([[True, True, False, False], [False] * 4])
-    probabilities, styles = model.adapt(x, pool, support)
-    assert (styles[1] == 0).all()
+    given = model.adapt(x, pool, support)
+    assert given.trust.tolist() == [1, 0]
+    assert (given.styles[1] == 0).all()
     with torch.inference_mode():
-        expected = model.adapted(torch.from_numpy(x - styles)).softmax(-1)
-    np.testing.assert_allclose(probabilities, expected, rtol=1e-5)
+        expected = [model.adapted(torch.from_numpy(x[:1] - given.styles[:1])), model.alone(torch.from_numpy(x[1:]))]
+    np.testing.assert_allclose(given.probabilities, torch.cat(expected).softmax(-1), rtol=1e-5)
+
+
+def test_a_support_of_one_emotion_counts_less_than_an_even_one_and_none_not_at_all() -> None:
+    posteriors = torch.cat([torch.eye(3), torch.tensor([[0.9, 0.1, 0.0]])])
+    support = torch.tensor([[True, True, True, False], [True, True, False, False], [False, False, False, True]])
+    even, mostly, single = trust(posteriors, support, 2.0).tolist()
+    assert even == pytest.approx(1)
+    assert even > mostly > single > 0
+    assert trust(posteriors, support[2:], 4.0).item() == pytest.approx(single**2, rel=1e-5)
+    assert trust(posteriors, torch.zeros_like(support), 0.0).tolist() == [0, 0, 0]
+    assert trust(posteriors, support, 0.0).tolist() == [1, 1, 1]
+
+
+def test_half_a_trust_is_half_way_between_the_logits_with_style_and_without(model: StyleSet) -> None:
+    x, style = torch.randn(2, 1, WIDTH)
+    with torch.inference_mode():
+        alone, given, between = model(x), model(x, style, torch.ones(1)), model(x, style, torch.full((1,), 0.5))
+    torch.testing.assert_close(between, (alone + given) / 2)
 
 
 def test_a_folder_gives_back_the_same_model(model: StyleSet, tmp_path: Path) -> None:

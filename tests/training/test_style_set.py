@@ -69,10 +69,23 @@ def test_a_group_that_lacks_an_emotion_is_refused() -> None:
 
 
 def test_candidates_are_every_combination() -> None:
-    rules = candidates((0.01, 0.1), (1.0,), (1.0, float("inf")))
+    rules = candidates((0.01, 0.1), (1.0,), (1.0, float("inf")), (2.0,))
     assert [str(rule) for rule in rules] == [
-        "C 0.01, shrinkage 1, mix prior 1, 3 passes",
-        "C 0.01, shrinkage 1, mix as the posteriors say",
-        "C 0.1, shrinkage 1, mix prior 1, 3 passes",
-        "C 0.1, shrinkage 1, mix as the posteriors say",
+        "C 0.01, shrinkage 1, mix prior 1, 3 passes, caution 2",
+        "C 0.01, shrinkage 1, mix as the posteriors say, caution 2",
+        "C 0.1, shrinkage 1, mix prior 1, 3 passes, caution 2",
+        "C 0.1, shrinkage 1, mix as the posteriors say, caution 2",
     ]
+
+
+def test_caution_changes_answers_given_a_support_of_one_emotion_most() -> None:
+    fit, test = StyleFit(people()), people(groups=1, seed=1)
+    trusting, cautious = (fit.model(StyleRule(caution=caution)) for caution in (0.0, 4.0))
+    assert trusting.adapted.weight.equal(cautious.adapted.weight)
+
+    def changed(condition: Condition) -> float:
+        one, other = (score(model, test, condition).probabilities for model in (trusting, cautious))
+        return float(np.abs(one - other).mean())
+
+    assert changed(Condition(0)) == 0
+    assert changed(Condition(3, "own")) > 2 * changed(Condition(3, "even"))

@@ -234,9 +234,10 @@ class CellRunner:
         return run, clips, result.with_tables(tables)
 
     def _supported(self, member: Member, behind: Member, fold: Fold) -> Member:
-        """A member with the answers, given supports, of one that was trained with supports and nothing else changed."""
+        """A member with its answers given supports, by one that was trained with them and in nothing else otherwise."""
         run, clips, result = member
-        tables = supported_clips(Answerer.of(*behind[:2]), behind[1], fold, self.how.supports)
+        alone, given = Answerer.of(run, clips), Answerer.of(*behind[:2])
+        tables = supported_clips(alone, given, behind[1], fold, self.how.supports)
         return run, clips, replace(result.with_tables(tables), wall_s=result.wall_s + behind[2].wall_s)
 
     def _foreign(self, row: Row, fold: Fold, seed: int, settings: Mapping[str, Any], *, is_trial: bool) -> CellResult:
@@ -350,12 +351,12 @@ def corrupted_clips(
 
 
 def supported_clips(
-    answerer: Answerer, clips: BenchClips, fold: Fold, protocols: Sequence[SupportProtocol]
+    alone: Answerer, given: Answerer, clips: BenchClips, fold: Fold, protocols: Sequence[SupportProtocol]
 ) -> list[pd.DataFrame]:
-    """What a finished run says of its test clips given each support set."""
-    datasets = {direction: clips.dataset(fold.test, direction) for direction in answerer.models}
-    rules = {direction: clips.style_rule(fold.train, direction) for direction in answerer.models}
-    return answers_with_supports(rules, datasets, answerer, protocols)
+    """What two finished runs, trained without supports and with them, say of test clips given each support set."""
+    datasets = {direction: clips.dataset(fold.test, direction) for direction in given.models}
+    rules = {direction: clips.style_rule(fold.train, direction) for direction in given.models}
+    return answers_with_supports(rules, datasets, alone, given, protocols)
 
 
 def _read(folder: Path, recipe: Recipe) -> CiMEU | Rival:

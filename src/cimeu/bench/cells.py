@@ -95,6 +95,7 @@ def foreign_cell(
             tables += answers_with_supports(
                 {"forward": rule},
                 {"forward": parts.test},
+                lambda clips: fitted.probabilities(clips["forward"]),
                 lambda clips: behind.probabilities(clips["forward"]),
                 supports,
             )

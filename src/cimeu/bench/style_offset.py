@@ -5,9 +5,10 @@
     culture-10     with ten clips of other people of the same culture
 
 The style in the support is subtracted from the streams by one linear rule (`cimeu.training.episodes`), the same for
-every row, and the model was trained behind it. These look at unlabelled test clips: they are transductive. Supports are
-drawn `DRAWS` times for each clip, by its name, so that all rows and seeds have the same ones; every draw is an answer
-of its own. Mixes: `cimeu.evaluation.supports`.
+every row, by a model that was trained behind it. Its answer counts the less, against that of the model trained without
+supports, the fewer emotions a support seems to hold, and nothing without support. These look at unlabelled test clips:
+they are transductive. Supports are drawn `DRAWS` times for each clip, by its name, so that all rows and seeds have the
+same ones; every draw is an answer of its own. Mixes: `cimeu.evaluation.supports`.
 
 Axes: N clips, K emotions.
 """
@@ -30,6 +31,8 @@ from cimeu.training.episodes import Scope, StreamRule, SupportReader, Supports
 
 DRAWS = 5
 """Supports drawn for each tested clip."""
+SMALLEST = 1e-12
+"""Probability below which none is told from another."""
 COUNT = "support."
 """Start of the names of the columns that count the emotions in the support of a clip."""
 
@@ -91,7 +94,8 @@ def draw_supports(reader: SupportReader, protocol: SupportProtocol, number: int 
 def answers_with_supports(
     rules: Mapping[Direction, StreamRule],
     clips: Clips,
-    answer: Callable[[Clips], Float[np.ndarray, "N K"]],
+    alone: Callable[[Clips], Float[np.ndarray, "N K"]],
+    given: Callable[[Clips], Float[np.ndarray, "N K"]],
     protocols: Sequence[SupportProtocol],
 ) -> list[pd.DataFrame]:
     """Answers about test clips under each protocol, with the emotions in the support of each clip counted.
@@ -99,7 +103,8 @@ def answers_with_supports(
     Args:
         rules: fitted to the training clips as each network reads them.
         clips: test clips as each network reads them.
-        answer: probabilities of clips by the model.
+        alone: probabilities of clips by the model trained without supports.
+        given: probabilities of clips less their style by the one trained with them.
         protocols: the supports.
 
     Returns:
@@ -108,18 +113,30 @@ def answers_with_supports(
     readers = {direction: SupportReader(rules[direction], each) for direction, each in clips.items()}
     first = next(iter(readers.values()))
     tables = []
+    unadapted = alone(clips)
     for protocol in protocols:
         for number in range(DRAWS if protocol.condition.size else 1):
             supports = draw_supports(first, protocol, number)
             if all(support is None for support in supports):
                 continue
             adapted = {name: reader.less_style(supports, protocol.scope) for name, reader in readers.items()}
-            table = part_table(first.clips, "test", answer(adapted), group=first.rule.group)
+            answered = _weighted(unadapted, given(adapted), first.trust(supports))
+            table = part_table(first.clips, "test", answered, group=first.rule.group)
             table = table.assign(condition=str(protocol), draw=number)
             table[[COUNT + name for name in first.clips.labels.emotions]] = _counts(first.clips, supports)
             drawn = np.array([support is not None for support in supports])
             tables.append(table[drawn].reset_index(drop=True))
     return tables
+
+
+def _weighted(
+    alone: Float[np.ndarray, "N K"], given: Float[np.ndarray, "N K"], trust: Float[np.ndarray, " N"]
+) -> Float[np.ndarray, "N K"]:
+    """Probabilities whose logarithms are weighted means, as in `cimeu.model.style_set`."""
+    weight = trust[:, None]
+    logits = weight * np.log(np.maximum(given, SMALLEST)) + (1 - weight) * np.log(np.maximum(alone, SMALLEST))
+    raised = np.exp(logits)
+    return raised / raised.sum(axis=1, keepdims=True)
 
 
 def _counts(clips: ClipDataset, supports: Supports) -> np.ndarray:

@@ -109,7 +109,8 @@ def train_starter(recipe: StarterRecipe, *, progress: Progress = silent) -> Path
     fewer = None
     if set(recipe.without) & set(clips.groups):
         kept = clips.take(~np.any([clips.of(group) for group in recipe.without], axis=0))
-        fewer = [HeldOut(kept, progress).outer(group, recipe.seeds) for group in kept.groups]
+        judged_again = HeldOut(kept, progress)
+        fewer = [judged_again.outer(group, recipe.seeds) for group in kept.groups]
     measured = figures(clips, table, folds, shipped, inside, own, fewer)
 
     model = judged.fit(clips.groups, recipe.seeds[0]).model(

@@ -75,7 +75,12 @@ def figures(
         "calibration": {str(condition): _calibration(folds, condition) for condition in (ALONE, NATURAL)},
         "recall": _recalls(clips, folds),
         "chosen": {
-            "shipped": {"rule": str(shipped.rule), "temperatures": shipped.temperatures, "scores": shipped.scores},
+            "shipped": {
+                "rule": str(shipped.rule),
+                "temperatures": shipped.temperatures,
+                "scores": shipped.scores,
+                "losses": shipped.losses,
+            },
             **{fold.group: {"rule": str(fold.choice.rule)} for fold in folds},
         },
     }

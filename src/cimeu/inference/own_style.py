@@ -77,6 +77,8 @@ class Adapted:
     """Place of each window by its number."""
     probabilities: Float[np.ndarray, "N K"]
     styles: Float32[np.ndarray, "N D"]
+    trust: Float32[np.ndarray, " N"]
+    """Weight of each style, 0 to 1."""
     n_windows: int
     """In the support, those that are left out for single windows included."""
     looks_like: int | None
@@ -99,7 +101,8 @@ def adapt(reader: StyleReader, windows: Windows, others: Sequence[Support] = (),
     elsewhere = np.ones((len(windows.numbers), len(pool) - len(own.x)), bool)
     marked = np.concatenate([own.apart_from(windows), elsewhere], axis=1)
     shrink = STUDY_SHRINK if scope == "study" else None
-    probabilities, styles = reader.adapt(windows.x, pool, marked, shrink=shrink)
+    given = reader.adapt(windows.x, pool, marked, shrink=shrink)
     mix = np.concatenate([part.probabilities for part in parts]).mean(axis=0) if len(pool) else np.zeros(1)
     rows = {number: row for row, number in enumerate(windows.numbers)}
-    return Adapted(rows, probabilities, styles, len(pool), int(mix.argmax()) if mix.max() > ONE_EMOTION else None)
+    looks_like = int(mix.argmax()) if mix.max() > ONE_EMOTION else None
+    return Adapted(rows, given.probabilities, given.styles, given.trust, len(pool), looks_like)

@@ -368,8 +368,9 @@ class Recogniser:
         if name not in reading.styles:
             return probabilities
         assert isinstance(self.classifier, StyleReader), "no other model reads a style"
-        styles, row = reading.styles[name].styles, reading.styles[name].rows[number]
-        return self.classifier.probabilities(representation[None], styles[row : row + 1])[0]
+        style = reading.styles[name]
+        own = slice(style.rows[number], style.rows[number] + 1)
+        return self.classifier.probabilities(representation[None], style.styles[own], style.trust[own])[0]
 
     def timeline(self, reading: "Reading") -> Timeline:
         """Segments of what was read."""

@@ -48,17 +48,28 @@ class Classifier(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class StyledAnswers:
+    """What a model says of clips given the style of each one's person."""
+
+    probabilities: Float[np.ndarray, "N K"]
+    styles: Float32[np.ndarray, "N C"]
+    """What was estimated as style."""
+    trust: Float32[np.ndarray, " N"]
+    """Weight of the answer given the style against the answer alone, 0 to 1."""
+
+
 @runtime_checkable
 class StyleReader(Classifier, Protocol):
     """A classifier that also reads the style of a person from other clips of the person, without labels."""
 
     def adapt(
         self, x: np.ndarray, pool: np.ndarray, support: np.ndarray, *, shrink: float | None = None
-    ) -> tuple[Float[np.ndarray, "N K"], Float32[np.ndarray, "N C"]]:
-        """Probabilities of representations `x` given, for each, those rows of `pool` that `support` marks, and what
-        was estimated as style; `shrink` replaces the model's own assumption of how many clips a style needs."""
+    ) -> StyledAnswers:
+        """Answers about representations `x` given, for each, those rows of `pool` that `support` marks; `shrink`
+        replaces the model's own assumption of how many clips a style needs."""
         ...
 
-    def probabilities(self, x: np.ndarray, styles: np.ndarray) -> Float[np.ndarray, "N K"]:
-        """Probabilities of representations given styles."""
+    def probabilities(self, x: np.ndarray, styles: np.ndarray, trust: np.ndarray) -> Float[np.ndarray, "N K"]:
+        """Probabilities of representations given styles and the weights of these."""
         ...

@@ -11,15 +11,22 @@ and u is estimated from a support set: n unlabelled clips of the same person, ne
     p_e     mix of emotions in the support: (sum_i r_ie + prior) / (n + K prior), refined with r in a few passes
     u       n / (n + shrink) mean_i (x_i - sum_e r_ie delta_e), 0 without support
 
-The classifier of x - u answers. Without the mix, a support set of one emotion makes that emotion the person's style
-and hides it; with it, what all clips share is first taken for their emotion, and only the rest for the person.
+The classifier of x - u answers, together with the classifier of x: their log-probabilities are weighted by
+
+    t       (entropy of the mean posterior / log K)^caution, 0 without support
+
+Without the mix, a support set of one emotion makes that emotion the person's style and hides it; with it, what all
+clips share is first taken for their emotion, and only the rest for the person. t guards against what is left of this
+error: the fewer emotions a support seems to hold, the less its style counts.
 
 Sources: the offset and its shrinkage are those of speaker factors (Kenny et al., IEEE TASLP 2007); the mix is estimated
-like class priors in new data (Saerens et al., Neural Computation 2002), with a Dirichlet prior.
+like class priors in new data (Saerens et al., Neural Computation 2002), with a Dirichlet prior; classifiers are
+combined by a logarithmic opinion pool (Genest and Zidek, Statistical Science 1986).
 
 Axes: N scored clips, M clips that supports are taken from, D width, K emotions.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,7 +38,7 @@ from jaxtyping import Bool, Float, Float32
 from torch import Tensor, nn
 
 from cimeu.model.checkpoint import Specifications, read_config, read_weights
-from cimeu.model.classifier import Answers, Clip
+from cimeu.model.classifier import Answers, Clip, StyledAnswers
 from cimeu.model.config import StreamConfig
 from cimeu.ranges import Within, check_values
 
@@ -53,6 +60,8 @@ class StyleSetConfig:
     """Clips of each emotion assumed in every support beforehand."""
     passes: Annotated[int, Within(0, 1000)] = 3
     """How often the mix and the posteriors are refined in turn; 0 leaves the posteriors as they are."""
+    caution: Annotated[float, Within(0)] = 0.0
+    """How soon a support of few emotions loses its weight; 0: every support has the whole weight."""
 
     def __post_init__(self) -> None:
         check_values(self)
@@ -78,7 +87,7 @@ class StyleSet(nn.Module):
         self.adapted = nn.Linear(width, n_emotions)
         self.sharpness: Tensor
         self.register_buffer("sharpness", torch.ones(2))
-        """Inverse temperatures of the two classifiers, fitted on held-out groups."""
+        """Inverse temperatures of answers alone and of answers given a support, fitted on held-out groups."""
 
     def standardised(self, x: Float[Tensor, "N D"]) -> Float[Tensor, "N D"]:
         """With the training groups' statistics; what was not measurable (NaN) becomes their mean, 0."""
@@ -88,12 +97,20 @@ class StyleSet(nn.Module):
         """By the classifier that knows no person, as it was when the other one was trained."""
         return self.alone(z).softmax(-1)
 
-    def forward(self, x: Float[Tensor, "N D"], offsets: Float[Tensor, "N D"] | None = None) -> Float[Tensor, "N K"]:
-        """Calibrated logits of clips alone, or less the style that was estimated for each."""
+    def forward(
+        self,
+        x: Float[Tensor, "N D"],
+        offsets: Float[Tensor, "N D"] | None = None,
+        trust: Float[Tensor, " N"] | None = None,
+    ) -> Float[Tensor, "N K"]:
+        """Calibrated logits of clips alone, or given the style that was estimated for each and its weight."""
         z = self.standardised(x)
-        if offsets is None:
-            return self.alone(z) * self.sharpness[0]
-        return self.adapted((z - offsets).clamp(-FURTHEST, FURTHEST)) * self.sharpness[1]
+        alone = self.alone(z)
+        if offsets is None or trust is None:
+            return alone * self.sharpness[0]
+        weight = trust[:, None]
+        given = weight * self.adapted((z - offsets).clamp(-FURTHEST, FURTHEST)) + (1 - weight) * alone
+        return torch.where(weight > 0, given * self.sharpness[1], alone * self.sharpness[0])
 
     @torch.inference_mode()
     def answer(self, clips: Sequence[Clip]) -> Answers:
@@ -117,20 +134,21 @@ class StyleSet(nn.Module):
         support: Bool[np.ndarray, "N M"],
         *,
         shrink: float | None = None,
-    ) -> tuple[Float[np.ndarray, "N K"], Float32[np.ndarray, "N D"]]:
-        """Probabilities given each clip's support among the clips of `pool`, and the styles they rest on; `shrink`
-        replaces the model's own."""
+    ) -> StyledAnswers:
+        """Answers given each clip's support among the clips of `pool`; `shrink` replaces the model's own."""
         config = self.config if shrink is None else replace(self.config, shrink=shrink)
-        z = self.standardised(torch.from_numpy(pool))
-        styles = offsets(z, self.posteriors(z), torch.from_numpy(support), self.deltas, config).numpy()
-        return self.probabilities(x, styles), styles
+        z, marked = self.standardised(torch.from_numpy(pool)), torch.from_numpy(support)
+        posteriors = self.posteriors(z)
+        styles = offsets(z, posteriors, marked, self.deltas, config).numpy()
+        trusted = trust(posteriors, marked, config.caution).numpy()
+        return StyledAnswers(self.probabilities(x, styles, trusted), styles, trusted)
 
     @torch.inference_mode()
     def probabilities(
-        self, x: Float32[np.ndarray, "N D"], styles: Float32[np.ndarray, "N D"]
+        self, x: Float32[np.ndarray, "N D"], styles: Float32[np.ndarray, "N D"], trust: Float32[np.ndarray, " N"]
     ) -> Float[np.ndarray, "N K"]:
-        """Probabilities of embeddings given a style for each; NaN where there is no embedding."""
-        answered = self(torch.from_numpy(x), torch.from_numpy(styles)).softmax(-1).double().numpy()
+        """Probabilities of embeddings given a style for each, and its weight; NaN where there is no embedding."""
+        answered = self(*map(torch.from_numpy, (x, styles, trust))).softmax(-1).double().numpy()
         answered[~np.isfinite(x).any(axis=1)] = np.nan
         return answered
 
@@ -162,6 +180,20 @@ def offsets(
     if config.passes:
         mixes = _refined_mixes(posteriors, marked, config)
     return n / (n + config.shrink).clamp(min=1e-6) * (weights @ z - mixes @ deltas)
+
+
+def trust(posteriors: Float[Tensor, "M K"], support: Bool[Tensor, "N M"], caution: float) -> Float[Tensor, " N"]:
+    """Weight from 0 to 1 of what each support says: how evenly emotions seem to be mixed in it, 0 without support.
+
+    A mean posterior of one emotion alone comes from a support of that emotion, or from a person who always sounds like
+    it; nothing tells these apart, and only the second is style.
+    """
+    marked = support.to(posteriors.dtype)
+    n = marked.sum(1)
+    mixes = marked @ posteriors / n.clamp(min=1)[:, None]
+    evenness = torch.special.entr(mixes).sum(1) / math.log(posteriors.shape[1])
+    # Rounding may leave an even mix a little above 1.
+    return torch.where(n > 0, evenness.clamp(0, 1) ** caution, 0.0)
 
 
 def _refined_mixes(

@@ -88,7 +88,7 @@ def supports_table(summary: Summary) -> Table | None:
         "other people of the same culture, never the scored one and never a training clip. They are drawn five times "
         "per clip and are the same for every row; their mean, less the mix of emotions that a linear model finds in "
         "them, is subtracted from each stream. One training with supports serves every line; `alone` is the row "
-        "trained without any.",
+        "trained without any, and its answer counts the more, the fewer emotions a support seems to hold.",
         f"Mean over {summary.word}s that have a figure; `support_sets` says what was drawn, which have none and why, "
         "and what a guess from the support alone is worth. Mixes need labels to be drawn: they are conditions of the "
         "experiment, not of use.",

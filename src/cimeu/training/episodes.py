@@ -25,7 +25,7 @@ from cimeu.evaluation.supports import People, Strangers, draw_all_for_training
 from cimeu.evaluation.uncertainty import speaker_names
 from cimeu.model.config import StreamConfig
 from cimeu.model.pooling import pool_steps
-from cimeu.model.style_set import StyleSetConfig
+from cimeu.model.style_set import StyleSetConfig, trust
 from cimeu.training.style_set import Embedded, StyleFit, styles_of
 
 Scope = Literal["person", "culture"]
@@ -33,6 +33,8 @@ SHRINK: Mapping[Scope, float] = {"person": 1.0, "culture": 10.0}
 """Support clips that weigh as much as having no style: people of one culture share less of it than one person."""
 STRENGTH = 0.01
 """Inverse strength of the regularisation of the classifiers that estimate the mix of a support."""
+CAUTION = 2.0
+"""How soon a support of few emotions loses its weight against the clip alone (`StyleSetConfig`)."""
 EPISODES = 5
 """Supports drawn for each training clip; the last is of other people of its culture."""
 
@@ -101,9 +103,16 @@ class SupportReader:
             )
             usable = [np.zeros(0, int) if rows is None else rows[present[rows]] for rows in supports]
             z, posteriors, deltas = map(torch.from_numpy, (self._z[:, inside], self._posteriors, fit.deltas[:, inside]))
-            styles = styles_of(z, posteriors, usable, deltas, config).numpy()
-            moves.append((styles * fit.deviation[inside]).astype(np.float32))
+            styles, _ = styles_of(z, posteriors, usable, deltas, config)
+            moves.append((styles.numpy() * fit.deviation[inside]).astype(np.float32))
         return moves[0], moves[1]
+
+    def trust(self, supports: Supports) -> Float[np.ndarray, " N"]:
+        """Weight of what each support says against the clip alone, 0 to 1; 0 without support."""
+        marked = np.zeros((len(supports), len(self._posteriors)), bool)
+        for row, support in enumerate(supports):
+            marked[row, [] if support is None else support] = True
+        return trust(torch.from_numpy(self._posteriors), torch.from_numpy(marked), CAUTION).numpy()
 
     @cached_property
     def people(self) -> People:

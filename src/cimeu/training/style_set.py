@@ -31,7 +31,7 @@ from cimeu.evaluation.supports import Condition, People, draw, draw_all_for_trai
 from cimeu.model.checkpoint import Specifications
 from cimeu.model.config import StreamConfig
 from cimeu.model.rivals.pooled import NEVER
-from cimeu.model.style_set import FURTHEST, StyleSet, StyleSetConfig, offsets
+from cimeu.model.style_set import FURTHEST, StyleSet, StyleSetConfig, offsets, trust
 
 DEVIATION_FLOOR = 1e-3
 DRAWS = 2
@@ -85,10 +85,12 @@ class StyleRule:
     """Clips of each emotion assumed in every support (`StyleSetConfig`)."""
     passes: int = 3
     """Refinements of the mix (`StyleSetConfig`)."""
+    caution: float = 0.0
+    """How soon a support of few emotions loses its weight (`StyleSetConfig`)."""
 
     def __str__(self) -> str:
         mix = f"mix prior {self.mix_prior:g}, {self.passes} passes" if self.passes else "mix as the posteriors say"
-        return f"C {self.strength:g}, shrinkage {self.shrink:g}, {mix}"
+        return f"C {self.strength:g}, shrinkage {self.shrink:g}, {mix}, caution {self.caution:g}"
 
 
 class StyleFit:
@@ -108,6 +110,7 @@ class StyleFit:
         self.deltas = np.nan_to_num(_mean([self._deltas(inside) for inside in rows.values()]))
         self._weights = _balanced(clips)
         self._alone: dict[float, tuple[Linear, dict[str, Linear]]] = {}
+        self._adapted: dict[StyleRule, Linear] = {}
 
     @cached_property
     def _supports(self) -> list[list[Int[np.ndarray, " _"]]]:
@@ -139,27 +142,31 @@ class StyleFit:
             shrink=rule.shrink,
             mix_prior=rule.mix_prior,
             passes=rule.passes,
+            caution=rule.caution,
         )
         model = StyleSet(config, specifications)
-        alone, posteriors = self.alone(rule.strength), self.posteriors(self.z, clips.group, rule.strength)
-        deltas = torch.from_numpy(self.deltas)
-        styles = [
-            styles_of(torch.from_numpy(self.z), torch.from_numpy(posteriors), supports, deltas, config)
-            for supports in self._supports
-        ]
-        less_style = np.clip(np.concatenate([self.z - style.numpy() for style in styles]), -FURTHEST, FURTHEST)
-        adapted = Linear.fit(
-            less_style,
-            np.tile(clips.emotion, DRAWS),
-            np.tile(self._weights, DRAWS) / DRAWS,
-            rule.strength,
-            len(clips.emotions),
-        )
+        alone, adapted = self.alone(rule.strength), self._less_style(rule, config)
         values = {"mean": self.mean, "deviation": self.deviation, "deltas": self.deltas, "sharpness": np.ones(2)}
         values |= {"alone.weight": alone.weight, "alone.bias": alone.bias}
         values |= {"adapted.weight": adapted.weight, "adapted.bias": adapted.bias}
         model.load_state_dict({name: torch.from_numpy(np.array(value)).float() for name, value in values.items()})
         return model.eval()
+
+    def _less_style(self, rule: StyleRule, config: StyleSetConfig) -> "Linear":
+        """The classifier of clips less the style of their person."""
+        fitted = replace(rule, caution=0.0)  # caution weighs answers, it changes no fit
+        if fitted not in self._adapted:
+            posteriors = torch.from_numpy(self.posteriors(self.z, self.clips.group, rule.strength))
+            z, deltas = torch.from_numpy(self.z), torch.from_numpy(self.deltas)
+            styles = [styles_of(z, posteriors, supports, deltas, config)[0].numpy() for supports in self._supports]
+            self._adapted[fitted] = Linear.fit(
+                np.clip(np.concatenate([self.z - style for style in styles]), -FURTHEST, FURTHEST),
+                np.tile(self.clips.emotion, DRAWS),
+                np.tile(self._weights, DRAWS) / DRAWS,
+                rule.strength,
+                len(self.clips.emotions),
+            )
+        return self._adapted[fitted]
 
     def alone(self, strength: float) -> "Linear":
         """The classifier of a clip alone."""
@@ -253,8 +260,8 @@ def score(model: StyleSet, clips: Embedded, condition: Condition, seed: int = 0)
         rows = np.array([clip for clip, support in enumerate(drawn) if support is not None], int)
         supports = [np.zeros(0, int) if support is None else support for support in drawn]
         z = model.standardised(x)
-        styles = styles_of(z, model.posteriors(z), supports, model.deltas, model.config)
-        answered = model(x[rows], styles[rows]).softmax(-1).double().numpy()
+        styles, trusted = styles_of(z, model.posteriors(z), supports, model.deltas, model.config)
+        answered = model(x[rows], styles[rows], trusted[rows]).softmax(-1).double().numpy()
         return Scored(rows, answered, np.array([len(supports[row]) for row in rows], int))
 
 
@@ -264,16 +271,17 @@ def styles_of(
     supports: Sequence[Int[np.ndarray, " _"]],
     deltas: Float[Tensor, "K D"],
     config: StyleSetConfig,
-) -> Float[Tensor, "N D"]:
-    """Style for each clip from its support among the clips; 0 without one."""
-    blocks = []
+) -> tuple[Float[Tensor, "N D"], Float[Tensor, " N"]]:
+    """Style for each clip from its support among the clips, and its weight; both 0 without one."""
+    styles, trusted = [z[:0]], [z[:0, 0]]
     for start in range(0, len(supports), BLOCK):
         block = supports[start : start + BLOCK]
         # Only what these supports hold: the matrix of marks stays small however many clips there are.
         pool = np.unique(np.concatenate(block)).astype(int)
         marked = torch.from_numpy(np.stack([np.isin(pool, rows) for rows in block]))
-        blocks.append(offsets(z[pool], posteriors[pool], marked, deltas, config))
-    return torch.cat(blocks) if blocks else z[:0]
+        styles.append(offsets(z[pool], posteriors[pool], marked, deltas, config))
+        trusted.append(trust(posteriors[pool], marked, config.caution))
+    return torch.cat(styles), torch.cat(trusted)
 
 
 def calibrated(model: StyleSet, alone: float, adapted: float) -> StyleSet:
@@ -283,17 +291,21 @@ def calibrated(model: StyleSet, alone: float, adapted: float) -> StyleSet:
 
 
 def candidates(
-    strengths: Sequence[float], shrinks: Sequence[float], mix_priors: Sequence[float]
+    strengths: Sequence[float],
+    shrinks: Sequence[float],
+    mix_priors: Sequence[float],
+    cautions: Sequence[float] = (0.0,),
 ) -> tuple[StyleRule, ...]:
     """Every combination; an infinite prior stands for posteriors as they are."""
     return tuple(
         replace(
-            StyleRule(strength=strength, shrink=shrink),
+            StyleRule(strength=strength, shrink=shrink, caution=caution),
             **({"passes": 0} if math.isinf(prior) else {"mix_prior": prior}),
         )
         for strength in strengths
         for shrink in shrinks
         for prior in mix_priors
+        for caution in cautions
     )
 
 
