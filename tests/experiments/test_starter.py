@@ -7,7 +7,7 @@ import pytest
 from cimeu.errors import RecipeError
 from cimeu.evaluation.predict import EnsembleSettings
 from cimeu.experiments import held_out
-from cimeu.experiments.held_out import ALONE, NATURAL, HeldOut, within
+from cimeu.experiments.held_out import ALONE, LARGEST_LOSS, NATURAL, HeldOut, within
 from cimeu.experiments.starter import load_starter, to_yaml
 from cimeu.experiments.starter_card import card, tables
 from cimeu.experiments.starter_figures import figures
@@ -39,6 +39,7 @@ def judged(clips: Embedded) -> HeldOut:
     patch.setattr(held_out, "STRENGTHS", (0.01, 0.1))
     patch.setattr(held_out, "SHRINKS", (1.0,))
     patch.setattr(held_out, "MIX_PRIORS", (1.0,))
+    patch.setattr(held_out, "CAUTIONS", (0.0, 30.0))
     yield HeldOut(clips)
     patch.undo()
 
@@ -48,6 +49,13 @@ def test_a_choice_never_hears_the_group_that_is_tested(judged: HeldOut, clips: E
     changed = Embedded(clips.x.copy(), clips.emotion, clips.group, clips.person, clips.emotions)
     changed.x[clips.of(clips.groups[2])] += 7
     assert HeldOut(changed).choose(clips.groups[:2]) == before
+
+
+def test_a_rule_is_the_best_of_those_that_a_support_of_one_emotion_costs_at_most_a_point(judged: HeldOut) -> None:
+    choice = judged.choose(judged.clips.groups)
+    safe = {rule: choice.scores[rule] for rule, loss in choice.losses.items() if loss <= LARGEST_LOSS}
+    assert 0 < len(safe) < len(choice.scores)
+    assert safe[str(choice.rule)] == max(safe.values())
 
 
 def test_a_threshold_lets_the_share_of_held_out_clips_through(judged: HeldOut, clips: Embedded) -> None:
