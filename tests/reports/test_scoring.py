@@ -130,9 +130,10 @@ def test_a_table_that_cannot_be_scored_is_told(
         score_predictions(tmp_path / "p.csv", manifest)
 
 
-def test_a_probability_that_is_no_number_is_told(manifest: Path, tmp_path: Path) -> None:
-    (tmp_path / "p.csv").write_text("clip_id,anger,neutral,sadness\nc00,0.5,high,0.1\n")
-    with pytest.raises(RecipeError, match="holds `high` as a probability"):
+@pytest.mark.parametrize("cell", ["high", "inf", "-inf", "nan"])
+def test_a_probability_that_is_no_number_is_refused(manifest: Path, tmp_path: Path, cell: str) -> None:
+    (tmp_path / "p.csv").write_text(f"clip_id,anger,neutral,sadness\nc00,0.5,{cell},0.1\n")
+    with pytest.raises(RecipeError, match=f"holds `{cell}` as a probability\n\nhint: numbers, or nothing"):
         score_predictions(tmp_path / "p.csv", manifest, labels=EMOTIONS)
 
 

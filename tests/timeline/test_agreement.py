@@ -161,6 +161,17 @@ def test_what_is_left_out_is_counted_on_the_page(tmp_path: Path) -> None:
     assert "Left out: annotations without a label of `a` in `a.csv`: 1" in to_page(found)
 
 
+def test_tiers_that_are_not_compared_are_named(tmp_path: Path) -> None:
+    one, other = tmp_path / "one.csv", tmp_path / "other.csv"
+    one.write_text("person,start_s,end_s,label\np,0,2,anger\n")
+    rows = "".join(f"{name},0,2,anger\n" for name in ("p", "q", *"rstuv"))
+    other.write_text(f"person,start_s,end_s,label\n{rows}")
+    left_out = agree(one, other).left_out
+    assert left_out[0] == "tier `q` of `other.csv` (--second-tier takes another one)"
+    assert (len(left_out), left_out[-1]) == (6, "1 further tiers of `other.csv`")
+    assert agree(one, other, second_tier="q").left_out == ()
+
+
 def test_milliseconds_beside_seconds_are_refused(tmp_path: Path) -> None:
     seconds = labelled(tmp_path / "s.csv", "anger", "sad")
     other = tmp_path / "ms.csv"

@@ -169,6 +169,20 @@ def test_references_that_lead_nowhere_are_an_error(tmp_path: Path, references: d
         read_tiers(document_of_references(tmp_path / "a.eaf", references))
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (('TIME_VALUE="1000"', f'TIME_VALUE="{"9" * 400}"'), "OverflowError: integer division result too large"),
+        (('TIME_SLOT_ID="2"', 'TIME_SLOT_ID="1"'), "time slot `1` is there twice"),
+        (('TIME_SLOT_REF2="2"', 'TIME_SLOT_REF2="7"'), "'7'"),
+    ],
+)
+def test_time_slots_that_cannot_be_are_an_error(tmp_path: Path, change: tuple[str, str], message: str) -> None:
+    path = edited(document_of_references(tmp_path / "a.eaf", {}), change)
+    with pytest.raises(ManifestError, match=f"`.*a.eaf` cannot be read .*{message}"):
+        read_tiers(path)
+
+
 def test_twenty_thousand_references_cost_in_proportion(tmp_path: Path) -> None:
     """A walk up for each of them took fifteen seconds."""
     names = ["a", *(f"b{number}" for number in range(20_000))]

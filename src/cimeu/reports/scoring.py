@@ -245,7 +245,7 @@ def _not_in(table: pd.DataFrame, clips: Manifest) -> tuple[str, ...]:
 
 def _numbers(cells: pd.DataFrame, path: Path) -> Float[np.ndarray, "N K"]:
     numbers = cells.apply(pd.to_numeric, errors="coerce")
-    unreadable = (numbers.isna() & cells.notna() & (cells != "")).to_numpy()
+    unreadable = (~np.isfinite(numbers.astype(float)) & cells.notna() & (cells != "")).to_numpy()
     if unreadable.any():
         value = cells.to_numpy()[unreadable][0]
         raise RecipeError(f"`{path}` holds `{value}` as a probability\n\nhint: numbers, or nothing")

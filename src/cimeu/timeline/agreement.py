@@ -13,7 +13,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
@@ -25,6 +25,7 @@ from cimeu.atomic import beside, check_free, page_path, write_whole
 from cimeu.csv_files import csv_text
 from cimeu.errors import ManifestError
 from cimeu.label_words import check_known, unknown_labels
+from cimeu.labels import KNOWN_EMOTIONS
 from cimeu.plots.pages import page_environment
 from cimeu.timeline.annotations import Annotation, Tier, only_tier, read_tiers
 from cimeu.timeline.figure import tiers_svg
@@ -34,6 +35,8 @@ GRID_S = 0.1
 """Moments are this far apart."""
 SAME_IOU = 0.5
 """Segments of one label that share at least this part of the time they cover together are the same."""
+MOST_NAMED = 5
+"""Of tiers that are left out, the others are counted."""
 MOST_AT_ONCE = 100
 """Annotations of one tier that may overlap: more are several people, and would cost their square."""
 SECONDS_PER_MILLISECOND = 1000.0
@@ -62,7 +65,7 @@ class Agreement:
     unknown: tuple[str, ...]
     """Labels that no label space has and that were allowed; they count as they are."""
     left_out: tuple[str, ...]
-    """Instants and annotations without a label, in words with their number and where they are."""
+    """Instants and annotations without a label, in words with their number and where they are, and further tiers."""
     grid_s: float
     same_iou: float
     both_s: float
@@ -122,7 +125,15 @@ def agree(
         for side in (one, other):
             counts = Counter(annotation.label for annotation in side.annotations)
             check_known(counts, f"`{side.name}` of `{side.source}`")
-    return compare(one, other, grid_s=grid_s, same_iou=same_iou)
+    agreement = compare(one, other, grid_s=grid_s, same_iou=same_iou)
+    if second_tier is not None:
+        return agreement
+    # One name chose the tier: nobody has said that the others do not count.
+    others = [side for side in other_tiers if side is not other and side.labels & KNOWN_EMOTIONS]
+    words = [f"tier `{side.name}` of `{side.source}` (--second-tier takes another one)" for side in others[:MOST_NAMED]]
+    if len(others) > MOST_NAMED:
+        words.append(f"{len(others) - MOST_NAMED:,} further tiers of `{other.source}`")
+    return replace(agreement, left_out=(*agreement.left_out, *words))
 
 
 def compare(first: Tier, second: Tier, *, grid_s: float = GRID_S, same_iou: float = SAME_IOU) -> Agreement:

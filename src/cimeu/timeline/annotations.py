@@ -12,7 +12,7 @@ Source: ELAN Annotation Format, EAF 3.0 schema and its description (https://www.
 """
 
 import math
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -241,7 +241,7 @@ def _eaf_rows(path: Path) -> Iterable[AnnotationRow]:
         document = _document(root)
         spans = _all_spans(document, _own_spans(root, document))
         origin_s = _origin_s(root)
-    except (ElementTree.ParseError, ValueError, KeyError, OSError) as error:
+    except (ElementTree.ParseError, ValueError, KeyError, OverflowError, OSError) as error:
         raise ManifestError(
             f"`{path}` cannot be read ({type(error).__name__}: {error})\n\nhint: save it again with ELAN"
         ) from error
@@ -291,6 +291,10 @@ def _own_spans(root: ElementTree.Element, document: _Document) -> dict[str, tupl
     """Start and end of the annotations that have slots of their own."""
     order = [slot.attrib["TIME_SLOT_ID"] for slot in root.iter("TIME_SLOT")]
     values = [slot.get("TIME_VALUE") for slot in root.iter("TIME_SLOT")]
+    if len(set(order)) < len(order):
+        raise ValueError(
+            f"time slot `{next(slot for slot, count in Counter(order).items() if count > 1)}` is there twice"
+        )
     # A slot without TIME_VALUE is legal: ELAN places it between its neighbours when it opens the document.
     placed = {slot: int(value) / 1000 for slot, value in zip(order, values, strict=True) if value is not None}
     times = _between_neighbours(order, placed)
