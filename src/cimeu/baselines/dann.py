@@ -54,7 +54,7 @@ class DANN(ERM):
         vectors = [self.backbone(batch.first, batch.second) for batch in batches]
         error = torch.stack(self.errors([self.head(z) for z in vectors], batches)).mean()
         factor = reversal_factor(self.updates_done, self.task.updates)
-        naming = self.naming_error([ReverseGradient.apply(z, factor) for z in vectors])
+        naming = self.naming_error([ReverseGradient.apply(z, factor) for z in vectors])  # type: ignore[no-untyped-call]
         return {"error": error, "group": self.settings["weight"] * naming}
 
     def naming_error(self, vectors: Sequence[Float[Tensor, "_ C"]]) -> Float[Tensor, ""]:

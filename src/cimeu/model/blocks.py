@@ -232,7 +232,7 @@ class WeighNeighbours(torch.autograd.Function):
 
 def depthwise(x: Float[Tensor, "B T C"], kernel: Float[Tensor, "K #T C"]) -> Float[Tensor, "B T C"]:
     """Weigh each channel's neighbouring steps with a kernel of its own, which may differ from step to step."""
-    return x * kernel[0] if len(kernel) == 1 else WeighNeighbours.apply(x, kernel)
+    return x * kernel[0] if len(kernel) == 1 else WeighNeighbours.apply(x, kernel)  # type: ignore[no-untyped-call]
 
 
 class Depthwise(nn.Module):

@@ -128,8 +128,8 @@ class IndependenceHeads(nn.Module):
             labels = torch.full((len(emotion),), -1, device=emotion.device)
         one_hot = self.one_hot(labels).to(emotion.dtype)
         # Standardised, or the encoder could fool the adversary by shrinking what it says.
-        reversed_emotion = ReverseGradient.apply(standardised(emotion), reversal)
-        reversed_style = ReverseGradient.apply(standardised(style), reversal)
+        reversed_emotion = ReverseGradient.apply(standardised(emotion), reversal)  # type: ignore[no-untyped-call]
+        reversed_style = ReverseGradient.apply(standardised(style), reversal)  # type: ignore[no-untyped-call]
         return (
             self.style(style).float(),  # learned with the gradient, not against it
             self.style_of_emotion(torch.cat((reversed_emotion, one_hot), dim=-1)).float(),

@@ -118,7 +118,7 @@ def together(output: Output, batch: Batch, fabric: "Fabric") -> tuple[Output, Ba
         rows = [
             tensors[p].to(dtype).reshape(-1, width) if width else None for p, width in zip(places, widths, strict=True)
         ]
-        whole = _Gather.apply(torch.cat([row for row in rows if row is not None], dim=1), fabric)
+        whole = _Gather.apply(torch.cat([row for row in rows if row is not None], dim=1), fabric)  # type: ignore[no-untyped-call]
         for place, part in zip(places, whole.split(widths, dim=1), strict=True):
             gathered[place] = part.to(tensors[place].dtype).reshape(len(whole), *tensors[place].shape[1:])
     return _rebuilt((output, batch), iter(gathered[place] for place in range(len(tensors))))
