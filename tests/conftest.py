@@ -4,6 +4,7 @@ In each test the first calls of each function are checked, which is every kind o
 is, because a training repeats the same calls for hundreds of steps and spent two thirds of its time on checking them.
 """
 
+import gc
 import os
 from collections import Counter
 from collections.abc import Callable, Generator
@@ -62,6 +63,15 @@ def _checked_at_first(item: Any, typechecker: Callable[..., Any]) -> Any:
 jaxtyping.jaxtyped = lambda *, typechecker: partial(_checked_at_first, typechecker=typechecker)
 jaxtyping.install_import_hook("cimeu", "beartype.beartype")
 torch.set_num_threads(1)  # before the first fixture: sums of two threads differ in their last bits
+gc.disable()  # until everything is imported: a fifth of the time of that went into looking for garbage
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish() -> None:
+    """Modules and tests stay to the end, so no later collection of garbage looks at them again."""
+    gc.collect()
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.hookimpl(wrapper=True)
