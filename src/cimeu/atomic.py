@@ -29,10 +29,8 @@ LIST = "digests"
 """Folder of the lists: one would be long to read where 50,000 files lie."""
 STATE = "state"
 """Kind of a file that only programs read and change, inside a folder that is ours: it is replaced without a look."""
-NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-"""Errors of a write that finds no space, or more than one file may take."""
-NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
-"""Errors that every further file would meet too: they end a command, where any other ends one recording or cell."""
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS})
+"""Errors of a disk that takes no more: they end a command, where any other error ends one recording or cell."""
 SAMPLE = "sample"
 """Kind of a recording that a command leaves to be tried as input: never taken for a result."""
 _LONGEST_SUFFIX = 16
@@ -71,7 +69,7 @@ def whole(path: Path, kind: str) -> Iterator[Path]:
             else:
                 _publish(partial, path, kind)
         except OSError as error:
-            if error.filename in (str(partial), None) and error.errno in NO_SPACE:
+            if error.filename in (str(partial), None) and error.errno in NO_ROOM:
                 error.filename = str(path)  # of use to a person, unlike a temporary name or none
             raise
 

@@ -82,10 +82,11 @@ def corpus(tmp_path: Path) -> Corpus:
     return make
 
 
+def network_of(*, second: bool = True, **options: object) -> ModelConfig:
+    streams = {"first": StreamConfig(width=12), "second": StreamConfig(width=5) if second else None}
+    return ModelConfig(**{"emotions": EMOTIONS, "size": "tiny", "styles": 2, **streams, **options})
+
+
 @pytest.fixture
 def network() -> Callable[..., ModelConfig]:
-    def make(*, second: bool = True, **options: object) -> ModelConfig:
-        streams = {"first": StreamConfig(width=12), "second": StreamConfig(width=5) if second else None}
-        return ModelConfig(**{"emotions": EMOTIONS, "size": "tiny", "styles": 2, **streams, **options})
-
-    return make
+    return network_of

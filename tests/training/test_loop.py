@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -26,9 +27,37 @@ from cimeu.training.loop import train
 from cimeu.training.objective import LossWeights
 from cimeu.training.optim import OptimiserConfig
 
+from .conftest import network_of, open_corpus, write_corpus
+
 Corpus = Callable[..., ClipDataset]
 Network = Callable[..., ModelConfig]
 QUICK = TrainingConfig(epochs=1, batch_size=12, accelerator="cpu")
+FIVE = replace(QUICK, epochs=5, patience=0)
+"""Pseudo styles begin with the fourth epoch."""
+
+
+def trained(folder: Path, config: TrainingConfig, **corpus: float) -> Path:
+    write_corpus(folder / "corpus", **corpus)
+    clips = open_corpus(folder / "corpus")
+    return train(network_of(), clips, clips, config, folder / "run")
+
+
+@pytest.fixture(scope="module")
+def quick(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of one epoch, which tests read or copy."""
+    return trained(tmp_path_factory.mktemp("quick"), QUICK)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of five epochs that nothing interrupted."""
+    return trained(tmp_path_factory.mktemp("undisturbed"), FIVE)
+
+
+@pytest.fixture(scope="module")
+def easy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that soon makes no error any more, and stops when it gets no better."""
+    return trained(tmp_path_factory.mktemp("easy"), replace(QUICK, epochs=12, patience=2), signal=5.0)
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -100,29 +129,27 @@ def test_the_checkpoint_carries_what_a_reader_needs(corpus: Corpus, network: Net
     np.testing.assert_allclose(specifications.second_statistics["deviation"], second.deviation, rtol=1e-6)
 
 
-def test_the_best_epoch_is_kept_and_an_earlier_one_at_a_tie(corpus: Corpus, network: Network, tmp_path: Path) -> None:
+def test_the_best_epoch_is_kept_and_an_earlier_one_at_a_tie(
+    easy: Path, corpus: Corpus, network: Network, tmp_path: Path
+) -> None:
+    scores = [entry["validation.uar"] for entry in read_journal(easy)]
+    best = json.loads((easy / "finished.json").read_text())["best_epoch"]
+    assert best == 1 + int(np.argmax(scores))  # numpy names the first of equal ones
     clips = corpus(signal=5.0)
-    config = replace(QUICK, epochs=4, patience=0)
-    folder = train(network(), clips, clips, config, tmp_path / "run")
-    scores = [entry["validation.uar"] for entry in read_journal(folder)]
-    finished = json.loads((folder / "finished.json").read_text())
-    assert finished["best_epoch"] == 1 + int(np.argmax(scores))
-    last = train(network(), clips, clips, replace(config, selection="last"), tmp_path / "last")
-    assert json.loads((last / "finished.json").read_text())["best_epoch"] == 4
+    last = train(network(), clips, clips, replace(QUICK, epochs=2, selection="last"), tmp_path / "last")
+    assert json.loads((last / "finished.json").read_text())["best_epoch"] == 2
 
 
-def test_training_stops_when_patience_runs_out(corpus: Corpus, network: Network, tmp_path: Path) -> None:
-    clips = corpus(signal=5.0)
-    folder = train(network(), clips, clips, replace(QUICK, epochs=12, patience=2), tmp_path / "run")
-    entries = read_journal(folder)
+def test_training_stops_when_patience_runs_out(easy: Path) -> None:
+    entries = read_journal(easy)
     assert len(entries) == entries[-1]["best_epoch"] + 2 < 12
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_does_not(
-    corpus: Corpus, network: Network, tmp_path: Path
+    quick: Path, corpus: Corpus, network: Network, tmp_path: Path
 ) -> None:
     clips = corpus()
-    one = weights(train(network(), clips, clips, QUICK, tmp_path / "one"))
+    one = weights(quick)
     torch.rand(7)
     assert same(one, weights(train(network(), clips, clips, QUICK, tmp_path / "two")))
     assert not same(one, weights(train(network(), clips, clips, replace(QUICK, seed=1), tmp_path / "three")))
@@ -152,26 +179,27 @@ class Stopped(Exception):
     pass
 
 
-def test_a_stopped_run_goes_on_to_the_same_bits(corpus: Corpus, network: Network, tmp_path: Path) -> None:
+def test_a_stopped_run_goes_on_to_the_same_bits(
+    undisturbed: Path, corpus: Corpus, network: Network, tmp_path: Path
+) -> None:
     clips = corpus()
-    config = replace(QUICK, epochs=5, patience=0)  # pseudo styles begin with the fourth
 
     def stop(step: str, completed: int, total: int) -> None:
         if completed == 9:
             raise Stopped
 
     with pytest.raises(Stopped):
-        train(network(), clips, clips, config, tmp_path / "stopped", progress=stop)
+        train(network(), clips, clips, FIVE, tmp_path / "stopped", progress=stop)
     assert len(read_journal(tmp_path / "stopped")) == 4
-    train(network(), clips, clips, config, tmp_path / "stopped")
-    train(network(), clips, clips, config, tmp_path / "undisturbed")
-    assert same(weights(tmp_path / "stopped"), weights(tmp_path / "undisturbed"))
+    train(network(), clips, clips, FIVE, tmp_path / "stopped")
+    assert same(weights(tmp_path / "stopped"), weights(undisturbed))
 
 
 @pytest.mark.long
-def test_a_killed_run_goes_on_to_the_same_bits(corpus: Corpus, network: Network, tmp_path: Path) -> None:
+def test_a_killed_run_goes_on_to_the_same_bits(
+    undisturbed: Path, corpus: Corpus, network: Network, tmp_path: Path
+) -> None:
     clips = corpus()
-    config = TrainingConfig(epochs=5, batch_size=12, patience=0, accelerator="cpu")
     helper = Path(__file__).with_name("conftest.py")
     command = [sys.executable, "-c", CHILD, str(helper), str(tmp_path / "corpus"), str(tmp_path / "killed"), "9"]
     child = subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
@@ -180,19 +208,18 @@ def test_a_killed_run_goes_on_to_the_same_bits(corpus: Corpus, network: Network,
     assert not (tmp_path / "killed" / "model.safetensors").exists()
 
     seen: list[int] = []
-    train(network(), clips, clips, config, tmp_path / "killed", progress=lambda step, done, total: seen.append(done))
-    train(network(), clips, clips, config, tmp_path / "undisturbed")
+    train(network(), clips, clips, FIVE, tmp_path / "killed", progress=lambda step, done, total: seen.append(done))
     assert seen[0] == 9
-    assert same(weights(tmp_path / "killed"), weights(tmp_path / "undisturbed"))
-    one, other = (read_journal(tmp_path / name) for name in ("killed", "undisturbed"))
+    assert same(weights(tmp_path / "killed"), weights(undisturbed))
+    one, other = (read_journal(folder) for folder in (tmp_path / "killed", undisturbed))
     for entry in (*one, *other):
         del entry["seconds"]
     assert one == other
 
 
-def test_a_finished_run_is_not_repeated(corpus: Corpus, network: Network, tmp_path: Path) -> None:
+def test_a_finished_run_is_not_repeated(quick: Path, corpus: Corpus, network: Network, tmp_path: Path) -> None:
     clips = corpus()
-    folder = train(network(), clips, clips, QUICK, tmp_path / "run")
+    folder = shutil.copytree(quick, tmp_path / "run")
     assert not (folder / "resume.pt").exists()
     written = (folder / "model.safetensors").stat().st_mtime_ns
     steps: list[int] = []
@@ -201,11 +228,10 @@ def test_a_finished_run_is_not_repeated(corpus: Corpus, network: Network, tmp_pa
     assert (folder / "model.safetensors").stat().st_mtime_ns == written
 
 
-def test_a_folder_of_another_run_is_refused(corpus: Corpus, network: Network, tmp_path: Path) -> None:
+def test_a_folder_of_another_run_is_refused(quick: Path, corpus: Corpus, network: Network) -> None:
     clips = corpus()
-    folder = train(network(), clips, clips, QUICK, tmp_path / "run")
     with pytest.raises(RecipeError, match=r"run with other settings: training.seed\n\nhint"):
-        train(network(), clips, clips, replace(QUICK, seed=3), folder)
+        train(network(), clips, clips, replace(QUICK, seed=3), quick)
 
 
 def test_a_loss_that_is_not_finite_stops_training(corpus: Corpus, network: Network, tmp_path: Path) -> None:
@@ -241,13 +267,11 @@ def test_selection_on_validation_needs_validation_clips(corpus: Corpus, network:
     assert read_journal(folder)[-1]["validation.uar"] is None
 
 
-def test_pseudo_styles_start_with_the_fourth_epoch(corpus: Corpus, network: Network, tmp_path: Path) -> None:
-    clips = corpus()
-    folder = train(network(), clips, clips, replace(QUICK, epochs=5, patience=0), tmp_path / "run")
-    entries = read_journal(folder)
+def test_pseudo_styles_start_with_the_fourth_epoch(undisturbed: Path) -> None:
+    entries = read_journal(undisturbed)
     assert [entry["train.style"] is None for entry in entries] == [True, True, True, False, False]
     assert "style.size.0" not in entries[2]
-    assert entries[3]["style.size.0"] + entries[3]["style.size.1"] == len(clips)
+    assert entries[3]["style.size.0"] + entries[3]["style.size.1"] == 24
     assert {name.removeprefix("style.nmi.") for name in entries[4] if "nmi" in name} == {
         "emotion", "culture", "speaker", "length",
     }  # fmt: skip
@@ -274,11 +298,9 @@ def test_random_styles_keep_the_sizes_they_are_given(corpus: Corpus, network: Ne
         train(network(styles=3), clips, clips, config, tmp_path / "other")
 
 
-def test_the_journal_is_the_same_in_both_files(corpus: Corpus, network: Network, tmp_path: Path) -> None:
-    clips = corpus()
-    folder = train(network(), clips, clips, QUICK, tmp_path / "run")
-    entries = read_journal(folder)
-    with (folder / "journal.csv").open(newline="") as file:
+def test_the_journal_is_the_same_in_both_files(quick: Path) -> None:
+    entries = read_journal(quick)
+    with (quick / "journal.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [float(row["validation.uar"]) for row in rows] == [entry["validation.uar"] for entry in entries]
     assert rows[0]["train.style"] == ""
@@ -291,10 +313,10 @@ def test_tensorboard_events_are_written(corpus: Corpus, network: Network, tmp_pa
     assert list(folder.glob("events.out.tfevents.*"))
 
 
-def test_mixed_precision_trains(corpus: Corpus, network: Network, tmp_path: Path) -> None:
+def test_mixed_precision_trains(quick: Path, corpus: Corpus, network: Network, tmp_path: Path) -> None:
     clips = corpus()
     folder = train(network(), clips, clips, replace(QUICK, precision="bf16-mixed"), tmp_path / "run")
-    half, full = read_journal(folder)[0], read_journal(train(network(), clips, clips, QUICK, tmp_path / "full"))[0]
+    half, full = read_journal(folder)[0], read_journal(quick)[0]
     assert half["train.total"] != full["train.total"]
     assert half["train.total"] == pytest.approx(full["train.total"], rel=0.05)
     assert all(tensor.dtype == torch.float32 for tensor in weights(folder).values() if tensor.is_floating_point())

@@ -11,6 +11,7 @@ from cimeu.errors import RecipeError, guess
 
 if TYPE_CHECKING:
     from cimeu.experiments.recipe import EncoderConfig
+    from cimeu.features.extract import Extraction
 
 REGIONS = ("face", "frame")
 OPTIONS = {
@@ -67,7 +68,6 @@ def extract(
     """Compute frozen features of every clip, forward and backward; resumes where it was stopped."""
     from cimeu.atomic import check_free, write_whole
     from cimeu.corpora.adapters.folder import read_recordings
-    from cimeu.corpora.paths import UNREADABLE
     from cimeu.csv_files import frame_text
     from cimeu.encoders.registry import build_encoder
     from cimeu.experiments.prepare import cores, default_streams, usable_clips
@@ -106,12 +106,18 @@ def extract(
         )
     say(f"{output}: {extraction.done} clips computed, {extraction.kept} already there")
     write_whole(table, frame_text(extraction.failures), "failures")
+    finish(*_complete(extraction), "clips have all features", table)
+
+
+def _complete(extraction: "Extraction") -> tuple[int, int]:
+    """How many clips have all features, and of how many."""
+    from cimeu.corpora.paths import UNREADABLE
+
     failures = extraction.failures
     in_manifest = failures["stream"] == "manifest"
     unreadable = int((in_manifest & failures["reason"].isin(UNREADABLE)).sum())
-    failed = failures["clip_id"][~in_manifest].nunique() + unreadable
     total = extraction.done + extraction.kept + unreadable
-    finish(total - failed, total, "clips have all features", table)
+    return total - unreadable - failures["clip_id"][~in_manifest].nunique(), total
 
 
 def streams_named(
@@ -175,6 +181,7 @@ def configured(
     """One encoder with what it takes of the settings, once for each region."""
     from cimeu.encoders.registry import settings_of
     from cimeu.experiments.recipe import EncoderConfig
+    from cimeu.features.extract import Extraction
 
     accepted = settings_of(name)
     taken = {key: value for key, value in settings.items() if key in accepted}

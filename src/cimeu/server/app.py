@@ -1,6 +1,5 @@
 """The application: who may ask (`guard`), how much and how slowly (`limits`), the routes, the page, and the errors."""
 
-import errno
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
@@ -14,6 +13,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
+from cimeu.atomic import NO_ROOM
 from cimeu.errors import CimeuError
 from cimeu.server.connections import Connections
 from cimeu.server.guard import Guard
@@ -31,7 +31,6 @@ PAGE = {
 }
 OPEN_PATHS = frozenset({*PAGE, "/health"})
 """Readable without a token: the page, which asks for it, and whether the server is up."""
-NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 def create_app(predictions: Predictions, connections: Connections | None = None) -> FastAPI:
@@ -92,7 +91,9 @@ def _one_shape_of_errors(app: FastAPI) -> None:
     def system(request: Request, error: OSError) -> JSONResponse:
         if error.errno not in NO_ROOM:
             raise error
-        return Refused(507, "no_room", "the server's disk is full", "delete what is no longer needed").response()
+        return Refused(
+            507, "no_room", "the server's disk takes no more files", "delete what is no longer needed"
+        ).response()
 
     @app.exception_handler(ClientDisconnect)
     def gone(request: Request, error: ClientDisconnect) -> JSONResponse:

@@ -122,8 +122,7 @@ def train(
         state.epoch += 1
         first_only(config, lambda: save(folder, identity, model, optimiser, state, config))
 
-    if fabric.is_global_zero:
-        _warn_of_faults(state, model_config, train.direction)
+    first_only(config, lambda: _warn_of_faults(state, model_config, train.direction))
     first_only(config, lambda: finish(folder, identity, model, state))
     progress(f"training {train.direction}", epochs.planned, epochs.planned)
     return folder
