@@ -181,7 +181,6 @@ def configured(
     """One encoder with what it takes of the settings, once for each region."""
     from cimeu.encoders.registry import settings_of
     from cimeu.experiments.recipe import EncoderConfig
-    from cimeu.features.extract import Extraction
 
     accepted = settings_of(name)
     taken = {key: value for key, value in settings.items() if key in accepted}

@@ -106,7 +106,7 @@ def _digests(path: Path) -> tuple[str, str]:
     return (tracks[0], tracks[1]) if any(tracks) else (content_of_file(path), "")
 
 
-def _packets(container: InputContainer, streams: list[Stream]) -> Iterator[tuple[int, Packet]]:
+def _packets(container: InputContainer, streams: list[Stream]) -> Iterator[tuple[int, Packet]]:  # type: ignore[type-arg]
     """Packets with content and the numbers of their streams, in one form where FFmpeg can bring them to it, up to where
     the file is damaged."""
     filters = {

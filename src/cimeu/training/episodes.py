@@ -26,13 +26,11 @@ from cimeu.evaluation.uncertainty import speaker_names
 from cimeu.model.config import StreamConfig
 from cimeu.model.pooling import pool_steps
 from cimeu.model.style_set import StyleSetConfig, trust
-from cimeu.training.style_set import Embedded, StyleFit, styles_of
+from cimeu.training.style_set import STRENGTH, Embedded, StyleFit, styles_of
 
 Scope = Literal["person", "culture"]
 SHRINK: Mapping[Scope, float] = {"person": 1.0, "culture": 10.0}
 """Support clips that weigh as much as having no style: people of one culture share less of it than one person."""
-STRENGTH = 0.01
-"""Inverse strength of the regularisation of the classifiers that estimate the mix of a support."""
 CAUTION = 2.0
 """How soon a support of few emotions loses its weight against the clip alone (`StyleSetConfig`)."""
 EPISODES = 5

@@ -34,6 +34,8 @@ from cimeu.model.rivals.pooled import NEVER
 from cimeu.model.style_set import FURTHEST, StyleSet, StyleSetConfig, offsets, trust
 
 DEVIATION_FLOOR = 1e-3
+STRENGTH = 0.01
+"""Inverse strength of the regularisation of the classifiers that estimate the mix of a support."""
 DRAWS = 2
 """Supports drawn for each training clip."""
 BLOCK = 64
@@ -77,7 +79,7 @@ class Embedded:
 class StyleRule:
     """What is chosen inside the training groups."""
 
-    strength: float = 0.01
+    strength: float = STRENGTH
     """Inverse strength of the regularisation of both classifiers."""
     shrink: float = 1.0
     """Support clips that weigh as much as having no style (`StyleSetConfig`)."""
