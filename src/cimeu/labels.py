@@ -178,8 +178,8 @@ class Mapping:
 def mapping(source: LabelSpace, target: LabelSpace, merge: Counts[str, str] | None = None) -> Mapping:
     """Map by name; `merge` adds what the names do not say, such as {"calm": "neutral"}. Raises UnknownLabel.
 
-    >>> found = mapping(SPACES["ravdess"], SPACES["four"])
-    >>> found.table["calm"], found.coverage({"calm": 192, "anger": 192})
+    >>> to_four = mapping(SPACES["ravdess"], SPACES["four"])
+    >>> to_four.table["calm"], to_four.coverage({"calm": 192, "anger": 192})
     (None, 0.5)
     """
     table: dict[str, str | None] = {emotion: emotion if emotion in target else None for emotion in source}

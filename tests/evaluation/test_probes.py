@@ -14,10 +14,15 @@ def clips(seed: int, *, groups: tuple[int, ...], n_speakers: int = 10, n_each: i
     group = np.repeat(groups, n_speakers * n_each)
     emotion = np.arange(n) % 3
     speaker = [f"{name}-{seed}-{number // n_each}" for number, name in enumerate(group)]
-    felt = np.eye(3)[emotion] * 2.5 + generator.normal(0, 1, (n, 3))
-    shown = np.eye(4)[group] * 2.5 + generator.normal(0, 1, (n, 4))
-    both = np.concatenate([felt, shown], axis=1)
-    representations = {"E": felt, "S": shown, "raw": both, "untrained E": both + generator.normal(0, 3, both.shape)}
+    emotion_primitives = np.eye(3)[emotion] * 2.5 + generator.normal(0, 1, (n, 3))
+    style_primitives = np.eye(4)[group] * 2.5 + generator.normal(0, 1, (n, 4))
+    both = np.concatenate([emotion_primitives, style_primitives], axis=1)
+    representations = {
+        "E": emotion_primitives,
+        "S": style_primitives,
+        "raw": both,
+        "untrained E": both + generator.normal(0, 3, both.shape),
+    }
     return ProbeClips({name: x.astype(np.float32) for name, x in representations.items()}, emotion, group, speaker)
 
 

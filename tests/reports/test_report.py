@@ -87,16 +87,16 @@ def add_extras(folder: Path, table: pd.DataFrame, generator: np.random.Generator
         journal.to_csv(folder / direction / "journal.csv", index=False)
     emotion = np.array([EMOTIONS.index(name) for name in table["emotion"]])
     centres = generator.normal(size=(4, 8)) * 2
-    felt = centres[emotion] + generator.normal(size=(len(table), 8))
-    shown = (
+    primitives = centres[emotion] + generator.normal(size=(len(table), 8))
+    styles = (
         generator.normal(size=(len(table), 8)) + 2 * (table["culture"] == table["culture"].iloc[0]).to_numpy()[:, None]
     )
-    shown[0] = np.nan
+    styles[0] = np.nan
     np.savez(
         folder / "projections.npz",
         clip_id=table["clip_id"].to_numpy(dtype=str),
-        emotion_primitives=felt.astype(np.float32),
-        style_primitives=shown.astype(np.float32),
+        emotion_primitives=primitives.astype(np.float32),
+        style_primitives=styles.astype(np.float32),
     )
     rows = [
         {

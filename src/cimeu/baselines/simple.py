@@ -66,7 +66,7 @@ class Baseline(ABC):
         standardised, validation = map(self.standardiser.apply, (vectors, validation_vectors))
         n_emotions = len(np.unique(labels))
         # Less its style, a clip keeps the units of the clip alone: dimensions in which people differ weigh no more.
-        read = np.concatenate([self.standardiser.apply(each) for each in episodes]) if episodes else standardised
+        read = np.concatenate([self.standardiser.apply(episode) for episode in episodes]) if episodes else standardised
         copies = max(1, len(episodes))
         # Copies are no further evidence: the penalty weighs as much against a clip as without them.
         weights = np.full(len(read), 1 / copies)

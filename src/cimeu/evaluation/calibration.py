@@ -36,7 +36,7 @@ def at_temperature(probabilities: Float[np.ndarray, "N K"], temperature: float) 
 
 
 def negative_log_likelihood(probabilities: Float[np.ndarray, "N K"], truth: Int[np.ndarray, " N"]) -> float:
-    """Mean surprise at the true emotion, in nats; not a number without a usable clip."""
+    """Mean of -log p of the true emotion, in nats; not a number without a usable clip."""
     probabilities, truth = _usable(probabilities, truth)
     if not len(truth):
         return float("nan")

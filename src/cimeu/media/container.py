@@ -67,8 +67,8 @@ def require_regular_file(path: Path) -> None:
         # The usual case has a usual message; others (no permission, a name too long) are worth their own words.
         reason = getattr(error, "strerror", None) or str(error)
         is_missing = isinstance(error, FileNotFoundError | NotADirectoryError)
-        said = "does not exist" if is_missing else f"cannot be read ({reason})"
-        raise MediaError(f"`{path}` {said}\n\nhint: give the path of one video or sound file") from error
+        fault = "does not exist" if is_missing else f"cannot be read ({reason})"
+        raise MediaError(f"`{path}` {fault}\n\nhint: give the path of one video or sound file") from error
     if not stat.S_ISREG(status.st_mode):
         kind = "a folder" if stat.S_ISDIR(status.st_mode) else "a pipe or device, not a regular file"
         raise MediaError(f"`{path}` is {kind}\n\nhint: give the path of one video or sound file")
@@ -98,9 +98,9 @@ def open_media(path: Path) -> Iterator[InputContainer]:
     except Exception as error:
         # FFmpeg says "invalid argument" of a format outside `FORMATS`.
         is_unknown_format = getattr(error, "errno", None) == EINVAL
-        said = "a playlist, or a format that is not read" if is_unknown_format else in_words(error)
+        fault = "a playlist, or a format that is not read" if is_unknown_format else in_words(error)
         raise MediaError(
-            f"`{path}` is not a video or sound file that can be opened ({said})\n\n"
+            f"`{path}` is not a video or sound file that can be opened ({fault})\n\n"
             "hint: play it elsewhere; a file cut off while it was written cannot be repaired here"
         ) from error
     try:

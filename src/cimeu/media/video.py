@@ -116,8 +116,10 @@ def probe(path: Path, *, images_rate_hz: float | int = IMAGES_RATE_HZ) -> MediaI
         video, sound = video_stream(container), sound_stream(container)
         unread = sorted({stream.type for stream in container.streams if not has_decoder(stream)} & {"audio", "video"})
         if video is None and sound is None:
-            said = f"a format that cannot be decoded ({', '.join(unread)})" if unread else "neither picture nor sound"
-            raise MediaError(f"`{path}` holds {said}\n\nhint: give a video or sound file, such as mp4 or wav")
+            content = (
+                f"a format that cannot be decoded ({', '.join(unread)})" if unread else "neither picture nor sound"
+            )
+            raise MediaError(f"`{path}` holds {content}\n\nhint: give a video or sound file, such as mp4 or wav")
         if unread:
             logger.warning("`%s`: a track whose format cannot be decoded is left out (%s)", path, ", ".join(unread))
         first = next(decoded(container, video, path), None) if video is not None else None
