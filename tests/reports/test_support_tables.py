@@ -1,5 +1,6 @@
 """Figures with support sets from cells whose truth is known."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,7 +56,16 @@ def answer(cell: Cell) -> CellResult:
     return CellResult(pd.concat(tables, ignore_index=True))
 
 
-def summary_of(folder: Path, folds: tuple[str, ...], protocol: str) -> Summary:
+def answer_twice(cell: Cell) -> CellResult:
+    """The same answers, given supports that were drawn twice."""
+    table = answer(cell).predictions
+    given_one = table["condition"] != ""
+    return CellResult(pd.concat([table[~given_one], *(table[given_one].assign(draw=float(n)) for n in (0, 1))]))
+
+
+def summary_of(
+    folder: Path, folds: tuple[str, ...], protocol: str, answered: Callable[[Cell], CellResult] = answer
+) -> Summary:
     bench = Bench(
         name="little",
         emotions=EMOTIONS,
@@ -65,7 +75,7 @@ def summary_of(folder: Path, folds: tuple[str, ...], protocol: str) -> Summary:
         protocol=protocol,
         supports=("person-4", "person-4:even"),
     )
-    run_bench(bench, answer, folder)
+    run_bench(bench, answered, folder)
     return summarise(folder, resamples=50)
 
 
@@ -163,3 +173,12 @@ def test_a_nested_bench_compares_rows_over_all_pairs(nested: Drawn) -> None:
     assert full.uar.value == pytest.approx(0.75)
     assert erm.difference is not None
     assert erm.difference.value == pytest.approx(-0.25)
+
+
+def test_a_group_is_read_from_the_folds_that_test_it_however_often_supports_were_drawn(tmp_path: Path) -> None:
+    once, twice = (
+        supports_table(summary_of(tmp_path / name, ("de", "en", "ur"), "", answered))
+        for name, answered in (("once", answer), ("twice", answer_twice))
+    )
+    assert once is not None
+    assert once == twice

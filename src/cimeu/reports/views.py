@@ -54,7 +54,9 @@ def predictions_of(bench: Bench, cells: Cells, view: View, kind: Kind = "fused")
         return None
     answers: list[pd.DataFrame] = []
     for seed in complete:
-        tested = [_tested(bench, cells[fold, seed], view) for fold in view.folds]
+        tables = [_tested(bench, cells[fold, seed], view) for fold in view.folds]
+        # Folds that test other groups, or nobody who could fill a support, have no draws to put beside those of others.
+        tested = [table for table in tables if len(table)] or tables[:1]
         answers += [answer for drawn in zip(*map(_draws, tested), strict=True) for answer in _answers(drawn)]
     columns = {f"{kind}.{emotion}" for emotion in bench.emotions}
     if not all(columns <= set(table.columns) for table in answers):
