@@ -119,6 +119,14 @@ def test_no_result_of_another_model_is_left_as_if_it_were_current(
     assert all(other.model_id in (out / f"mute.{suffix}").read_text() for suffix in ("csv", "vtt", "rttm"))
 
 
+def test_results_beside_their_recording_say_nothing_against_it(
+    recogniser: Recogniser, folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    copy = Path(shutil.copy(folder / "mute.mp4", tmp_path / "mute.mp4"))
+    assert predict_files([copy], tmp_path, recogniser, formats=(".csv",)).failures.empty
+    assert "is not of this timeline" not in caplog.text
+
+
 def test_an_old_result_that_a_person_corrected_stays_and_the_log_names_it(
     recogniser: Recogniser, make_run: RunMaker, folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

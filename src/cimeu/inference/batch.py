@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from os.path import isfile
+from os.path import isfile, samefile
 from pathlib import Path
 
 import pandas as pd
@@ -274,7 +274,7 @@ def _write(timeline: Timeline, written: set[str], target: Path, formats: Sequenc
         earlier = _with(target, suffix)
         if is_own(earlier):  # by another model or of another recording of this name
             added.append(suffix)
-        elif isfile(earlier):
+        elif isfile(earlier) and not (isfile(timeline.media_path) and samefile(earlier, timeline.media_path)):
             logger.warning("`%s` is not of this timeline: it was there before or was changed by hand", earlier)
     shown = timeline
     if video.blur_faces and OVERLAY in {*kept, *added}:
