@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from fastapi.testclient import TestClient
 
-from cimeu.timeline.formats import WRITERS
+from cimeu.server.predictions import EXPORTS
 from cimeu.timeline.segments import DEMONSTRATION, USE_LIMITS
 
 from .conftest import Clock, send, when, when_done
@@ -88,7 +88,7 @@ def test_a_range_of_the_recording_can_be_asked_for(shared: TestClient, done: dic
     assert shared.get(media, headers={"Range": "bytes=999999999-"}).status_code == 416
 
 
-@pytest.mark.parametrize("suffix", WRITERS)
+@pytest.mark.parametrize("suffix", EXPORTS)
 def test_every_format_can_be_downloaded(shared: TestClient, done: dict, suffix: str) -> None:
     answer = shared.get(f"/predictions/{done['id']}/exports/{suffix[1:]}")
     assert answer.status_code == 200
@@ -138,6 +138,30 @@ def test_names_and_corrections_are_kept_and_exported(client: TestClient, clip: P
     assert client.get(path).json()["result"] == before["result"]
 
 
+def rated(label: str, start_s: float = 0.0, end_s: float = 0.5, lane: str = "person 1") -> dict[str, object]:
+    """A tier of one segment."""
+    return {"rater": "Eva", "lane": lane, "segments": [{"start_s": start_s, "end_s": end_s, "label": label}]}
+
+
+def test_tiers_of_raters_are_kept_and_exported_and_the_models_segments_stay(shared: TestClient, done: dict) -> None:
+    path = f"/predictions/{done['id']}"
+    lane = done["result"]["segments"][0]["lane"]
+    tier = rated("sadness", 0.25, 1.0, lane)
+    result = shared.patch(path, json={"raters": [tier]}).json()["result"]
+    assert result == done["result"] | {"raters": [tier]}
+    assert f"{lane}, rater Eva" in shared.get(f"{path}/exports/eaf").text
+    assert f'name = "{lane}, rater Eva"' in shared.get(f"{path}/exports/textgrid").text
+    table = pd.read_csv(io.BytesIO(shared.get(f"{path}/exports/raters.csv").content), comment="#")
+    assert table.loc[0, ["rater", "person", "start_s", "end_s", "label"]].tolist() == [
+        "Eva",
+        lane,
+        0.25,
+        1.0,
+        "sadness",
+    ]
+    assert shared.patch(path, json={"raters": [tier | {"segments": []}]}).json() == done
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -146,6 +170,12 @@ def test_names_and_corrections_are_kept_and_exported(client: TestClient, clip: P
         ({"labels": {"0": "joy"}}, "unknown emotion `joy`"),
         ({"labels": {"-1": "anger"}}, "String should match pattern"),
         ({"labels": {"0": 3}}, "Input should be a valid string"),
+        ({"raters": [rated("anger", lane="person 9")]}, "no lane `person 9`"),
+        ({"raters": [rated("joy")]}, "unknown label `joy`"),
+        ({"raters": [rated("anger", end_s=1e9)]}, "a segment of rater `Eva` runs from 0 to 1e+09 s"),
+        ({"raters": [rated("anger", start_s=-1)]}, "Input should be greater than or equal to 0"),
+        ({"raters": [rated("anger") | {"rater": "\u202e"}]}, "a tier has no rater"),
+        ({"raters": [rated("anger"), rated("joy")], "persons": {"person 1": "Anna"}}, "unknown label `joy`"),
         ({"label": {}}, "Extra inputs are not permitted"),
         ([], "Input should be a valid dictionary"),
     ],
@@ -273,7 +303,7 @@ def test_a_full_disk_is_told(client: TestClient, folder: Path) -> None:
 def test_health_says_who_answers(shared: TestClient, done: dict) -> None:
     found = shared.get("/health").json()
     assert (found["status"], found["model"]) == ("ok", done["result"]["model"])
-    assert found["formats"] == [suffix[1:] for suffix in WRITERS]
+    assert found["formats"] == [suffix[1:] for suffix in EXPORTS]
 
 
 def test_errors_have_one_shape(shared: TestClient) -> None:

@@ -12,9 +12,8 @@ import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from cimeu.server.isolated import Isolated
-from cimeu.server.predictions import Predictions
+from cimeu.server.predictions import EXPORTS, Predictions
 from cimeu.server.settings import ServerSettings
-from cimeu.timeline.formats import WRITERS
 
 from .conftest import serving
 
@@ -203,29 +202,109 @@ def test_a_screen_reader_finds_its_way(seen: Seen) -> None:
     assert unnamed == []
 
 
-def test_names_and_corrections_survive_and_are_downloaded(seen: Seen, served: str, number: str, tmp_path: Path) -> None:
+def test_names_survive_and_are_downloaded(seen: Seen, served: str, number: str, tmp_path: Path) -> None:
     page = seen.page
     page.locator(".lane input").first.fill("Zoë <b>")
     page.keyboard.press("Enter")
     expect(page.locator("#announce")).to_contain_text("is now Zoë <b>")
-    first = segments(served, number)[0]
-    label = next(each for each in ("anger", "sadness") if each != first["label"])
-    page.locator(".segment[data-number='0']").click()
-    page.get_by_label("Label").select_option(label)
-    expect(page.locator(".segment[data-number='0']")).to_have_class(re.compile("corrected"))
-    expect(page.locator("#why-not")).to_contain_text("corrected by hand")
     page.reload()
-    expect(page.locator(".segment[data-number='0']")).to_contain_text(label)
+    expect(page.locator(".segment").first).to_be_visible()
     assert page.locator(".lane input").first.input_value() == "Zoë <b>"
     page.locator("#downloads summary").click()
-    assert page.locator("#formats a").count() >= len(WRITERS)
+    assert page.locator("#formats a").count() == len(EXPORTS)
     with page.expect_download() as download:
         page.locator("#formats a", has_text="tables").first.click()
     download.value.save_as(tmp_path / "a.csv")
-    text = (tmp_path / "a.csv").read_text(encoding="utf-8")
-    assert f"Zoë <b>,0.0,{first['end_s']},{label}," in text
-    page.get_by_label("Label").select_option("")
-    expect(page.locator(".segment.corrected")).to_have_count(0)
+    first = segments(served, number)[0]
+    assert f"Zoë <b>,0.0,{first['end_s']},{first['label']}," in (tmp_path / "a.csv").read_text(encoding="utf-8")
+
+
+def tiers(served: str, number: str) -> dict[str, list[dict]]:
+    """Segments by rater of the lane that was seen first."""
+    result = httpx2.get(f"{served}/predictions/{number}").json()["result"]
+    return {tier["rater"]: tier["segments"] for tier in result["raters"] if tier["lane"] == "person 1"}
+
+
+def borders(rated: list[dict]) -> list[tuple[float, float]]:
+    return [(segment["start_s"], segment["end_s"]) for segment in rated]
+
+
+def test_a_rater_corrects_beside_the_model_with_mouse_and_keyboard(
+    look: Callable[..., Seen], served: str, number: str
+) -> None:
+    """The name is asked for once; split, move, merge, label and undo reach the server and survive a reload."""
+    seen = look(f"{served}/#{number}")
+    page = seen.page
+    model = segments(served, number)
+    lane = [segment for segment in model if segment["lane"] == "person 1"]
+    page.locator(f".segment[data-number='{lane[0]['number']}']").focus()
+    page.get_by_role("button", name="Correct").focus()
+    page.keyboard.press("Enter")
+    page.get_by_label("Name or code").fill("Eva")
+    page.keyboard.press("Enter")
+    expect(page.locator("#announce")).to_contain_text("A tier of Eva begins")
+    copy = tiers(served, number)["Eva"]
+    assert borders(copy) == borders(lane)
+    assert [segment["label"] for segment in copy] == [segment["label"] or "unsure" for segment in lane]
+
+    # The keyboard alone: split at the position of the recording, move the border, take it back, label.
+    assert "rated" in page.evaluate("document.activeElement.className")
+    page.evaluate("document.getElementById('video').currentTime = 0.8")
+    wait_until(page, "!document.getElementById('split').disabled")
+    page.keyboard.press("s")
+    expect(page.locator("#announce")).to_contain_text("Split at 0:00.8")
+    assert borders(tiers(served, number)["Eva"])[:2] == [(0.0, 0.8), (0.8, lane[0]["end_s"])]
+    page.keyboard.press("Shift+ArrowRight")
+    expect(page.locator("#to")).to_have_value("0.90")
+    page.keyboard.press("Control+z")
+    expect(page.locator("#to")).to_have_value("0.80")
+    page.get_by_label("Label").select_option("sadness")
+    expect(page.locator("#announce")).to_contain_text("Rated as sadness")
+
+    # The mouse: drag the border between the first two.
+    grip = page.locator(".segment.own").first.locator(".grip.end")
+    box, band = grip.bounding_box(), page.locator(".band.tier").first.bounding_box()
+    assert box is not None
+    assert band is not None
+    whole_s = page.evaluate("Number(document.querySelector('.band.tier').lastChild.dataset.end)")
+    page.mouse.move(box["x"] + 4, box["y"] + 5)
+    page.mouse.down()
+    page.mouse.move(band["x"] + band["width"] * 0.5 / whole_s, box["y"] + 5, steps=4)
+    page.mouse.up()
+    expect(page.locator("#announce")).to_contain_text("Border moved")
+    moved = tiers(served, number)["Eva"]
+    assert moved[0]["end_s"] == moved[1]["start_s"] == pytest.approx(0.5, abs=0.1)
+    assert moved[0]["label"] == "sadness"
+
+    page.reload()
+    expect(page.locator(".segment.own").first).to_have_text("sadness")
+    page.locator(".segment.own").first.click()
+    page.get_by_role("button", name="Merge with next").click()
+    expect(page.locator("#announce")).to_contain_text("Merged")
+    assert borders(tiers(served, number)["Eva"])[0] == (0.0, lane[0]["end_s"])
+    assert segments(served, number) == model
+    page.get_by_role("button", name="Discard tier").click()
+    expect(page.locator(".segment.own")).to_have_count(0)
+    expect(page.locator("#announce")).to_contain_text("discarded")
+    assert tiers(served, number) == {}
+    assert seen.complaints == []
+
+
+def test_another_raters_tier_is_shown_when_wanted_and_cannot_be_changed(
+    look: Callable[..., Seen], served: str, number: str
+) -> None:
+    tier = {"rater": "Ben <i>", "lane": "person 1", "segments": [{"start_s": 0.0, "end_s": 1.0, "label": "anger"}]}
+    httpx2.patch(f"{served}/predictions/{number}", json={"raters": [tier]})
+    page = look(f"{served}/#{number}").page
+    expect(page.locator(".segment").first).to_be_visible()
+    assert page.locator(".segment.rated").count() == 0
+    page.get_by_label("Show other raters").check()
+    page.locator(".segment.rated").click()
+    expect(page.locator("#when")).to_contain_text("rated by Ben <i>")
+    expect(page.locator("#editing")).to_be_hidden()
+    page.keyboard.press("Shift+ArrowRight")
+    assert tiers(served, number)["Ben <i>"] == tier["segments"]
+    httpx2.patch(f"{served}/predictions/{number}", json={"raters": [tier | {"segments": []}]})
 
 
 def test_why_shows_what_a_segment_rests_on(seen: Seen, served: str, number: str) -> None:

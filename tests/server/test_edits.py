@@ -2,14 +2,16 @@
 
 from dataclasses import replace
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
 from cimeu.errors import RecipeError
-from cimeu.server.edits import NO_EDITS, Edits, edited
-from cimeu.timeline.formats import WRITERS
+from cimeu.server.edits import MOST_TIERS, NO_EDITS, Edits, edited, rater_tier
+from cimeu.timeline.annotations import read_tiers
+from cimeu.timeline.formats import WRITERS, to_raters_csv
 from cimeu.timeline.result import Timeline
-from cimeu.timeline.segments import Header, Place, ScoredWindow, Segment
+from cimeu.timeline.segments import Header, Place, RatedSegment, RaterTier, ScoredWindow, Segment
 
 EMOTIONS = ("anger", "happiness", "sadness")
 SCORES = {"anger": 0.7, "happiness": 0.2, "sadness": 0.1}
@@ -155,3 +157,89 @@ def test_windows_of_two_lanes_of_one_name_become_one_series_without_doubles(two:
 def test_a_corrected_segment_gives_its_windows_their_label(two: Timeline) -> None:
     found = edited(two, Edits({}, {1: "happiness"})).series_dataframe()
     assert found["label"].tolist() == ["anger", "happiness", "sadness", "anger"]
+
+
+def tier(*rated: tuple[float, float, str], rater: str = "Eva", lane: str = "person 1") -> RaterTier:
+    return rater_tier(rater, lane, [RatedSegment(*row) for row in rated])
+
+
+def test_a_tier_stands_beside_the_models_segments(two: Timeline) -> None:
+    both = edited(two, Edits({}, {}, (tier((1.5, 3.0, "unsure"), (0.0, 1.5, "sadness")),)))
+    assert (both.segments, both.series) == (two.segments, two.series)
+    assert both.raters[0].segments == (RatedSegment(0.0, 1.5, "sadness"), RatedSegment(1.5, 3.0, "unsure"))
+
+
+def test_a_second_tier_of_a_rater_replaces_the_first_and_none_takes_it_back() -> None:
+    first = NO_EDITS.changed({}, {}, [tier((0.0, 1.0, "anger")), tier((0.0, 1.0, "anger"), rater="Ben")])
+    second = first.changed({}, {}, [tier((0.0, 2.0, "sadness"))])
+    assert [(one.rater, one.segments[0].end_s) for one in second.raters] == [("Eva", 2.0), ("Ben", 1.0)]
+    assert [one.rater for one in second.changed({}, {}, [tier()]).raters] == ["Ben"]
+
+
+def test_tiers_of_lanes_of_one_name_become_one_without_overlaps(two: Timeline) -> None:
+    tiers = tier((0.0, 3.5, "anger")), tier((3.0, 5.0, "sadness"), lane="person 2")
+    joined = edited(two, Edits({"person 1": "Anna", "person 2": "Anna"}, {}, tiers)).raters
+    rated = RatedSegment(0.0, 3.0, "anger"), RatedSegment(3.0, 5.0, "sadness")
+    assert joined == (RaterTier("Eva", "Anna", rated),)
+
+
+@pytest.mark.parametrize(
+    ("tiers", "message"),
+    [
+        ((tier((1.0, 1.0, "anger")),), "a segment of rater `Eva` runs from 1 to 1 s\n\nhint: it starts before it ends"),
+        ((tier((1.0, 1.0004, "anger")),), "runs from 1 to 1 s"),
+        ((tier((2.0, 1.0, "anger")),), "runs from 2 to 1 s"),
+        ((tier((-1.0, 1.0, "anger")),), "runs from -1 to 1 s"),
+        (
+            (tier((8.0, 9.5, "anger")),),
+            "runs from 8 to 9.5 s\n\nhint: it starts before it ends, and lies between 0 and 9 s",
+        ),
+        ((tier((float("nan"), 1.0, "anger")),), "runs from nan to 1 s"),
+        (
+            (tier((0.0, 2.0, "anger"), (1.0, 3.0, "anger")),),
+            "two segments of rater `Eva` overlap at 1 s\n\nhint: one person",
+        ),
+        ((tier((0.0, 2.0, "angr")),), "unknown label `angr`\n\nhint: did you mean `anger`?"),
+        ((tier((0.0, 2.0, "")),), "unknown label ``"),
+        ((tier((0.0, 2.0, "anger"), lane="person 9"),), "no lane `person 9`"),
+        ((tier((0.0, 2.0, "anger"), rater=""),), "a tier has no rater\n\nhint: give the name"),
+        (
+            tuple(tier((0.0, 1.0, "anger"), rater=f"{number}") for number in range(MOST_TIERS + 1)),
+            "201 tiers of raters",
+        ),
+    ],
+)
+def test_a_tier_that_cannot_be_is_refused(two: Timeline, tiers: tuple[RaterTier, ...], message: str) -> None:
+    with pytest.raises(RecipeError) as raised:
+        edited(two, Edits({}, {}, tiers))
+    assert message in str(raised.value)
+
+
+@pytest.fixture
+def rated(two: Timeline) -> Timeline:
+    """Two raters, one of them of a person with a name."""
+    tiers = tier((0.0, 1.25, "sadness"), (1.25, 3.0, "unsure")), tier((3.0, 5.0, "anger"), rater="Ben", lane="person 2")
+    return edited(two, Edits({"person 2": "Zoë"}, {}, tiers))
+
+
+@pytest.mark.parametrize("suffix", [".eaf", ".csv"])
+def test_tiers_of_raters_are_read_back(rated: Timeline, tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"a{suffix}"
+    path.write_bytes(WRITERS[".eaf"](rated, path) if suffix == ".eaf" else to_raters_csv(rated, path))
+    tiers = {one.name: one for one in read_tiers(path)}
+    eva, ben = tiers["person 1, rater Eva"], tiers["Zoë, rater Ben"]
+    assert [(one.start_s, one.end_s, one.label) for one in eva.annotations] == [(0.0, 1.25, "sadness")]
+    assert "annotations without a label" in eva.left_out[0]  # an abstention
+    assert [(one.start_s, one.end_s, one.label) for one in ben.annotations] == [(3.0, 5.0, "anger")]
+
+
+def test_elan_sees_who_annotated(rated: Timeline) -> None:
+    tiers = ElementTree.fromstring(WRITERS[".eaf"](rated, Path("a.eaf"))).iter("TIER")
+    found = {one.get("TIER_ID"): (one.get("PARTICIPANT"), one.get("ANNOTATOR")) for one in tiers}
+    assert found["Zoë, rater Ben"] == ("Zoë", "Ben")
+    assert found["Zoë"] == ("Zoë", None)
+
+
+def test_tiers_of_raters_come_back_from_json(rated: Timeline) -> None:
+    content = WRITERS[".json"](rated, Path("a.json"))
+    assert Timeline.from_json(content, Path("a.mp4")).raters == rated.raters

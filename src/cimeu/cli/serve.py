@@ -1,5 +1,6 @@
 """`cimeu serve`: the viewer in the browser, and the service behind it."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -30,6 +31,10 @@ def serve(
     ] = 64,
     min_upload_kb_s: Annotated[float, typer.Option(help="Slower uploads are ended.")] = 20,
     max_memory_gb: Annotated[float, typer.Option(help="Memory for one recording, beyond the model's.")] = 4,
+    folder: Annotated[
+        Path | None,
+        typer.Option(help="Recordings, results and corrections stay here over restarts. [default: deleted at the end]"),
+    ] = None,
     no_browser: Annotated[bool, typer.Option("--no-browser", help="Do not open the page.")] = False,
 ) -> None:
     """Open the viewer: drop a recording in the browser, see and correct its timeline. Also a service with an API."""
@@ -52,6 +57,7 @@ def serve(
         max_connections_per_client=max_connections_per_client,
         min_upload_kb_s=min_upload_kb_s,
         max_memory_gb=max_memory_gb,
+        folder=folder,
         timeline=TimelineSettings().changed(pairs(setting or (), SETTING_SUCH_AS)),
     )
     from cimeu.inference.model_store import model_named

@@ -4,7 +4,7 @@
                                       └── failed ───┴─ deleted
 
 One recording is read at a time, so memory stays bounded however many wait. Everything lies in one folder that lives as
-long as the server: nothing is carried over to the next start.
+long as the server; a folder that the user names outlives it, and the next server goes on from there (`kept`).
 """
 
 import logging
@@ -12,26 +12,31 @@ import secrets
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
+from math import ceil
 from pathlib import Path
 from typing import Literal
 
 from cimeu.errors import CimeuError, MediaError
 from cimeu.server.edits import NO_EDITS, Edits, edited
 from cimeu.server.isolated import Isolated
+from cimeu.server.kept import Kept, keep, kept_recordings, remove
 from cimeu.server.recording import Model, Recording
 from cimeu.server.refusals import Refused, from_error
 from cimeu.server.settings import ServerSettings
 from cimeu.timeline.explanation import Explanation
-from cimeu.timeline.formats import WRITERS
+from cimeu.timeline.formats import WRITERS, to_raters_csv
 from cimeu.timeline.result import Timeline
+from cimeu.timeline.segments import RaterTier
 from cimeu.timeline.settings import TimelineSettings
 
 logger = logging.getLogger(__name__)
 
+EXPORTS = WRITERS | {".raters.csv": to_raters_csv}
+"""What can be downloaded: every format of a timeline, and a table of what raters say."""
 Status = Literal["waiting", "running", "finished", "failed"]
 SWEEP_S = 30.0
 CHECK_S = 60.0
@@ -64,6 +69,18 @@ class Prediction:
     """Those that were requested, by number of the segment."""
     problem: Refused | None = None
 
+    def keep(self) -> None:
+        """Write down what a next server needs to know."""
+        kept = Kept(
+            name=self.name,
+            recording=self.recording,
+            created_s=self.created_s,
+            finished_s=self.finished_s,
+            settings=self.settings,
+            edits=self.edits,
+        )
+        keep(self.path, kept, self.timeline)
+
     def seconds_left(self, now_s: float) -> float | None:
         """Time until it is finished at the speed so far; None before there is a speed."""
         if self.status != "running" or not self.completed_s:
@@ -83,11 +100,16 @@ class Predictions:
         recogniser: Isolated,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """`folder` is empty and used by nobody else; `clock` gives the time in seconds since 1970."""
+        """`folder` is used by nobody else, and empty unless it is one that outlives servers (`settings.folder`);
+        `clock` gives the time in seconds since 1970."""
         self.settings, self.folder, self.clock = settings, folder, clock
         self._checker, self._recogniser = checker, recogniser
         self.model: Model = recogniser("describe", silence_s=CHECK_S)
+        self._is_kept = settings.folder is not None
         self._by_id: dict[str, Prediction] = {}
+        if self._is_kept:
+            for path, kept, timeline in kept_recordings(folder):
+                self._by_id[path.name] = _opened_again(path, kept, timeline)
         self._arriving: Counter[str] = Counter()
         self._closed = threading.Event()
         # Re-entrant, because methods call each other under it.
@@ -100,11 +122,14 @@ class Predictions:
             thread.start()
 
     def close(self) -> None:
-        """Stop, whatever is under way, and delete everything."""
+        """Stop, whatever is under way, and delete everything, unless the folder outlives the server."""
         self._closed.set()
         with self._change:
-            for number in list(self._by_id):
-                self.delete(number)
+            for prediction in list(self._by_id.values()):
+                if self._is_kept:
+                    self._recogniser.interrupt(prediction.path)
+                else:
+                    self._forget(prediction)
             self._change.notify_all()
         for thread in self._threads:
             thread.join()
@@ -148,6 +173,8 @@ class Predictions:
             raise from_error(error, hide=str(path), show=name) from None
         with self._change:
             prediction = Prediction(number, name, path, recording, self.clock(), settings or self.settings.timeline)
+            if self._is_kept:
+                prediction.keep()
             self._by_id[number] = prediction
             self._change.notify_all()
         return prediction
@@ -192,20 +219,33 @@ class Predictions:
             line = self._in_line()
             return line.index(prediction) if prediction in line else 0
 
-    def edit(self, number: str, persons: Mapping[str, str | None], labels: Mapping[int, str | None]) -> None:
-        """Keep names and labels that people gave; None takes one back.
+    def edit(
+        self,
+        number: str,
+        persons: Mapping[str, str | None],
+        labels: Mapping[int, str | None],
+        raters: Sequence[RaterTier] = (),
+    ) -> None:
+        """Keep names, labels and tiers that people gave; None takes one back, and so does a tier without segments.
 
         Raises:
             Refused: unknown, or without a result.
-            RecipeError: an unknown lane, segment or emotion, or one name for two people seen at once.
+            RecipeError: an unknown lane, segment or emotion, one name for two people seen at once, or a tier with
+                segments that overlap or lie outside of the recording.
         """
         with self._change:
             prediction, _ = self.finished(number)
-            edits = prediction.edits.changed(persons, labels)
+            before, edits = prediction.edits, prediction.edits.changed(persons, labels, raters)
             assert prediction.timeline is not None
             # Tried before it is kept, so that an impossible edit leaves everything as it was.
             edited(prediction.timeline, edits)
             prediction.edits = edits
+            if self._is_kept:
+                try:
+                    prediction.keep()
+                except OSError:
+                    prediction.edits = before
+                    raise
 
     def explanation(self, number: str, segment: int) -> Explanation:
         """What one segment rests on; it stays with the prediction and stands in its exports.
@@ -220,6 +260,9 @@ class Predictions:
             assert timeline is not None
             if not 0 <= segment < len(timeline.segments):
                 raise Refused(404, "unknown", f"no segment {segment}", "their numbers are in the result")
+            if timeline.header.model != self.model.model:
+                message = f"the model `{timeline.header.model}` of this result is not the one that runs here"
+                raise Refused(409, "other_model", message, "start the server with that model, or send it again")
             if segment in prediction.explanations:
                 return prediction.explanations[segment]
         # Outside of the lock: it takes as long as reading the stretch.
@@ -242,14 +285,14 @@ class Predictions:
         Raises:
             Refused: unknown, without a result, or an unknown format.
         """
-        if suffix not in WRITERS:
-            formats = ", ".join(writer.lstrip(".") for writer in WRITERS)
+        if suffix not in EXPORTS:
+            formats = ", ".join(writer.lstrip(".") for writer in EXPORTS)
             raise Refused(404, "unknown_format", f"no format `{suffix.lstrip('.')}`", f"one of {formats}")
         prediction, timeline = self.finished(number)
         name = f"{prediction.name.rsplit('.', 1)[0]}{suffix}"
         # Never made: exports refer to their recording as a file in the same folder.
         exports = self.folder / "exports"
-        return name, WRITERS[suffix](replace(timeline, media_path=exports / prediction.name), exports / name)
+        return name, EXPORTS[suffix](replace(timeline, media_path=exports / prediction.name), exports / name)
 
     def delete(self, number: str) -> None:
         """Forget a recording and delete its file; if it is being read, that stops.
@@ -258,11 +301,7 @@ class Predictions:
             Refused: there is none of this id.
         """
         with self._change:
-            prediction = self.get(number)
-            del self._by_id[number]
-            prediction.path.unlink(missing_ok=True)
-            # After the file is gone, so that nothing can begin to read it again.
-            self._recogniser.interrupt(prediction.path)
+            self._forget(self.get(number))
 
     def expires_s(self, prediction: Prediction) -> float | None:
         """When it is deleted, on the clock; None while it is under way."""
@@ -271,11 +310,16 @@ class Predictions:
     def sweep(self) -> None:
         """Delete what has expired."""
         with self._change:
-            for number, prediction in list(self._by_id.items()):
+            for prediction in list(self._by_id.values()):
                 expires_s = self.expires_s(prediction)
                 if expires_s is not None and expires_s <= self.clock():
-                    del self._by_id[number]
-                    prediction.path.unlink(missing_ok=True)
+                    self._forget(prediction)
+
+    def _forget(self, prediction: Prediction) -> None:
+        del self._by_id[prediction.id]
+        remove(prediction.path)
+        # After the file is gone, so that nothing can begin to read it again.
+        self._recogniser.interrupt(prediction.path)
 
     def _in_line(self) -> list[Prediction]:
         return [prediction for prediction in self._by_id.values() if prediction.status in ("running", "waiting")]
@@ -302,12 +346,25 @@ class Predictions:
                 logger.exception("a recording failed")
                 problem = Refused(500, "unforeseen", f"unexpected {type(error).__name__}", "the server's log says more")
             with self._change:
-                prediction.timeline, prediction.problem = timeline, problem
-                prediction.status = "failed" if timeline is None else "finished"
-                prediction.finished_s = self.clock()
-                # Kept after success, because explanations read it again; of no use after a failure.
-                if timeline is None:
-                    prediction.path.unlink(missing_ok=True)
+                if self._is_kept and self._closed.is_set():
+                    return  # stopped with the server: the next one reads it from its beginning
+                self._settle(prediction, timeline, problem)
+
+    def _settle(self, prediction: Prediction, timeline: Timeline | None, problem: Refused | None) -> None:
+        prediction.finished_s = self.clock()
+        prediction.timeline = timeline
+        if timeline is not None and self._is_kept and prediction.id in self._by_id:
+            try:
+                prediction.keep()
+            except OSError as error:
+                logger.exception("a result could not be kept")
+                prediction.timeline = None
+                problem = Refused(507, "no_room", f"the result cannot be kept: {error.strerror}", "make room")
+        prediction.problem = problem
+        prediction.status = "failed" if prediction.timeline is None else "finished"
+        # Kept after success, because explanations read it again; of no use after a failure.
+        if prediction.timeline is None:
+            remove(prediction.path)
 
     def _next(self) -> Prediction | None:
         """The first that waits, now running; None when the server closes."""
@@ -323,6 +380,25 @@ class Predictions:
     def _progressed(self, prediction: Prediction, step: str, completed_s: int, total_s: int) -> None:
         with self._change:
             prediction.completed_s, prediction.total_s = completed_s, total_s
+
+
+def _opened_again(path: Path, kept: Kept, timeline: Timeline | None) -> Prediction:
+    """A recording that an earlier server kept: finished, or in line to be read."""
+    read_s = 0 if timeline is None else ceil(timeline.header.duration_s)
+    return Prediction(
+        id=path.name,
+        name=kept.name,
+        path=path,
+        recording=kept.recording,
+        created_s=kept.created_s,
+        settings=kept.settings,
+        status="waiting" if timeline is None else "finished",
+        finished_s=kept.finished_s,
+        completed_s=read_s,
+        total_s=read_s,
+        timeline=timeline,
+        edits=kept.edits,
+    )
 
 
 def _too_many(message: str) -> Refused:

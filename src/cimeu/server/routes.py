@@ -10,12 +10,11 @@ from fastapi.responses import FileResponse
 from starlette.concurrency import run_in_threadpool
 
 from cimeu.server.guard import COOKIE, cookie_value
-from cimeu.server.predictions import Predictions
+from cimeu.server.predictions import EXPORTS, Predictions
 from cimeu.server.refusals import Refused
 from cimeu.server.schema import ID, Change, Curves, Full, Health, Listing, Problem, curves_of, full_of, summary_of
 from cimeu.server.upload import FIELD, save_upload
 from cimeu.timeline.explanation import Explanation
-from cimeu.timeline.formats import WRITERS
 from cimeu.timeline.segments import DEMONSTRATION, USE_LIMITS
 from cimeu.timeline.settings import RANGES
 
@@ -27,6 +26,7 @@ EXPORT_TYPES = {
     ".vtt": "text/vtt; charset=utf-8",
     ".html": "text/html; charset=utf-8",
     ".eaf": "application/xml",
+    ".raters.csv": "text/csv; charset=utf-8",
     ".series.csv": "text/csv; charset=utf-8",
 }
 """Formats that have a media type of their own; the others are bytes."""
@@ -86,7 +86,7 @@ async def health(predictions: Service) -> Health:
         max_size_mb=settings.max_size_mb,
         max_duration_s=settings.max_duration_s,
         keep_minutes=settings.keep_minutes,
-        formats=[suffix.lstrip(".") for suffix in WRITERS],
+        formats=[suffix.lstrip(".") for suffix in EXPORTS],
         needs_token=bool(settings.token),
     )
 
@@ -166,8 +166,8 @@ def curves(id: Id, predictions: Service, points: Annotated[int, Query(ge=10, le=
 
 @router.patch("/predictions/{id}", responses=problems(404, 409, 422))
 def edit(id: Id, change: Change, predictions: Service) -> Full:
-    """Name people and correct labels; kept as long as the prediction, and part of every export."""
-    predictions.edit(id, change.names(), change.numbered())
+    """Name people, correct labels, keep tiers of raters: as long as the prediction, and part of its exports."""
+    predictions.edit(id, change.names(), change.numbered(), change.tiers())
     return full_of(predictions.get(id), predictions)
 
 

@@ -6,15 +6,16 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from cimeu.server.edits import Edits, edited
+from cimeu.server.edits import MOST_TIERS, Edits, edited, rater_tier
 from cimeu.server.predictions import Prediction, Predictions, Status
 from cimeu.server.upload import printable
 from cimeu.timeline.result import Timeline
-from cimeu.timeline.segments import DEMONSTRATION, USE_LIMITS
+from cimeu.timeline.segments import DEMONSTRATION, USE_LIMITS, RatedSegment, RaterTier
 from cimeu.timeline.series import by_person, curves
 
 ID = r"^[0-9a-f]{32}$"
 MOST_EDITS = 10_000
+MOST_RATER_LETTERS = 60
 
 
 class Problem(BaseModel):
@@ -53,6 +54,26 @@ class SegmentOut(BaseModel):
     unlike_training: bool | None = Field(description="Unlike the training clips; null where that was not measured.")
 
 
+class Rated(BaseModel):
+    """A stretch of a rater's tier."""
+
+    model_config = ConfigDict(extra="forbid")
+    start_s: float = Field(ge=0, allow_inf_nan=False)
+    end_s: float = Field(gt=0, allow_inf_nan=False)
+    label: str = Field(max_length=200, description="An emotion of the model, or `unsure`.")
+
+
+class Tier(BaseModel):
+    """What one rater says about one lane, beside the model's own segments."""
+
+    model_config = ConfigDict(extra="forbid")
+    rater: str = Field(min_length=1, max_length=MOST_RATER_LETTERS)
+    lane: str = Field(max_length=200, description="Names the lane, as in `persons`.")
+    segments: list[Rated] = Field(
+        max_length=MOST_EDITS, description="Without overlaps. They replace the tier; none take it back."
+    )
+
+
 class Result(BaseModel):
     """A timeline with where it comes from."""
 
@@ -69,6 +90,7 @@ class Result(BaseModel):
     faces: str = Field(description="What found faces and recognised them after a cut; empty where none are read.")
     persons: dict[str, str] = Field(description="Name by lane, in order of appearance.")
     segments: list[SegmentOut]
+    raters: list[Tier] = Field(description="Tiers of people, in the order in which they were begun.")
 
 
 class PointOut(BaseModel):
@@ -116,7 +138,7 @@ class Listing(BaseModel):
 
 
 class Change(BaseModel):
-    """Names and labels that people give; null takes one back. What is not named stays."""
+    """Names, labels and tiers that people give; null takes one back. What is not named stays."""
 
     model_config = ConfigDict(extra="forbid")
     persons: dict[Annotated[str, Field(max_length=200)], Annotated[str, Field(max_length=200)] | None] = Field(
@@ -125,6 +147,7 @@ class Change(BaseModel):
     labels: dict[Annotated[str, Field(pattern=r"^[0-9]{1,6}$")], Annotated[str, Field(max_length=200)] | None] = Field(
         default={}, max_length=MOST_EDITS, description="Emotion by number of segment."
     )
+    raters: list[Tier] = Field(default=[], max_length=MOST_TIERS)
 
     def names(self) -> dict[str, str | None]:
         """Names fit to be shown."""
@@ -133,6 +156,17 @@ class Change(BaseModel):
     def numbered(self) -> dict[int, str | None]:
         """Labels by number."""
         return {int(number): label for number, label in self.labels.items()}
+
+    def tiers(self) -> list[RaterTier]:
+        """Tiers of raters whose names are fit to be shown."""
+        return [
+            rater_tier(
+                printable(tier.rater),
+                tier.lane,
+                [RatedSegment(rated.start_s, rated.end_s, rated.label) for rated in tier.segments],
+            )
+            for tier in self.raters
+        ]
 
 
 class Health(BaseModel):
@@ -227,4 +261,8 @@ def result_of(timeline: Timeline, edits: Edits) -> Result:
         faces=header.faces,
         persons={lane: edits.persons.get(lane, lane) for lane in timeline.persons},
         segments=segments,
+        raters=[
+            Tier(rater=tier.rater, lane=tier.person, segments=[Rated.model_validate(asdict(r)) for r in tier.segments])
+            for tier in edits.raters
+        ],
     )

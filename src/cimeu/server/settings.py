@@ -3,6 +3,7 @@
 import ipaddress
 from dataclasses import dataclass, field
 from math import inf
+from pathlib import Path
 
 from cimeu.errors import RecipeError
 from cimeu.timeline.settings import TimelineSettings
@@ -40,6 +41,9 @@ class ServerSettings:
     """Slower uploads are ended: whoever sends a byte a second would hold a place for years."""
     max_memory_gb: float | int = 4
     """Memory that reading one recording may take beyond what the loaded model takes, in units of 2**30 bytes."""
+    folder: Path | None = None
+    """Where recordings, results and corrections outlive the server, until they expire; None for a folder of its own
+    that is deleted with it."""
     timeline: TimelineSettings = field(default_factory=TimelineSettings)
     """Thresholds of timelines, where an upload does not bring its own."""
 

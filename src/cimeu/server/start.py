@@ -1,4 +1,4 @@
-"""From settings to a running server: a socket, a folder that is deleted with it, two children, and the browser."""
+"""From settings to a running server: a socket, a folder (deleted with it, or kept), two children, and the browser."""
 
 import os
 import shutil
@@ -17,6 +17,7 @@ from cimeu.errors import RecipeError
 from cimeu.server.app import create_app
 from cimeu.server.connections import ACCEPT_AT_ONCE, Connections, protocol_of
 from cimeu.server.isolated import Isolated
+from cimeu.server.kept import kept_folder
 from cimeu.server.predictions import Predictions
 from cimeu.server.recording import checking, recognising
 from cimeu.server.settings import ServerSettings
@@ -49,7 +50,7 @@ def serve(
     """
     with (
         listening(settings) as listener,
-        own_folder(Path(tempfile.gettempdir())) as folder,
+        own_folder(Path(tempfile.gettempdir())) if settings.folder is None else kept_folder(settings.folder) as folder,
         closing(Isolated(partial(checking, settings.max_memory_bytes))) as checker,
         closing(Isolated(partial(recognising, model, weights, device, settings.max_memory_bytes))) as recogniser,
     ):
@@ -59,7 +60,10 @@ def serve(
         predictions = Predictions(settings, folder, checker=checker, recogniser=recogniser)
         host, port = listener.getsockname()[:2]
         address = f"http://{f'[{host}]' if ':' in host else host}:{port}/"
-        say(f"{address}  (Ctrl-C ends it and deletes every recording and result)")
+        if settings.folder is None:
+            say(f"{address}  (Ctrl-C ends it and deletes every recording and result)")
+        else:
+            say(f"{address}  (Ctrl-C ends it; recordings and results stay in {folder} until they expire)")
         if open_browser:
             webbrowser.open(address)
         with suppress(KeyboardInterrupt):

@@ -12,6 +12,7 @@ import json
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, astuple
+from itertools import count
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -25,9 +26,10 @@ from cimeu.plots.pages import page_environment
 from cimeu.timeline.explanation import Explanation
 from cimeu.timeline.figure import to_png, to_svg
 from cimeu.timeline.overlay import OVERLAY, VideoOptions, write_overlay
-from cimeu.timeline.segments import UNLIKE, UNSURE, USE_LIMITS, Segment, Segmentation
+from cimeu.timeline.segments import UNLIKE, UNSURE, USE_LIMITS, RatedSegment, Segment, Segmentation
 from cimeu.timeline.series import Point, by_person, curves, series_rows, to_series_csv, to_series_parquet
 from cimeu.timeline.style import clock, colours_of, described, printable
+from cimeu.timeline.textgrid import to_textgrid
 
 
 def to_csv(timeline: Segmentation, path: Path) -> bytes:
@@ -38,18 +40,32 @@ def to_csv(timeline: Segmentation, path: Path) -> bytes:
     for segment in timeline.segments:
         scores = [segment.scores.get(emotion) for emotion in emotions]
         rows.append([*(getattr(segment, name) for name in names), *scores])
+    return _csv_with_header(timeline, rows)
+
+
+def _csv_with_header(timeline: Segmentation, rows: Sequence[Sequence[object]]) -> bytes:
     comments = "".join(f"# {_one_line(line)}\n" for line in timeline.header.lines())
     return (comments + csv_text(rows)).encode()
 
 
+def to_raters_csv(timeline: Segmentation, path: Path) -> bytes:
+    """Comment lines (`#`), then a row per stretch of a rater; `cimeu agree` reads its tiers."""
+    rows: list[list[object]] = [["tier", "rater", "person", "start_s", "end_s", "label"]]
+    for tier in timeline.raters:
+        rows += [[tier.name, tier.rater, tier.person, *astuple(segment)] for segment in tier.segments]
+    return _csv_with_header(timeline, rows)
+
+
 def to_json(timeline: Segmentation, path: Path, **more: object) -> bytes:
-    """One object: header fields, `segments`, `explanations` where asked for, `series`: per person rows of
-    `[start_s, end_s, scores, modality, reason, ood_score]`, and `places`: per person rows of
+    """One object: header fields, `segments`, `raters` and `explanations` where there are any, `series`: per person
+    rows of `[start_s, end_s, scores, modality, reason, ood_score]`, and `places`: per person rows of
     `[time_s, left, top, width, height]` in fractions of the frame. `Timeline.from_json` reads it back."""
     content: dict[str, object] = {
         **timeline.header.values(),
         "segments": [asdict(segment) for segment in timeline.segments],
     }
+    if timeline.raters:
+        content["raters"] = [asdict(tier) for tier in timeline.raters]
     if timeline.explanations is not None:
         content["explanations"] = [asdict(explanation) for explanation in timeline.explanations]
     text = json.dumps(content | more, indent=2, ensure_ascii=False)
@@ -106,7 +122,8 @@ def to_rttm(timeline: Segmentation, path: Path) -> bytes:
 
 
 def to_eaf(timeline: Segmentation, path: Path) -> bytes:
-    """An ELAN document: per person a tier of emotions with a controlled vocabulary, and a tier of reasons."""
+    """An ELAN document: per person a tier of emotions with a controlled vocabulary, a tier of reasons, and one tier per
+    rater."""
     document = ElementTree.Element(
         "ANNOTATION_DOCUMENT",
         {
@@ -121,11 +138,12 @@ def to_eaf(timeline: Segmentation, path: Path) -> bytes:
     # XML forbids two hyphens inside a comment.
     document.append(ElementTree.Comment(" " + USE_LIMITS.replace("--", "-") + " "))
     _eaf_header(document, timeline, path)
-    slots = _eaf_slots(document, timeline.segments)
+    rated = [segment for tier in timeline.raters for segment in tier.segments]
+    slots = _eaf_slots(document, (*timeline.segments, *rated))
     # Abstentions are words of the vocabulary too: an annotator may choose them.
     entries = {label: f"cve{number}" for number, label in enumerate((*timeline.header.emotions, UNSURE, UNLIKE))}
     # Identifiers are unique in the document, not in the tier.
-    counter = iter(range(1, 2 * len(timeline.segments) + 1))
+    counter = count(1)
     for person in timeline.persons:
         theirs = [segment for segment in timeline.segments if segment.person == person]
         spoken = [segment for segment in theirs if segment.label or segment.scores]
@@ -137,6 +155,11 @@ def to_eaf(timeline: Segmentation, path: Path) -> bytes:
         for segment in theirs:
             if segment.reason:
                 _eaf_annotation(reasons, segment, segment.reason, slots, f"a{next(counter)}", None)
+        for tier in timeline.raters:
+            if tier.person == person:
+                judged = _eaf_tier(document, tier.name, person, "emotion", ANNOTATOR=tier.rater)
+                for rating in tier.segments:
+                    _eaf_annotation(judged, rating, rating.label, slots, f"a{next(counter)}", entries[rating.label])
     # The schema fixes the order of elements: tiers, types, languages, vocabularies.
     for name, vocabulary in (("emotion", {"CONTROLLED_VOCABULARY_REF": "emotions"}), ("reason", {})):
         ElementTree.SubElement(
@@ -240,6 +263,7 @@ WRITERS: dict[str, Callable[[Segmentation, Path], bytes]] = {
     ".vtt": to_vtt,
     ".parquet": to_parquet,
     ".eaf": to_eaf,
+    ".textgrid": to_textgrid,
     ".rttm": to_rttm,
     ".html": to_html,
     ".png": to_png,
@@ -310,7 +334,7 @@ def _eaf_header(document: ElementTree.Element, timeline: Segmentation, path: Pat
         ElementTree.SubElement(header, "PROPERTY", {"NAME": f"cimeu {number}"}).text = line
 
 
-def _eaf_slots(document: ElementTree.Element, segments: Sequence[Segment]) -> dict[int, str]:
+def _eaf_slots(document: ElementTree.Element, segments: Sequence[Segment | RatedSegment]) -> dict[int, str]:
     """Names of all times, in milliseconds."""
     order = ElementTree.SubElement(document, "TIME_ORDER")
     # ELAN wants every time once, in order, and annotations that point to it; neighbours share a slot, so that they stay
@@ -337,14 +361,20 @@ def _eaf_vocabulary(document: ElementTree.Element, entries: dict[str, str]) -> N
         ElementTree.SubElement(element, "CVE_VALUE", {"LANG_REF": "eng", "DESCRIPTION": ""}).text = label
 
 
-def _eaf_tier(document: ElementTree.Element, name: str, person: str, kind: str) -> ElementTree.Element:
-    return ElementTree.SubElement(
-        document, "TIER", {"LINGUISTIC_TYPE_REF": kind, "PARTICIPANT": person, "TIER_ID": name}
-    )
+def _eaf_tier(
+    document: ElementTree.Element, name: str, person: str, kind: str, **attributes: str
+) -> ElementTree.Element:
+    attributes |= {"LINGUISTIC_TYPE_REF": kind, "PARTICIPANT": person, "TIER_ID": name}
+    return ElementTree.SubElement(document, "TIER", attributes)
 
 
 def _eaf_annotation(
-    tier: ElementTree.Element, segment: Segment, value: str, slots: dict[int, str], number: str, entry: str | None
+    tier: ElementTree.Element,
+    segment: Segment | RatedSegment,
+    value: str,
+    slots: dict[int, str],
+    number: str,
+    entry: str | None,
 ) -> None:
     attributes = {
         "ANNOTATION_ID": number,

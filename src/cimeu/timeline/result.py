@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from cimeu.timeline import formats
 from cimeu.timeline.explanation import explanation_from
-from cimeu.timeline.segments import Header, Place, Segment, Segmentation
+from cimeu.timeline.segments import Header, Place, RatedSegment, RaterTier, Segment, Segmentation
 from cimeu.timeline.series import series_frame, series_from
 
 if TYPE_CHECKING:
@@ -32,7 +32,11 @@ class Timeline(Segmentation):
         places = {person: tuple(Place(*row) for row in rows) for person, rows in values["places"].items()}
         explained = values.get("explanations")
         explanations = None if explained is None else tuple(explanation_from(entry) for entry in explained)
-        return cls(header, segments, media_path, places, explanations, series_from(values.get("series")))
+        raters = tuple(
+            RaterTier(tier["rater"], tier["person"], tuple(RatedSegment(**rated) for rated in tier["segments"]))
+            for tier in values.get("raters", ())
+        )
+        return cls(header, segments, media_path, places, explanations, series_from(values.get("series")), raters)
 
     def series_dataframe(self) -> "pd.DataFrame":
         """One row per person and window, with the scores before smoothing; columns as in `cimeu.timeline.series`.
@@ -45,7 +49,7 @@ class Timeline(Segmentation):
     def save(self, path: Path | str) -> Path:
         """Write the timeline in the format of the suffix; a file is there whole or not at all.
 
-        Suffixes: .csv .json .jsonl .vtt .parquet .eaf .rttm .html .png .svg for segments, .series.csv and
+        Suffixes: .csv .json .jsonl .vtt .parquet .eaf .textgrid .rttm .html .png .svg for segments, .series.csv and
         .series.parquet for every window, whose bytes are the same for the same timeline, and .mp4, the recording
         itself with boxes and labels drawn on it.
 

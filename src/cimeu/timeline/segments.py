@@ -96,6 +96,30 @@ class Segment:
 
 
 @dataclass(frozen=True)
+class RatedSegment:
+    """A stretch as a person judged it."""
+
+    start_s: float
+    end_s: float
+    label: str
+    """An emotion, or `UNSURE`."""
+
+
+@dataclass(frozen=True)
+class RaterTier:
+    """What one rater says about one lane, beside what the model says; in order of time, without overlaps."""
+
+    rater: str
+    person: str
+    segments: tuple[RatedSegment, ...]
+
+    @property
+    def name(self) -> str:
+        """How documents with tiers call it."""
+        return f"{self.person}, rater {self.rater}"
+
+
+@dataclass(frozen=True)
 class Place:
     """Where a face is at one moment, in fractions of the frame's width and height."""
 
@@ -202,6 +226,8 @@ class Segmentation:
     """What segments rest on; None where no explanation was requested."""
     series: tuple[ScoredWindow, ...] | None = None
     """Every window with its scores, lane by lane and in order of time; None in results of versions that kept none."""
+    raters: tuple[RaterTier, ...] = ()
+    """What people say beside the model."""
 
     def __repr__(self) -> str:
         people = "person" if len(self.persons) == 1 else "persons"

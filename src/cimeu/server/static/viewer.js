@@ -1,12 +1,15 @@
 // The viewer: recordings on the left, one recording with its timeline on the right. It knows only the service's API.
 
+import { UNSURE, canSplit, copied, merged, moved, relabelled, split } from "/tiers.js";
+
 const FORMATS = {
   csv: "tables", json: "programs", jsonl: "one segment a line", vtt: "subtitles", parquet: "data frames",
-  eaf: "ELAN", rttm: "turns of speakers", html: "a page that opens offline", png: "a figure", svg: "a figure to edit",
-  "series.csv": "every window", "series.parquet": "every window",
+  eaf: "ELAN", textgrid: "Praat", rttm: "turns of speakers", html: "a page that opens offline", png: "a figure", svg: "a figure to edit",
+  "series.csv": "every window", "series.parquet": "every window", "raters.csv": "what raters say",
 };
 const ACTIVE = ["waiting", "running"];
 const POLL_MS = 700, REST_MS = 15000;
+const NUDGE_S = 0.1;
 
 const at = (id) => document.getElementById(id);
 const state = {
@@ -19,6 +22,9 @@ const state = {
   explained: {},     // explanations asked for, by number of segment
   curves: null,      // scores over time of the open recording
   hovered: false,    // whether the pointer is on a segment
+  rater: localStorage.getItem("rater") ?? "",
+  rated: null,       // the segment of a tier that keyboard or click chose: {rater, lane, index}
+  undo: [],          // tiers as they were before each change, of the open recording
 };
 
 // Asking the service
@@ -269,7 +275,8 @@ async function open(id) {
   state.open = found;
   location.hash = id;
   if (isOther) {
-    state.shown = state.chosen = null;
+    state.shown = state.chosen = state.rated = null;
+    state.undo = [];
     state.explained = {};
     state.curves = null;
     at("zoom").value = 1;
@@ -311,7 +318,8 @@ function draw(isOther) {
   if (!result) return;
   drawLegend(result);
   drawLanes(result);
-  showSegment(state.shown ?? firstAnswer(result));
+  if (state.rated) showRated();
+  else showSegment(state.shown ?? firstAnswer(result));
 }
 
 function drawWaiting() {
@@ -371,7 +379,7 @@ function length_s(result) {
 }
 
 function drawLanes(result) {
-  const focused = document.activeElement?.dataset?.number;
+  const focused = document.activeElement?.dataset ?? {};
   const whole_s = length_s(result);
   const lanes = Object.entries(result.persons).map(([lane, person]) => {
     const name = node("input", { value: person, maxLength: 120, spellcheck: false, dataset: { lane } });
@@ -385,15 +393,61 @@ function drawLanes(result) {
     const band = node("div", { className: "band", dataset: { lane } }, ...theirs.map((each) => drawSegment(result, each, whole_s)));
     band.setAttribute("role", "toolbar");
     band.setAttribute("aria-label", `${person}, ${theirs.length} segments`);
+    const tiers = shownTiers(result).filter((tier) => tier.lane === lane).flatMap((tier) => drawTier(result, tier, person, whole_s));
     const curves = drawCurves(result, lane, person, whole_s);
-    return node("div", { className: "lane" }, node("div", { className: "who" }, name), band, ...curves);
+    return node("div", { className: "lane" }, node("div", { className: "who" }, name), band, ...tiers, ...curves);
   });
   const axis = node("div", { className: "axis" });
   axis.setAttribute("aria-hidden", "true");
   at("lanes").replaceChildren(...lanes, axis);
   drawAxis();
   rove();
-  if (focused !== undefined) segmentNode(focused)?.focus();
+  drawRater(result);
+  if (focused.number !== undefined) segmentNode(focused.number)?.focus();
+  else if (focused.index !== undefined && state.rated) ratedNode(state.rated)?.focus();
+}
+
+// The rater's own tiers, and on request those of others: who sees them is no longer independent of them.
+function shownTiers(result) {
+  return result.raters.filter((tier) => tier.rater === state.rater || at("others").checked);
+}
+
+function drawRater(result) {
+  at("rater").textContent = `Rater: ${state.rater || "nobody yet"}`;
+  at("others-switch").hidden = result.raters.every((tier) => tier.rater === state.rater);
+  at("editing-hint").hidden = result.raters.every((tier) => tier.rater !== state.rater);
+}
+
+function drawTier(result, { rater, lane, segments }, person, whole_s) {
+  const band = node("div", { className: "band tier", dataset: { lane, rater } },
+    ...segments.map((part, index) => drawRated(result, { rater, lane, index }, part)));
+  band.setAttribute("role", "toolbar");
+  band.setAttribute("aria-label", `${person}, rated by ${rater}, ${segments.length} segments`);
+  place(band, segments, whole_s);
+  return [node("span", { className: "scale rater", textContent: rater, title: `rated by ${rater}` }), band];
+}
+
+function drawRated(result, ref, part) {
+  const isOwn = ref.rater === state.rater;
+  const grips = ["start", "end"].map((edge) => node("span", { className: `grip ${edge}`, ariaHidden: "true", dataset: { edge } }));
+  const made = node("button", {
+    type: "button",
+    className: `segment rated ${tone(result, part.label)}${isOwn ? " own" : ""}`,
+    title: `${part.label}, ${clock(part.start_s)} to ${clock(part.end_s)}`,
+    tabIndex: -1,
+    dataset: { ...ref, start: part.start_s, end: part.end_s },
+    onclick: () => { chooseRated(ref); seek(part.start_s); },
+    onfocus: () => { chooseRated(ref); },
+  }, node("span", { textContent: part.label }), ...(isOwn ? grips : []));
+  made.setAttribute("aria-label", `${part.label}, ${clock(part.start_s)} to ${clock(part.end_s)}, rated by ${ref.rater}`);
+  return made;
+}
+
+function place(band, segments, whole_s) {
+  for (const [index, part] of segments.entries()) {
+    band.children[index].style.left = `${(100 * part.start_s) / whole_s}%`;
+    band.children[index].style.width = `${(100 * (part.end_s - part.start_s)) / whole_s}%`;
+  }
 }
 
 // Scores over time, one line per emotion; each point's values are read with the pointer.
@@ -433,10 +487,14 @@ function drawSegment(result, segment, whole_s) {
     textContent: shortly(segment),
     title: `${shortly(segment)}, ${clock(segment.start_s)} to ${clock(segment.end_s)}`,
     tabIndex: -1,
-    dataset: { number: segment.number },
+    dataset: { number: segment.number, start: segment.start_s },
     onclick: () => { choose(segment.number); seek(segment.start_s); },
     onmouseenter: () => { state.hovered = true; showSegment(segment.number); },
-    onmouseleave: () => { state.hovered = false; if (state.chosen !== null) showSegment(state.chosen); },
+    onmouseleave: () => {
+      state.hovered = false;
+      if (state.rated) showRated();
+      else if (state.chosen !== null) showSegment(state.chosen);
+    },
     onfocus: () => { choose(segment.number); },
   });
   made.style.left = `${(100 * segment.start_s) / whole_s}%`;
@@ -489,15 +547,77 @@ function segmentNode(number) {
 function rove() {
   for (const band of document.querySelectorAll(".band")) {
     const all = [...band.children];
-    const chosen = all.find((each) => Number(each.dataset.number) === state.chosen) ?? all.find((each) => each.tabIndex === 0) ?? all[0];
+    const chosen = all.find(isChosen) ?? all.find((each) => each.tabIndex === 0) ?? all[0];
     for (const each of all) each.tabIndex = each === chosen ? 0 : -1;
   }
 }
 
+function isChosen({ dataset }) {
+  if (dataset.number !== undefined) return Number(dataset.number) === state.chosen;
+  return state.rated !== null && ["rater", "lane", "index"].every((name) => dataset[name] === String(state.rated[name]));
+}
+
+function ratedNode(ref) {
+  return [...document.querySelectorAll(".segment.rated")].find(({ dataset }) =>
+    ["rater", "lane", "index"].every((name) => dataset[name] === String(ref[name])));
+}
+
+function chosenNode() {
+  return state.rated ? ratedNode(state.rated) : segmentNode(state.shown);
+}
+
 function choose(number) {
   state.chosen = number;
+  state.rated = null;
   rove();
   showSegment(number);
+}
+
+function chooseRated(ref) {
+  state.chosen = null;
+  state.rated = ref;
+  rove();
+  showRated();
+}
+
+function tierOf(lane, rater = state.rater) {
+  return state.open?.result?.raters.find((tier) => tier.lane === lane && tier.rater === rater)?.segments ?? [];
+}
+
+function showRated() {
+  const { result } = state.open, { rater, lane, index } = state.rated;
+  const part = tierOf(lane, rater)[index];
+  if (!part) {
+    state.rated = null;
+    showSegment(firstAnswer(result));
+    return;
+  }
+  state.shown = null;
+  for (const each of document.querySelectorAll(".segment.shown")) each.classList.remove("shown");
+  ratedNode(state.rated)?.classList.add("shown");
+  at("said").textContent = part.label[0].toUpperCase() + part.label.slice(1);
+  at("when").textContent = [result.persons[lane], `${clock(part.start_s)} to ${clock(part.end_s)}`, `rated by ${rater}`].join(" · ");
+  at("scores").replaceChildren();
+  for (const id of ["why-not", "correction", "explained"]) at(id).hidden = true;
+  at("editing").hidden = rater !== state.rater;
+  drawEditing(result, part, index === tierOf(lane, rater).length - 1);
+}
+
+function drawEditing(result, part, isLast) {
+  at("label").replaceChildren(...[...result.emotions, UNSURE].map((label) => node("option", { value: label, textContent: label })));
+  at("label").value = part.label;
+  at("from").value = part.start_s.toFixed(2);
+  at("to").value = part.end_s.toFixed(2);
+  for (const id of ["from", "to"]) at(id).max = length_s(result);
+  at("merge").disabled = isLast;
+  at("undo").disabled = !state.undo.length;
+  drawSplit(part);
+}
+
+function drawSplit(part) {
+  const time_s = player().currentTime;
+  at("split").textContent = `Split at ${clock(time_s)}`;
+  at("split").disabled = !canSplit(part, time_s);
 }
 
 function showSegment(number) {
@@ -523,22 +643,12 @@ function showSegment(number) {
       node("span", { textContent: emotion }), node("span", { className: "bar-of", ariaHidden: "true" }, bar),
       node("span", { className: "number", textContent: score.toFixed(2) }));
   }));
-  drawCorrection(result, segment);
+  at("correction").hidden = false;
+  at("editing").hidden = true;
+  at("rate").onclick = () => rate(segment);
   at("why").hidden = !sizeOf(segment.scores);
   at("why").onclick = () => explain(segment.number);
   drawExplanation(segment.number);
-}
-
-function drawCorrection(result, segment) {
-  at("correction").hidden = false;
-  const said = segment.predicted || (segment.abstain || sizeOf(segment.scores) ? "unsure" : "nothing");
-  const options = [
-    node("option", { value: "", textContent: `as the model said: ${said}` }),
-    ...result.emotions.map((emotion) => node("option", { value: emotion, textContent: emotion })),
-  ];
-  at("label").replaceChildren(...options);
-  at("label").value = segment.corrected ? segment.label : "";
-  at("label").onchange = () => correct(segment, at("label").value);
 }
 
 // What a segment rests on
@@ -602,6 +712,7 @@ function sizeOf(object) {
 // What people change
 
 async function change(body, said) {
+  await saving;
   const changed = await tried(() => ask(`/predictions/${state.open.id}`, { method: "PATCH", body }));
   if (changed) {
     state.open = changed;
@@ -615,8 +726,126 @@ function rename(lane, input) {
   return change({ persons: { [lane]: name && name !== lane ? name : null } }, `${lane} is now ${name || lane}`);
 }
 
-function correct(segment, label) {
-  return change({ labels: { [segment.number]: label || null } }, label ? `Corrected to ${label}` : "Correction taken back");
+// The name under which this browser rates: asked for once, changed with the button.
+async function askForRater() {
+  const dialog = at("ask-rater");
+  at("rater-name").value = state.rater;
+  dialog.returnValue = "";
+  dialog.showModal();
+  await new Promise((resolve) => dialog.addEventListener("close", resolve, { once: true }));
+  const name = at("rater-name").value.trim();
+  if (dialog.returnValue !== "yes" || !name) return;
+  state.rater = name;
+  state.undo = [];
+  localStorage.setItem("rater", name);
+  if (state.open?.result) draw(false);
+}
+
+// Go to a stretch of one's own tier, which begins as a copy of the model's segments.
+async function rate(segment) {
+  if (!state.rater) await askForRater();
+  if (!state.rater) return;
+  const { lane } = segment;
+  if (!tierOf(lane).length) {
+    const tier = copied(state.open.result.segments.filter((each) => each.lane === lane));
+    saveTier(lane, tier, `A tier of ${state.rater} begins as a copy of the model's segments`);
+  }
+  const middle_s = (segment.start_s + segment.end_s) / 2;
+  const index = tierOf(lane).findIndex((part) => middle_s < part.end_s);
+  state.rated = { rater: state.rater, lane, index: index < 0 ? tierOf(lane).length - 1 : index };
+  ratedNode(state.rated)?.focus();
+}
+
+// Tiers by recording and lane that are on the page and not yet on the server.
+const unsaved = new Map();
+let saving = Promise.resolve();
+
+// Shown at once and sent; while one change is on its way, only the newest of the next ones is.
+function saveTier(lane, segments, said, { isUndone = false } = {}) {
+  const { id, result } = state.open, before = tierOf(lane);
+  if (!isUndone) state.undo.push({ lane, segments: before });
+  const tier = { rater: state.rater, lane, segments };
+  const others = result.raters.filter((each) => each.rater !== state.rater || each.lane !== lane);
+  result.raters = segments.length ? [...others, tier] : others;
+  if (!unsaved.has(id)) unsaved.set(id, new Map());
+  unsaved.get(id).set(lane, tier);
+  draw(false);
+  saving = saving.then(() => sendTiers(id, said));
+}
+
+async function sendTiers(id, said) {
+  const tiers = unsaved.get(id);
+  if (!tiers) return;
+  unsaved.delete(id);
+  if (await tried(() => ask(`/predictions/${id}`, { method: "PATCH", body: { raters: [...tiers.values()] } }))) {
+    announce(said);
+    return;
+  }
+  // What the server refused is not shown as if it were kept.
+  unsaved.delete(id);
+  if (state.open?.id !== id) return;
+  state.undo = [];
+  await openAgain(id);
+}
+
+async function openAgain(id) {
+  const answer = await ask(`/predictions/${id}`).catch(() => null);
+  if (answer && state.open?.id === id) state.open = answer;
+  draw(false);
+}
+
+function undo() {
+  const last = state.undo.pop();
+  if (last) saveTier(last.lane, last.segments, "Undone", { isUndone: true });
+}
+
+// One change of the tier of the chosen stretch, which stays chosen.
+function edit(change, said) {
+  const { lane } = state.rated;
+  const before = tierOf(lane), after = change(before, state.rated.index);
+  if (after === before) showRated();
+  else saveTier(lane, after, said);
+}
+
+const border = (edge, time_s) => edit((tier, index) =>
+  (Number.isFinite(time_s) ? moved(tier, index, edge, time_s, length_s(state.open.result)) : tier), "Border moved");
+const nudge = (by_s) => border("end", tierOf(state.rated.lane)[state.rated.index].end_s + by_s);
+const splitHere = () => edit((tier, index) => split(tier, index, player().currentTime), `Split at ${clock(player().currentTime)}`);
+const mergeNext = () => edit(merged, "Merged with the next segment");
+
+function editByKey(event) {
+  const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
+  if (key === "z" && (event.ctrlKey || event.metaKey)) return undo;
+  if (event.ctrlKey || event.metaKey || event.altKey) return null;
+  if (event.shiftKey && key === "ArrowLeft") return () => nudge(-NUDGE_S);
+  if (event.shiftKey && key === "ArrowRight") return () => nudge(NUDGE_S);
+  const actions = {
+    s: splitHere, m: mergeNext,
+    "[": () => border("start", player().currentTime), "]": () => border("end", player().currentTime),
+  };
+  return actions[key] ?? null;
+}
+
+function drag(event) {
+  if (!event.target.classList.contains("grip") || event.button !== 0) return;
+  const grip = event.target, made = grip.parentElement, band = made.parentElement;
+  const { lane } = made.dataset, index = Number(made.dataset.index);
+  const before = tierOf(lane), whole_s = length_s(state.open.result), box = band.getBoundingClientRect();
+  let after = before;
+  grip.setPointerCapture(event.pointerId);
+  grip.onpointermove = ({ clientX }) => {
+    after = moved(before, index, grip.dataset.edge, ((clientX - box.left) / box.width) * whole_s, whole_s);
+    place(band, after, whole_s);
+    at("when").textContent = `${clock(after[index].start_s)} to ${clock(after[index].end_s)}`;
+  };
+  grip.onpointerup = grip.onpointercancel = ({ type }) => {
+    grip.onpointermove = grip.onpointerup = grip.onpointercancel = null;
+    if (type === "pointerup" && after !== before) {
+      state.chosen = null;
+      state.rated = { rater: state.rater, lane, index };
+      saveTier(lane, after, "Border moved");
+    } else if (after !== before) draw(false);
+  };
 }
 
 // In step with the recording
@@ -635,6 +864,11 @@ function follow() {
   for (const segment of result.segments) {
     segmentNode(segment.number)?.classList.toggle("now", segment.start_s <= time_s && time_s < segment.end_s);
   }
+  for (const each of document.querySelectorAll(".segment.rated")) {
+    each.classList.toggle("now", Number(each.dataset.start) <= time_s && time_s < Number(each.dataset.end));
+  }
+  const rated = state.rated && tierOf(state.rated.lane, state.rated.rater)[state.rated.index];
+  if (rated) drawSplit(rated);
   if (player().paused) return;
   keepInSight(share);
   if (state.hovered || at("details").contains(document.activeElement)) return;
@@ -660,7 +894,6 @@ function playOn() {
 // Keys and pointers
 
 function neighbour(from, key) {
-  const number = Number(from.dataset.number), segments = state.open.result.segments;
   const all = [...from.parentElement.children];
   const place = all.indexOf(from);
   if (key === "ArrowRight") return all[place + 1];
@@ -670,17 +903,38 @@ function neighbour(from, key) {
   const bands = [...document.querySelectorAll(".band")];
   const band = bands[bands.indexOf(from.parentElement) + (key === "ArrowDown" ? 1 : -1)];
   if (!band) return null;
-  const away = (each) => Math.abs(segments[each.dataset.number].start_s - segments[number].start_s);
+  const away = (each) => Math.abs(each.dataset.start - from.dataset.start);
   return [...band.children].sort((one, other) => away(one) - away(other))[0];
 }
 
 function listen() {
   at("lanes").addEventListener("keydown", (event) => {
     if (!event.target.classList.contains("segment")) return;
+    const change = event.target.classList.contains("own") ? editByKey(event) : null;
+    if (change) {
+      event.preventDefault();
+      change();
+      return;
+    }
     if (!["ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown", "Home", "End"].includes(event.key)) return;
     event.preventDefault();
     neighbour(event.target, event.key)?.focus();
   });
+  at("lanes").addEventListener("pointerdown", drag);
+  at("rater").addEventListener("click", askForRater);
+  at("rater-cancel").addEventListener("click", () => at("ask-rater").close());
+  at("others").addEventListener("change", () => { if (state.open?.result) draw(false); });
+  at("label").addEventListener("change", () => edit((tier, index) => relabelled(tier, index, at("label").value), `Rated as ${at("label").value}`));
+  at("from").addEventListener("change", () => border("start", at("from").valueAsNumber));
+  at("to").addEventListener("change", () => border("end", at("to").valueAsNumber));
+  // A button that can do no more is off and loses the focus: the keyboard goes on at the segment.
+  const actions = { split: splitHere, merge: mergeNext, undo, discard: () => edit(() => [], "Your tier is discarded") };
+  for (const [id, act] of Object.entries(actions)) {
+    at(id).addEventListener("click", () => {
+      act();
+      (chosenNode() ?? at("rater")).focus();
+    });
+  }
   at("guesses").addEventListener("change", () => { if (state.open?.result) drawLanes(state.open.result); });
   at("zoom").addEventListener("input", () => {
     at("lanes").style.setProperty("--zoom", at("zoom").value);
