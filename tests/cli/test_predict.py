@@ -102,8 +102,20 @@ def test_a_bundle_is_a_model(toy, clip: Path, cimeu: Command) -> None:
     status, out, err = cimeu("bundle", toy.run, "-o", "given/model.zip")
     assert (status, out) == (0, "given/model.zip\n")
     assert "MiB; its terms are in LICENCES.md" in err
-    assert cimeu("predict", clip, "-o", "results", "--model", "given/model.zip", "--format", "csv")[0] == 0
-    assert Path("results", f"{clip.stem}.csv").is_file()
+    # Beside the run that it was made from: each writes to a folder of its name.
+    words = "predict", clip, "-o", "results", "--format", "csv", "--model", "given/model.zip", "--model", toy.run
+    status, _, err = cimeu(*words)
+    assert status == 0
+    assert "2 models read each recording once together\n" in err
+    assert "2 of 2 timelines written to results" in err
+    bundled, run = (Path("results", name, f"{clip.stem}.csv").read_text() for name in ("model", toy.run.name))
+    assert bundled == run
+
+
+def test_two_models_of_one_name_are_refused(cimeu: Command) -> None:
+    status, _, err = cimeu("predict", "a.wav", "--model", "runs/a", "--model", "other/a")
+    assert status == 1
+    assert "2 models are called `a`, and each writes to a folder of its name\n\nhint: predict with one" in err
 
 
 def test_agree_prints_the_page_and_nothing_else(cimeu: Command) -> None:

@@ -1,6 +1,7 @@
 """`cimeu predict`: recordings to timelines."""
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated
@@ -8,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cimeu.cli.terminal import Device, Output, finish, pairs, parse_shard, progress_bars, say
+from cimeu.errors import RecipeError
 
 if TYPE_CHECKING:
     from cimeu.inference.recogniser import Recogniser
@@ -43,6 +45,14 @@ Model = Annotated[
         help="Run folder, bundle (.zip), name of a model here, or USER/NAME on the hub. [default: the voice that ships]"
     ),
 ]
+Models = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--model",
+        help="Run folder, bundle (.zip), name of a model here, or USER/NAME on the hub; repeated, each writes to a "
+        "folder of its name. [default: the voice that ships]",
+    ),
+]
 Formats = Annotated[
     str,
     typer.Option(
@@ -66,7 +76,7 @@ Explain = Annotated[
 def predict(
     paths: Annotated[list[Path], typer.Argument(help="Videos, sound files or folders of them.")],
     output: Output = Path("predictions"),
-    model: Model = None,
+    model: Models = None,
     formats: Formats = "",
     setting: Setting = None,
     weights: Weights = None,
@@ -85,8 +95,11 @@ def predict(
     """Write a timeline for each file, with reasons where nothing can be said."""
     named_options = {"start_s": start, "end_s": end, "hop_s": hop, "abstain_below": abstain_at}
     chosen_options = {name: text for name, text in named_options.items() if text}
-    recogniser = recogniser_of(model, setting, weights, device, style, chosen_options)
+    models: list[str | None] = [*model] if model else [None]
+    folders = folder_names([name for name in models if name is not None])
+    recognisers = [recogniser_of(name, setting, weights, device, style, chosen_options) for name in models]
     from cimeu.inference.batch import FAILURES, FORMATS, predict_files
+    from cimeu.inference.side_by_side import SideBySide
     from cimeu.timeline.formats import EVERY_FORMAT
     from cimeu.timeline.overlay import OVERLAY, VideoOptions
 
@@ -94,24 +107,46 @@ def predict(
     suffixes = EVERY_FORMAT if named == [".all"] else named or FORMATS
     if (blur_faces or no_sound) and OVERLAY not in suffixes:
         suffixes = (*suffixes, OVERLAY)
+    if len(recognisers) > 1:
+        passes = len(recognisers) if explain else SideBySide(recognisers).passes
+        say(
+            f"{len(recognisers)} models read each recording {'once together' if passes == 1 else f'in {passes} passes'}"
+        )
     with progress_bars() as progress:
         report = predict_files(
             paths,
             output,
-            recogniser,
+            dict(zip(folders, recognisers, strict=True)) if len(recognisers) > 1 else recognisers[0],
             progress,
             formats=suffixes,
             explained=explain,
             shard=parse_shard(shard),
             video=VideoOptions(blur_faces=blur_faces, sound=not no_sound),
         )
-    if profile:
+    for recogniser in recognisers if profile else ():
         for line in recogniser.stopwatch.lines():
             say(line)
     for path, reason in report.failures.itertuples(index=False):
         say(f"{path}: {reason}")
     done = report.recordings - len(report.failures)
-    finish(done, report.recordings, f"timelines written to {output}", output / FAILURES)
+    lists = ", ".join(str(output / folder / FAILURES) for folder in folders) if len(folders) > 1 else output / FAILURES
+    finish(done, report.recordings, f"timelines written to {output}", lists)
+
+
+def folder_names(models: Sequence[str]) -> list[str]:
+    """What the folders of the results of several models are called: as the model's own folder or bundle.
+
+    >>> folder_names(["runs/german", "voice", "laughter.zip", "user/name@main"])
+    ['german', 'voice', 'laughter', 'name@main']
+    """
+    names = [Path(model).absolute().resolve().name.removesuffix(".zip") for model in models]
+    for name, times in Counter(names).items():
+        if times > 1:
+            raise RecipeError(
+                f"{times} models are called `{name}`, and each writes to a folder of its name\n\n"
+                "hint: predict with one of them into another -o, or pack it under another name with `cimeu bundle`"
+            )
+    return names
 
 
 def recogniser_of(

@@ -66,14 +66,14 @@ def pairs(texts: Iterable[str], such_as: str = "0=happiness or test=test.csv") -
     return {name: value for name, _, value in parts}
 
 
-def finish(done: int, total: int, what: str, reasons: Path) -> None:
+def finish(done: int, total: int, what: str, reasons: Path | str) -> None:
     """Say how much of the work was done; where it is not all, exit status 3.
 
     Args:
         done: how many were done.
         total: how many there were.
         what: past participle with its noun, as in `timelines written`.
-        reasons: the table that says why the others failed.
+        reasons: the table, or tables, that say why the others failed.
     """
     if done == total:
         say(f"{done:,} of {total:,} {what}")

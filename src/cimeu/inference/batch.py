@@ -23,6 +23,7 @@ from cimeu.errors import CimeuError, MediaError, RecipeError
 from cimeu.inference.explain import explained_timeline
 from cimeu.inference.own_style import Support
 from cimeu.inference.recogniser import Recogniser
+from cimeu.inference.side_by_side import SideBySide
 from cimeu.media.recordings import recordings_below
 from cimeu.progress import Progress, silent
 from cimeu.timeline.formats import EVERY_FORMAT, KIND, save, to_json
@@ -48,7 +49,7 @@ TOGETHER = ("person", "study")
 
 @dataclass(frozen=True)
 class BatchReport:
-    """How many recordings there were, and which failed and why."""
+    """How many timelines there were to write, and which failed and why."""
 
     recordings: int
     failures: pd.DataFrame
@@ -58,7 +59,7 @@ class BatchReport:
 def predict_files(
     paths: Iterable[Path | str],
     output: Path | str,
-    model: Path | str | Recogniser,
+    model: Path | str | Recogniser | Mapping[str, Recogniser],
     progress: Progress = silent,
     *,
     formats: Sequence[str] = FORMATS,
@@ -75,7 +76,8 @@ def predict_files(
     Args:
         paths: recordings, and folders that are searched for them.
         output: folder for the results.
-        model: run folder or bundle, or a recogniser.
+        model: run folder or bundle, or a recogniser. Several by name: the results of each are in a folder of its name
+            below `output`, and models with the same encoders read each recording together.
         progress: counts recordings (`files`) and seconds of each.
         formats: suffixes among those of `Timeline.save`.
         explained: whether each segment is explained: the network then runs about ten times as often.
@@ -92,29 +94,44 @@ def predict_files(
         if suffix not in EVERY_FORMAT:
             raise RecipeError(f"unknown format `{suffix}`\n\nhint: one of {', '.join(EVERY_FORMAT)}")
     output, given = Path(output), [Path(path) for path in paths]
-    check_free([output / FAILURES], "failures")
+    results = [output / name for name in model] if isinstance(model, Mapping) else [output]
+    check_free([folder / FAILURES for folder in results], "failures")
     recordings = _shard(recordings_by_name(given, formats), shard)
     with locked(output / ROOM / "failures.writing"):  # also shows that the folder can be written to
-        recogniser = model if isinstance(model, Recogniser) else Recogniser.from_pretrained(model)
-    if recogniser.style in TOGETHER and shard != (1, 1):
-        raise RecipeError(
-            f"a style of the {recogniser.style} is read from all recordings\n\nhint: leave out --shard, or --style none"
-        )
-    supports = _supports(recogniser, recordings.values(), progress) if recogniser.style in TOGETHER else {}
-    failures: dict[Path, str] = {}
+        recognisers = _by_folder(model, output)
+    supports = {}
+    for folder, recogniser in recognisers.items():
+        if recogniser.style in TOGETHER and shard != (1, 1):
+            raise RecipeError(
+                f"a style of the {recogniser.style} is read from all recordings\n\n"
+                "hint: leave out --shard, or --style none"
+            )
+        supports[folder] = _supports(recogniser, recordings.values(), progress) if recogniser.style in TOGETHER else {}
+    failures: dict[Path, dict[Path, str]] = {folder: {} for folder in recognisers}
+    side_by_side = SideBySide(list(recognisers.values()))
     for number, (name, path) in enumerate(recordings.items()):
         progress("files", number, len(recordings))
-        others = [support for other, windows in supports.items() if other != path for support in windows]
-        recognise = partial(explained_timeline if explained else Recogniser.__call__, recogniser, others=others)
-        work = partial(_predict, recogniser, path, output / name, formats, recognise)
-        if reason := failure_of(partial(work, explained=explained, video=video, progress=progress), path):
-            failures[path] = reason
+        for folder, recogniser in recognisers.items():
+            others = [support for other, windows in supports[folder].items() if other != path for support in windows]
+            # What a segment rests on needs the windows themselves, which are not kept for a second model.
+            recognise = partial(explained_timeline if explained else side_by_side, recogniser, others=others)
+            work = partial(_predict, recogniser, path, folder / name, formats, recognise)
+            if reason := failure_of(partial(work, explained=explained, video=video, progress=progress), path):
+                failures[folder][path] = reason
     progress("files", len(recordings), len(recordings))
-    table = failures_table(failures)
     # Other shards answer for the other recordings of a folder.
     folders = [path for path in given if path.is_dir()] if shard == (1, 1) else []
-    _write_failures(output, table, folders, recordings.values())
-    return BatchReport(len(recordings), table)
+    tables = {folder: failures_table(reasons) for folder, reasons in failures.items()}
+    for folder, table in tables.items():
+        _write_failures(folder, table, folders, recordings.values())
+    return BatchReport(len(recordings) * len(recognisers), pd.concat(tables.values(), ignore_index=True))
+
+
+def _by_folder(model: Path | str | Recogniser | Mapping[str, Recogniser], output: Path) -> dict[Path, Recogniser]:
+    """Models by the folder of their results."""
+    if isinstance(model, Mapping):
+        return {output / name: recogniser for name, recogniser in model.items()}
+    return {output: model if isinstance(model, Recogniser) else Recogniser.from_pretrained(model)}
 
 
 def failures_table(failures: Mapping[Path, str]) -> pd.DataFrame:

@@ -251,7 +251,7 @@ class Recogniser:
 
         # Windows wait for each other, so that a network answers many in one pass.
         def score() -> None:
-            self._score(waiting, reader.lanes)
+            self.score(waiting, reader.lanes)
             if watch is not None and waiting:
                 watch(waiting)
             waiting.clear()
@@ -438,7 +438,15 @@ class Recogniser:
     def _directions(self) -> tuple[Direction, ...]:
         return self.ensemble.directions
 
-    def _score(self, windows: Sequence[WindowInput], lanes: Mapping[str, Lane]) -> None:
+    @property
+    def reads_as(self) -> tuple[object, ...]:
+        """Equal for recognisers whose windows have the same input, so that one reading serves them all."""
+        encoders = tuple((stream, fingerprint(encoder)) for stream, encoder in self.encoders.items())
+        grid = self._rate_hz, self._length, self._hop
+        faces = self.detector.name, self.detector.version, self.identity.name
+        return encoders, self._directions, grid, faces, str(self.device), self.settings
+
+    def score(self, windows: Sequence[WindowInput], lanes: Mapping[str, Lane]) -> None:
         """Put what the model says of windows into their lanes."""
         if not windows:
             return
