@@ -160,7 +160,9 @@ def served(checker: Isolated, recogniser: Isolated, tmp_path_factory: pytest.Tem
 def film(clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The drawn face speaks, leaves for four seconds, and comes back: too long to be known again."""
     there = [frame.pixels for frame in frames(clip)]
-    gone = [np.full_like(there[0], 90)] * 100
+    # A wall in uneven light: frames without anything on them would not count as an absence.
+    wall = np.broadcast_to(np.linspace(60, 120, there[0].shape[1], dtype=np.uint8)[:, None], there[0].shape)
+    gone = [np.ascontiguousarray(wall)] * 100
     voice = read_sound(clip)
     samples = np.concatenate([voice[: len(there) * 640], np.zeros(100 * 640, np.float32), voice])
     path = tmp_path_factory.mktemp("film") / "film.mp4"

@@ -1,6 +1,8 @@
 """Recordings outlive a server with a folder of its user: opened again, read on, and deleted with all they have."""
 
 import logging
+import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,10 +12,13 @@ from fastapi.testclient import TestClient
 
 from cimeu.errors import RecipeError
 from cimeu.server.app import create_app
+from cimeu.server.edits import NO_EDITS
 from cimeu.server.isolated import Isolated
-from cimeu.server.kept import kept_folder
+from cimeu.server.kept import Kept, keep, kept_folder
 from cimeu.server.predictions import Predictions
+from cimeu.server.recording import Recording
 from cimeu.server.settings import ServerSettings
+from cimeu.timeline.settings import TimelineSettings
 
 from .conftest import ADDRESS, Clock, send, when_done
 
@@ -64,12 +69,19 @@ def test_results_and_corrections_survive_a_restart_until_they_are_deleted(server
         assert names(folder) == []
 
 
-def test_what_was_in_line_is_read_by_the_next_server(server, folder: Path, clip: Path, recogniser: Isolated) -> None:
+def test_what_was_in_line_is_read_by_the_next_server(server, folder: Path, clip: Path) -> None:
+    folder.mkdir()
+    path = folder / secrets.token_hex(16)
+    shutil.copy(clip, path)
+    recording = Recording("video/mp4", 2.0, has_video=True)
+    kept = Kept(
+        name="a.mp4", recording=recording, created_s=5.0, finished_s=0, settings=TimelineSettings(), edits=NO_EDITS
+    )
+    keep(path, kept)
     with server() as client:
-        number = send(client, clip)["id"]
-    assert f"{number}.json" in names(folder)
-    with server() as client:
-        assert when_done(client, number)["status"] == "finished"
+        done = when_done(client, path.name)
+    assert (done["status"], done["name"]) == ("finished", "a.mp4")
+    assert f"{path.name}.timeline.json" in names(folder)
 
 
 def test_what_expired_meanwhile_is_deleted(server, folder: Path, clip: Path, clock: Clock) -> None:
