@@ -233,6 +233,12 @@ def test_tiers_of_raters_are_read_back(rated: Timeline, tmp_path: Path, suffix: 
     assert [(one.start_s, one.end_s, one.label) for one in ben.annotations] == [(3.0, 5.0, "anger")]
 
 
+def test_the_page_draws_raters_below_the_model(rated: Timeline) -> None:
+    page = WRITERS[".html"](rated, Path("a.html")).decode()
+    assert 'aria-label="Zoë, rated by Ben"' in page
+    assert 'title="0:01.2 to 0:03.0: unsure">unsure</span>' in page
+
+
 def test_elan_sees_who_annotated(rated: Timeline) -> None:
     tiers = ElementTree.fromstring(WRITERS[".eaf"](rated, Path("a.eaf"))).iter("TIER")
     found = {one.get("TIER_ID"): (one.get("PARTICIPANT"), one.get("ANNOTATOR")) for one in tiers}

@@ -90,23 +90,41 @@ def predict_files(
         OutputError: `failures.csv` is not ours to replace.
         OSError: nothing can be written to `output`, or its disk is full; what is finished is kept.
     """
-    for suffix in formats:
-        if suffix not in EVERY_FORMAT:
-            raise RecipeError(f"unknown format `{suffix}`\n\nhint: one of {', '.join(EVERY_FORMAT)}")
+    _check_formats(formats)
     output, given = Path(output), [Path(path) for path in paths]
     results = [output / name for name in model] if isinstance(model, Mapping) else [output]
     check_free([folder / FAILURES for folder in results], "failures")
     recordings = _shard(recordings_by_name(given, formats), shard)
     with locked(output / ROOM / "failures.writing"):  # also shows that the folder can be written to
         recognisers = _by_folder(model, output)
-    supports = {}
-    for folder, recogniser in recognisers.items():
+    for recogniser in recognisers.values():
         if recogniser.style in TOGETHER and shard != (1, 1):
             raise RecipeError(
                 f"a style of the {recogniser.style} is read from all recordings\n\n"
                 "hint: leave out --shard, or --style none"
             )
-        supports[folder] = _supports(recogniser, recordings.values(), progress) if recogniser.style in TOGETHER else {}
+    failures = _predict_all(recordings, recognisers, formats, progress, explained=explained, video=video)
+    # Other shards answer for the other recordings of a folder.
+    folders = [path for path in given if path.is_dir()] if shard == (1, 1) else []
+    tables = {folder: failures_table(reasons) for folder, reasons in failures.items()}
+    for folder, table in tables.items():
+        _write_failures(folder, table, folders, recordings.values())
+    return BatchReport(len(recordings) * len(recognisers), pd.concat(tables.values(), ignore_index=True))
+
+
+def _predict_all(
+    recordings: Mapping[str, Path],
+    recognisers: Mapping[Path, Recogniser],
+    formats: Sequence[str],
+    progress: Progress,
+    *,
+    explained: bool,
+    video: VideoOptions,
+) -> dict[Path, dict[Path, str]]:
+    """Write the results of each recording and model; by folder, which recordings failed and why."""
+    supports = {
+        folder: _supports(recogniser, recordings.values(), progress) for folder, recogniser in recognisers.items()
+    }
     failures: dict[Path, dict[Path, str]] = {folder: {} for folder in recognisers}
     side_by_side = SideBySide(list(recognisers.values()))
     for number, (name, path) in enumerate(recordings.items()):
@@ -119,12 +137,13 @@ def predict_files(
             if reason := failure_of(partial(work, explained=explained, video=video, progress=progress), path):
                 failures[folder][path] = reason
     progress("files", len(recordings), len(recordings))
-    # Other shards answer for the other recordings of a folder.
-    folders = [path for path in given if path.is_dir()] if shard == (1, 1) else []
-    tables = {folder: failures_table(reasons) for folder, reasons in failures.items()}
-    for folder, table in tables.items():
-        _write_failures(folder, table, folders, recordings.values())
-    return BatchReport(len(recordings) * len(recognisers), pd.concat(tables.values(), ignore_index=True))
+    return failures
+
+
+def _check_formats(formats: Iterable[str]) -> None:
+    for suffix in formats:
+        if suffix not in EVERY_FORMAT:
+            raise RecipeError(f"unknown format `{suffix}`\n\nhint: one of {', '.join(EVERY_FORMAT)}")
 
 
 def _by_folder(model: Path | str | Recogniser | Mapping[str, Recogniser], output: Path) -> dict[Path, Recogniser]:
@@ -195,8 +214,11 @@ def _predict(
 
 
 def _supports(recogniser: Recogniser, paths: Iterable[Path], progress: Progress) -> dict[Path, list[Support]]:
-    """Windows of each recording that a style is read from; recordings that fail have none, and are reported later."""
-    supports = {}
+    """Windows of each recording that a style is read from, where it is read from several; recordings that fail have
+    none, and are reported later."""
+    supports: dict[Path, list[Support]] = {}
+    if recogniser.style not in TOGETHER:
+        return supports
     for path in paths:
         try:
             check_recording(path)

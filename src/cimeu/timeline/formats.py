@@ -213,6 +213,7 @@ def to_html(timeline: Segmentation, path: Path) -> bytes:
         bars=bars,
         segments=timeline.segments,
         persons=timeline.persons,
+        raters=timeline.raters,
         colours=colours,
         ticks=[duration_s * part / 5 for part in range(6)],
         percent=lambda time_s: f"{100 * time_s / duration_s:.3f}",
