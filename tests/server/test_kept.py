@@ -75,7 +75,7 @@ def test_what_was_in_line_is_read_by_the_next_server(server, folder: Path, clip:
     shutil.copy(clip, path)
     recording = Recording("video/mp4", 2.0, has_video=True)
     kept = Kept(
-        name="a.mp4", recording=recording, created_s=5.0, finished_s=0, settings=TimelineSettings(), edits=NO_EDITS
+        name="a.mp4", recording=recording, created_s=5.0, finished_s=0.0, settings=TimelineSettings(), edits=NO_EDITS
     )
     keep(path, kept)
     with server() as client:
