@@ -76,6 +76,12 @@ def test_a_column_that_differs_between_recordings_of_somebody_belongs_to_recordi
     assert people.attributes_of("p") == {"sex": "f"}
 
 
+@pytest.mark.parametrize("column", ["condition", "mean.anger", "n_windows", "duration_s"])
+def test_a_column_that_results_have_themselves_is_refused(tmp_path: Path, column: str) -> None:
+    with pytest.raises(ManifestError, match=f"the results have a column `{column}` of their own.*\n\nhint: rename"):
+        read_participants(table(tmp_path, f"file,participant,{column}\na,p,x\n"), [A])
+
+
 def test_one_person_of_a_file_cannot_be_two_participants(tmp_path: Path) -> None:
     with pytest.raises(ManifestError, match=r"line 3 .*: person 1 of `a` is there twice\n\nhint: one row per person"):
         read_participants(table(tmp_path, "file,participant,person\na,p,person 1\na,q,person 1\n"), [A])

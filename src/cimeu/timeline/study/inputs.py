@@ -1,5 +1,6 @@
 """Who is in a recording and what happened when: `participants.csv` and `events.csv`, read as people save them."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,12 @@ WHOLE = "(whole)"
 EVERY_FILE = "*"
 OWN = ("file", "participant", "person")
 """Columns of `participants.csv` with a meaning here; all others are taken along."""
+MADE = re.compile(
+    r"condition|emotion|label|start_s|end_s|confidence|duration_s|n_(recordings|windows|events)"
+    r"|recording|abstain|modality|reason|unlike_training"
+    r"|(share|mean|sd|difference|score)\..*"
+)
+"""Columns that the tables of a study have themselves."""
 
 
 @dataclass(frozen=True)
@@ -97,10 +104,18 @@ def read_participants(path: Path, recordings: Sequence[Recording]) -> Participan
     """Columns `file`, `participant` (else the file is its own), `person` (lane, where a file shows several), others.
 
     Raises:
-        ManifestError: not a table, no column `file`, no file with results, or one person twice.
+        ManifestError: not a table, no column `file`, one with a name that results have, no file with results, or one
+            person twice.
     """
     table = read_csv(path)
     table.need("file")
+    for column in table.columns:
+        if MADE.fullmatch(column):
+            raise ManifestError(
+                f"the results have a column `{column}` of their own, as `{path}` has\n\n"
+                f"hint: rename that of `{path.name}`, such as `my_{column}`; "
+                "conditions within recordings go into --events"
+            )
     names, columns = FileNames(recordings), tuple(column for column in table.columns if column not in OWN)
     assignments: dict[str, list[Assignment]] = {}
     without: list[tuple[str, Assignment]] = []
