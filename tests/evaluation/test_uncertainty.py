@@ -3,8 +3,17 @@ import time
 import numpy as np
 import pytest
 
+from cimeu.evaluation.continuous import concordance
 from cimeu.evaluation.metrics import uar
-from cimeu.evaluation.uncertainty import averaged, bootstrap, compared, difference, holm, mean_over_people
+from cimeu.evaluation.uncertainty import (
+    averaged,
+    bootstrap,
+    compared,
+    concordance_estimate,
+    difference,
+    holm,
+    mean_over_people,
+)
 
 
 def made_up(n_clips=400, n_speakers=20, n_seeds=2, accuracy=0.6, seed=0, n_classes=4):
@@ -168,3 +177,32 @@ def test_one_person_has_no_interval_and_nobody_no_mean() -> None:
     means = mean_over_people(np.array([[2.0, np.nan]]))
     assert means.value[0] == 2.0
     assert np.isnan([means.value[1], *means.low, *means.high, *means.p]).all()
+
+
+def test_the_concordance_of_all_clips_is_that_of_the_definition_and_its_interval_holds_it() -> None:
+    generator = np.random.default_rng(1)
+    truth = generator.normal(size=60)
+    predicted = 0.7 * truth + generator.normal(0, 0.5, size=(2, 60))
+    speakers = [f"s{number % 10}" for number in range(60)]
+    estimate = concordance_estimate(truth, predicted, speakers)
+    assert estimate.value == pytest.approx(np.mean([concordance(truth, answer) for answer in predicted]))
+    assert estimate.low < estimate.value < estimate.high
+    assert (estimate.n_clips, estimate.n_speakers) == (60, 10)
+
+
+def test_clips_of_few_speakers_have_a_wider_interval_of_concordance_than_independent_ones() -> None:
+    generator = np.random.default_rng(2)
+    of_speaker = np.repeat(generator.normal(size=8), 25)
+    truth, predicted = of_speaker + generator.normal(0, 0.1, 200), generator.normal(0, 1, 200)[None] + of_speaker
+    few = concordance_estimate(truth, predicted, [f"s{number // 25}" for number in range(200)])
+    many = concordance_estimate(truth, predicted, [""] * 200)
+    assert few.value == many.value
+    assert few.high - few.low > 1.5 * (many.high - many.low)
+
+
+def test_unlabelled_clips_do_not_count_and_unusable_ones_cannot_agree() -> None:
+    truth = np.array([0.0, 1.0, 2.0, 3.0, np.nan])
+    predicted = np.array([[0.0, 1.0, 2.0, np.nan, 9.0]])
+    estimate = concordance_estimate(truth, predicted, list("abcde"))
+    assert estimate.value == pytest.approx(concordance(truth[:4], np.array([0.0, 1.0, 2.0, 1.0])))
+    assert estimate.n_clips == 4

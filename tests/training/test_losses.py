@@ -2,14 +2,17 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
+from cimeu.evaluation.continuous import concordance
 from cimeu.pyramid import Level, Pyramid
 from cimeu.training.losses import (
     alignment,
     class_error,
+    concordance_error,
     cross_covariance,
     emotion_adversary,
     mining,
@@ -320,3 +323,30 @@ def test_mining_leaves_out_clips_without_a_first_stream(form: str) -> None:
     pooled, logits, present = three(5, 6), three(5, 3), torch.tensor([True, True, True, False, True])
     there = [[x[present] for x in xs] for xs in (pooled, logits)]
     assert mining(pooled, logits, present, form=form) == mining(*there, present[present], form=form)
+
+
+def test_concordance_error_is_one_less_the_concordance_of_the_labelled_clips() -> None:
+    generator = np.random.default_rng(0)
+    truth, predicted = generator.normal(size=(2, 12, 2)).astype(np.float32)
+    truth[[1, 5], 0] = np.nan
+    expected = np.mean(
+        [1 - concordance(y[np.isfinite(y)], x[np.isfinite(y)]) for x, y in zip(predicted.T, truth.T, strict=True)]
+    )
+    error = concordance_error(torch.from_numpy(predicted), torch.from_numpy(truth))
+    assert error is not None
+    assert float(error) == pytest.approx(float(expected), abs=1e-5)
+
+
+def test_dimensions_with_few_labels_or_equal_ones_have_no_concordance_error() -> None:
+    nan = float("nan")
+    predicted = torch.linspace(-1, 1, 5)[:, None].repeat(1, 3).requires_grad_()
+    few, equal = torch.tensor([0.1, 0.2, 0.3, nan, nan]), torch.full((5,), 0.4)
+    target = torch.stack([few, equal, torch.full((5,), nan)], dim=1)
+    assert concordance_error(predicted, target) is None
+    target[:, 2] = torch.linspace(-1, 1, 5)
+    error = concordance_error(predicted, target)
+    assert error is not None
+    error.backward()
+    assert float(error) == pytest.approx(0, abs=1e-6)
+    assert predicted.grad is not None
+    assert not predicted.grad[:, :2].any()

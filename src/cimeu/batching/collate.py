@@ -43,7 +43,8 @@ class Batch:
     `target` and `second_target` are the streams before noise, what reconstruction is compared with (None for a second
     stream of tokens or a filterbank, which the network turns into steps first). With mixup, a clip
     keeps `share` of itself and takes the rest from the clip whose emotion is in `partner`. `shares`, where shares are
-    learned, take the place of `emotion` in the class error, and are mixed already.
+    learned, take the place of `emotion` in the class error, and are mixed already. `continuous` labels, from -1 to 1
+    and NaN where unknown, are mixed as well: half of an unknown value is unknown.
     """
 
     first: Stream | None
@@ -56,6 +57,7 @@ class Batch:
     partner: Int[Tensor, " B"] | None = None
     share: float = 1.0
     shares: Float[Tensor, "B K"] | None = None
+    continuous: Float[Tensor, "B V"] | None = None
 
     def to(self, device: torch.device) -> "Batch":
         """The same batch on another device."""
@@ -98,9 +100,9 @@ class Collator:
         # Before noise: reconstruction learns to remove it, not to reproduce it.
         target = None if first is None else first.features
         second_target = second.features if second is not None and self.second_kind == "steps" else None
-        target_shares = [sample.shares for sample in samples if sample.shares is not None]
-        shares = torch.from_numpy(np.stack(target_shares)) if target_shares else None
-        batch = Batch(first, second, emotion, style, index, target, second_target, shares=shares)
+        shares = _stacked([sample.shares for sample in samples])
+        continuous = _stacked([sample.continuous for sample in samples])
+        batch = Batch(first, second, emotion, style, index, target, second_target, shares=shares, continuous=continuous)
         if generator is None or self.augmentation is None:
             return batch
         return self._augmented(batch, self.augmentation, generator)
@@ -166,7 +168,16 @@ def _mixed(batch: Batch, concentration: float, generator: torch.Generator) -> Ba
         partner=batch.emotion[order],
         share=share,
         shares=None if batch.shares is None else share * batch.shares + (1 - share) * batch.shares[order],
+        continuous=None
+        if batch.continuous is None
+        else share * batch.continuous + (1 - share) * batch.continuous[order],
     )
+
+
+def _stacked(targets: Sequence[np.ndarray | None]) -> Tensor | None:
+    """Targets of all clips, where they have any."""
+    present = [target for target in targets if target is not None]
+    return torch.from_numpy(np.stack(present)) if present else None
 
 
 def _steps(

@@ -14,6 +14,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float32, Int64
 
+from cimeu.corpora.continuous import Scales, continuous_of
 from cimeu.corpora.manifest import Clip, Manifest
 from cimeu.corpora.votes import shares_of
 from cimeu.errors import FeatureError, ManifestError
@@ -40,6 +41,8 @@ class Sample:
     index: int
     shares: Float32[np.ndarray, " K"] | None = None
     """Share of each emotion, where shares are what is learned."""
+    continuous: Float32[np.ndarray, " V"] | None = None
+    """Continuous labels from -1 to 1, where a recipe has any; NaN where the clip has none."""
 
 
 @dataclass(frozen=True)
@@ -104,8 +107,10 @@ class ClipDataset:
         direction: Direction,
         style_column: str | None = None,
         targets: Targets = "classes",
+        continuous: Scales | None = None,
     ) -> None:
-        """Look every clip up; features are views of the store's files. `shares`: votes are what is learned.
+        """Look every clip up; features are views of the store's files. `shares`: votes are what is learned;
+        `continuous`: columns that are learned beside the emotion, with their scales.
 
         The second stream is never reversed. A clip without features, or with a problem, has no stream and is not in
         `usable`. Raises UnknownLabel, ManifestError for a column that is not there, FeatureError for a damaged store.
@@ -116,6 +121,8 @@ class ClipDataset:
         self.clip_ids = tuple(clip.clip_id for clip in self.clips)
         self.emotions = np.array([labels.index(c.emotion) if c.emotion else -1 for c in self.clips], np.int64)
         self.shares = shares_of(manifest.table, labels) if targets == "shares" else None
+        self.scales = dict(continuous or {})
+        self.continuous = continuous_of(manifest.table, self.scales) if self.scales else None
         self.style_column = style_column
         self.style_names, self.styles = self._number(style_column)
         self.first_features = _rows(first, self.clips, direction)
@@ -168,6 +175,7 @@ class ClipDataset:
             int(self.styles[index]),
             index,
             None if self.shares is None else self.shares[index],
+            None if self.continuous is None else self.continuous[index],
         )
 
     def groups(self, column: str) -> list[str]:

@@ -15,7 +15,14 @@ from torch import Tensor
 from cimeu.batching.dataset import ClipDataset, Sample
 from cimeu.errors import CheckpointError
 from cimeu.evaluation.calibration import at_temperature
-from cimeu.evaluation.predict import EnsembleSettings, Scores, evaluation_collator, fused_probabilities
+from cimeu.evaluation.predict import (
+    EnsembleSettings,
+    Scores,
+    continuous_labels,
+    evaluation_collator,
+    fused_continuous,
+    fused_probabilities,
+)
 from cimeu.evaluation.rivals import NETWORKS, read_rival
 from cimeu.media.threads import one_thread
 from cimeu.model.checkpoint import CIMEU, Specifications, kind_of
@@ -56,15 +63,20 @@ class Ensemble:
     def answer(self, clips: Sequence[Clip]) -> Answers:
         """Fused probabilities, and the primitives of the first direction's network."""
         outputs = {direction: self._output(clips, direction) for direction in self.models}
-        scores = {direction: _scores(output, _present(clips, direction)) for direction, output in outputs.items()}
+        scores = {
+            direction: _scores(self.models[direction], output, _present(clips, direction))
+            for direction, output in outputs.items()
+        }
         fused = fused_probabilities(scores.get("forward"), scores.get("backward"), self.settings)["fused"]
         direction, output = next(iter(outputs.items()))
         # Streams with primitives of their own: a clip with neither of them has none.
         present = _present(clips, direction)[:, : len(output.emotion)].any(axis=1, keepdims=True)
         emotion = np.where(present, output.emotion_pooled[0].numpy(), np.float32(np.nan))
-        if output.style_pooled is None:
-            return Answers(fused, emotion)
-        return Answers(fused, emotion, np.where(present, output.style_pooled[0].numpy(), np.float32(np.nan)))
+        continuous = fused_continuous(scores.get("forward"), scores.get("backward"), self.settings)
+        style = None
+        if output.style_pooled is not None:
+            style = np.where(present, output.style_pooled[0].numpy(), np.float32(np.nan))
+        return Answers(fused, emotion, style, continuous)
 
     def _output(self, clips: Sequence[Clip], direction: Direction) -> Output:
         model = self.models[direction]
@@ -145,7 +157,8 @@ def _present(clips: Sequence[Clip], direction: Direction) -> Bool[np.ndarray, "N
     return np.array([[direction in clip.first, clip.second is not None] for clip in clips])
 
 
-def _scores(output: Output, present: Bool[np.ndarray, "N 2"]) -> Scores:
+def _scores(model: CiMEU, output: Output, present: Bool[np.ndarray, "N 2"]) -> Scores:
     second = None if output.second_logits is None else torch.stack(output.second_logits).numpy()
     first, gate = torch.stack(output.first_logits).numpy(), torch.stack(output.gate).numpy()
-    return Scores(tuple(map(str, range(len(present)))), first, second, gate, present)
+    names, continuous = tuple(map(str, range(len(present)))), continuous_labels(model, output)
+    return Scores(names, first, second, gate, present, continuous)

@@ -27,6 +27,7 @@ from torch import Tensor
 from cimeu.atomic import write_whole
 from cimeu.batching.collate import Batch, Collator, evaluation_batches
 from cimeu.batching.dataset import ClipDataset, Sample, Statistics
+from cimeu.corpora.continuous import native
 from cimeu.errors import CheckpointError, RecipeError
 from cimeu.evaluation.calibration import at_temperature
 from cimeu.model.network import CiMEU, Output
@@ -52,6 +53,8 @@ class Scores:
     second: Float32[np.ndarray, "3 N K"] | None
     gate: Float32[np.ndarray, "3 N"]
     present: Bool[np.ndarray, "N 2"]
+    continuous: Float32[np.ndarray, "N V"] | None = None
+    """Continuous labels on the scales of the corpus; None where the model has none."""
 
 
 ENSEMBLE = "ensemble.json"
@@ -128,6 +131,8 @@ def score_clips(model: CiMEU, dataset: ClipDataset, *, batch_size: int = 64) -> 
     second = None if model.config.second is None else first.copy()
     gate = np.zeros((len(LEVELS), n_clips), dtype=np.float32)
     present = np.zeros((n_clips, 2), dtype=bool)
+    dimensions = len(model.config.continuous)
+    continuous = np.full((n_clips, dimensions), np.nan, dtype=np.float32) if dimensions else None
     collate = evaluation_collator(model)
     # Only usable clips are computed; the others stay NaN, so that every row keeps its place.
     for start in range(0, len(dataset.usable), batch_size):
@@ -136,7 +141,9 @@ def score_clips(model: CiMEU, dataset: ClipDataset, *, batch_size: int = 64) -> 
         first[:, rows], gate[:, rows], present[rows] = scores.first, scores.gate, scores.present
         if second is not None and scores.second is not None:
             second[:, rows] = scores.second
-    return Scores(tuple(dataset.clip_ids), first, second, gate, present)
+        if continuous is not None and scores.continuous is not None:
+            continuous[rows] = scores.continuous
+    return Scores(tuple(dataset.clip_ids), first, second, gate, present, continuous)
 
 
 def scores_of(model: CiMEU, samples: Sequence[Sample], collate: Collator | None = None) -> Scores:
@@ -147,7 +154,13 @@ def scores_of(model: CiMEU, samples: Sequence[Sample], collate: Collator | None 
     second = None if output.second_logits is None else _array(torch.stack(output.second_logits))
     absent = np.zeros(len(samples), bool)
     present = [absent if stream is None else stream.present.numpy() for stream in (batch.first, batch.second)]
-    return Scores(tuple(sample.clip_id for sample in samples), first, second, gate, np.stack(present, axis=1))
+    clip_ids = tuple(sample.clip_id for sample in samples)
+    return Scores(clip_ids, first, second, gate, np.stack(present, axis=1), continuous_labels(model, output))
+
+
+def continuous_labels(model: CiMEU, output: Output) -> Float32[np.ndarray, "N V"] | None:
+    """Continuous labels of an output, on the scales that the model was trained on; None where it has none."""
+    return None if output.continuous is None else native(_array(output.continuous), model.specifications.continuous)
 
 
 def project(
@@ -216,6 +229,14 @@ def fused_probabilities(
         assert forward.clip_ids == backward.clip_ids, "both directions score the same clips in the same order"
     fused = mixture([by_direction.get("forward"), by_direction.get("backward")], settings.mu)
     return {**by_direction, "fused": at_temperature(fused, settings.temperature)}
+
+
+def fused_continuous(
+    forward: Scores | None, backward: Scores | None, settings: EnsembleSettings
+) -> Float32[np.ndarray, "N V"] | None:
+    """Continuous labels of both directions together; None where the models have none."""
+    values = [None if scores is None else scores.continuous for scores in (forward, backward)]
+    return None if all(part is None for part in values) else mixture(values, settings.mu)
 
 
 def mixture(directions: Sequence[Float[np.ndarray, "N K"] | None], mu: float) -> Float[np.ndarray, "N K"]:

@@ -20,6 +20,8 @@ STREAMS = ("has_first", "has_second")
 """Columns that say which streams a clip has."""
 PROBABILITY = "fused."
 """Start of the names of the columns that hold probabilities in a run folder's predictions.csv."""
+PREDICTED = "predicted."
+"""Start of the names of the columns that hold predicted continuous labels, such as `predicted.valence`."""
 UNKNOWN = "unknown"
 """Group of clips whose group is not known."""
 

@@ -113,6 +113,48 @@ def bootstrap(
     }
 
 
+def concordance_estimate(
+    truth: Float[np.ndarray, " N"],
+    predicted: Float[np.ndarray, "S N"],
+    speakers: Sequence[str],
+    *,
+    n_resamples: int = N_RESAMPLES,
+    seed: int = 0,
+) -> Estimate:
+    """CCC of all labelled clips pooled, mean over seeds, with an interval from whole speakers drawn with replacement.
+
+    Clips without a label (NaN) are left out; one that could not be used (NaN in `predicted`) gets the mean prediction,
+    so that it cannot agree. Not a number where under 2 clips have a label.
+    """
+    labelled = np.isfinite(truth)
+    truth, predicted = truth[labelled], predicted[:, labelled]
+    clusters = _clusters([speaker for speaker, kept in zip(speakers, labelled.tolist(), strict=True) if kept])
+    n_speakers = int(clusters.max(initial=-1)) + 1
+    if len(truth) < 2 or not np.isfinite(predicted).any(axis=1).all():
+        nothing = np.full(n_resamples, np.nan)
+        return Estimate(float("nan"), float("nan"), float("nan"), len(truth), n_speakers, nothing)
+    predicted = np.where(np.isfinite(predicted), predicted, np.nanmean(predicted, axis=1, keepdims=True))
+    # Sums add up over clips; around the mean of all labels, so that the squares do not cancel.
+    x, y = predicted - truth.mean(), np.broadcast_to(truth - truth.mean(), predicted.shape)
+    moments = np.stack([np.ones_like(x), x, y, x * x, y * y, x * y], axis=-1)  # [S, N, 6]
+    sums = np.zeros((n_speakers, len(predicted), 6))
+    np.add.at(sums, clusters, moments.swapaxes(0, 1))
+    generator = np.random.default_rng((seed, n_speakers))
+    drawn = generator.multinomial(n_speakers, np.full(n_speakers, 1 / n_speakers), n_resamples).astype(float)
+    resamples = _concordance((drawn @ sums.reshape(n_speakers, -1)).reshape(n_resamples, len(predicted), 6))
+    resamples = resamples if n_speakers > 1 else np.full(n_resamples, np.nan)
+    value = float(_concordance(sums.sum(axis=0)[None])[0])
+    return Estimate(value, *_interval(resamples), len(truth), n_speakers, resamples)
+
+
+def _concordance(sums: Float[np.ndarray, "R S 6"]) -> Float[np.ndarray, " R"]:
+    """CCC, mean over seeds, from sums of 1, x, y, x², y² and x y; 0 where nothing varies at all."""
+    n, x, y, xx, yy, xy = np.moveaxis(sums, -1, 0)
+    covariance = xy / n - x / n * y / n
+    spread = (xx / n - (x / n) ** 2) + (yy / n - (y / n) ** 2) + (x / n - y / n) ** 2
+    return np.divide(2 * covariance, spread, out=np.zeros_like(spread), where=spread > 0).mean(axis=-1)
+
+
 def speaker_names(corpora: Iterable[str], speakers: Iterable[str]) -> list[str]:
     """Names that tell speakers of several corpora apart; empty where the speaker is unknown.
 

@@ -5,7 +5,7 @@ Axes: N clips of a part, M clips of the fold, K emotions, C width of a represent
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,16 @@ from cimeu.csv_files import frame_text
 from cimeu.evaluation.calibration import at_temperature, fit_temperature
 from cimeu.evaluation.ensemble import answers_of
 from cimeu.evaluation.ood import MOST_CLIPS, Familiarity, views_of
-from cimeu.evaluation.predict import EnsembleSettings, Scores, Selection, fused_probabilities, project, score_clips
-from cimeu.evaluation.predictions import DESCRIBED
+from cimeu.evaluation.predict import (
+    EnsembleSettings,
+    Scores,
+    Selection,
+    fused_continuous,
+    fused_probabilities,
+    project,
+    score_clips,
+)
+from cimeu.evaluation.predictions import DESCRIBED, PREDICTED
 from cimeu.evaluation.probes import RAW, ProbeClips, probe_table
 from cimeu.evaluation.rivals import read_rival
 from cimeu.evaluation.selection import abstention_threshold, choose
@@ -55,6 +63,8 @@ class Scored:
     emotion: Float32[np.ndarray, "M C"]
     """What emotion is read from, for these clips."""
     style: Float32[np.ndarray, "M C"] | None
+    continuous: Mapping[str, Float32[np.ndarray, "_ V"] | None] = field(default_factory=dict)
+    """Continuous labels by part, on the scales of the recipe."""
 
 
 def score_run(
@@ -76,7 +86,7 @@ def score_run(
     # Before the predictions: `predictions.csv` says that a run is whole.
     scored.settings.save(folder)
     table = pd.concat(
-        predictions_of(prepared, part, clip_ids, scored.probabilities[part])
+        predictions_of(prepared, part, clip_ids, scored.probabilities[part], scored.continuous.get(part))
         for part, clip_ids in parts_of(fold).items()
     )
     if describe:
@@ -137,6 +147,10 @@ def score_network(prepared: Prepared, fold: Fold, folder: Path, settings: Ensemb
         clips,
         emotion,
         style,
+        {
+            part: fused_continuous(directions["forward"], directions["backward"], settings)
+            for part, directions in scores.items()
+        },
     )
 
 
@@ -193,14 +207,24 @@ def rule_of(selection: str) -> Selection:
 
 
 def predictions_of(
-    prepared: Prepared, part: str, clip_ids: Sequence[str], probabilities: Probabilities
+    prepared: Prepared,
+    part: str,
+    clip_ids: Sequence[str],
+    probabilities: Probabilities,
+    continuous: Float32[np.ndarray, "N V"] | None = None,
 ) -> pd.DataFrame:
-    """Rows of `predictions.csv` of one part; the column that was held out is among them."""
+    """Rows of `predictions.csv` of one part; the column that was held out is among them.
+
+    Continuous labels stand in columns such as `valence` (of the manifest) and `predicted.valence`.
+    """
     clips = prepared.manifest.select(clip_ids).table
     table = clips[list(dict.fromkeys([*DESCRIBED, prepared.recipe.folds.group]))].copy()
     table.insert(1, "part", part)
     for name, values in probabilities.items():
         table[[f"{name}.{emotion}" for emotion in prepared.labels.emotions]] = values
+    if continuous is not None:
+        for name, values in zip(prepared.recipe.data.continuous, continuous.T, strict=True):
+            table[name], table[PREDICTED + name] = clips[name], values
     usable = np.isfinite(probabilities["fused"]).all(axis=1)
     # Every clip stays a row: one that could not be used counts as wrong.
     missing = (table["problem"] == "") & ~usable

@@ -48,8 +48,11 @@ class Prepared:
         column = style if style in self.manifest.table.columns else None
         clips = self.manifest.select(clip_ids)
         stores = {"first": self.first, "second": self.second}
-        targets = self.recipe.data.targets
-        return ClipDataset(clips, self.labels, **stores, direction=direction, style_column=column, targets=targets)
+        data = self.recipe.data
+        # Rivals learn the emotion alone.
+        continuous = data.continuous if self.recipe.is_network else None
+        learned = {"targets": data.targets, "continuous": continuous}
+        return ClipDataset(clips, self.labels, **stores, direction=direction, style_column=column, **learned)
 
     def style_rule(self, train: Sequence[str], direction: Direction) -> StreamRule:
         """The linear rule of a support set, fitted to training clips as a network of one direction reads them."""

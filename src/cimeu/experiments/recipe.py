@@ -18,6 +18,7 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from cimeu.batching.dataset import Targets
+from cimeu.corpora.continuous import check_scales
 from cimeu.corpora.folds import FoldsConfig
 from cimeu.errors import CimeuError, RecipeError, guess
 from cimeu.model.config import ModelConfig, StreamConfig
@@ -41,11 +42,15 @@ class DataConfig:
     """Name of a label space, or the list of emotions."""
     targets: Targets = "classes"
     """`shares`: networks learn the share of each emotion in the columns `votes_<emotion>` (soft labels, blends)."""
+    continuous: dict[str, tuple[float, float]] = field(default_factory=dict)
+    """Columns with continuous labels that networks learn beside the emotion, each with the ends of its scale, such as
+    `{valence: [1, 7], arousal: [1, 7]}`."""
     workers: Annotated[int, Within(0, 1024)] = 0
     """Processes that decode and encode; 0 takes one for each core."""
 
     def __post_init__(self) -> None:
         check_values(self, "data")
+        check_scales(self.continuous)
         if self.root is None and self.manifest is None:
             raise RecipeError("the recipe names no recordings\n\nhint: set data.root=FOLDER or data.manifest=FILE.csv")
 
@@ -179,10 +184,11 @@ class Recipe:
             RecipeError: a switch of `model` has a value the network does not know.
         """
         derived = {"emotions": emotions, "first": first, "second": second, "direction": direction}
+        derived["continuous"] = tuple(self.data.continuous)
         return _validated(ModelConfig, {**derived, **self.model}, "model")
 
 
-DERIVED = ("emotions", "first", "second", "direction")
+DERIVED = ("emotions", "first", "second", "direction", "continuous")
 """Fields of `ModelConfig` that follow from the data and are not set by hand."""
 
 

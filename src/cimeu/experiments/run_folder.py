@@ -12,7 +12,7 @@ import pandas as pd
 
 from cimeu.csv_files import read_csv
 from cimeu.errors import RecipeError
-from cimeu.evaluation.predictions import PROBABILITY
+from cimeu.evaluation.predictions import PREDICTED, PROBABILITY
 from cimeu.pyramid import DIRECTIONS
 from cimeu.reading import LARGEST_JSON_BYTES, blaming, read_text
 from cimeu.reading import read_json as read_values
@@ -72,6 +72,11 @@ def read_run(folder: Path) -> Run:
         table[column] = cells.numbers(column)
         if not table[column].dropna().between(0, 1).all():
             raise RecipeError(f"`{path}` is damaged: `{column}` holds no probabilities\n\nhint: {AGAIN}")
+    for column in [column for column in table.columns if column.startswith(PREDICTED)]:
+        for name in (column, column.removeprefix(PREDICTED)):
+            if name not in table:
+                raise RecipeError(f"`{path}` has no column `{name}`\n\nhint: {AGAIN}")
+            table[name] = cells.numbers(name)
     table = table.reset_index(drop=True)
     stray = sorted(set(table.loc[table["part"] == "test", "emotion"]) - set(emotions))
     if stray:

@@ -74,6 +74,8 @@ class Specifications:
     """Training clips were drawn by a program: no figure of this model says anything about people."""
     selection: str = ""
     """How the epoch was chosen: `validation`, `last` or `oracle`."""
+    continuous: dict[str, tuple[float, float]] = field(default_factory=dict)
+    """Continuous labels in the order of the network's second head, each with the ends of its corpus's scale."""
     versions: dict[str, str] = field(default_factory=versions)
     """Versions of the packages that trained it."""
 
@@ -221,6 +223,9 @@ def check_twins(config: Any, specifications: Specifications, path: Path) -> None
     direction = getattr(config, "direction", specifications.direction)
     if direction != specifications.direction:
         raise differ("the direction is", f"`{direction}`", f"`{specifications.direction}`")
+    dimensions = getattr(config, "continuous", ())
+    if tuple(specifications.continuous) != dimensions:
+        raise differ("the continuous labels are", list(dimensions), list(specifications.continuous))
     for stream in ("first", "second"):
         shape = getattr(config, stream, None)
         described, statistics = (getattr(specifications, f"{stream}_{part}") for part in ("encoder", "statistics"))

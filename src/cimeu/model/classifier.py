@@ -34,6 +34,8 @@ class Answers:
     """What it reads the emotion from, compared with that of training clips."""
     style: Float32[np.ndarray, "N C"] | None = None
     """What it takes for the style of each clip; None where it has no such part."""
+    continuous: Float32[np.ndarray, "N V"] | None = None
+    """Continuous labels such as valence, on the scales of the specifications; None where it has none."""
 
 
 @runtime_checkable

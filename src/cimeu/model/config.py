@@ -114,6 +114,8 @@ class ModelConfig:
     """File or folder with AST weights; empty: random, for finetuned small networks only."""
     audio_size: str = ""
     """Row of `SIZES` the AST follows; empty: `size`."""
+    continuous: tuple[str, ...] = ()
+    """Continuous labels, such as valence and arousal, that a second head reads from the emotion primitives."""
 
     def __post_init__(self) -> None:
         for size in (self.size, self.audio_size or self.size):
@@ -165,13 +167,15 @@ CHOICES: dict[str, tuple[str, ...]] = {
 
 
 def to_dict(config: ModelConfig) -> dict[str, Any]:
-    """Plain values, ready for JSON."""
-    return {**asdict(config), "emotions": list(config.emotions)}
+    """Plain values, ready for JSON; networks without continuous labels are described as before there were any."""
+    values = {**asdict(config), "emotions": list(config.emotions), "continuous": list(config.continuous)}
+    return values if config.continuous else {name: part for name, part in values.items() if name != "continuous"}
 
 
 def model_config(values: dict[str, Any]) -> ModelConfig:
     """Read a configuration from plain values; RecipeError for a key it does not have, or a value no switch has."""
-    values = _of_this_version({**values, "emotions": tuple(values["emotions"])})
+    dimensions = tuple(values.get("continuous", ()))
+    values = _of_this_version({**values, "emotions": tuple(values["emotions"]), "continuous": dimensions})
     _check_choices(values)
     for stream in ("first", "second"):
         if isinstance(values.get(stream), dict):

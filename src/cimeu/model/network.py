@@ -52,6 +52,8 @@ class Decision:
     """First stream after hybrid attention."""
     second_pooled: tuple[Float[Tensor, "B C"], ...] | None
     """Second stream after hybrid attention."""
+    continuous: Float[Tensor, "B V"] | None
+    """Continuous labels on a scale from -1 to 1; None where the network has none."""
 
 
 @dataclass(frozen=True)
@@ -130,6 +132,14 @@ class CiMEU(
             self.second_token = nn.Parameter(torch.randn(width) * 0.02)
             self.second_heads = LevelHeads(config)
             self.gate = Gate(config)
+        if config.continuous:
+            # Last, so that the other parts of the network start as they do without it.
+            self.continuous = nn.Sequential(
+                nn.Linear(width * len(config.disentangled), width),
+                nn.GELU(),
+                nn.Dropout(config.head_dropout),
+                nn.Linear(width, len(config.continuous)),
+            )
 
     def _build_second(self, second: StreamConfig, audio: AST | None) -> None:
         config, width = self.config, self.config.sizes.width
@@ -231,7 +241,9 @@ class CiMEU(
             second_logits = self.second_heads(second_pooled)
             gate = tuple(self.gate(h, g, present) for h, g in zip(pooled, second_pooled, strict=True))
             logits = weighted_logits(first_logits, second_logits, gate)
-        return Decision(logits, first_logits, second_logits, gate, aligned, pooled, second_pooled)
+        # Valence and arousal are read from the primitives themselves: no stream is weighed for the emotion's sake.
+        values = self.continuous(side_by_side(emotion)[0]).float() if self.config.continuous else None  # [B, V]
+        return Decision(logits, first_logits, second_logits, gate, aligned, pooled, second_pooled, values)
 
     def pooled_styles(self, first: Stream, second: Stream | None = None) -> Float[Tensor, "B P"]:
         """Mean style primitives at H of all disentangled streams, without the rest of the network."""

@@ -11,8 +11,8 @@ import numpy as np
 
 from cimeu.evaluation.calibration import expected_calibration_error, negative_log_likelihood, reliability
 from cimeu.evaluation.metrics import Metric
-from cimeu.evaluation.predictions import Predictions
-from cimeu.evaluation.uncertainty import Estimate, Estimates, compared, difference, holm
+from cimeu.evaluation.predictions import PREDICTED, Predictions
+from cimeu.evaluation.uncertainty import Estimate, Estimates, compared, concordance_estimate, difference, holm
 from cimeu.experiments.run_folder import Json
 from cimeu.pyramid import DIRECTIONS
 from cimeu.reports.fold_table import fold_table
@@ -106,6 +106,19 @@ def genders(fused: Predictions) -> list[Json]:
         if len(sides) == 2:
             gap = difference(sides["male"], sides["female"])
             rows.append({"group": group, **{name: _plain(side) for name, side in sides.items()}, "gap": _plain(gap)})
+    return rows
+
+
+def continuous(tested: Tested) -> list[Json]:
+    """CCC of each continuous label over all test clips that have one, with an interval clustered by speaker."""
+    scales = tested.runs[0].recipe.get("data", {}).get("continuous", {})
+    rows = []
+    for name, ends in scales.items():
+        if PREDICTED + name not in tested.clips:
+            continue
+        predicted = np.stack([table[PREDICTED + name].to_numpy(float) for table in tested.answers])
+        estimate = concordance_estimate(tested.clips[name].to_numpy(float), predicted, tested.fused.speakers)
+        rows.append({"name": name, "scale": list(ends), "ccc": _plain(estimate)})
     return rows
 
 

@@ -26,6 +26,8 @@ class Tested:
     runs: tuple[Run, ...]
     left_out: tuple[str, ...]
     """Runs whose seed some fold lacks."""
+    answers: tuple[pd.DataFrame, ...]
+    """Rows of `predictions.csv` of each seed, on the same clips in one order."""
 
     @property
     def fused(self) -> Predictions:
@@ -72,6 +74,7 @@ def pool(runs: Sequence[Run]) -> Tested:
         seeds=seeds,
         runs=kept,
         left_out=tuple(run.name for run in runs if run.seed not in shared),
+        answers=tuple(answers),
     )
 
 

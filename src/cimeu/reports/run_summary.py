@@ -34,6 +34,7 @@ def summarise(folders: Sequence[Path], *, title: str | None = None) -> Json:
     emotions = runs[0].emotions
     column, word = grouping(tested)
     estimates = {kind: predictions.estimates() for kind, predictions in tested.predictions.items()}
+    continuous = figures.continuous(tested)
     return _plain(
         {
             "title": title or f"{runs[0].recipe_name}: emotion in {unseen(tested, word)}",
@@ -72,6 +73,8 @@ def summarise(folders: Sequence[Path], *, title: str | None = None) -> Json:
             "baselines": evidence.baselines(tested.runs),
             "folds": figures.folds(tested),
             "elsewhere": figures.elsewhere(tested),
+            # Reports on emotions alone stay what they were.
+            **({"continuous": continuous} if continuous else {}),
         }
     )
 

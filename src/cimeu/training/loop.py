@@ -380,6 +380,7 @@ def _check(model_config: ModelConfig, train: ClipDataset, validation: ClipDatase
     assert train.first is not None, "the first stream is what is disentangled"
     assert model_config.emotions == tuple(train.labels.emotions)
     assert model_config.direction == train.direction == validation.direction
+    assert model_config.continuous == tuple(train.scales)
     styles = len(train.style_names)
     if config.style_labels not in ("pseudo", "random", "off"):
         if config.style_labels != train.style_column:
@@ -422,6 +423,7 @@ def specifications_of(train: ClipDataset, collator: Collator, selection: str, sy
         corpora=sorted({name for name in train.groups("corpus") if name}) if "corpus" in table.columns else [],
         synthetic=synthetic,
         selection=selection,
+        continuous=train.scales,
     )
 
 

@@ -24,6 +24,7 @@ Alignment = Literal["steps", "centre", "published", "off"]
 Mining = Literal["orthogonal", "diverse", "published", "consistency", "off"]
 
 FEWEST_CLIPS_FOR_COVARIANCE = 8
+FEWEST_CLIPS_FOR_CONCORDANCE = 4
 DEVIATION_FLOOR = 1e-3
 
 
@@ -56,6 +57,24 @@ def class_error(
     # An unlabelled partner falls back on the clip itself, so the shares still add up to 1.
     partner = torch.where(partner >= 0, partner, emotion)
     return [share * error(level, emotion) + (1 - share) * error(level, partner) for level in logits]
+
+
+def concordance_error(predicted: Float[Tensor, "B V"], target: Float[Tensor, "B V"]) -> Float[Tensor, ""] | None:
+    """1 - CCC over the labelled clips of a batch (NaN: no label), mean over the dimensions (Lin, Biometrics 1989).
+
+    A dimension with under 4 labelled clips, or whose labels are all alike, has no agreement to speak of and is left
+    out; `None` where that leaves none.
+    """
+    errors = []
+    for values, labels in zip(predicted.T, target.T, strict=True):
+        labelled = labels.isfinite()
+        x, y = values[labelled], labels[labelled]
+        if len(y) < FEWEST_CLIPS_FOR_CONCORDANCE or y.max() == y.min():
+            continue
+        covariance = ((x - x.mean()) * (y - y.mean())).mean()
+        spread = x.var(correction=0) + y.var(correction=0) + (x.mean() - y.mean()).square()
+        errors.append(1 - 2 * covariance / spread)
+    return torch.stack(errors).mean() if errors else None
 
 
 def reconstruction(

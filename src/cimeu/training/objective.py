@@ -1,6 +1,7 @@
 """The objective: all terms by name with their weighted sum (CiMEU, section "objective" of the figure).
 
-    L = class + streams + reconstruction + alignment + mining + style + both adversaries + covariance, each weighted
+    L = class + streams + continuous + reconstruction + alignment + mining + style + both adversaries + covariance,
+        each weighted
 
 Axes: B clips, K emotions.
 """
@@ -27,6 +28,8 @@ class LossWeights:
 
     streams: Annotated[float, Within(0)] = 0.5
     """Class error of each stream's own logits, so that neither leaves the answer to the other."""
+    continuous: Annotated[float, Within(0)] = 0.5
+    """1 - CCC of continuous labels such as valence, where the recipe names any (`data.continuous`)."""
     reconstruction: Annotated[float, Within(0)] = 1.0
     """Reconstruct the input of every disentangled stream from its emotion and style primitives."""
     alignment: Annotated[float, Within(0)] = 0.1
@@ -113,6 +116,8 @@ def objective(
         own = [class_error(output.first_logits, heard["first"])]
         own += [class_error(output.second_logits, heard["second"])] if "second" in heard else []
         term("streams", weights.streams, _mean([_mean(levels) for levels in own]))
+    if output.continuous is not None and batch.continuous is not None and weights.continuous:
+        term("continuous", weights.continuous, losses.concordance_error(output.continuous, batch.continuous))
     if output.rebuilt and weights.reconstruction:
         of_streams = _reconstruction(output, batch)
         term("reconstruction", weights.reconstruction * factors.reconstruction, _mean(list(of_streams.values())))

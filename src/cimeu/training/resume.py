@@ -136,6 +136,8 @@ def identity_of(
         del training[name]
     if not training["supports"]:
         del training["supports"]  # runs of before the setting stay what they are
+    if not model_config.continuous:
+        del training["weights"]["continuous"]
     whole = {"model": to_dict(model_config), "training": training, **clips, **encoders, "processes": config.processes}
     return json.loads(json.dumps(whole))
 
@@ -165,5 +167,7 @@ def _check_same(folder: Path, stored: dict[str, Any], expected: dict[str, Any]) 
 
 
 def _digest(dataset: ClipDataset) -> str:
-    rows = zip(dataset.clip_ids, dataset.emotions.tolist(), dataset.styles.tolist(), strict=True)
-    return hashlib.sha256(json.dumps(list(rows)).encode()).hexdigest()[:16]
+    columns = [dataset.clip_ids, dataset.emotions.tolist(), dataset.styles.tolist()]
+    if dataset.continuous is not None:
+        columns.append(dataset.continuous.tolist())
+    return hashlib.sha256(json.dumps(list(zip(*columns, strict=True))).encode()).hexdigest()[:16]

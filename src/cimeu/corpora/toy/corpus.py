@@ -83,7 +83,8 @@ def make_toy(config: ToyConfig, folder: Path, *, progress: Progress = silent) ->
     """Draw what is not yet in `folder` (`<culture>/<speaker>/<emotion>_<take>.mp4`) and write its manifest.csv.
 
     The same settings draw the same frames and sound; an interrupted run resumes. Extra columns:
-    `gesture` (with its habit of the voice), `intensity`, `culture_strength`, `synthetic`.
+    `gesture` (with its habit of the voice), `intensity`, `valence` and `arousal` (-1 to 1, of the emotion at this
+    intensity), `culture_strength`, `synthetic`.
     Raises ManifestError where the folder holds a toy corpus of another seed, strength or version, OutputError where
     other files have its names.
     """
@@ -114,6 +115,7 @@ def toy_clips(config: ToyConfig) -> Iterator[ToyClip]:
             for emotion, label in enumerate(EMOTIONS):
                 for repeat in range(config.takes):
                     take = draw_take(culture, speaker, number, emotion, repeat, config.seed)
+                    valence, arousal = take.affect
                     names = {
                         "emotion": label,
                         "corpus": "toy",
@@ -123,6 +125,8 @@ def toy_clips(config: ToyConfig) -> Iterator[ToyClip]:
                         "acted": "synthetic",
                         "gesture": GESTURES[take.gesture],
                         "intensity": f"{take.intensity:.3f}",
+                        "valence": f"{valence:.3f}",
+                        "arousal": f"{arousal:.3f}",
                         "culture_strength": f"{config.culture_strength:g}",
                         "synthetic": "yes",
                     }

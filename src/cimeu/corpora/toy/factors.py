@@ -18,6 +18,8 @@ from jaxtyping import Float
 
 EMOTIONS = ("anger", "happiness", "neutral", "sadness")
 CULTURES = ("north", "south", "east", "west")
+AFFECT = ((-0.7, 0.8), (0.8, 0.6), (0.0, -0.2), (-0.6, -0.6))
+"""Valence and arousal of each emotion at intensity 1, from -1 to 1: where the circumplex puts the words."""
 GESTURES = ("nod", "tilt", "flash", "closing")
 """On the face, and with each a habit of the voice: rising end, creaky start, tremolo, breath."""
 
@@ -65,6 +67,12 @@ class Take:
     syllables_s: Float[np.ndarray, " N"]
     syllable_s: float
     seed: tuple[int, ...]
+
+    @property
+    def affect(self) -> tuple[float, float]:
+        """Valence and arousal: those of the emotion, the further from 0 the stronger it is expressed; -1 to 1."""
+        valence, arousal = (min(1.0, max(-1.0, self.intensity * value)) for value in AFFECT[self.emotion])
+        return valence, arousal
 
     def generator(self, purpose: int) -> np.random.Generator:
         """Random numbers of this take for one purpose, the same at every culture strength."""
