@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 import yaml
 
-from cimeu.corpora.manifest import HIDDEN, UNLABELLED, read_manifest
+from cimeu.corpora.adapters.affwild2 import EMOTIONS as ABAW
+from cimeu.corpora.manifest import HIDDEN, UNLABELLED, Manifest, build_manifest, read_manifest
 from cimeu.errors import OutputError, RecipeError
 from cimeu.experiments.run_folder import read_run
 from cimeu.experiments.submit import BLEMORE_CODES, FORMS, Answered, submit
@@ -107,7 +108,9 @@ def test_a_manifest_without_hidden_labels_is_refused(toy, tmp_path: Path) -> Non
 
 
 def test_an_unknown_format_is_refused_before_any_work(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match="unknown format `abaw`\n\nhint: one of table, blemore, mer"):
+    with pytest.raises(
+        RecipeError, match="unknown format `abaw`\n\nhint: one of table, blemore, mer, abaw-expr, abaw-va, msp"
+    ):
         submit([tmp_path / "none"], "abaw", tmp_path / "x")
 
 
@@ -115,3 +118,83 @@ def test_a_file_of_somebody_else_is_kept(run: Path, tmp_path: Path) -> None:
     (tmp_path / "mine.csv").write_text("mine")
     with pytest.raises(OutputError, match=r"mine\.csv"):
         submit([run], "table", tmp_path / "mine.csv")
+
+
+def hidden_frames(tmp_path: Path, stretches: list[tuple[str, int, int]]) -> Manifest:
+    """Stretches of frames of videos without a label, as `cimeu prepare affwild2` lists them."""
+    rows = [
+        {
+            "clip_id": f"{video}@{first}-{last}",
+            "path": f"{video}.mp4",
+            "emotion": "",
+            UNLABELLED: HIDDEN,
+            "video": video,
+            "first_frame": str(first),
+            "last_frame": str(last),
+        }
+        for video, first, last in stretches
+    ]
+    return build_manifest(pd.DataFrame(rows), tmp_path)
+
+
+def test_abaw_gets_valence_and_arousal_of_every_frame_between_the_middles_of_stretches(tmp_path: Path) -> None:
+    manifest = hidden_frames(tmp_path, [("b", 1, 2), ("a_left", 4, 6), ("a_left", 1, 3)])
+    values = np.array([[0.5, -0.5], [0.6, 0.0], [0.0, 0.3]])
+    scales = {"arousal": (-1.0, 1.0), "valence": (-1.0, 1.0)}
+    answered = Answered(manifest, ABAW, np.full((3, 8), 0.125), 0, scales, values[:, ::-1])
+    assert FORMS["abaw-va"](answered, []).splitlines() == [
+        "image_location,valence,arousal",
+        "a_left/00001.jpg,0.0,0.3",
+        "a_left/00002.jpg,0.0,0.3",
+        "a_left/00003.jpg,0.2,0.2",
+        "a_left/00004.jpg,0.4,0.1",
+        "a_left/00005.jpg,0.6,0.0",
+        "a_left/00006.jpg,0.6,0.0",
+        "b/00001.jpg,0.5,-0.5",
+        "b/00002.jpg,0.5,-0.5",
+    ]
+
+
+def test_abaw_gets_the_number_of_an_emotion_for_every_frame(tmp_path: Path) -> None:
+    manifest = hidden_frames(tmp_path, [("a", 1, 2), ("a", 3, 4)])
+    scores = np.full((2, 8), 0.02)
+    scores[0, ABAW.index("happiness")] = scores[1, ABAW.index("others")] = 0.86
+    assert FORMS["abaw-expr"](Answered(manifest, ABAW, scores, 0), []).splitlines() == [
+        "image_location,Neutral,Anger,Disgust,Fear,Happiness,Sadness,Surprise,Other",
+        "a/00001.jpg,4",
+        "a/00002.jpg,4",
+        "a/00003.jpg,7",
+        "a/00004.jpg,7",
+    ]
+
+
+def test_a_video_with_a_gap_is_no_submission(tmp_path: Path) -> None:
+    manifest = hidden_frames(tmp_path, [("a", 1, 2), ("a", 4, 5)])
+    with pytest.raises(RecipeError, match="the stretches of video `a` leave frames out or share some"):
+        FORMS["abaw-expr"](Answered(manifest, ABAW, np.full((2, 8), 0.125), 0), [])
+
+
+def test_valence_on_another_scale_is_no_submission_to_abaw(tmp_path: Path) -> None:
+    manifest = hidden_frames(tmp_path, [("a", 1, 2)])
+    scales = {"valence": (1.0, 7.0), "arousal": (1.0, 7.0)}
+    answered = Answered(manifest, ABAW, np.full((1, 8), 0.125), 0, scales, np.full((1, 2), 4.0))
+    with pytest.raises(
+        RecipeError, match=r"the runs give no `valence` from -1 to 1\n\nhint: train with data\.continuous"
+    ):
+        FORMS["abaw-va"](answered, [])
+
+
+def test_msp_podcast_gets_letters_and_attributes_in_its_own_order(tmp_path: Path) -> None:
+    table = pd.DataFrame({"path": ["MSP-PODCAST_test3_0001.wav"], "emotion": [""], UNLABELLED: [HIDDEN]})
+    manifest = build_manifest(table, tmp_path)
+    emotions, scores = ("anger", "contempt"), np.array([[0.2, 0.8]])
+    scales = dict.fromkeys(("valence", "arousal", "dominance"), (1.0, 7.0))
+    answered = Answered(manifest, emotions, scores, 0, scales, np.array([[2.5, 4.0, 6.0]]))
+    assert FORMS["msp"](answered, []).splitlines() == [
+        "FileName,EmoClass,EmoAct,EmoVal,EmoDom",
+        "MSP-PODCAST_test3_0001.wav,C,4.0,2.5,6.0",
+    ]
+    labels_alone = Answered(manifest, emotions, scores, 0)
+    assert FORMS["msp"](labels_alone, []).splitlines() == ["FileName,EmoClass", "MSP-PODCAST_test3_0001.wav,C"]
+    with pytest.raises(RecipeError, match="`calm` is no class of MSP-Podcast"):
+        FORMS["msp"](replace(labels_alone, emotions=("anger", "calm")), [])

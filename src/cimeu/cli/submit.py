@@ -10,7 +10,9 @@ from cimeu.cli.terminal import progress_bars, say
 
 def submit(
     runs: Annotated[list[Path], typer.Argument(help="Run folders; several answer together, as those of all folds.")],
-    form: Annotated[str, typer.Option("--format", help="blemore, mer, or table (every probability).")],
+    form: Annotated[
+        str, typer.Option("--format", help="abaw-expr, abaw-va, blemore, mer, msp, or table (every probability).")
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", help="File to write.")],
 ) -> None:
     """Answer the clips whose labels their corpus keeps to itself, and write the file that its organisers read."""

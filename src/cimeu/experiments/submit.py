@@ -4,13 +4,13 @@ Several runs, such as one of each fold, answer together: the mean of their proba
 that are answered; thresholds of blends come from the test clips of the runs, on which none of them was trained.
 
 Sources of the formats: the repository of BLEMORE (saliences in percent by file name), the baseline of MER (columns
-`name` and `discrete`).
+`name` and `discrete`), the example files of ABAW (a row per frame), the consensus table of MSP-Podcast (its columns).
 Axes: N clips without a label, K emotions.
 """
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,10 @@ import pandas as pd
 from jaxtyping import Float
 
 from cimeu.atomic import check_free, write_whole
+from cimeu.corpora.adapters.affwild2 import EMOTIONS as ABAW_EMOTIONS
 from cimeu.corpora.adapters.blemore import EMOTIONS as BLEMORE_CODES
+from cimeu.corpora.adapters.msppodcast import EMOTIONS as MSP_CODES
+from cimeu.corpora.continuous import Scales
 from cimeu.corpora.manifest import HIDDEN, UNLABELLED, Manifest, read_manifest
 from cimeu.corpora.votes import shares_of
 from cimeu.csv_files import frame_text
@@ -35,6 +38,7 @@ from cimeu.progress import Progress, silent
 KIND = "submission"
 MER_WORDS = {"anger": "angry", "happiness": "happy", "sadness": "sad", "worry": "worried"}
 """How MER names emotions that this project names otherwise."""
+ABAW_SCALE, MSP_SCALE = (-1.0, 1.0), (1.0, 7.0)
 BATCH = 256
 
 
@@ -47,6 +51,9 @@ class Answered:
     probabilities: Float[np.ndarray, "N K"]
     unusable: int
     """Clips without any stream: they have the mean answer to all others, for every row has to be there."""
+    scales: Scales = field(default_factory=dict)
+    """Continuous labels that the runs give, such as valence."""
+    continuous: Float[np.ndarray, "N V"] | None = None
 
     @property
     def names(self) -> list[str]:
@@ -74,7 +81,7 @@ def submit(runs: Sequence[Path | str], form: str, output: Path | str, *, progres
     read = [read_run(Path(run)) for run in runs]
     answered = answer_hidden(read, progress=progress)
     names = pd.Series(answered.names)
-    if names.duplicated().any():
+    if names.duplicated().any() and form not in BY_FRAME:
         raise RecipeError(
             f"two clips without a label are called `{names[names.duplicated()].iloc[0]}`\n\n"
             "hint: organisers tell clips by their file names; keep one of each in the manifest"
@@ -91,6 +98,11 @@ def answer_hidden(runs: Sequence[Run], *, progress: Progress = silent) -> Answer
     """
     recipes = [load_recipe(run.folder / "recipe.yaml") for run in runs]
     for recipe in recipes:
+        if recipe.data.continuous != recipes[0].data.continuous:
+            raise RecipeError(
+                f"`{recipe.name}` learned the continuous labels {recipe.data.continuous}, `{recipes[0].name}` "
+                f"{recipes[0].data.continuous}\n\nhint: submit runs of one recipe together"
+            )
         if (recipe.data.table, recipe.data.labels) != (recipes[0].data.table, recipes[0].data.labels):
             raise RecipeError(
                 f"`{recipe.name}` reads `{recipe.data.table}` with labels `{recipe.data.labels}`, "
@@ -101,14 +113,16 @@ def answer_hidden(runs: Sequence[Run], *, progress: Progress = silent) -> Answer
     rows = []
     for number, (run, recipe) in enumerate(zip(runs, recipes, strict=True)):
         progress("runs", number, len(runs))
-        rows.append(_probabilities(run, recipe, manifest, progress))
+        rows.append(_answers(run, recipe, manifest, progress))
     progress("runs", len(runs), len(runs))
-    probabilities = np.mean(rows, axis=0)
+    probabilities, continuous = (np.mean(parts, axis=0) for parts in zip(*rows, strict=True))
     unusable = ~np.isfinite(probabilities).all(axis=1)
     if unusable.all():
         raise RecipeError(f"none of the {len(manifest)} clips can be used\n\nhint: look at the column `problem`")
-    probabilities[unusable] = probabilities[~unusable].mean(axis=0)
-    return Answered(manifest, runs[0].emotions, probabilities, int(unusable.sum()))
+    for values in (probabilities, continuous):
+        values[unusable] = values[~unusable].mean(axis=0)
+    scales = recipes[0].data.continuous if recipes[0].is_network else {}
+    return Answered(manifest, runs[0].emotions, probabilities, int(unusable.sum()), scales, continuous)
 
 
 def _hidden(recipe: Recipe) -> Manifest:
@@ -123,8 +137,10 @@ def _hidden(recipe: Recipe) -> Manifest:
     return manifest.select(list(hidden))
 
 
-def _probabilities(run: Run, recipe: Recipe, manifest: Manifest, progress: Progress) -> Float[np.ndarray, "N K"]:
-    """Of one run; NaN where a clip cannot be used."""
+def _answers(
+    run: Run, recipe: Recipe, manifest: Manifest, progress: Progress
+) -> tuple[Float[np.ndarray, "N K"], Float[np.ndarray, "N V"]]:
+    """Probabilities and continuous labels of one run; NaN where a clip cannot be used."""
     recipe = replace(recipe, data=replace(recipe.data, targets="classes"))  # there are no votes either
     prepared = open_stores(recipe, manifest, label_space(recipe.data.labels), progress=progress)
     clip_ids = list(manifest.table["clip_id"])
@@ -138,11 +154,15 @@ def _probabilities(run: Run, recipe: Recipe, manifest: Manifest, progress: Progr
         clips.append(Clip(first, any_direction.second_features[n]))
     classifier = open_model_folder(run.folder).classifier
     probabilities = np.full((len(clip_ids), len(run.emotions)), np.nan)
+    continuous = np.full((len(clip_ids), len(classifier.specifications.continuous)), np.nan)
     for start in range(0, len(clips), BATCH):
         answers = classifier.answer(clips[start : start + BATCH])
-        probabilities[usable[start : start + BATCH]] = answers.probabilities
+        rows = usable[start : start + BATCH]
+        probabilities[rows] = answers.probabilities
+        if answers.continuous is not None:
+            continuous[rows] = answers.continuous
     in_order = [list(classifier.specifications.emotions).index(emotion) for emotion in run.emotions]
-    return probabilities[:, in_order]
+    return probabilities[:, in_order], continuous
 
 
 def _table(answered: Answered, runs: Sequence[Run]) -> str:
@@ -188,9 +208,95 @@ def _saliences(run: Run, clip_ids: pd.Series) -> Float[np.ndarray, "M K"]:
     return 100.0 * shares_of(tested, labels)[:, [labels.index(emotion) for emotion in run.emotions]]
 
 
+def _abaw_expr(answered: Answered, runs: Sequence[Run]) -> str:
+    """The number of an emotion for every frame of every video."""
+    unknown = sorted(set(answered.emotions) ^ set(ABAW_EMOTIONS))
+    if unknown:
+        raise RecipeError(
+            f"the runs know {', '.join(answered.emotions)}, not the eight classes of ABAW ({unknown[0]})\n\n"
+            "hint: train `affwild2/expr`"
+        )
+    names, scores = _by_frame(answered.manifest, answered.probabilities)
+    numbers = np.array([ABAW_EMOTIONS.index(emotion) for emotion in answered.emotions])[scores.argmax(axis=1)]
+    heading = ",".join(["image_location", *(name.capitalize() for name in ABAW_EMOTIONS[:-1]), "Other"])
+    return "\n".join([heading, *(f"{name},{number}" for name, number in zip(names, numbers, strict=True))]) + "\n"
+
+
+def _abaw_va(answered: Answered, runs: Sequence[Run]) -> str:
+    """Valence and arousal of every frame of every video."""
+    values = _continuous(answered, ("valence", "arousal"), ABAW_SCALE)
+    names, by_frame = _by_frame(answered.manifest, values)
+    columns = dict(zip(("valence", "arousal"), by_frame.round(6).T, strict=True))
+    return frame_text(pd.DataFrame({"image_location": names} | columns))
+
+
+def _msp(answered: Answered, runs: Sequence[Run]) -> str:
+    """Letter of the emotion, and activation, valence and dominance where the runs give them."""
+    codes = {emotion: code for code, emotion in MSP_CODES.items()}
+    unknown = [emotion for emotion in answered.emotions if emotion not in codes]
+    if unknown:
+        raise RecipeError(f"`{unknown[0]}` is no class of MSP-Podcast\n\nhint: train `msppodcast/default`")
+    files = [clip.path.name for clip in answered.manifest.clips()]
+    table = pd.DataFrame({"FileName": files, "EmoClass": [codes[emotion] for emotion in _likeliest(answered)]})
+    if answered.scales:
+        values = _continuous(answered, ("arousal", "valence", "dominance"), MSP_SCALE)
+        table[["EmoAct", "EmoVal", "EmoDom"]] = values.round(6)
+    return frame_text(table)
+
+
+def _continuous(answered: Answered, dimensions: Sequence[str], scale: tuple[float, float]) -> Float[np.ndarray, "N V"]:
+    """These dimensions in this order. Raises RecipeError where the runs lack one, or have it on another scale."""
+    for name in dimensions:
+        if answered.continuous is None or tuple(answered.scales.get(name, ())) != scale:
+            low, high = scale
+            raise RecipeError(
+                f"the runs give no `{name}` from {low:g} to {high:g}\n\n"
+                f"hint: train with data.continuous={{{name}: [{low:g}, {high:g}], ...}}"
+            )
+    assert answered.continuous is not None
+    return answered.continuous[:, [list(answered.scales).index(name) for name in dimensions]]
+
+
+def _by_frame(manifest: Manifest, values: Float[np.ndarray, "N V"]) -> tuple[list[str], Float[np.ndarray, "F V"]]:
+    """Every frame of every video in order, between the middles of stretches as a straight line.
+
+    Raises:
+        RecipeError: rows that are no stretches of frames, or a video with a gap or an overlap.
+    """
+    table = manifest.table.reset_index(drop=True)
+    if not {"video", "first_frame", "last_frame"} <= set(table):
+        raise RecipeError(
+            "the manifest has no stretches of frames\n\nhint: make it with `cimeu prepare affwild2` (columns `video`, "
+            "`first_frame`, `last_frame`)"
+        )
+    names: list[str] = []
+    parts = []
+    for video, rows in table.groupby("video", sort=True):
+        first, last = (rows[name].astype(int).to_numpy() for name in ("first_frame", "last_frame"))
+        order = np.argsort(first)
+        first, last, own = first[order], last[order], values[rows.index.to_numpy()[order]]
+        if first[0] != 1 or (first[1:] != last[:-1] + 1).any():
+            raise RecipeError(
+                f"the stretches of video `{video}` leave frames out or share some\n\nhint: prepare the corpus again"
+            )
+        frames = np.arange(1, last[-1] + 1)
+        names += [f"{video}/{frame:05}.jpg" for frame in frames]
+        parts.append(np.stack([np.interp(frames, (first + last) / 2, column) for column in own.T], axis=1))
+    return names, np.concatenate(parts)
+
+
 def _likeliest(answered: Answered) -> list[str]:
     return [answered.emotions[k] for k in answered.probabilities.argmax(axis=1).tolist()]
 
 
-FORMS: dict[str, Callable[[Answered, Sequence[Run]], str]] = {"table": _table, "blemore": _blemore, "mer": _mer}
+FORMS: dict[str, Callable[[Answered, Sequence[Run]], str]] = {
+    "table": _table,
+    "blemore": _blemore,
+    "mer": _mer,
+    "abaw-expr": _abaw_expr,
+    "abaw-va": _abaw_va,
+    "msp": _msp,
+}
 """What organisers read, by name: a new form is a function and a line here."""
+BY_FRAME = ("abaw-expr", "abaw-va")
+"""Formats in which many rows are frames of one file."""
