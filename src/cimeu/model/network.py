@@ -437,7 +437,7 @@ def second_map(second: StreamConfig, config: ModelConfig, audio: AST | None) -> 
     return StepMap(second.width, width, flip=config.direction == "backward")
 
 
-def side_by_side(streams: list[Levels]) -> tuple[Float[Tensor, "B P"], ...]:
+def side_by_side(streams: Sequence[Levels]) -> tuple[Float[Tensor, "B P"], ...]:
     """Means of H, M and L, the streams' channels one after the other."""
     return tuple(torch.cat(means, dim=-1) for means in zip(*(stream.means() for stream in streams), strict=True))
 
