@@ -47,12 +47,18 @@ class Prepared:
         style = self.recipe.training.style_labels
         column = style if style in self.manifest.table.columns else None
         clips = self.manifest.select(clip_ids)
-        stores = {"first": self.first, "second": self.second}
         data = self.recipe.data
-        # Rivals learn the emotion alone.
-        continuous = data.continuous if self.recipe.is_network else None
-        learned = {"targets": data.targets, "continuous": continuous}
-        return ClipDataset(clips, self.labels, **stores, direction=direction, style_column=column, **learned)
+        return ClipDataset(
+            clips,
+            self.labels,
+            first=self.first,
+            second=self.second,
+            direction=direction,
+            style_column=column,
+            targets=data.targets,
+            # Rivals learn the emotion alone.
+            continuous=data.continuous if self.recipe.is_network else None,
+        )
 
     def style_rule(self, train: Sequence[str], direction: Direction) -> StreamRule:
         """The linear rule of a support set, fitted to training clips as a network of one direction reads them."""
