@@ -45,7 +45,7 @@ def test_valence_of_a_culture_never_seen_is_learned_from_clips_of_which_some_hav
         continuous=("valence",),
     )
     training = TrainingConfig(
-        epochs=12,
+        epochs=6,
         batch_size=16,
         selection="last",
         style_labels="off",
