@@ -122,6 +122,8 @@ GOOD = {
     "predictions.csv": CONTENTS[5],
     "anger/[/b] $x.wav": a_wav(),
     "fear/é\n.wav": a_wav(),
+    "a.wav": a_wav(),
+    "b.wav": a_wav(),
 }
 """Files with which commands succeed, unless their results would replace one of them."""
 WORKING = {

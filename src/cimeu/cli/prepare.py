@@ -87,7 +87,12 @@ def prepare(
     speakers: Annotated[int | None, typer.Option(help="Toy corpus: speakers of each culture. [default: 8]")] = None,
     strength: Strength = None,
     seed: Annotated[int | None, typer.Option(help="Toy corpus: seed of the generator. [default: 0]")] = None,
-    allow_partial: Annotated[bool, typer.Option("--allow-partial", help="Do not check the published counts.")] = False,
+    allow_partial: Annotated[
+        bool,
+        typer.Option(
+            "--allow-partial", help="Accept a part of the corpus: counts are not checked, absent files are no failure."
+        ),
+    ] = False,
     task: Task = None,
     modality: Modality = None,
     name: Annotated[str | None, typer.Option(help="Folder, csv, lists: name of the corpus. [default: folder]")] = None,
@@ -137,7 +142,8 @@ def prepare(
     summarise(manifest, counts, output)
     if corpus in PUBLISHED and corpus != "lists":
         say("counts were not compared with the published ones" if allow_partial else "counts are the published ones")
-    finish_prepared(manifest, output)
+    if not allow_partial:
+        finish_prepared(manifest, output)
 
 
 def adapter_options(corpus: str, task: str | None, modality: str | None) -> dict[str, str]:

@@ -15,7 +15,7 @@ from jaxtyping import Float, Float32
 
 from cimeu.errors import ManifestError, RecipeError
 
-Scales: TypeAlias = Mapping[str, tuple[float, float]]
+Scales: TypeAlias = Mapping[str, tuple[float | int, float | int]]
 """Ends of the scale of each dimension, as in {"valence": (1, 7)}."""
 
 
