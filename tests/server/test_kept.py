@@ -45,9 +45,24 @@ def server(folder: Path, checker: Isolated, recogniser: Isolated, clock: Clock):
     return start
 
 
+def begun_earlier(folder: Path) -> None:
+    """The empty folder of a server that has ended."""
+    with kept_folder(folder):
+        pass
+
+
 def names(folder: Path) -> list[str]:
     """Files that a person sees there."""
     return sorted(path.name for path in folder.iterdir() if path.is_file())
+
+
+def test_a_folder_with_files_of_its_own_is_refused_and_keeps_them(folder: Path) -> None:
+    folder.mkdir()
+    recording = folder / secrets.token_hex(16)  # such as the digest of what is in it
+    recording.write_bytes(b"x")
+    with pytest.raises(RecipeError, match=r"holds files of its own\n\nhint: name a new --folder"), kept_folder(folder):
+        pass
+    assert recording.read_bytes() == b"x"
 
 
 def test_results_and_corrections_survive_a_restart_until_they_are_deleted(server, folder: Path, clip: Path) -> None:
@@ -70,7 +85,7 @@ def test_results_and_corrections_survive_a_restart_until_they_are_deleted(server
 
 
 def test_what_was_in_line_is_read_by_the_next_server(server, folder: Path, clip: Path) -> None:
-    folder.mkdir()
+    begun_earlier(folder)
     path = folder / secrets.token_hex(16)
     shutil.copy(clip, path)
     recording = Recording("video/mp4", 2.0, has_video=True)
@@ -96,7 +111,7 @@ def test_what_expired_meanwhile_is_deleted(server, folder: Path, clip: Path, clo
 def test_damaged_and_foreign_files_stay_and_broken_uploads_go(
     server, folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    folder.mkdir()
+    begun_earlier(folder)
     number = "0123456789abcdef" * 2
     for name in (number, f"{number}.json", "notes.txt", "f" * 32):
         (folder / name).write_bytes(b"{")

@@ -92,13 +92,18 @@ def kept_folder(folder: Path) -> Iterator[Path]:
     """A folder of one server at a time; it stays when the server ends.
 
     Raises:
-        RecipeError: another server uses it, or it cannot be made.
+        RecipeError: it holds files that no server put there, another server uses it, or it cannot be made.
     """
+    lock = folder / ROOM / "server"
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        is_foreign = not lock.exists() and any(folder.iterdir())
     except OSError as error:
         raise RecipeError(f"`{folder}` cannot be used: {error.strerror}\n\nhint: name another --folder") from None
-    with locked(folder / ROOM / "server", wait=False) as is_free:
+    if is_foreign:
+        # Recordings may be named by 32 digits as ours are, and what has expired is deleted.
+        raise RecipeError(f"`{folder}` holds files of its own\n\nhint: name a new --folder")
+    with locked(lock, wait=False) as is_free:
         if not is_free:
             raise RecipeError(f"another server uses `{folder}`\n\nhint: stop it, or name another --folder")
         yield folder
