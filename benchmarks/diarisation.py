@@ -1,6 +1,5 @@
 """Diarisation error rate of voices told apart by their prints, on speech cut together with known truth.
 
-    pip install pyannote.metrics
     CIMEU_DATA=... python benchmarks/diarisation.py [--recordings 8]
 
 Each recording has 16 clips of one corpus at one level, by people drawn with a fixed seed, in random order with pauses
