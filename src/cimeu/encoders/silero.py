@@ -15,11 +15,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Float32
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from cimeu.encoders.tensors import frozen
 from cimeu.encoders.weights import find_weights
 from cimeu.errors import CheckpointError
 
@@ -105,11 +104,4 @@ def speech_probabilities(samples: Float32[np.ndarray, " N"]) -> Float32[np.ndarr
 
 @lru_cache(maxsize=2)
 def _frozen(path: Path, changed_ns: int) -> SpeechNetwork:
-    network = SpeechNetwork()
-    try:
-        network.load_state_dict(load_file(path))
-    except (SafetensorError, OSError, RuntimeError) as error:
-        raise CheckpointError(
-            f"`{path}` holds no speech detector ({error})\n\nhint: delete it, then cimeu weights fetch {NAME}"
-        ) from error
-    return network.requires_grad_(False).eval()
+    return frozen(SpeechNetwork(), path, "speech detector", NAME)

@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from cimeu.errors import CheckpointError
 
@@ -81,3 +82,24 @@ def _unwrapped(content: object) -> Mapping[str, object] | None:
     if not isinstance(content, Mapping):
         return None
     return next((content[key] for key in _WRAPPERS if isinstance(content.get(key), Mapping)), None)
+
+
+Network = TypeVar("Network", bound=nn.Module)
+
+
+def frozen(network: Network, path: Path, kind: str, name: str) -> Network:
+    """A network with the tensors of a fetched file, in evaluation mode; `kind` says what the file should hold.
+
+    Raises:
+        CheckpointError: it holds something else; `cimeu weights fetch NAME` makes it anew.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        network.load_state_dict(load_file(path))
+    except (SafetensorError, OSError, RuntimeError) as error:
+        raise CheckpointError(
+            f"`{path}` holds no {kind} ({error})\n\nhint: delete it, then cimeu weights fetch {name}"
+        ) from error
+    return network.requires_grad_(False).eval()

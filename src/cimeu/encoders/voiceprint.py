@@ -21,14 +21,13 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import torch
 from jaxtyping import Float32
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cimeu.devices import Placement, choose_device
 from cimeu.encoders.base import FRAME_SAMPLES, SHIFT_SAMPLES, SOUND_RATE_HZ, Window
 from cimeu.encoders.inputs import check_fp32, sound_input
+from cimeu.encoders.tensors import frozen
 from cimeu.encoders.weights import find_weights, sha256_of
 from cimeu.errors import CheckpointError
 
@@ -89,14 +88,7 @@ def mel_energies(samples: Float32[np.ndarray, " N"]) -> Float32[np.ndarray, "F 4
 
 @lru_cache(maxsize=2)
 def _frozen(path: Path, changed_ns: int, device: torch.device) -> SpeakerNetwork:
-    network = SpeakerNetwork()
-    try:
-        network.load_state_dict(load_file(path))
-    except (SafetensorError, OSError, RuntimeError) as error:
-        raise CheckpointError(
-            f"`{path}` holds no speaker encoder ({error})\n\nhint: delete it, then cimeu weights fetch voiceprint"
-        ) from error
-    return network.requires_grad_(False).eval().to(device)
+    return frozen(SpeakerNetwork(), path, "speaker encoder", "voiceprint").to(device)
 
 
 @dataclass(kw_only=True, eq=False)

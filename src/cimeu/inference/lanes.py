@@ -16,8 +16,10 @@ from cimeu.inference.voice_activity import MouthMotion
 from cimeu.timeline.segments import NOBODY, OFF_SCREEN, VOICE, Cell, Modality, Place
 
 NO_FACE = "no face"
-BY_STRETCH = ("probabilities", "ood_scores", "representations", "reach_s", "voiceprints")
-"""What a lane holds of each stretch in which the model was run."""
+ANSWERS = ("probabilities", "ood_scores", "representations", "reach_s")
+"""What a model puts into a lane, by stretch in which it was run."""
+BY_STRETCH = (*ANSWERS, "voiceprints")
+"""All that a lane holds by stretch beside its basis."""
 
 
 @dataclass

@@ -12,15 +12,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from cimeu.inference.lanes import Lane
+from cimeu.inference.lanes import ANSWERS, Lane
 from cimeu.inference.own_style import Support
 from cimeu.inference.recogniser import Reading, Recogniser
 from cimeu.inference.windows import WindowInput
 from cimeu.progress import Progress, silent
 from cimeu.timeline.result import Timeline
-
-ANSWERS = ("probabilities", "ood_scores", "representations", "reach_s")
-"""What a model puts into a lane; all else is of the recording."""
 
 
 class SideBySide:

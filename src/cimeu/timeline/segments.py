@@ -27,7 +27,7 @@ def voice_lane(number: int) -> str:
 
 def has_face(lane: str) -> bool:
     """Whether a lane is that of somebody who is seen."""
-    return lane not in NOBODY and not lane.startswith(voice_lane(0)[:-1])
+    return lane not in NOBODY and not lane.startswith(f"{VOICE} ")
 
 
 USE_LIMITS = (
