@@ -76,6 +76,21 @@ def test_a_model_here_wins_over_the_name_of_the_one_that_ships(here: Path, make_
     assert model_named("voice") == Path("runs/voice")
 
 
+def test_a_folder_of_results_does_not_hide_the_model_of_its_name(here: Path) -> None:
+    (here / "voice").mkdir()
+    (here / "voice" / "interview.csv").touch()
+    assert model_named("voice") == STARTER
+    assert model_named("./voice") == Path("voice")  # a path, not a name
+    assert model_named(here / "voice") == here / "voice"
+    (here / "voice" / "ensemble.json").touch()  # a damaged run is what was named
+    assert model_named("voice") == Path("voice")
+
+
+def test_a_folder_without_a_run_is_named_as_it_is_where_nothing_else_has_its_name(here: Path) -> None:
+    (here / "results").mkdir()
+    assert model_named("results") == Path("results")
+
+
 def test_a_bundle_is_found_by_its_name(here: Path, make_run: RunMaker) -> None:
     write_bundle(make_run(), home() / "models" / "given.zip")
     assert model_named("given") == model_named("given.zip") == home() / "models" / "given.zip"

@@ -85,7 +85,8 @@ def model_named(name: Path | str | None) -> Path:
     path = Path(name)
     if not path.exists() and HUB_NAME.fullmatch(str(name)) and not path.parent.exists():
         return fetched_model(str(name))
-    if path.exists() or path.name != str(name):
+    # A folder of results may have the name of a model; a damaged run of that name is still the one that was named.
+    if path.name != str(name) or (path.exists() and not _holds_no_run(path)):
         return path
     # By name before content: only what was named is opened.
     entries = [entry for place in places() for entry in _entries(place) if str(name) in (entry.name, entry.stem)]
@@ -94,6 +95,8 @@ def model_named(name: Path | str | None) -> Path:
             return entry
     if name == STARTER.name:
         return STARTER
+    if path.exists():
+        return path
     raise RecipeError(f"no model `{name}` is known here{_listed(found_models())}\n\nhint: {_WAYS}")
 
 
@@ -119,6 +122,11 @@ _WAYS = (
     "name one with --model; train one with `cimeu train recordings data.manifest=manifest.csv`, "
     "or put a bundle that you were given into `models` of $CIMEU_HOME"
 )
+
+
+def _holds_no_run(path: Path) -> bool:
+    parts = ("ensemble.json", "recipe.yaml", *DIRECTIONS)
+    return path.is_dir() and not any((path / part).exists() for part in parts)
 
 
 def _listed(models: list[FoundModel]) -> str:
