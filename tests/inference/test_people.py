@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from cimeu.inference.recogniser import Recogniser
+from cimeu.inference.windows import shows_nothing
 from cimeu.media.audio import read_sound
 from cimeu.media.video import frames, write_video
 
@@ -212,3 +213,11 @@ def test_a_face_found_for_a_moment_beside_a_person_is_nobody(recogniser: Recogni
     second = (DARK, lambda index: 250.0 if 40 <= index < 35 else None)
     found = lanes(recogniser, tmp_path / "a.mp4", list(drawn(75, first, second)), voice(3.0))
     assert found == ["person 1"]
+
+
+@pytest.mark.parametrize("value", [0, 128, 255])
+def test_a_frame_of_one_colour_shows_nothing_and_one_small_thing_is_something(value: int) -> None:
+    frame = np.full((240, 320, 3), value, np.uint8)
+    assert shows_nothing(frame)
+    frame[101:115, 201:215] = 255 - value if value != 128 else 255  # between the pixels of the coarse look
+    assert not shows_nothing(frame)

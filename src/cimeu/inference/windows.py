@@ -421,7 +421,7 @@ class WindowReader:
     def _add(self, tracked: TrackedFrame) -> None:
         """Keep what of a frame is needed later."""
         pixels, index = tracked.frame.pixels, self._n_frames
-        if pixels[::4, ::4].std(axis=(0, 1)).max() < BLANK_DEVIATION:
+        if shows_nothing(pixels):
             self._blank_frames.add(index)
         for stream, buffer in self._scene.items():
             encoder = self._of_frames[stream]
@@ -482,6 +482,12 @@ class WindowReader:
                 del self._live[name]
                 gone.append(name)
         self.people.settle(self._n_frames, gone)
+
+
+def shows_nothing(pixels: UInt8[np.ndarray, "H W 3"]) -> bool:
+    """Whether a frame has one colour all over: black, white, grey."""
+    # Coarsely first: of nearly every frame that is enough, at a fifteenth of the time.
+    return all(pixels[::step, ::step].std(axis=(0, 1)).max() < BLANK_DEVIATION for step in (16, 4))
 
 
 def name_of(track: int) -> str:
