@@ -45,7 +45,8 @@ def main() -> None:
         for place, clip in enumerate(clips[arguments.clips :]):
             write_sound(other / f"own{place}.wav", read_sound(clip.path))
         started_s = time.perf_counter()
-        pairs = {(copy.one, copy.other) for copy in shared_recordings(from_flat_folder(one), from_flat_folder(other))}
+        found = shared_recordings(from_flat_folder(one), from_flat_folder(other))
+        pairs = {(copy.one, copy.other) for copy in found.copies}
         elapsed_s = time.perf_counter() - started_s
     right = {(str(place), f"copy{place}") for place in range(n_copied)}
     hits = pairs & right

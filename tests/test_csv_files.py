@@ -120,9 +120,9 @@ def test_an_absent_column_is_named(tmp_path: Path) -> None:
 
 
 def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ManifestError, match="is not a file"):
+    with pytest.raises(ManifestError, match="is a folder"):
         read_csv(tmp_path)
-    with pytest.raises(ManifestError, match="/dev/zero` is not a file"):
+    with pytest.raises(ManifestError, match="/dev/zero` is a device, not a regular file"):
         read_csv("/dev/zero")
     with pytest.raises(ManifestError, match=r"none\.csv` cannot be read: No such file"):
         read_csv(tmp_path / "none.csv")

@@ -24,6 +24,7 @@ import numpy as np
 import pandas as pd
 
 from cimeu.errors import ManifestError, guess
+from cimeu.reading import kind_of
 
 SEPARATORS = (",", ";", "\t")
 MOST_BYTES = 2**30
@@ -190,7 +191,7 @@ def _text(path: Path, errors: str) -> str:
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):  # a pipe might never end
-            raise ManifestError(f"`{path}` is not a file\n\nhint: give a table such as manifest.csv")
+            raise ManifestError(f"`{path}` is {kind_of(status.st_mode)}\n\nhint: give a table such as manifest.csv")
         if status.st_size > MOST_BYTES:
             raise ManifestError(f"`{path}` has {status.st_size:,} bytes\n\nhint: tables have at most {MOST_BYTES:,}")
         content = path.read_bytes()

@@ -58,11 +58,34 @@ def require_regular(path: Path, error: ErrorKind, hint: str, *, at_most: int | N
         reason = getattr(refused, "strerror", None) or str(refused)
         raise error(f"`{path}` cannot be read ({reason})\n\nhint: {hint}") from refused
     if not stat.S_ISREG(status.st_mode):
-        kind = "a folder" if stat.S_ISDIR(status.st_mode) else "a pipe or device, not a regular file"
-        raise error(f"`{path}` is {kind}\n\nhint: {hint}")
+        raise error(f"`{path}` is {kind_of(status.st_mode)}\n\nhint: {hint}")
     if at_most is not None and status.st_size > at_most:
         raise error(f"`{path}` has {_size(status.st_size)}, at most {_size(at_most)} are read\n\nhint: {hint}")
     return status.st_size
+
+
+def is_there(path: Path, error: ErrorKind, hint: str) -> bool:
+    """Whether there is such a file. For readers that have words of their own for one that is missing.
+
+    Raises:
+        CimeuError: of the kind `error`: a folder, pipe, socket or device has the name, or it cannot be looked up.
+    """
+    if not os.path.exists(path):
+        return False
+    require_regular(path, error, hint)
+    return True
+
+
+def kind_of(mode: int) -> str:
+    """What a thing is that is not a file, by its mode.
+
+    >>> kind_of(stat.S_IFDIR), kind_of(stat.S_IFIFO)
+    ('a folder', 'a pipe, not a regular file')
+    """
+    if stat.S_ISDIR(mode):
+        return "a folder"
+    kind = "pipe" if stat.S_ISFIFO(mode) else "socket" if stat.S_ISSOCK(mode) else "device"
+    return f"a {kind}, not a regular file"
 
 
 def read_bytes(path: Path, error: ErrorKind, hint: str, *, at_most: int) -> bytes:

@@ -170,6 +170,20 @@ def test_overlap_names_shared_recordings_and_ends_with_2(cimeu: Command, emodb: 
     assert table[["one", "other", "by"]].to_numpy().tolist() == [["03a01Wa", "y", "sound"], ["08a01Fa", "x", "sound"]]
 
 
+@pytest.mark.parametrize(("good", "status"), [(True, 3), (False, 1)])
+def test_overlap_does_not_call_apart_what_it_could_not_read(
+    cimeu: Command, tmp_path: Path, good: bool, status: int
+) -> None:
+    for side in ("one", "other"):
+        (tmp_path / side).mkdir()
+        (tmp_path / side / "broken.mp4").write_text("no video")
+    if good:
+        write_sound(tmp_path / "one" / "x.wav", np.ones(RATE_HZ, np.float32) / 10)
+    ended, _, err = cimeu("overlap", tmp_path / "one", tmp_path / "other", "-o", tmp_path / "overlap.csv")
+    assert ended == status
+    assert f"{int(good)} of {2 + good} clips compared, 2 failed" in err
+
+
 def test_preparing_a_corpus_that_another_holds_warns_with_the_count(cimeu: Command, tmp_path: Path) -> None:
     (tmp_path / "CaFE").mkdir()
     write_sound(tmp_path / "CaFE" / "01-C-1-1.wav", np.ones(RATE_HZ, np.float32) / 10)

@@ -64,3 +64,11 @@ def test_work_done_in_part_ends_with_status_3(capsys: pytest.CaptureFixture[str]
         finish(7, 9, "timelines written", Path("failures.csv"))
     assert ended.value.exit_code == 3
     assert capsys.readouterr().err == ("9 of 9 timelines written\n7 of 9 timelines written, 2 failed: failures.csv\n")
+
+
+def test_work_of_which_nothing_was_done_ends_with_status_1(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(typer.Exit) as ended:
+        finish(0, 2, "runs scored")
+    assert ended.value.exit_code == 1
+    assert capsys.readouterr().err == "0 of 2 runs scored, 2 failed\n"
+    finish(0, 0, "timelines written")  # an empty part of a job array

@@ -171,6 +171,16 @@ def test_a_name_that_no_file_can_have_is_a_problem_of_its_row(tmp_path: Path) ->
     assert problems == ["a name that is too long", "", "neither a file nor a folder of images"]
 
 
+def test_a_folder_is_a_clip_only_if_it_holds_images_and_nothing_that_would_be_left_out(tmp_path: Path) -> None:
+    touch(tmp_path, "sounds/a.wav", "both/1.jpg", "both/a.mp4", "own/1.jpg", "own/a.wav", "own/Thumbs.db", ".x")
+    (tmp_path / "empty").mkdir()
+    rows = "sounds,\nboth,\nown,own/a.wav\nempty,\nown/1.jpg,own\n"
+    problems = read_manifest(written(tmp_path, "path,audio_path\n" + rows), labelled=False).table["problem"].tolist()
+    mixed = "a folder of both images and recordings: name one file, or move the recordings out"
+    nothing = "neither a file nor a folder of images"
+    assert problems == [nothing, mixed, "", nothing, "sound that is no file"]
+
+
 def test_what_people_type_comes_back_equal(tmp_path: Path) -> None:
     names = ["=1+1.wav", "# Anna.wav", "'t.wav", "-1,5.wav", '"q".wav', "+.wav", " b.wav"]
     touch(tmp_path, *names)

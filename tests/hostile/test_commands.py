@@ -191,3 +191,25 @@ def test_no_command_changes_what_was_there(name: str, data: st.DataObject, world
         assert status in (0, 1, 2, 3)
         if status == 0:
             assert [path for path in expected if not path.exists()] == []
+
+
+NO_FILES = {
+    "agree": ("agree", "pipe.csv", "pipe.csv"),
+    "score": ("score", "pipe.csv", "pipe.csv"),
+    "audit": ("audit", "pipe.csv"),
+    "train": ("train", "pipe.csv"),
+    "report": ("report", "run"),
+    "predict": ("predict", "./pipe.csv"),
+    "prepare": ("prepare", "lists", ".", "--list", "test=pipe.csv"),
+}
+
+
+@pytest.mark.parametrize("words", NO_FILES.values(), ids=NO_FILES)
+def test_a_pipe_is_named_as_one(words: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "run").mkdir()
+    for path in ("pipe.csv", "run/predictions.csv"):
+        os.mkfifo(path)
+    status, said = run([*words])
+    assert status == 1
+    assert ".csv` is a pipe, not a regular file" in said

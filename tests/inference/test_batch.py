@@ -236,7 +236,7 @@ def test_an_unknown_format_is_refused(recogniser: Recogniser, tmp_path: Path) ->
 def test_a_pipe_is_a_failure_and_not_waited_for(recogniser: Recogniser, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "a.mp4")
     failures = predict_files([tmp_path / "a.mp4"], tmp_path / "out", recogniser, formats=(".csv",)).failures
-    assert failures["reason"].tolist() == [f"`{tmp_path / 'a.mp4'}` is a pipe or device, not a regular file"]
+    assert failures["reason"].tolist() == [f"`{tmp_path / 'a.mp4'}` is a pipe, not a regular file"]
 
 
 def test_a_file_of_which_nothing_can_be_decoded_is_a_failure(

@@ -408,9 +408,9 @@ def test_a_file_that_lacks_memory_while_it_is_opened_is_not_called_unknown(
 
 def test_a_pipe_or_a_device_is_not_opened(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "a.mp4")
-    for path in (tmp_path / "a.mp4", Path("/dev/zero")):
+    for path, kind in ((tmp_path / "a.mp4", "pipe"), (Path("/dev/zero"), "device")):
         for read in (probe, read_sound, lambda path: next(frames(path))):
-            with pytest.raises(MediaError, match=r"` is a pipe or device, not a regular file"):
+            with pytest.raises(MediaError, match=rf"` is a {kind}, not a regular file"):
                 read(path)
 
 

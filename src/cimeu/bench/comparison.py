@@ -26,6 +26,7 @@ from cimeu.bench.rows import REFERENCE, row_named
 from cimeu.csv_files import read_csv
 from cimeu.errors import RecipeError
 from cimeu.evaluation.predictions import PROBABILITY
+from cimeu.reading import is_there
 
 FOLDS = "folds.csv"
 """Clips and speakers of every part of every fold."""
@@ -160,7 +161,7 @@ def open_bench(bench: Bench, folder: Path, defaults: Mapping[str, Any] | None = 
 def read_bench(folder: Path) -> Bench:
     """What a folder compares. Raises RecipeError where there is no bench."""
     path = folder / "bench.json"
-    if not path.is_file():
+    if not is_there(path, RecipeError, "name the folder of a bench"):
         raise RecipeError(f"no bench in `{folder}`\n\nhint: run one first")
     stored: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     names = {entry.name for entry in fields(Bench)}  # earlier versions wrote more

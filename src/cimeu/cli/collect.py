@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from cimeu.cli.terminal import PARTLY, Output, progress_bars, say
+from cimeu.cli.terminal import Output, finish, progress_bars, say
 
 
 def collect(
@@ -47,4 +47,4 @@ def collect(
     say(f"{n_recordings:,} recording{'s' * (n_recordings != 1)} collected in {output}")
     print(output / SUMMARY)
     if study.missing_files:
-        raise typer.Exit(PARTLY)
+        finish(n_recordings, n_recordings + study.missing_files, "recordings have results")

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from cimeu.cli.predict import Model, Setting, Weights, recogniser_of
-from cimeu.cli.terminal import PARTLY, Device, Output, progress_bars, say
+from cimeu.cli.terminal import Device, Output, finish, progress_bars, say
 
 
 def embed(
@@ -26,6 +26,4 @@ def embed(
     for path, reason in report.failures.itertuples(index=False):
         say(f"{path}: {reason}")
     done = report.recordings - len(report.failures)
-    say(f"vectors of {done:,} of {report.recordings:,} recordings written to {output}")
-    if done < report.recordings:
-        raise typer.Exit(PARTLY)
+    finish(done, report.recordings, f"recordings written to {output}" if done else "recordings have vectors")

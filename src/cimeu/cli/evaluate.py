@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from cimeu.cli.figures import show_figures
-from cimeu.cli.terminal import PARTLY, Output, progress_bars, say
+from cimeu.cli.terminal import Output, finish, progress_bars, say
 from cimeu.errors import CimeuError
 
 Runs = Annotated[list[Path], typer.Argument(help="Run folders that `cimeu train` printed.")]
@@ -27,9 +27,7 @@ def evaluate(runs: Runs) -> None:
                 say(f"error: {run}: {error}")
     if scored:
         show_figures(scored)
-    if len(scored) < len(runs):
-        say(f"{len(scored):,} of {len(runs):,} runs scored, {len(runs) - len(scored):,} failed")
-        raise typer.Exit(PARTLY)
+    finish(len(scored), len(runs), "runs scored")
 
 
 def report(

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from cimeu.cli.terminal import Output, progress_bars, say
+from cimeu.cli.terminal import Output, finish, progress_bars, say
 
 
 def overlap(
@@ -29,12 +29,17 @@ def overlap(
     for inclusion in inclusions_among({corpus for manifest in manifests for corpus in manifest.table["corpus"]}):
         say(f"warning: {inclusion}")
     with progress_bars() as progress:
-        copies = shared_recordings(*manifests, workers=workers or cores(), progress=progress)
+        found = shared_recordings(*manifests, workers=workers or cores(), progress=progress)
+    copies = found.copies
     columns = ("one", "other", "by", "offset_s")
     rows = [[copy.one, copy.other, copy.by, "" if copy.offset_s is None else f"{copy.offset_s:.3f}"] for copy in copies]
     write_whole(output, frame_text(pd.DataFrame(rows, columns=columns, dtype=str)), "overlap")
     shared = [len({getattr(copy, side) for copy in copies}) for side in ("one", "other")]
     counts = [f"{n_shared:,} of {len(manifest):,}" for n_shared, manifest in zip(shared, manifests, strict=True)]
     say(f"{output}: {counts[0]} clips of `{one}` are in `{other}`, as {counts[1]} clips of it")
+    total, unread = sum(map(len, manifests)), sum(found.unread)
     if copies:
+        if unread:
+            say(f"{unread:,} of {total:,} clips cannot be read and were not compared")
         raise typer.Exit(2)
+    finish(total - unread, total, "clips compared")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from cimeu.cli.terminal import PARTLY, AllowUnknownLabels, LabelMap, Output, pairs, progress_bars, say
+from cimeu.cli.terminal import AllowUnknownLabels, LabelMap, Output, finish, pairs, progress_bars, say
 from cimeu.errors import ManifestError, RecipeError
 
 if TYPE_CHECKING:
@@ -202,7 +202,7 @@ def finish_prepared(manifest: "Manifest", path: Path) -> None:
             "serves only features that are imported"
         )
     if len(failed):
-        raise typer.Exit(PARTLY)
+        finish(len(problems) - len(failed), len(problems), "clips have a file", f"column `problem` of {path}")
 
 
 def check_request(corpus: str, options: Mapping[str, object]) -> None:
@@ -224,13 +224,14 @@ def check_request(corpus: str, options: Mapping[str, object]) -> None:
 
 
 def say_missing(manifest: "Manifest") -> None:
-    """Name the first files that are not where the table says, and the folder that its paths start from."""
-    from cimeu.corpora.paths import MISSING_FILE
+    """Name the first files that cannot be opened for each reason, and the folder that the paths start from."""
+    from cimeu.corpora.paths import MISSING_FILE, UNREADABLE
 
-    missing = manifest.table["path"][manifest.table["problem"] == MISSING_FILE]
-    if len(missing):
-        names = ", ".join(f"`{path}`" for path in missing[:3]) + ", ..." * (len(missing) > 3)
-        say(f"missing: {len(missing):,} files below `{manifest.root}`: {names}")
+    table = manifest.table[manifest.table["problem"].isin(UNREADABLE)]
+    for reason, rows in table.groupby("problem", sort=False):
+        names = ", ".join(f"`{path}`" for path in rows["path"][:3]) + ", ..." * (len(rows) > 3)
+        what = "missing" if reason == MISSING_FILE else reason
+        say(f"{what}: {len(rows):,} files below `{manifest.root}`: {names}")
 
 
 def say_repeated(manifest: "Manifest") -> None:

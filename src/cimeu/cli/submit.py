@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from cimeu.cli.terminal import progress_bars, say
+from cimeu.cli.terminal import finish, progress_bars, say
 
 
 def submit(
@@ -20,7 +20,8 @@ def submit(
 
     with progress_bars() as progress:
         answered = submit_runs(runs, form, output, progress=progress)
-    say(f"{len(answered.manifest):,} clips answered by {len(runs):,} run{'s' * (len(runs) != 1)}")
-    if answered.unusable:
-        say(f"{answered.unusable:,} of them cannot be used and have the mean answer to all others")
+    n_clips = len(answered.manifest)
     print(output)
+    if answered.unusable:
+        say(f"{answered.unusable:,} clips cannot be used and have the mean answer to all others")
+    finish(n_clips - answered.unusable, n_clips, f"clips answered by {len(runs):,} run{'s' * (len(runs) != 1)}")

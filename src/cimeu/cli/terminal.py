@@ -16,8 +16,8 @@ from cimeu.progress import Progress
 if TYPE_CHECKING:
     from rich.console import Console
 
-PARTLY = 3
-"""Exit status of a command that did some of its work (0: all, 1: an error, 2: wrong usage, or findings of an audit)."""
+NOTHING, PARTLY = 1, 3
+"""Exit status of a command that did nothing (an error too) or some of its work; 0: all, 2: wrong usage, or findings."""
 
 Output = Annotated[Path, typer.Option("--output", "-o", help="Where the result goes.")]
 Workers = Annotated[int, typer.Option(help="Processes that decode and encode; 0 takes one for each core.")]
@@ -66,20 +66,20 @@ def pairs(texts: Iterable[str], such_as: str = "0=happiness or test=test.csv") -
     return {name: value for name, _, value in parts}
 
 
-def finish(done: int, total: int, what: str, reasons: Path | str) -> None:
-    """Say how much of the work was done; where it is not all, exit status 3.
+def finish(done: int, total: int, what: str, reasons: Path | str = "") -> None:
+    """Say how much of the work was done; where it is not all, end with exit status 3, and with 1 where it is nothing.
 
     Args:
         done: how many were done.
         total: how many there were.
         what: past participle with its noun, as in `timelines written`.
-        reasons: the table, or tables, that say why the others failed.
+        reasons: the table, or tables, that say why the others failed; empty where that was said already.
     """
     if done == total:
         say(f"{done:,} of {total:,} {what}")
         return
-    say(f"{done:,} of {total:,} {what}, {total - done:,} failed: {reasons}")
-    raise typer.Exit(PARTLY)
+    say(f"{done:,} of {total:,} {what}, {total - done:,} failed{f': {reasons}' if reasons else ''}")
+    raise typer.Exit(PARTLY if done else NOTHING)
 
 
 def complete_recipe(incomplete: str) -> list[str]:

@@ -134,9 +134,7 @@ def build_manifest(table: pd.DataFrame, root: Path, *, labelled: bool = True) ->
             "and sound in its own file the column audio_path"
         )
     table["problem"] = [
-        (problem_of(os.path.join(root, path)) or (problem_of(os.path.join(root, sound)) if sound else ""))
-        if lookup
-        else problem
+        problem_of(os.path.join(root, path), os.path.join(root, sound) if sound else "") if lookup else problem
         for path, sound, problem, lookup in zip(
             table["path"], table["audio_path"], table["problem"], from_disk, strict=True
         )

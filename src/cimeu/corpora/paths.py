@@ -13,13 +13,16 @@ from pathlib import Path, PurePath, PurePosixPath
 from unicodedata import normalize
 
 from cimeu.media.packed import has_row
+from cimeu.media.recordings import MEDIA_SUFFIXES, is_hidden, is_image
 
 MISSING_FILE = "missing file"
 TOO_LONG = "a name that is too long"
 NO_FILE = "neither a file nor a folder of images"
+NO_SOUND_FILE = "sound that is no file"
+MIXED = "a folder of both images and recordings: name one file, or move the recordings out"
 NOT_UTF8 = "a name that is not UTF-8: rename the file"
 _PLAIN = re.compile(r"/?(?:[\w-][\w .-]*/)*[\w-]+\.\w+", re.ASCII)
-FROM_DISK = frozenset({MISSING_FILE, TOO_LONG, NO_FILE})
+FROM_DISK = frozenset({MISSING_FILE, TOO_LONG, NO_FILE, NO_SOUND_FILE, MIXED})
 """Problems that are looked up each time a manifest is read."""
 UNREADABLE = FROM_DISK | {NOT_UTF8}
 """Problems of files: work on such a clip has failed. Others, such as a clip that was never released, are no failure."""
@@ -35,10 +38,10 @@ class PathFinder:
     def find(self, text: str) -> str:
         """The path below the root, or an absolute one, of the file that a cell means."""
         plain = inside(text, self.root)
-        if problem_of(os.path.join(self.root, plain)) != MISSING_FILE:
+        if _looked_up(os.path.join(self.root, plain))[1] != MISSING_FILE:
             return plain
         slashed = inside(text.replace("\\", "/"), self.root)
-        if slashed != plain and problem_of(os.path.join(self.root, slashed)) != MISSING_FILE:
+        if slashed != plain and _looked_up(os.path.join(self.root, slashed))[1] != MISSING_FILE:
             return slashed
         return self._as_on_disk(slashed) or slashed
 
@@ -76,17 +79,47 @@ def _folded(name: str) -> str:
     return "/" + normalize("NFC", name).casefold().strip()
 
 
-def problem_of(path: Path | str) -> str:
-    """Why there is nothing to open at a path; empty where there is a file, a folder, or the row of a table."""
+def problem_of(path: str, sound: str = "") -> str:
+    """Why a clip cannot be opened; empty where it is a file, a folder of images, or the row of a table.
+
+    Args:
+        path: of the clip.
+        sound: file of its sound where that is another one; it may lie in the folder of the images.
+    """
+    mode, problem = _looked_up(path)
+    if not problem and stat.S_ISDIR(mode):
+        problem = _problem_of_folder(path, sound)
+    elif not problem and not stat.S_ISREG(mode):  # a pipe might never end
+        problem = NO_FILE
+    if problem or not sound:
+        return problem
+    mode, problem = _looked_up(sound)
+    return problem or ("" if stat.S_ISREG(mode) else NO_SOUND_FILE)
+
+
+def _looked_up(path: str) -> tuple[int, str]:
+    """Mode of what a path names, and why there is nothing; a row of a table counts as a file."""
     try:
-        mode = os.stat(path).st_mode
+        return os.stat(path).st_mode, ""
     except ValueError:  # a zero byte in the name
-        return MISSING_FILE
+        return 0, MISSING_FILE
     except NotADirectoryError:
-        return "" if has_row(Path(path)) else MISSING_FILE
+        return stat.S_IFREG, "" if has_row(Path(path)) else MISSING_FILE
     except OSError as error:
-        return TOO_LONG if error.errno == errno.ENAMETOOLONG else MISSING_FILE
-    return "" if stat.S_ISREG(mode) or stat.S_ISDIR(mode) else NO_FILE  # a pipe might never end
+        return 0, TOO_LONG if error.errno == errno.ENAMETOOLONG else MISSING_FILE
+
+
+def _problem_of_folder(path: str, sound: str) -> str:
+    """Recordings beside the images would be left out without a word."""
+    try:
+        names = [name for name in os.listdir(path) if not is_hidden(name)]
+    except OSError:
+        return NO_FILE
+    if not any(map(is_image, names)):
+        return NO_FILE
+    recordings = {name for name in names if os.path.splitext(name)[1].lower() in MEDIA_SUFFIXES}
+    own = os.path.basename(sound) if os.path.dirname(sound) == path.rstrip("/") else ""
+    return MIXED if recordings - {own} else ""
 
 
 def readable(path: Path | str) -> str:

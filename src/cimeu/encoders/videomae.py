@@ -32,6 +32,7 @@ from cimeu.encoders.weights import find_weights, sha256_of, verify
 from cimeu.errors import CheckpointError
 from cimeu.media.faces import DEFAULT_DETECTOR
 from cimeu.media.video import FRAME_RATE_HZ
+from cimeu.reading import is_there
 
 SIDE = 224
 FRAMES = 16
@@ -129,8 +130,9 @@ def load_videomae_v2(
             size; the message names the first tensor that differs.
     """
     path = Path(path)
-    if not path.is_file():
-        raise CheckpointError(f"no file `{path}`\n\nhint: give the path of a VideoMAE V2 `.pth` or `.safetensors` file")
+    hint = "give the path of a VideoMAE V2 `.pth` or `.safetensors` file"
+    if not is_there(path, CheckpointError, hint):
+        raise CheckpointError(f"no file `{path}`\n\nhint: {hint}")
     tensors = _encoder_tensors(read_tensors(path))
     size = size or _size_of(tensors, path, heads)
     _check_shapes(tensors, size, path)

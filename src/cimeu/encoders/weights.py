@@ -19,6 +19,7 @@ from typing import Any
 from cimeu.encoders.packages import Package, Sample, by_hand
 from cimeu.encoders.presets import PRESETS
 from cimeu.errors import CheckpointError, WeightsMissing, guess
+from cimeu.reading import is_there
 
 _NON_COMMERCIAL = "CC BY-NC 4.0 (not for products)"
 _NOT_AN_ANSWER = (
@@ -261,7 +262,7 @@ def find_weights(name: str, path: Path | str | None = None) -> Path:
     """
     if path is not None:
         explicit = Path(path).expanduser()
-        if not explicit.is_file():
+        if not is_there(explicit, WeightsMissing, _how_to_get(name)):
             raise WeightsMissing(f"no file `{explicit}` with weights of `{name}`\n\nhint: {_how_to_get(name)}")
         return explicit
     fetched = weights_folder() / known_weights(name).file

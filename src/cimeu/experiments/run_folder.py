@@ -14,7 +14,7 @@ from cimeu.csv_files import read_csv
 from cimeu.errors import RecipeError
 from cimeu.evaluation.predictions import PREDICTED, PROBABILITY
 from cimeu.pyramid import DIRECTIONS
-from cimeu.reading import LARGEST_JSON_BYTES, blaming, read_text
+from cimeu.reading import LARGEST_JSON_BYTES, blaming, read_text, require_regular
 from cimeu.reading import read_json as read_values
 from cimeu.strict_yaml import read_yaml
 
@@ -54,8 +54,7 @@ def read_run(folder: Path) -> Run:
         ManifestError: `predictions.csv` is not a table.
     """
     path = folder / "predictions.csv"
-    if not path.is_file():
-        raise RecipeError(f"`{path}` does not exist\n\nhint: name folders of finished runs (`cimeu train RECIPE`)")
+    require_regular(path, RecipeError, "name folders of finished runs (`cimeu train RECIPE`)")
     cells = read_csv(path)
     table = cells.frame.astype(str)
     emotions = tuple(column.removeprefix(PROBABILITY) for column in table.columns if column.startswith(PROBABILITY))

@@ -16,6 +16,7 @@ from cimeu.encoders.description import IMPORTED
 from cimeu.errors import FeatureError
 from cimeu.features.store import FeatureStore, Row, row_key
 from cimeu.pyramid import Direction
+from cimeu.reading import MEBI, is_there, read_text
 
 WINDOW_FRAMES = 16
 SHOWN = 5
@@ -104,10 +105,11 @@ def _import_one(store: FeatureStore, entry: _Entry, direction: Direction) -> str
 
 
 def _read_list(list_file: Path, root: Path) -> list[_Entry]:
-    if not list_file.is_file():
-        raise FeatureError(f"no list `{list_file}`\n\nhint: give a text file of `path n_steps label` lines")
+    hint = "give a text file of `path n_steps label` lines"
+    if not is_there(list_file, FeatureError, hint):
+        raise FeatureError(f"no list `{list_file}`\n\nhint: {hint}")
     entries = []
-    for number, line in enumerate(list_file.read_text(encoding="utf-8-sig").splitlines(), start=1):
+    for number, line in enumerate(read_text(list_file, FeatureError, hint, at_most=256 * MEBI).splitlines(), start=1):
         if not line.strip():
             continue
         parts = line.rsplit(maxsplit=2)

@@ -23,6 +23,7 @@ from av.stream import Disposition, Stream
 
 from cimeu.errors import CimeuError, MediaError
 from cimeu.media.packed import packed_bytes, table_of
+from cimeu.reading import kind_of
 
 logger = logging.getLogger(__name__)
 
@@ -70,8 +71,7 @@ def require_regular_file(path: Path) -> None:
         fault = "does not exist" if is_missing else f"cannot be read ({reason})"
         raise MediaError(f"`{path}` {fault}\n\nhint: give the path of one video or sound file") from error
     if not stat.S_ISREG(status.st_mode):
-        kind = "a folder" if stat.S_ISDIR(status.st_mode) else "a pipe or device, not a regular file"
-        raise MediaError(f"`{path}` is {kind}\n\nhint: give the path of one video or sound file")
+        raise MediaError(f"`{path}` is {kind_of(status.st_mode)}\n\nhint: give the path of one video or sound file")
     if status.st_size == 0:
         raise MediaError(f"`{path}` is empty (0 bytes)\n\nhint: copy or download it again")
 

@@ -16,6 +16,8 @@ SOUND_SUFFIXES = frozenset(
 )
 MEDIA_SUFFIXES = VIDEO_SUFFIXES | SOUND_SUFFIXES
 """What counts as a recording inside a folder; a file that is named is always tried."""
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp"})
+"""Images of a folder that is a clip."""
 TRASH = frozenset({"$RECYCLE.BIN", "RECYCLER", "System Volume Information", "__MACOSX", "lost+found", "@eaDir"})
 """Folders that operating systems and archives make, beside those whose names begin with a dot."""
 
@@ -23,6 +25,11 @@ TRASH = frozenset({"$RECYCLE.BIN", "RECYCLER", "System Volume Information", "__M
 def is_hidden(name: str) -> bool:
     """Whether a file or folder is there for a program: `._clip.mp4` of macOS, `.Trash`, `$RECYCLE.BIN`."""
     return name.startswith(".") or name in TRASH
+
+
+def is_image(name: str) -> bool:
+    """Whether a file is an image of a clip."""
+    return not name.startswith(".") and os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
 
 
 def recordings_below(folder: Path) -> Iterator[Path]:

@@ -41,6 +41,7 @@ from cimeu.media.container import (
     video_stream,
 )
 from cimeu.media.pixels import FrameConverter, add_video_stream, display_size, encodable, even_sized, resized
+from cimeu.media.recordings import IMAGE_SUFFIXES, is_image
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +49,6 @@ FRAME_RATE_HZ = 25.0
 """Rate at which video is read: that of the encoders' published training clips."""
 IMAGES_RATE_HZ = 25.0
 """Frames a second of a folder of images, unless the caller knows better."""
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp"})
 
 ROUNDING_S = 0.001
 """Time stamps are only this exact: some containers round them to milliseconds."""
@@ -172,7 +172,7 @@ def images(folder: Path) -> list[Path]:
     def in_order(path: Path) -> list[tuple[int, str]]:
         return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", path.stem)]
 
-    paths = [path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and path.name[0] != "."]
+    paths = [path for path in folder.iterdir() if is_image(path.name)]
     return sorted(paths, key=in_order)
 
 

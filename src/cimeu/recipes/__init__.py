@@ -11,6 +11,7 @@ from shlex import quote
 
 from cimeu.atomic import write_whole
 from cimeu.errors import RecipeError, guess
+from cimeu.reading import require_regular
 
 FOLDER = Path(__file__).parent
 
@@ -55,6 +56,8 @@ def recipe_path(recipe: Path | str, folder: Path = Path()) -> Path:
         return path
     if name in shipped_names():
         return _path_of(name)
+    if path.exists():
+        require_regular(path, RecipeError, "give a file, or a name that `cimeu recipes list` shows")
     # Up to version 0.1 recipes were files in `recipes/` of the repository: commands that name one get its name now.
     bare = name.removeprefix("recipes/").removesuffix(".yaml")
     close = get_close_matches(bare, shipped_names(), n=1)

@@ -29,6 +29,7 @@ from cimeu.evaluation.predictions import PROBABILITY, UNKNOWN, Predictions
 from cimeu.evaluation.uncertainty import Estimates, compared
 from cimeu.labels import LabelSpace, canonical, label_space
 from cimeu.plots.pages import tables_page
+from cimeu.reading import is_there
 from cimeu.reports.verdict import against_chance
 from cimeu.tables import MISSING, Interval, Table, interval_of, percent, span, to_csv
 from cimeu.timeline.segments import USE_LIMITS
@@ -186,8 +187,9 @@ def read_predictions(path: Path) -> pd.DataFrame:
         ManifestError: the file is not a table.
         RecipeError: no such file, no `clip_id`, or a clip twice.
     """
-    if not path.is_file():
-        raise RecipeError(f"no predictions at `{path}`\n\nhint: a CSV with clip_id and label, or a column per emotion")
+    hint = "a CSV with clip_id and label, or a column per emotion"
+    if not is_there(path, RecipeError, hint):
+        raise RecipeError(f"no predictions at `{path}`\n\nhint: {hint}")
     file = read_csv(path)
     if "clip_id" not in file.columns:
         raise RecipeError(f"`{path}` has no column `clip_id`\n\nhint: its columns are {', '.join(file.columns[:20])}")

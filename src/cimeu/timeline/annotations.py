@@ -25,6 +25,7 @@ import numpy as np
 from cimeu.csv_files import CsvTable, read_csv
 from cimeu.errors import ManifestError
 from cimeu.labels import KNOWN_EMOTIONS, canonical
+from cimeu.reading import require_regular
 from cimeu.timeline.segments import UNLIKE, UNSURE
 
 NO_LABEL = frozenset({"", UNSURE, UNLIKE})
@@ -123,8 +124,7 @@ def read_tiers(path: Path | str, *, label_map: Mapping[str, str] | None = None) 
         raise ManifestError(
             f"`{path.name}` holds no tiers that can be read\n\nhint: give an ELAN .eaf or a table: {', '.join(TABLES)}"
         )
-    if not path.is_file():
-        raise ManifestError(f"`{path}` does not exist\n\nhint: give the file of an annotation")
+    require_regular(path, ManifestError, "give the file of an annotation")
     # A fault is one of its tier: somebody's comments may overlap as they like while emotions are compared.
     drafts: dict[str, _Draft] = defaultdict(_Draft)
     names = {canonical(label): emotion for label, emotion in (label_map or {}).items()}
@@ -139,8 +139,7 @@ def read_rows(path: Path) -> "Iterable[AnnotationRow]":
     Raises:
         ManifestError: the file is missing or cannot be read.
     """
-    if not path.is_file():
-        raise ManifestError(f"`{path}` does not exist\n\nhint: give the file of an annotation")
+    require_regular(path, ManifestError, "give the file of an annotation")
     return _eaf_rows(path)
 
 

@@ -67,7 +67,7 @@ def test_a_recoded_cut_and_renamed_copy_of_a_folder_is_found_and_nothing_else(tm
         write_sound(tmp_path / "one" / f"clip{seed}.wav", speech_like(seed))
     write_mp3(tmp_path / "other" / "renamed.mp3", speech_like(1)[4_000:])
     write_sound(tmp_path / "other" / "own.wav", speech_like(9))
-    copies = shared_recordings(from_flat_folder(tmp_path / "one"), from_flat_folder(tmp_path / "other"))
+    copies = shared_recordings(from_flat_folder(tmp_path / "one"), from_flat_folder(tmp_path / "other")).copies
     assert [(copy.one, copy.other, copy.by) for copy in copies] == [("clip1", "renamed", "sound")]
 
 

@@ -18,6 +18,7 @@ from cimeu.corpora.paths import absolute
 from cimeu.errors import FoldLeak, ManifestError, UnknownLabel
 from cimeu.labels import KNOWN_EMOTIONS, canonical
 from cimeu.media.recordings import SOUND_SUFFIXES
+from cimeu.reading import MEBI, is_there, read_text
 
 SPLITS = ("train", "validation", "test")
 
@@ -65,10 +66,11 @@ def from_lists(
 
 
 def _rows(root: Path, list_file: Path, labels: Mapping[str, str], speaker: str) -> list[Row]:
-    if not list_file.is_file():
-        raise ManifestError(f"no list at `{list_file}`\n\nhint: give a text file of `path label` lines")
+    hint = "give a text file of `path label` lines"
+    if not is_there(list_file, ManifestError, hint):
+        raise ManifestError(f"no list at `{list_file}`\n\nhint: {hint}")
     rows = []
-    for number, line in enumerate(list_file.read_text(encoding="utf-8-sig").splitlines(), start=1):
+    for number, line in enumerate(read_text(list_file, ManifestError, hint, at_most=256 * MEBI).splitlines(), start=1):
         if not line.strip():
             continue
         head, _, label = re.sub(r"[,\t]", " ", line).strip().rpartition(" ")

@@ -50,6 +50,7 @@ class Contents:
     duration_s: float = 0.0
     sound: UInt32[np.ndarray, " F"] | None = None
     picture: UInt64[np.ndarray, " words"] | None = None
+    is_read: bool = True
 
 
 @dataclass(frozen=True)
@@ -62,8 +63,17 @@ class Copy:
     offset_s: float | None = None
 
 
-def shared_recordings(one: Manifest, other: Manifest, *, workers: int = 1, progress: Progress = silent) -> list[Copy]:
-    """Pairs of clips of two manifests that hold the same recording, in the order of the first one's clips."""
+@dataclass(frozen=True)
+class Overlap:
+    """Pairs of clips that hold the same recording, in the order of the first manifest's clips."""
+
+    copies: list[Copy]
+    unread: tuple[int, int]
+    """Clips of each manifest that cannot be read: nothing is known of them."""
+
+
+def shared_recordings(one: Manifest, other: Manifest, *, workers: int = 1, progress: Progress = silent) -> Overlap:
+    """Which clips of two manifests hold the same recording."""
     n_clips = len(one) + len(other)
     done = 0
 
@@ -81,7 +91,7 @@ def shared_recordings(one: Manifest, other: Manifest, *, workers: int = 1, progr
         [clip_contents.sound for clip_contents in first], [clip_contents.sound for clip_contents in second]
     )
     pictures = _same_pictures(first, second)
-    return [
+    copies = [
         Copy(
             names[0][pair[0]],
             names[1][pair[1]],
@@ -90,12 +100,14 @@ def shared_recordings(one: Manifest, other: Manifest, *, workers: int = 1, progr
         )
         for pair in sorted({*offsets, *pictures})
     ]
+    n_first, n_second = (sum(not contents.is_read for contents in clips) for clips in (first, second))
+    return Overlap(copies, (n_first, n_second))
 
 
 def contents_of(clip: Clip) -> Contents:
     """Fingerprints of one clip; a clip that cannot be read has none."""
     if clip.problem:
-        return Contents()
+        return Contents(is_read=False)
     try:
         info = probe(clip.path)
         end_s = info.duration_s if clip.end_s is None else min(clip.end_s, info.duration_s or clip.end_s)
@@ -106,7 +118,7 @@ def contents_of(clip: Clip) -> Contents:
         return Contents(max(end_s - clip.start_s, 0.0), sound, picture)
     except CimeuError as error:
         logger.warning("`%s` is not compared: %s", clip.clip_id, str(error).splitlines()[0])
-        return Contents()
+        return Contents(is_read=False)
 
 
 def sub_fingerprints(samples: Float32[np.ndarray, " N"]) -> UInt32[np.ndarray, " F"] | None:
