@@ -46,19 +46,20 @@ def make_run(tmp_path_factory: pytest.TempPathFactory) -> RunMaker:
         *,
         synthetic: bool = True,
         weights: Path | None = None,
+        scales: tuple[tuple[str, tuple[float, float]], ...] = (),
         **ensemble: object,
     ) -> Path:
-        key = (first, second, synthetic, weights, *sorted(ensemble.items()))
+        key = (first, second, synthetic, weights, scales, *sorted(ensemble.items()))
         if key not in made:
             encoders = [build_encoder(first, **({"weights": weights} if weights else {}))]
             encoders += [build_encoder(second)] if second else []
-            made[key] = _write_run(tmp_path_factory.mktemp("run"), encoders, synthetic, ensemble)
+            made[key] = _write_run(tmp_path_factory.mktemp("run"), encoders, synthetic, ensemble, dict(scales))
         return made[key]
 
     return make
 
 
-def _write_run(folder: Path, encoders: list[Encoder], synthetic: bool, ensemble: dict) -> Path:
+def _write_run(folder: Path, encoders: list[Encoder], synthetic: bool, ensemble: dict, scales: dict) -> Path:
     first, second = encoders[0], encoders[1] if len(encoders) > 1 else None
     statistics = [
         {"mean": [0.0] * each.width, "deviation": [1.0] * each.width} if each else {} for each in (first, second)
@@ -73,6 +74,7 @@ def _write_run(folder: Path, encoders: list[Encoder], synthetic: bool, ensemble:
             second=StreamConfig(width=second.width, encoder=second.name) if second else None,
             direction=direction,
             size="tiny",
+            continuous=tuple(scales),
         )
         specifications = Specifications(
             emotions=EMOTIONS,
@@ -82,6 +84,7 @@ def _write_run(folder: Path, encoders: list[Encoder], synthetic: bool, ensemble:
             second_statistics=statistics[1],
             direction=direction,
             synthetic=synthetic,
+            continuous=scales,
         )
         save_checkpoint(CiMEU(config, specifications), folder / direction)
     assert set(settings.directions) <= set(DIRECTIONS)

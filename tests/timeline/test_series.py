@@ -11,8 +11,8 @@ import pytest
 from cimeu.errors import RecipeError
 from cimeu.timeline.formats import WRITERS, to_json
 from cimeu.timeline.result import Timeline
-from cimeu.timeline.segments import Cell, Header, ScoredWindow, Segment
-from cimeu.timeline.series import COLUMNS, SCHEMA, curves, scored_windows
+from cimeu.timeline.segments import CONTINUOUS_CAUTION, Cell, Header, ScoredWindow, Segment
+from cimeu.timeline.series import COLUMNS, PLAIN, curves, runs_with_values, scored_windows
 
 EMOTIONS = ("anger", "happiness")
 CELLS = [
@@ -65,7 +65,7 @@ def test_csv_and_parquet_hold_the_same_table(timeline: Timeline) -> None:
 
 def test_parquet_says_which_version_its_columns_have(timeline: Timeline) -> None:
     metadata = pq.read_schema(io.BytesIO(WRITERS[".series.parquet"](timeline, Path("a")))).metadata
-    assert metadata[b"cimeu_series"] == str(SCHEMA).encode()
+    assert metadata[b"cimeu_series"] == str(PLAIN).encode()
     assert json.loads(metadata[b"cimeu"])["model"] == "cimeu-abc"
 
 
@@ -113,3 +113,71 @@ def test_the_page_of_an_hour_stays_small(timeline: Timeline) -> None:
     page = WRITERS[".html"](replace(timeline, header=header, segments=segments, series=hour), Path("a.html"))
     assert page.count(b"<title>") == 1 + 240
     assert len(page) < 70_000
+
+
+PLAIN_CSV = """\
+person,start_s,end_s,label,abstain,confidence,modality,seen,heard,reason,ood_score,score.anger,score.happiness
+"# Anna",0.0,0.5,happiness,False,0.7,both,True,True,,0.5,0.7,0.3
+"# Anna",0.5,1.0,happiness,False,0.8,face,True,False,silent sound,1.5,0.2,0.8
+"# Anna",1.0,1.5,,False,,,False,False,no face,,,
+"""
+PLAIN_JSON = (
+    '"series": {"schema":1,"persons":{"# Anna":[[0.0,0.5,[0.7,0.3],"both","",0.5],'
+    '[0.5,1.0,[0.2,0.8],"face","silent sound",1.5],[1.0,1.5,null,"","no face",null]]}}'
+)
+"""As version 0.1 wrote them."""
+
+
+def test_a_model_without_continuous_labels_writes_what_it_always_wrote(timeline: Timeline) -> None:
+    csv = WRITERS[".series.csv"](timeline, Path("a")).decode()
+    assert csv.split("schema 1, one row per person and window\n")[1] == PLAIN_CSV
+    assert PLAIN_JSON in to_json(timeline, Path("a.json")).decode()
+    for suffix in (".series.csv", ".series.parquet", ".json", ".jsonl", ".csv", ".html", ".eaf"):
+        content = WRITERS[suffix](timeline, Path("a"))
+        assert not any(word in content for word in (b"continuous", b"value.", b"line-0"))
+
+
+SCALES = {"valence": (-1.0, 1.0), "arousal": (-1.0, 1.0), "dominance": (1.0, 7.0)}
+
+
+@pytest.fixture
+def with_values(timeline: Timeline) -> Timeline:
+    """The same windows with continuous labels, which the second one lacks."""
+    first, second, third = timeline.series or ()
+    series = (replace(first, continuous=(0.5, -0.25, 4.0)), second, third)
+    return replace(timeline, header=replace(timeline.header, continuous=SCALES), series=series)
+
+
+def test_continuous_labels_are_columns_behind_the_scores_and_empty_where_they_could_not_be_read(
+    with_values: Timeline,
+) -> None:
+    table = with_values.series_dataframe()
+    assert list(table)[-3:] == ["value.valence", "value.arousal", "value.dominance"]
+    assert table.iloc[0, -3:].tolist() == [0.5, -0.25, 4.0]
+    assert table.iloc[1:, -3:].isna().all(axis=None)
+    whole = pd.read_parquet(io.BytesIO(WRITERS[".series.parquet"](with_values, Path("a"))))
+    pd.testing.assert_frame_equal(whole, table)
+
+
+def test_a_series_with_continuous_labels_is_of_schema_2_and_comes_back(with_values: Timeline) -> None:
+    written = to_json(with_values, Path("a.json"))
+    assert json.loads(written)["series"]["schema"] == 2
+    assert Timeline.from_json(written, Path("a.mp4")) == with_values
+
+
+def test_the_page_draws_labels_of_one_scale_on_one_axis_with_its_zero_line(with_values: Timeline) -> None:
+    page = WRITERS[".html"](with_values, Path("a.html")).decode()
+    assert page.count("<polyline") == 2 + 3
+    assert page.count('y1="50.0" y2="50.0"') == 2
+    assert "<title>0:00.2: valence 0.50, arousal -0.25</title>" in page
+    assert "<title>0:00.2: dominance 4.00</title>" in page
+    assert 'points="0.0,25.0 166.7,25.0 333.3,25.0"' in page  # 0.5 on a scale from -1 to 1
+    assert "1 to 7</small>" in page
+    assert f"valence, arousal, dominance: {CONTINUOUS_CAUTION}." in page
+
+
+def test_a_curve_of_continuous_labels_breaks_where_they_could_not_be_read() -> None:
+    known = [replace(window, continuous=None if n == 1 else (0.1 * n,)) for n, window in enumerate(windows(*[0.5] * 4))]
+    (run,) = curves(known, 100)
+    runs = runs_with_values([run])
+    assert [[values for _, values in part] for part in runs] == [[(0.0,)], [(0.2,), (0.3,)]]

@@ -160,5 +160,5 @@ def _present(clips: Sequence[Clip], direction: Direction) -> Bool[np.ndarray, "N
 def _scores(model: CiMEU, output: Output, present: Bool[np.ndarray, "N 2"]) -> Scores:
     second = None if output.second_logits is None else torch.stack(output.second_logits).numpy()
     first, gate = torch.stack(output.first_logits).numpy(), torch.stack(output.gate).numpy()
-    names, continuous = tuple(map(str, range(len(present)))), continuous_labels(model, output)
+    names, continuous = tuple(map(str, range(len(present)))), continuous_labels(model, output, present)
     return Scores(names, first, second, gate, present, continuous)

@@ -154,13 +154,22 @@ def scores_of(model: CiMEU, samples: Sequence[Sample], collate: Collator | None 
     second = None if output.second_logits is None else _array(torch.stack(output.second_logits))
     absent = np.zeros(len(samples), bool)
     present = [absent if stream is None else stream.present.numpy() for stream in (batch.first, batch.second)]
-    clip_ids = tuple(sample.clip_id for sample in samples)
-    return Scores(clip_ids, first, second, gate, np.stack(present, axis=1), continuous_labels(model, output))
+    clip_ids, has_stream = tuple(sample.clip_id for sample in samples), np.stack(present, axis=1)
+    return Scores(clip_ids, first, second, gate, has_stream, continuous_labels(model, output, has_stream))
 
 
-def continuous_labels(model: CiMEU, output: Output) -> Float32[np.ndarray, "N V"] | None:
-    """Continuous labels of an output, on the scales that the model was trained on; None where it has none."""
-    return None if output.continuous is None else native(_array(output.continuous), model.specifications.continuous)
+def continuous_labels(
+    model: CiMEU, output: Output, present: Bool[np.ndarray, "N 2"]
+) -> Float32[np.ndarray, "N V"] | None:
+    """Continuous labels of an output, on the scales that the model was trained on; None where it has none.
+
+    They are read from primitives: NaN where a clip has no stream that is disentangled.
+    """
+    if output.continuous is None:
+        return None
+    has_primitives = present[:, : len(output.emotion)].any(axis=1, keepdims=True)
+    values = native(_array(output.continuous), model.specifications.continuous)
+    return np.where(has_primitives, values, np.float32(np.nan))
 
 
 def project(

@@ -1,6 +1,6 @@
 """From face tracks to lanes of people: what is known of each stretch of time, and whose it is.
 
-Axes: K emotions, C width of the primitives.
+Axes: K emotions, V continuous labels, C width of the primitives.
 """
 
 from collections.abc import Iterator, Mapping, Sequence, Set
@@ -16,7 +16,7 @@ from cimeu.inference.voice_activity import MouthMotion
 from cimeu.timeline.segments import NOBODY, OFF_SCREEN, VOICE, Cell, Modality, Place
 
 NO_FACE = "no face"
-ANSWERS = ("probabilities", "ood_scores", "representations", "reach_s")
+ANSWERS = ("probabilities", "ood_scores", "continuous", "representations", "reach_s")
 """What a model puts into a lane, by stretch in which it was run."""
 BY_STRETCH = (*ANSWERS, "voiceprints")
 """All that a lane holds by stretch beside its basis."""
@@ -33,6 +33,8 @@ class Lane:
     """By number of the stretch."""
     ood_scores: dict[int, float] = field(default_factory=dict)
     """By stretch: distance from the training clips, 1 where it becomes unlike them."""
+    continuous: dict[int, Float[np.ndarray, " V"]] = field(default_factory=dict)
+    """By stretch: continuous labels such as valence, where the model has any and could read them."""
     basis: dict[int, tuple[Modality, str]] = field(default_factory=dict)
     """By stretch: what the probabilities rest on, and what is missing why."""
     mouth: MouthMotion = field(default_factory=MouthMotion)
@@ -60,7 +62,8 @@ class Lane:
         stretches = list(pairwise(edges))
         for number, (modality, reason) in sorted(self.basis.items()):
             score = self.ood_scores.get(number, float("nan"))
-            yield Cell(*stretches[number], self.probabilities.get(number), modality, reason, score)
+            probabilities, continuous = self.probabilities.get(number), self.continuous.get(number)
+            yield Cell(*stretches[number], probabilities, modality, reason, score, continuous)
 
 
 def named_tracks(lanes: Mapping[str, Lane], person_of: Mapping[str, str]) -> dict[str, tuple[str, ...]]:

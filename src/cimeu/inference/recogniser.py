@@ -457,6 +457,8 @@ class Recogniser:
             lane = lanes[window.lane]
             lane.probabilities[window.number] = answers.probabilities[row]
             lane.ood_scores[window.number] = float(ood_scores[row])
+            if answers.continuous is not None and np.isfinite(answers.continuous[row]).all():
+                lane.continuous[window.number] = answers.continuous[row]
             if self.style != "none":
                 lane.representations[window.number] = answers.representation[row]
                 lane.reach_s[window.number] = window.reach_s
@@ -530,6 +532,7 @@ class Recogniser:
             faces=self._faces(),
             style=self.style,
             origin=origin_of(path),
+            continuous=self.specifications.continuous,
         )
 
     def _faces(self) -> str:

@@ -156,7 +156,7 @@ def export(id: Id, format: Annotated[str, InPath(max_length=20)], predictions: S
     return Response(content, media_type=EXPORT_TYPES.get(suffix, "application/octet-stream"), headers=headers)
 
 
-@router.get("/predictions/{id}/curves", responses=problems(404, 409, 422))
+@router.get("/predictions/{id}/curves", responses=problems(404, 409, 422), response_model_exclude_none=True)
 def curves(id: Id, predictions: Service, points: Annotated[int, Query(ge=10, le=5000)] = 600) -> Curves:
     """Scores over time, lane by lane, thinned to so many points by means."""
     prediction, _ = predictions.finished(id)

@@ -10,7 +10,7 @@ from cimeu.server.edits import MOST_TIERS, Edits, edited, rater_tier
 from cimeu.server.predictions import Prediction, Predictions, Status
 from cimeu.server.upload import printable
 from cimeu.timeline.result import Timeline
-from cimeu.timeline.segments import DEMONSTRATION, USE_LIMITS, RatedSegment, RaterTier
+from cimeu.timeline.segments import CONTINUOUS_CAUTION, DEMONSTRATION, USE_LIMITS, RatedSegment, RaterTier
 from cimeu.timeline.series import by_person, curves
 
 ID = r"^[0-9a-f]{32}$"
@@ -99,6 +99,17 @@ class PointOut(BaseModel):
     start_s: float
     end_s: float
     scores: list[float] = Field(description="One for each emotion, in the order of `emotions`.")
+    continuous: list[float] | None = Field(
+        None, description="One for each continuous label, in their order; absent where none could be read."
+    )
+
+
+class ContinuousOut(BaseModel):
+    """A continuous label that the model answers beside the emotion."""
+
+    name: str
+    low: float = Field(description="Lower end of its scale.")
+    high: float = Field(description="Upper end of its scale.")
 
 
 class Curves(BaseModel):
@@ -106,6 +117,10 @@ class Curves(BaseModel):
 
     schema_version: Literal[1] = 1
     emotions: list[str]
+    continuous: list[ContinuousOut] | None = Field(
+        None, description="Labels such as valence; absent where the model has none."
+    )
+    continuous_caution: str | None = Field(None, description="What is known of the head that answers them.")
     lanes: dict[str, list[list[PointOut]]] = Field(description="Runs of points by lane, with scores all through.")
 
 
@@ -221,7 +236,14 @@ def curves_of(timeline: Timeline, most_points: int) -> Curves:
         lane: [[PointOut.model_validate(asdict(point)) for point in run] for run in curves(windows, most_points)]
         for lane, windows in by_person(timeline.series or ()).items()
     }
-    return Curves(emotions=list(timeline.header.emotions), lanes=lanes)
+    scales = timeline.header.continuous
+    continuous = [ContinuousOut(name=name, low=low, high=high) for name, (low, high) in scales.items()]
+    return Curves(
+        emotions=list(timeline.header.emotions),
+        continuous=continuous or None,
+        continuous_caution=CONTINUOUS_CAUTION if continuous else None,
+        lanes=lanes,
+    )
 
 
 def result_of(timeline: Timeline, edits: Edits) -> Result:

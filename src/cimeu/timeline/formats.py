@@ -26,8 +26,18 @@ from cimeu.plots.pages import page_environment
 from cimeu.timeline.explanation import Explanation
 from cimeu.timeline.figure import to_png, to_svg
 from cimeu.timeline.overlay import OVERLAY, VideoOptions, write_overlay
-from cimeu.timeline.segments import UNLIKE, UNSURE, USE_LIMITS, RatedSegment, Segment, Segmentation
-from cimeu.timeline.series import Point, by_person, curves, series_rows, to_series_csv, to_series_parquet
+from cimeu.timeline.segments import CONTINUOUS_CAUTION, UNLIKE, UNSURE, USE_LIMITS, RatedSegment, Segment, Segmentation
+from cimeu.timeline.series import (
+    Point,
+    by_person,
+    by_scale,
+    curves,
+    runs_with_values,
+    series_rows,
+    to_series_csv,
+    to_series_parquet,
+    zero_of,
+)
 from cimeu.timeline.style import clock, colours_of, described, printable
 from cimeu.timeline.textgrid import to_textgrid
 
@@ -58,7 +68,8 @@ def to_raters_csv(timeline: Segmentation, path: Path) -> bytes:
 
 def to_json(timeline: Segmentation, path: Path, **more: object) -> bytes:
     """One object: header fields, `segments`, `raters` and `explanations` where there are any, `series`: per person
-    rows of `[start_s, end_s, scores, modality, reason, ood_score]`, and `places`: per person rows of
+    rows of `[start_s, end_s, scores, modality, reason, ood_score]` (and the values of continuous labels, where the
+    model has any: schema 2), and `places`: per person rows of
     `[time_s, left, top, width, height]` in fractions of the frame. `Timeline.from_json` reads it back."""
     content: dict[str, object] = {
         **timeline.header.values(),
@@ -71,7 +82,11 @@ def to_json(timeline: Segmentation, path: Path, **more: object) -> bytes:
     text = json.dumps(content | more, indent=2, ensure_ascii=False)
     rows = {person: [astuple(place) for place in places] for person, places in timeline.places.items()}
     # On one line each: an hour of a face is 18,000 places and 7,200 windows.
-    parts = {"places": rows} if timeline.series is None else {"series": series_rows(timeline.series), "places": rows}
+    parts = (
+        {"places": rows}
+        if timeline.series is None
+        else {"series": series_rows(timeline.series, timeline.header), "places": rows}
+    )
     compact = [
         f'"{name}": {json.dumps(part, ensure_ascii=False, separators=(",", ":"))}' for name, part in parts.items()
     ]
@@ -209,6 +224,7 @@ def to_html(timeline: Segmentation, path: Path) -> bytes:
     page = template.render(
         header=timeline.header,
         drawings=_drawings(timeline, duration_s),
+        caution=CONTINUOUS_CAUTION,
         explanations=timeline.explanations,
         bars=bars,
         segments=timeline.segments,
@@ -226,35 +242,56 @@ def to_html(timeline: Segmentation, path: Path) -> bytes:
 
 
 def _drawings(timeline: Segmentation, duration_s: float) -> dict[str, dict[str, Any]]:
-    """Curves of each person's scores on a field of 1000 by 100, and what the pointer reads there."""
-    emotions = timeline.header.emotions
+    """Curves of each person on fields of 1000 by 100, and what the pointer reads there: one field for the scores, one
+    for the continuous labels of each scale."""
+    header = timeline.header
+    drawings: dict[str, dict[str, Any]] = {}
+    for person, windows in by_person(timeline.series or ()).items():
+        runs = curves(windows, CURVE_POINTS)
+        if not runs:
+            continue
+        scores = [[(point, point.scores) for point in run] for run in runs]
+        drawings[person] = _field(header.emotions, scores, (0.0, 1.0), duration_s) | {"fields": []}
+        values = runs_with_values(runs)
+        for scale, names, places in by_scale(header.continuous) if values else ():
+            of_names = [[(point, [numbers[place] for place in places]) for point, numbers in run] for run in values]
+            axis = {"names": names, "scale": scale, "zero": 100 * (1 - zero_of(scale))}
+            drawings[person]["fields"].append(axis | _field(names, of_names, scale, duration_s))
+    return drawings
+
+
+def _field(
+    names: Sequence[str],
+    runs: Sequence[Sequence[tuple[Point, Sequence[float]]]],
+    scale: tuple[float, float],
+    duration_s: float,
+) -> dict[str, Any]:
+    """Lines by name, and rectangles that say the values at their place."""
+    low, high = scale
 
     def x(time_s: float) -> str:
         return f"{1000 * time_s / duration_s:.1f}"
 
-    def line(run: Sequence[Point], number: int) -> str:
-        heights = [f"{100 * (1 - point.scores[number]):.1f}" for point in run]
+    def line(run: Sequence[tuple[Point, Sequence[float]]], number: int) -> str:
+        heights = [f"{100 * (high - values[number]) / (high - low):.1f}" for _, values in run]
         # Carried to the ends of the run, so that a single window is a line and not a point.
-        ends = [run[0].start_s, *(point.centre_s for point in run), run[-1].end_s]
+        ends = [run[0][0].start_s, *(point.centre_s for point, _ in run), run[-1][0].end_s]
         return " ".join(f"{x(time_s)},{y}" for time_s, y in zip(ends, [heights[0], *heights, heights[-1]], strict=True))
 
-    drawings = {}
-    for person, windows in by_person(timeline.series or ()).items():
-        runs = curves(windows, CURVE_POINTS)
-        readings = [
-            {
-                "x": x(point.start_s),
-                "width": x(point.end_s - point.start_s),
-                "words": f"{clock(point.centre_s)}: "
-                + ", ".join(f"{name} {score:.2f}" for name, score in zip(emotions, point.scores, strict=True)),
-            }
-            for run in runs
-            for point in run
-        ]
-        lines = [(emotion, line(run, number)) for number, emotion in enumerate(emotions) for run in runs]
-        if lines:
-            drawings[person] = {"lines": lines, "readings": readings}
-    return drawings
+    readings = [
+        {
+            "x": x(point.start_s),
+            "width": x(point.end_s - point.start_s),
+            "words": f"{clock(point.centre_s)}: "
+            + ", ".join(f"{name} {value:.2f}" for name, value in zip(names, values, strict=True)),
+        }
+        for run in runs
+        for point, values in run
+    ]
+    return {
+        "lines": [(name, line(run, number)) for number, name in enumerate(names) for run in runs],
+        "readings": readings,
+    }
 
 
 WRITERS: dict[str, Callable[[Segmentation, Path], bytes]] = {

@@ -1,9 +1,9 @@
 """The result of a recording as people hold it: one lane per person, read from and saved to files."""
 
 import json
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, Field, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cimeu.timeline import formats
 from cimeu.timeline.explanation import explanation_from
@@ -26,8 +26,10 @@ class Timeline(Segmentation):
             ValueError, KeyError, TypeError: not such a file.
         """
         values = json.loads(content)
-        names = [field.name for field in fields(Header) if field.name in values or field.default is MISSING]
-        header = Header(**{name: values[name] for name in names} | {"emotions": tuple(values["emotions"])})
+        names = [field.name for field in fields(Header) if field.name in values or _is_needed(field)]
+        scales = {name: (low, high) for name, (low, high) in values.get("continuous", {}).items()}
+        given = {"emotions": tuple(values["emotions"]), "continuous": scales}
+        header = Header(**{name: values[name] for name in names} | given)
         segments = tuple(Segment(**segment) for segment in values["segments"])
         places = {person: tuple(Place(*row) for row in rows) for person, rows in values["places"].items()}
         explained = values.get("explanations")
@@ -58,3 +60,7 @@ class Timeline(Segmentation):
             MediaError: the recording, needed for .mp4, is gone or cannot be decoded.
         """
         return formats.save(self, Path(path))
+
+
+def _is_needed(field: Field[Any]) -> bool:
+    return field.default is MISSING and field.default_factory is MISSING

@@ -1,8 +1,9 @@
 """What is said of a recording: windows, segments, where faces are, and where all of it comes from.
 
-Axes: K emotions.
+Axes: K emotions, V continuous labels such as valence.
 """
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -37,6 +38,10 @@ USE_LIMITS = (
 )
 """First words of every exported result."""
 DEMONSTRATION = "DEMONSTRATION ONLY: the model was trained on synthetic data; its labels say nothing about people."
+CONTINUOUS_CAUTION = (
+    "the head that answers these has been tested on synthetic clips alone (the toy corpus), never on ratings of people"
+)
+"""Stands beside every value of a continuous label."""
 UNSURE = "unsure"
 """Reason of a segment in which no emotion reaches the abstention threshold."""
 UNLIKE = "unlike training data"
@@ -60,6 +65,8 @@ class Cell:
     """Why a stream, or everything, is missing."""
     ood_score: float = float("nan")
     """Distance from the training clips, 1 where it becomes unlike them; not a number where nothing was measured."""
+    continuous: Float[np.ndarray, " V"] | None = None
+    """Continuous labels on their scales; None where the model has none or could not read them."""
 
 
 @dataclass(frozen=True)
@@ -158,6 +165,8 @@ class Header:
     """Lanes whose windows look like one emotion alone."""
     origin: str = ""
     """Where the recording comes from, if it is a published sample."""
+    continuous: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    """Continuous labels that the model answers beside the emotion, each with the ends of its scale."""
 
     def short_lines(self) -> list[str]:
         """Use limits and model, for where there is little room."""
@@ -175,12 +184,23 @@ class Header:
             "settings: " + ", ".join(f"{name} {value:g}" for name, value in self.settings.items()),
             *([f"faces: {self.faces}"] if self.faces else []),
             *([self._style()] if self.style != "none" else []),
+            *([f"continuous labels: {self.continuous_words}"] if self.continuous else []),
         ]
 
     def values(self) -> dict[str, object]:
         """The header as JSON, use limits first."""
         notice = {"notice": DEMONSTRATION} if self.demonstration else {}
-        return {"use_limits": USE_LIMITS, **notice, **asdict(self)}
+        values = {"use_limits": USE_LIMITS, **notice, **asdict(self)}
+        if self.continuous:
+            return values | {"continuous_caution": CONTINUOUS_CAUTION}
+        del values["continuous"]  # results of models without such labels stay what they were
+        return values
+
+    @property
+    def continuous_words(self) -> str:
+        """The continuous labels with their scales, and what is known of them."""
+        scales = ", ".join(f"{name} {low:g} to {high:g}" for name, (low, high) in self.continuous.items())
+        return f"{scales}; {CONTINUOUS_CAUTION}"
 
     def _style(self) -> str:
         whose = {
@@ -206,6 +226,8 @@ class ScoredWindow:
     reason: str
     ood_score: float | None
     """Distance from the training clips, above 1 where the window is unlike them; None where that was not measured."""
+    continuous: tuple[float, ...] | None = None
+    """Continuous labels on their scales, not smoothed; None where the model has none or could not read them."""
 
     @property
     def centre_s(self) -> float:

@@ -4,30 +4,34 @@ One row per person and window. A row stands for the hop around the centre of its
 rows of a person follow each other without gaps and overlap nowhere. A row without scores says why;
 nothing is filled in.
 
-Axes: K emotions.
+Axes: N windows, K emotions, V continuous labels.
 """
 
 import io
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass
+from itertools import groupby
 from math import ceil, floor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from jaxtyping import Float
 
 from cimeu.csv_files import frame_text
 from cimeu.errors import RecipeError
-from cimeu.timeline.segments import Cell, ScoredWindow, Segmentation
+from cimeu.timeline.segments import CONTINUOUS_CAUTION, Cell, Header, ScoredWindow, Segmentation
 
 if TYPE_CHECKING:
     import pandas as pd
 
-SCHEMA = 1
-"""Version of the columns; columns may be added within a version, never renamed or given another meaning."""
+PLAIN, WITH_CONTINUOUS = SCHEMAS = (1, 2)
+"""Versions of the columns: 2 has all of 1, and one column per continuous label. Columns may be added within a version,
+never renamed or given another meaning."""
 SUFFIX = ".series.parquet"
 SCORE = "score."
+VALUE = "value."
 COLUMNS = {
     "person": "lane of the recording",
     "start_s": "start of the stretch that the window stands for, in seconds from the start of the recording",
@@ -41,10 +45,13 @@ COLUMNS = {
     "reason": "why a stream, or everything, is missing",
     "ood_score": "distance from the training clips, above 1 where the window is unlike them; empty if not measured",
 }
-"""Columns and what they hold; one column `score.EMOTION` per emotion follows."""
+"""Columns and what they hold; one column `score.EMOTION` per emotion follows, and `value.NAME` per continuous label."""
 SCORE_MEANING = "calibrated probability of {emotion} in this window, not smoothed; empty where there are no scores"
+VALUE_MEANING = (
+    "{name} in this window, from {low:g} to {high:g}, not smoothed; empty where it could not be read; {caution}"
+)
 DIGITS = 4
-"""Decimals of scores."""
+"""Decimals of scores and of continuous labels."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +61,8 @@ class Point:
     start_s: float
     end_s: float
     scores: tuple[float, ...]
+    continuous: tuple[float, ...] | None = None
+    """Means of the continuous labels, where the windows have any."""
 
     @property
     def centre_s(self) -> float:
@@ -67,13 +76,27 @@ def scored_windows(person: str, cells: Iterable[Cell]) -> list[ScoredWindow]:
             person,
             round(cell.start_s, 3),
             round(cell.end_s, 3),
-            None if cell.probabilities is None else tuple(round(float(p), DIGITS) for p in cell.probabilities),
+            _rounded(cell.probabilities),
             cell.modality,
             cell.reason,
             round(float(cell.ood_score), DIGITS) if np.isfinite(cell.ood_score) else None,
+            _rounded(cell.continuous),
         )
         for cell in cells
     ]
+
+
+def schema_of(header: Header) -> int:
+    """Version of the columns of a series; that of models without continuous labels stays what it was."""
+    return WITH_CONTINUOUS if header.continuous else PLAIN
+
+
+def value_meanings(scales: Mapping[str, Sequence[float]]) -> dict[str, str]:
+    """What the column of each continuous label holds."""
+    return {
+        name: VALUE_MEANING.format(name=name, low=low, high=high, caution=CONTINUOUS_CAUTION)
+        for name, (low, high) in scales.items()
+    }
 
 
 def by_person(windows: Iterable[ScoredWindow]) -> dict[str, list[ScoredWindow]]:
@@ -85,7 +108,7 @@ def by_person(windows: Iterable[ScoredWindow]) -> dict[str, list[ScoredWindow]]:
 
 
 def series_frame(timeline: Segmentation) -> "pd.DataFrame":
-    """The columns of `COLUMNS` and `score.EMOTION`, one row per person and window.
+    """The columns of `COLUMNS`, `score.EMOTION` and `value.NAME` (continuous labels), one row per person and window.
 
     Raises:
         RecipeError: the timeline comes from a version that kept no series.
@@ -94,9 +117,8 @@ def series_frame(timeline: Segmentation) -> "pd.DataFrame":
 
     windows, labels = _series(timeline), _SegmentLabels(timeline)
     label_of = [labels(window) for window in windows]
-    scores = np.array([window.scores or (np.nan,) * len(timeline.header.emotions) for window in windows])
-    # Without a window the array would have one axis only.
-    scores = scores.reshape(len(windows), len(timeline.header.emotions))
+    scores = _numbers([window.scores for window in windows], len(timeline.header.emotions))
+    continuous = _numbers([window.continuous for window in windows], len(timeline.header.continuous))
     has_scores = np.array([window.scores is not None for window in windows], dtype=bool)
     confidence = np.full(len(windows), np.nan)
     confidence[has_scores] = scores[has_scores].max(axis=1)
@@ -115,18 +137,20 @@ def series_frame(timeline: Segmentation) -> "pd.DataFrame":
     }
     assert list(columns) == list(COLUMNS)
     by_emotion = {f"{SCORE}{emotion}": scores[:, number] for number, emotion in enumerate(timeline.header.emotions)}
-    return pd.DataFrame(columns | by_emotion)
+    by_name = {f"{VALUE}{name}": continuous[:, number] for number, name in enumerate(timeline.header.continuous)}
+    return pd.DataFrame(columns | by_emotion | by_name)
 
 
 def to_series_csv(timeline: Segmentation, path: Path) -> bytes:
     """Comment lines (`#`), then the table: read it with `pandas.read_csv(path, comment="#")`."""
-    lines = [*timeline.header.lines(), f"series: schema {SCHEMA}, one row per person and window"]
+    lines = [*timeline.header.lines(), f"series: schema {schema_of(timeline.header)}, one row per person and window"]
     comments = "".join(f"# {' '.join(line.split())}\n" for line in lines)
     return (comments + frame_text(series_frame(timeline))).encode()
 
 
 def to_series_parquet(timeline: Segmentation, path: Path) -> bytes:
-    """The table; its metadata hold the use limits, the header under `cimeu`, and the version under `cimeu_series`."""
+    """The table; its metadata hold the use limits, the header under `cimeu` (with the scales of continuous labels), and
+    the version under `cimeu_series`."""
     import pyarrow as pa
     from pyarrow import parquet
 
@@ -140,27 +164,32 @@ def to_series_parquet(timeline: Segmentation, path: Path) -> bytes:
         **(table.schema.metadata or {}),
         "use_limits": str(header["use_limits"]),
         "cimeu": json.dumps(header, ensure_ascii=False),
-        "cimeu_series": str(SCHEMA),
+        "cimeu_series": str(schema_of(timeline.header)),
     }
     sink = io.BytesIO()
     parquet.write_table(table.replace_schema_metadata(metadata), sink, compression="zstd")
     return sink.getvalue()
 
 
-def series_rows(series: Sequence[ScoredWindow]) -> dict[str, object]:
-    """Windows as JSON: rows by person, without the name of the person."""
-    rows = {person: [astuple(window)[1:] for window in windows] for person, windows in by_person(series).items()}
-    return {"schema": SCHEMA, "persons": rows}
+def series_rows(series: Sequence[ScoredWindow], header: Header) -> dict[str, object]:
+    """Windows as JSON: rows by person, without the name of the person; continuous labels last, where there are any."""
+    width = None if header.continuous else -1
+    rows = {person: [astuple(window)[1:width] for window in windows] for person, windows in by_person(series).items()}
+    return {"schema": schema_of(header), "persons": rows}
 
 
 def series_from(values: dict[str, Any] | None) -> tuple[ScoredWindow, ...] | None:
     """Windows from what `series_rows` gave; None where there are none, or of another schema."""
-    if values is None or values["schema"] != SCHEMA:
+    if values is None or values["schema"] not in SCHEMAS:
         return None
+
+    def numbers(values: Sequence[float] | None) -> tuple[float, ...] | None:
+        return None if values is None else tuple(values)
+
     return tuple(
-        ScoredWindow(person, start_s, end_s, None if scores is None else tuple(scores), *others)
+        ScoredWindow(person, start_s, end_s, numbers(scores), modality, reason, ood_score, *map(numbers, continuous))
         for person, rows in values["persons"].items()
-        for start_s, end_s, scores, *others in rows
+        for start_s, end_s, scores, modality, reason, ood_score, *continuous in rows
     )
 
 
@@ -183,14 +212,53 @@ def curves(windows: Sequence[ScoredWindow], most_points: int) -> list[list[Point
     runs: list[list[Point]] = []
     before = None
     for number, members in stretches.items():
-        means = np.mean([window.scores or () for window in members], axis=0)
-        point = Point(members[0].start_s, members[-1].end_s, tuple(round(float(mean), DIGITS) for mean in means))
+        scores = _rounded(np.mean([window.scores or () for window in members], axis=0))
+        read = [window.continuous for window in members if window.continuous is not None]
+        assert scores is not None
+        point = Point(members[0].start_s, members[-1].end_s, scores, _rounded(np.mean(read, axis=0)) if read else None)
         # A stretch without scores interrupts the curve: a line across it would show values that nobody measured.
         if before is None or number != before + 1:
             runs.append([])
         runs[-1].append(point)
         before = number
     return runs
+
+
+def runs_with_values(runs: Iterable[Sequence[Point]]) -> list[list[tuple[Point, tuple[float, ...]]]]:
+    """Points with their continuous labels; a curve is interrupted where these could not be read."""
+    kept: list[list[tuple[Point, tuple[float, ...]]]] = []
+    for run in runs:
+        for has_values, points in groupby(run, key=lambda point: point.continuous is not None):
+            if has_values:
+                kept.append([(point, point.continuous or ()) for point in points])
+    return kept
+
+
+def by_scale(scales: Mapping[str, tuple[float, float]]) -> list[tuple[tuple[float, float], list[str], list[int]]]:
+    """Continuous labels that share a scale and so an axis: scale, names, and their places among all.
+
+    >>> by_scale({"valence": (-1, 1), "dominance": (1, 7), "arousal": (-1, 1)})
+    [((-1, 1), ['valence', 'arousal'], [0, 2]), ((1, 7), ['dominance'], [1])]
+    """
+    names = list(scales)
+    return [
+        (
+            scale,
+            [name for name in names if scales[name] == scale],
+            [n for n, name in enumerate(names) if scales[name] == scale],
+        )
+        for scale in dict.fromkeys(scales.values())
+    ]
+
+
+def zero_of(scale: tuple[float, float]) -> float:
+    """Where on a scale, from 0 to 1, a curve is neutral: at its zero, or in its middle where it has none.
+
+    >>> zero_of((-1, 1)), zero_of((-1, 3)), zero_of((1, 7))
+    (0.5, 0.25, 0.5)
+    """
+    low, high = scale
+    return -low / (high - low) if low < 0 < high else 0.5
 
 
 class _SegmentLabels:
@@ -219,6 +287,17 @@ def _series(timeline: Segmentation) -> tuple[ScoredWindow, ...]:
             "hint: run `cimeu predict` on the recording again"
         )
     return timeline.series
+
+
+def _rounded(values: Float[np.ndarray, " K"] | None) -> tuple[float, ...] | None:
+    return None if values is None else tuple(round(float(value), DIGITS) for value in values)
+
+
+def _numbers(rows: Sequence[tuple[float, ...] | None], width: int) -> Float[np.ndarray, "N width"]:
+    """Rows under each other, NaN where there is none."""
+    table = np.array([row or (np.nan,) * width for row in rows], dtype=float)
+    # Without a window the array would have one axis only.
+    return table.reshape(len(rows), width)
 
 
 def _texts(values: Iterable[str]) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Results of `predict` with known scores, written by the writers that `predict` uses."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -17,7 +18,13 @@ ResultMaker = Callable[..., Path]
 
 
 def write_result(
-    results: Path, name: str, lanes: Mapping[str, Lane], *, model: str = "cimeu-abc", hop_s: float = HOP_S
+    results: Path,
+    name: str,
+    lanes: Mapping[str, Lane],
+    *,
+    model: str = "cimeu-abc",
+    hop_s: float = HOP_S,
+    valence: Sequence[float | None] | None = None,
 ) -> Path:
     """Write the series and the segments of a recording; a row without scores says `no face`."""
     series, segments = [], []
@@ -26,7 +33,9 @@ def write_result(
             start_s, end_s = number * hop_s, (number + 1) * hop_s
             kept = None if scores is None else tuple(scores)
             modality, reason = ("", "no face") if scores is None else ("both", "")
-            series.append(ScoredWindow(person, start_s, end_s, kept, modality, reason, None))
+            value = None if valence is None else valence[number]
+            continuous = None if value is None else (value,)
+            series.append(ScoredWindow(person, start_s, end_s, kept, modality, reason, None, continuous))
             named = {} if kept is None else dict(zip(EMOTIONS, kept, strict=True))
             label = max(named, key=named.__getitem__) if named and max(named.values()) >= 0.5 else ""
             confidence = max(named.values(), default=None)
@@ -35,6 +44,7 @@ def write_result(
     duration_s = max((window.end_s for window in series), default=0.0)
     settings = {"hop_s": hop_s, "abstain_below": 0.5}
     header = Header(f"{name}.mp4", "00ff", duration_s, model, EMOTIONS, {}, settings, False, "0.1.0", "")
+    header = header if valence is None else replace(header, continuous={"valence": (-1.0, 1.0)})
     timeline = Timeline(header, tuple(segments), Path(f"{name}.mp4"), series=tuple(series))
     for suffix in (".series.parquet", ".csv"):
         timeline.save(results / f"{name}{suffix}")

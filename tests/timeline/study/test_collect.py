@@ -1,5 +1,6 @@
 """A study of twelve made-up recordings whose truth is known."""
 
+import html
 from pathlib import Path
 
 import numpy as np
@@ -8,11 +9,12 @@ import pyreadstat
 import pytest
 
 from cimeu.errors import ManifestError, OutputError, RecipeError
+from cimeu.timeline.segments import CONTINUOUS_CAUTION
 from cimeu.timeline.study.collect import StudySettings, collect
 from cimeu.timeline.study.statistics_files import write_statistics
 from cimeu.timeline.study.tables import Study
 
-from .conftest import EMOTIONS, ResultMaker
+from .conftest import EMOTIONS, ResultMaker, write_result
 
 
 @pytest.fixture(scope="module")
@@ -220,3 +222,69 @@ def test_a_second_call_replaces_the_first_with_the_same_bytes(make_result: Resul
 
     assert contents() == contents()
     assert (tmp_path / "out" / "participants.sav").is_file()
+
+
+@pytest.fixture(scope="module")
+def with_valence(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six people whose emotions stay and whose valence rises by 0.3 in the task; every tenth window has none."""
+    folder = tmp_path_factory.mktemp("valence")
+    generator, events = np.random.default_rng(3), ["file,start,end,condition"]
+    for number in range(6):
+        valence = generator.uniform(-0.3, 0.1) + np.repeat([0.0, 0.3], 40) + generator.normal(0, 0.05, 80)
+        cells = [None if n % 10 == 3 else round(float(value), 4) for n, value in enumerate(valence)]
+        write_result(folder / "results", f"v{number}", {"person 1": [(0.2, 0.6, 0.2)] * 80}, valence=cells)
+        events += [f"v{number}.mp4,0,0:20,rest", f"v{number}.mp4,0:20,0:40,task"]
+    (folder / "events.csv").write_text("\n".join(events) + "\n")
+    settings = StudySettings(events=folder / "events.csv", baseline="rest", before_s=4.0, after_s=4.0)
+    collect([folder / "results"], folder / "out", settings)
+    return folder
+
+
+def test_a_planted_difference_of_valence_is_found_as_computed_by_hand(with_valence: Path) -> None:
+    row = conditions(with_valence).loc["task", "valence"]
+    series = [pd.read_parquet(with_valence / "results" / f"v{n}.series.parquet")["value.valence"] for n in range(6)]
+    by_hand = [values[40:].mean() - values[:40].mean() for values in series]
+    assert row["difference"] == pytest.approx(np.mean(by_hand), abs=1e-6)
+    assert row["difference_low"] < 0.3 < row["difference_high"]
+    assert row["difference_p_holm"] < 0.05
+    assert np.isnan(row["share"]), "a continuous label has no share of time"
+    people = pd.read_csv(with_valence / "out" / "participants.csv").set_index(["participant", "condition"])
+    assert people.loc[("v0", "task"), "mean.valence"] == pytest.approx(series[0][40:].mean(), abs=1e-6)
+    assert people.loc[("v0", "task"), "sd.valence"] == pytest.approx(series[0][40:].std(), abs=1e-6)
+
+
+def test_the_curve_of_valence_rises_at_the_event_and_missing_windows_are_not_zero(with_valence: Path) -> None:
+    curves = pd.read_csv(with_valence / "out" / "curves.csv").query("condition == 'task' and emotion == 'valence'")
+    before, after = (curves.query(f"offset_s {side} 0")["score"].mean() for side in ("<", ">"))
+    assert after - before == pytest.approx(0.3, abs=0.06)
+    missing = curves[curves["n_participants"] == 0]
+    assert len(missing) == 2, "every tenth window"
+    assert missing["score"].isna().all()
+
+
+def test_the_page_of_a_study_shows_valence_on_its_own_scale_and_says_what_is_known_of_it(with_valence: Path) -> None:
+    page = (with_valence / "out" / "summary.html").read_text()
+    assert "In `task`, valence lies 0.29 [" in page
+    assert "<h2>Valence <small>(-1 to 1)</small></h2>" in page
+    assert f"valence: {CONTINUOUS_CAUTION}." in page
+    assert html.unescape(page).count("<h3>Difference to the participants' own rest</h3>") == 1
+
+
+def test_every_column_with_valence_is_in_the_dictionary_with_its_scale(with_valence: Path) -> None:
+    out = with_valence / "out"
+    dictionary = pd.read_csv(out / "dictionary.csv", keep_default_na=False).set_index(["file", "column"])
+    columns = {
+        "series.parquet": list(pd.read_parquet(out / "series.parquet")),
+        **{name: list(pd.read_csv(out / name)) for name in ("participants.csv", "conditions.csv", "curves.csv")},
+    }
+    for file, names in columns.items():
+        assert set(dictionary.loc[file].index) == set(names)
+    assert dictionary.loc[("series.parquet", "value.valence"), "unit"] == "from -1 to 1"
+    assert CONTINUOUS_CAUTION in dictionary.loc[("participants.csv", "mean.valence"), "description"]
+
+
+def test_recordings_with_and_without_valence_are_not_one_study(make_result: ResultMaker, tmp_path: Path) -> None:
+    make_result("a", {"voice": [(0.2, 0.6, 0.2)]}, valence=[0.1])
+    make_result("b", {"voice": [(0.2, 0.6, 0.2)]})
+    with pytest.raises(ManifestError, match=r"`a` has continuous .*, `b` `None`: their scores cannot be compared"):
+        collect([tmp_path / "results"], tmp_path / "out")

@@ -450,28 +450,66 @@ function place(band, segments, whole_s) {
   }
 }
 
-// Scores over time, one line per emotion; each point's values are read with the pointer.
+// Scores over time, one line per emotion, and below them the continuous labels; values are read with the pointer.
 function drawCurves(result, lane, person, whole_s) {
   const runs = state.curves?.lanes[lane] ?? [];
   if (!runs.length) return [];
+  const { emotions, continuous = [], continuous_caution } = state.curves;
+  const lines = emotions.map((name, place) => ({ name, place, look: tone(result, name) }));
+  const scores = drawField(lines, runs, "scores", { low: 0, high: 1 }, `Scores of ${person} over time`, whole_s);
+  const drawn = [node("span", { className: "scale", textContent: "scores, 0 to 1" }), scores];
+  const scales = {}; // labels of one scale share an axis
+  for (const [place, label] of continuous.entries()) {
+    const scale = `${label.low} to ${label.high}`;
+    scales[scale] = [...(scales[scale] ?? []), { ...label, place }];
+  }
+  for (const [scale, theirs] of Object.entries(scales)) {
+    const own = theirs.map(({ name, place }, number) => ({ name, place, look: `line-${number % 4}` }));
+    const named = own.map(({ name, look }) => node("span", { className: `key ${look}`, textContent: name }));
+    const about = `${own.map(({ name }) => name).join(" and ")} of ${person} over time`;
+    const caption = node("span", { className: "scale", title: continuous_caution }, ...named.flatMap((name) => [name, " "]), scale);
+    drawn.push(caption, drawField(own, withValues(runs), "continuous", theirs[0], about, whole_s));
+  }
+  if (continuous.length) drawn.push(node("span"), node("span", { className: "scale caution", textContent: continuous_caution }));
+  return drawn;
+}
+
+// Stretches of runs in which continuous labels could be read.
+function withValues(runs) {
+  return runs.flatMap((run) => {
+    const kept = [[]];
+    for (const point of run) {
+      if (point.continuous) kept.at(-1).push(point);
+      else kept.push([]);
+    }
+    return kept.filter((part) => part.length);
+  });
+}
+
+function drawField(lines, runs, part, { low, high }, about, whole_s) {
   const x = (time_s) => ((1000 * time_s) / whole_s).toFixed(1);
-  const drawing = vector("svg", { class: "curves", viewBox: "0 0 1000 100", preserveAspectRatio: "none", role: "img", "aria-label": `Scores of ${person} over time` });
-  for (const [index, emotion] of state.curves.emotions.entries()) {
+  const y = (value) => ((100 * (high - value)) / (high - low)).toFixed(1);
+  const drawing = vector("svg", { class: "curves", viewBox: "0 0 1000 100", preserveAspectRatio: "none", role: "img", "aria-label": about });
+  if (part === "continuous") {
+    const zero = y(low < 0 && high > 0 ? 0 : (low + high) / 2);
+    drawing.append(vector("line", { x1: 0, x2: 1000, y1: zero, y2: zero }));
+  }
+  for (const { place, look } of lines) {
     for (const run of runs) {
-      const middles = run.map((point) => [(point.start_s + point.end_s) / 2, point.scores[index]]);
+      const middles = run.map((point) => [(point.start_s + point.end_s) / 2, point[part][place]]);
       const ends = [[run[0].start_s, middles[0][1]], ...middles, [run.at(-1).end_s, middles.at(-1)[1]]];
-      const points = ends.map(([time_s, score]) => `${x(time_s)},${(100 * (1 - score)).toFixed(1)}`).join(" ");
-      drawing.append(vector("polyline", { class: tone(result, emotion), points }));
+      const points = ends.map(([time_s, value]) => `${x(time_s)},${y(value)}`).join(" ");
+      drawing.append(vector("polyline", { class: look, points }));
     }
   }
   for (const point of runs.flat()) {
-    const values = state.curves.emotions.map((emotion, index) => `${emotion} ${point.scores[index].toFixed(2)}`);
+    const values = lines.map(({ name, place }) => `${name} ${point[part][place].toFixed(2)}`);
     const column = vector("rect", { x: x(point.start_s), y: 0, width: x(point.end_s - point.start_s), height: 100 });
     column.append(vector("title", {}));
     column.firstChild.textContent = `${clock((point.start_s + point.end_s) / 2)}: ${values.join(", ")}`;
     drawing.append(column);
   }
-  return [node("span", { className: "scale", textContent: "scores, 0 to 1" }), drawing];
+  return drawing;
 }
 
 function vector(tag, attributes) {

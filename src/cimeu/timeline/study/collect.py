@@ -126,7 +126,7 @@ def collect(
         collector.tallies,
         collector.event_sums,
         people or Participants({}),
-        recordings[0].emotions,
+        recordings[0].measures,
         events.conditions,
         settings.baseline,
     )
@@ -180,7 +180,7 @@ class _Collector:
 
     def _add(self, recording: Recording, table: "pa.Table") -> dict[str, str]:
         """Add a recording to the sums; gives participant by lane."""
-        lanes = lanes_of(table, recording.emotions)
+        lanes = lanes_of(table, recording)
         rows = self._assignments(recording)
         owners = participant_of_lanes(recording, list(lanes), rows)
         if rows is not None and not rows:
@@ -195,14 +195,16 @@ class _Collector:
         return owners
 
     def _add_participant(self, recording: Recording, participant: str, lanes: Sequence[Windows]) -> None:
-        n_emotions = len(recording.emotions)
+        measures = recording.measures
         for condition, stretches in self.events.stretches(recording).items():
-            tally = self.tallies.setdefault((participant, condition), Tally(n_emotions))
+            tally = self.tallies.setdefault(
+                (participant, condition), Tally(len(measures.emotions), len(measures.scales))
+            )
             tally.add(recording.name, lanes, stretches)
         hop_s = float(recording.header["settings"]["hop_s"])
         grid = Grid(self.settings.before_s, self.settings.after_s, hop_s)
         for event in self.events.by_recording.get(recording.name, ()):
-            sums = self.event_sums.setdefault((participant, event.condition), EventSums(grid, n_emotions))
+            sums = self.event_sums.setdefault((participant, event.condition), EventSums(grid, len(measures.names)))
             sums.add(lanes, [event.start_s])
 
     def _assignments(self, recording: Recording) -> Sequence[Assignment] | None:

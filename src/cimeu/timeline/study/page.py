@@ -1,6 +1,6 @@
 """The page of a study: the answer in one sentence, small multiples, then tables."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from html import escape
 from typing import Any
 
@@ -9,8 +9,9 @@ import pandas as pd
 
 from cimeu.plots.charts import scale, whisker
 from cimeu.plots.pages import page_environment
-from cimeu.timeline.segments import DEMONSTRATION, USE_LIMITS
+from cimeu.timeline.segments import CONTINUOUS_CAUTION, DEMONSTRATION, USE_LIMITS
 from cimeu.timeline.study.inputs import WHOLE
+from cimeu.timeline.study.recordings import Measures
 from cimeu.timeline.study.tables import Study
 from cimeu.timeline.style import colours_of
 
@@ -23,7 +24,8 @@ LEVEL = 0.05
 
 def to_page(study: Study) -> str:
     """One page without scripts or links."""
-    tables, emotions = study.tables, study.recordings[0].emotions
+    tables, measures = study.tables, study.recordings[0].measures
+    of_emotions, emotions = tables.conditions["emotion"].isin(measures.emotions), measures.emotions
     n_people = tables.participants["participant"].nunique()
     template = page_environment("cimeu.timeline.study", "study.html").get_template("study.html")
     header = study.recordings[0].header
@@ -37,9 +39,12 @@ def to_page(study: Study) -> str:
         colours=colours_of(emotions),
         emotions=emotions,
         base=study.baseline or "own mean",
-        scores=_panels(tables.conditions, "score", (0.0, 1.0)),
-        differences=_panels(tables.conditions, "difference", _range(tables.conditions)),
-        curves=list(_curve_panels(tables.curves, emotions)),
+        scores=_panels(tables.conditions[of_emotions], "score", (0.0, 1.0)),
+        differences=_difference_panels(tables.conditions[of_emotions]),
+        continuous=[_continuous(tables.conditions, name, measures) for name in measures.scales],
+        scales=measures.scales,
+        caution=CONTINUOUS_CAUTION,
+        curves=list(_curve_panels(tables.curves, measures)),
         rows=_with_shares(tables.participants.head(MOST_ROWS)),
         n_rows=len(tables.participants),
         columns=[
@@ -70,14 +75,20 @@ def answer(study: Study) -> str:
     base = f"their own `{study.baseline}`" if study.baseline else "their own mean"
     if clear.empty:
         base = base.removeprefix("their ")
+        emotion = " or ".join(["emotion", *study.recordings[0].measures.scales])
         corrected = f"after correction for {len(tested)} comparisons"
-        return f"{about} No emotion differs from participants' {base} in any condition, {corrected}."
-    top = clear.loc[clear["difference"].abs().idxmax()]
+        return f"{about} No {emotion} differs from participants' {base} in any condition, {corrected}."
+    measures = study.recordings[0].measures
+    # As shares of their scales, so that a scale of 1 to 7 does not win by its length.
+    lengths = np.array([np.ptp(measures.scale(name)) for name in clear["emotion"]])
+    top = clear.loc[(clear["difference"].abs() / lengths).idxmax()]
+    what = top["emotion"] if top["emotion"] in measures.scales else f"scores of {top['emotion']}"
     others = (
         f" {_count(len(clear) - 1, 'other difference')} also hold{'s' * (len(clear) == 2)}." if len(clear) > 1 else ""
     )
     return (
-        f"{about} In `{top['condition']}`, scores of {top['emotion']} lie {abs(top['difference']):.2f} "
+        f"{about} In `{top['condition']}`, {what} lie{'s' * (top['emotion'] in measures.scales)} "
+        f"{abs(top['difference']):.2f} "
         f"[{_ends(top)}] {'above' if top['difference'] > 0 else 'below'} {base}, after correction for "
         f"{len(tested)} comparisons.{others}"
     )
@@ -108,26 +119,41 @@ def _panels(conditions: pd.DataFrame, name: str, ends: tuple[float, float]) -> d
     return {"conditions": names, "emotions": list(dict.fromkeys(listed["emotion"])), "cells": cells, "axis": axis}
 
 
+def _difference_panels(conditions: pd.DataFrame) -> dict[str, Any]:
+    return _panels(conditions, "difference", _range(conditions))
+
+
+def _continuous(conditions: pd.DataFrame, name: str, measures: Measures) -> dict[str, Any]:
+    """Means and differences of one continuous label, on its own scale."""
+    rows, (low, high) = conditions[conditions["emotion"] == name], measures.scale(name)
+    means = _panels(rows, "score", (low, high))
+    return {"name": name, "ends": f"{low:g} to {high:g}", "means": means, "differences": _difference_panels(rows)}
+
+
 def _range(conditions: pd.DataFrame) -> tuple[float, float]:
     ends = conditions[["difference", "difference_low", "difference_high"]].abs().to_numpy(float)
     most = float(np.nanmax(ends)) if np.isfinite(ends).any() else 1.0
     return -max(most, 0.01), max(most, 0.01)
 
 
-def _curve_panels(curves: pd.DataFrame, emotions: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """Per condition a small drawing for each emotion, all on one scale."""
+def _curve_panels(curves: pd.DataFrame, measures: Measures) -> Iterator[dict[str, Any]]:
+    """Per condition a small drawing for each emotion, all on one scale, and for each continuous label on its own."""
     for condition, of_condition in curves.groupby("condition", sort=False):
         drawings = []
-        for emotion in emotions:
-            of_emotion = of_condition[of_condition["emotion"] == emotion]
-            if of_emotion["score"].notna().any():
-                drawings.append({"emotion": emotion, "drawing": _curve(of_emotion, f"{emotion} around {condition}")})
+        for name in measures.names:
+            rows = of_condition[of_condition["emotion"] == name]
+            if rows["score"].notna().any():
+                drawing = _curve(rows, f"{name} around {condition}", measures.scale(name))
+                drawings.append({"emotion": name, "drawing": drawing})
         if drawings:
             yield {"condition": condition, "n_events": int(of_condition["n_events"].iloc[0]), "drawings": drawings}
 
 
-def _curve(rows: pd.DataFrame, label: str, width: int = 230, height: int = 110) -> str:
+def _curve(
+    rows: pd.DataFrame, label: str, ends: tuple[float, float] = (0.0, 1.0), width: int = 230, height: int = 110
+) -> str:
     """Mean and interval over time; the event is the upright line, gaps stay gaps."""
+    low, high = ends
     offsets = rows["offset_s"].to_numpy(float)
     first, last = float(offsets[0]), float(offsets[-1])
 
@@ -135,10 +161,12 @@ def _curve(rows: pd.DataFrame, label: str, width: int = 230, height: int = 110) 
         return f"{4 + (width - 8) * (time_s - first) / max(last - first, 1e-9):.1f}"
 
     def y(score: float) -> str:
-        return f"{6 + (height - 24) * (1 - score):.1f}"
+        return f"{6 + (height - 24) * (high - score) / (high - low):.1f}"
 
     shapes = [f'<line class="axis" x1="4" y1="{height - 18}" x2="{width - 4}" y2="{height - 18}"/>']
     shapes.append(f'<line class="chance" x1="{x(0.0)}" y1="4" x2="{x(0.0)}" y2="{height - 14}"/>')
+    if low < 0 < high:
+        shapes.append(f'<line class="chance" x1="4" y1="{y(0.0)}" x2="{width - 4}" y2="{y(0.0)}"/>')
     values = rows[["score", "score_low", "score_high"]].to_numpy(float)
     present = np.flatnonzero(np.isfinite(values[:, 0]))
     for run in np.split(present, np.flatnonzero(np.diff(present) > 1) + 1):

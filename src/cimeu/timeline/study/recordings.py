@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, Int
 
 from cimeu.errors import ManifestError, guess
 from cimeu.reading import blaming, require_regular
-from cimeu.timeline.series import COLUMNS, SCHEMA, SCORE, SUFFIX
+from cimeu.timeline.series import COLUMNS, PLAIN, SCHEMAS, SCORE, SUFFIX, VALUE
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -22,8 +22,26 @@ if TYPE_CHECKING:
 LARGEST_BYTES = 2**30
 """Of the series of one recording; a day of ten people has less."""
 AGAIN = "run `cimeu predict` on the recording again"
-SAME = ("model", "emotions", "settings", "style")
+SAME = ("model", "emotions", "settings", "style", "continuous")
 """What all recordings of a study have in common: scores of other models and thresholds cannot be compared."""
+
+
+@dataclass(frozen=True)
+class Measures:
+    """What is measured in every window: the score of each emotion, and each continuous label."""
+
+    emotions: tuple[str, ...]
+    scales: Mapping[str, tuple[float, float]]
+    """Continuous labels with the ends of their scales; empty where the model has none."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Emotions first."""
+        return (*self.emotions, *self.scales)
+
+    def scale(self, name: str) -> tuple[float, float]:
+        """Ends of the scale of a measure; scores are probabilities."""
+        return self.scales.get(name, (0.0, 1.0))
 
 
 @dataclass(frozen=True)
@@ -52,6 +70,17 @@ class Recording:
     def emotions(self) -> tuple[str, ...]:
         return tuple(self.header["emotions"])
 
+    @cached_property
+    def measures(self) -> Measures:
+        scales = self.header.get("continuous", {})
+        return Measures(self.emotions, {name: (float(low), float(high)) for name, (low, high) in scales.items()})
+
+    @property
+    def columns(self) -> list[str]:
+        """Of the series."""
+        scores = [f"{SCORE}{emotion}" for emotion in self.emotions]
+        return [*COLUMNS, *scores, *(f"{VALUE}{name}" for name in self.measures.scales)]
+
     @property
     def segments_path(self) -> Path:
         """The table of segments that is written beside the series."""
@@ -60,7 +89,7 @@ class Recording:
 
 @dataclass(frozen=True)
 class Windows:
-    """The rows of one lane as arrays: N windows, K emotions."""
+    """The rows of one lane as arrays: N windows, K emotions, V continuous labels."""
 
     start_s: Float[np.ndarray, " N"]
     end_s: Float[np.ndarray, " N"]
@@ -71,10 +100,17 @@ class Windows:
     """NaN where there are none."""
     unlike: Bool[np.ndarray, " N"]
     """Unlike the training clips."""
+    values: Float[np.ndarray, "N V"]
+    """Continuous labels; NaN where there are none."""
 
     @cached_property
     def centre_s(self) -> Float[np.ndarray, " N"]:
         return (self.start_s + self.end_s) / 2
+
+    @cached_property
+    def measures(self) -> Float[np.ndarray, "N M"]:
+        """Scores, then continuous labels."""
+        return np.concatenate([self.scores, self.values], axis=1)
 
     @cached_property
     def has_scores(self) -> Bool[np.ndarray, " N"]:
@@ -122,13 +158,15 @@ def read_recording(name: str, path: Path) -> Recording:
         header = json.loads(metadata.get(b"cimeu", b"null"))
         recording = Recording(name, path, header)
         # Columns are looked at only in a schema that is known: another version may have others.
-        is_complete = version != SCHEMA or (
-            {*COLUMNS, *(f"{SCORE}{emotion}" for emotion in recording.emotions)} <= {*schema.names}
+        is_complete = version not in SCHEMAS or (
+            {*recording.columns} <= {*schema.names}
+            and (version == PLAIN) == (not recording.measures.scales)
             and recording.duration_s >= 0
             and bool(recording.media)
         )
-    if version != SCHEMA:
-        raise ManifestError(f"`{path}` is of schema {version}, this version reads {SCHEMA}\n\nhint: {AGAIN}")
+    if version not in SCHEMAS:
+        known = " and ".join(map(str, SCHEMAS))
+        raise ManifestError(f"`{path}` is of schema {version}, this version reads {known}\n\nhint: {AGAIN}")
     if not is_complete:
         raise ManifestError(f"`{path}` lacks columns of a series\n\nhint: {AGAIN}")
     return recording
@@ -164,41 +202,46 @@ def read_table(recording: Recording) -> "pa.Table":
     from pyarrow import parquet
 
     with blaming(recording.path, ManifestError, AGAIN):
-        columns = [*COLUMNS, *(f"{SCORE}{emotion}" for emotion in recording.emotions)]
-        return parquet.read_table(recording.path, columns=columns).replace_schema_metadata(None)
+        return parquet.read_table(recording.path, columns=recording.columns).replace_schema_metadata(None)
 
 
-def lanes_of(table: "pa.Table", emotions: Sequence[str]) -> dict[str, Windows]:
+def lanes_of(table: "pa.Table", recording: Recording) -> dict[str, Windows]:
     """The rows of each lane, in order of appearance."""
     import pyarrow.compute as pc
 
     # Encoded once: a comparison of strings per lane would take as many passes as there are lanes.
     person = pc.dictionary_encode(table["person"].combine_chunks())
     codes, names = person.indices.to_numpy(), person.dictionary.to_pylist()
-    number_of = {emotion: number for number, emotion in enumerate(emotions)}
+    number_of = {emotion: number for number, emotion in enumerate(recording.emotions)}
     label = pc.dictionary_encode(table["label"].combine_chunks())
     numbers = np.array([number_of.get(text, -1) for text in label.dictionary.to_pylist()], dtype=int)
     labels = numbers[label.indices.to_numpy()] if len(numbers) else np.empty(0, int)
-    values = {
-        name: table[name].to_numpy()
-        for name in ("start_s", "end_s", "abstain", "ood_score", *(f"{SCORE}{emotion}" for emotion in emotions))
-    }
-    scores = np.stack([values[f"{SCORE}{emotion}"] for emotion in emotions], axis=1)
+    start_s, end_s, abstain, ood_score = (
+        table[name].to_numpy() for name in ("start_s", "end_s", "abstain", "ood_score")
+    )
+    scores = _side_by_side(table, [f"{SCORE}{emotion}" for emotion in recording.emotions])
+    values = _side_by_side(table, [f"{VALUE}{name}" for name in recording.measures.scales])
     with np.errstate(invalid="ignore"):
         # False where nothing was measured.
-        unlike = values["ood_score"].astype(float) > 1
+        unlike = ood_score.astype(float) > 1
     lanes = {}
     for code, name in enumerate(names):
         rows = codes == code
         lanes[name] = Windows(
-            values["start_s"][rows],
-            values["end_s"][rows],
+            start_s[rows],
+            end_s[rows],
             labels[rows],
-            values["abstain"][rows].astype(bool),
+            abstain[rows].astype(bool),
             scores[rows],
             unlike[rows],
+            values[rows],
         )
     return lanes
+
+
+def _side_by_side(table: "pa.Table", columns: Sequence[str]) -> Float[np.ndarray, "N _"]:
+    values = [table[name].to_numpy() for name in columns]
+    return np.stack(values, axis=1) if values else np.empty((len(table), 0))
 
 
 class FileNames:

@@ -3,7 +3,7 @@
 A participant counts once, whatever the number of windows, so intervals say how far figures would move with other
 participants. Columns and their meaning are one list: the data dictionary cannot forget one.
 
-Axes: P participants, K emotions, B bins of time around an event.
+Axes: P participants, K emotions, M measures (scores, then continuous labels), B bins of time around an event.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,9 +13,10 @@ import numpy as np
 import pandas as pd
 
 from cimeu.evaluation.uncertainty import MeansOverPeople, holm, mean_over_people
-from cimeu.timeline.series import COLUMNS, SCORE, SCORE_MEANING
+from cimeu.timeline.segments import CONTINUOUS_CAUTION
+from cimeu.timeline.series import COLUMNS, SCORE, SCORE_MEANING, VALUE, value_meanings
 from cimeu.timeline.study.inputs import WHOLE, Participants
-from cimeu.timeline.study.recordings import Recording
+from cimeu.timeline.study.recordings import Measures, Recording
 from cimeu.timeline.study.tally import EventSums, Tally
 
 OWN_MEAN = ""
@@ -62,7 +63,7 @@ def make_tables(
     tallies: Mapping[Key, Tally],
     events: Mapping[Key, EventSums],
     people: Participants,
-    emotions: Sequence[str],
+    measures: Measures,
     conditions: Sequence[str],
     baseline: str,
 ) -> StudyTables:
@@ -72,24 +73,24 @@ def make_tables(
         tallies: by participant and condition.
         events: sums around events, likewise.
         people: what is known of participants.
-        emotions: K names.
+        measures: emotions and continuous labels.
         conditions: in the order of the tables, without the whole.
         baseline: condition that differences are taken from, or `OWN_MEAN`.
     """
     listed = [WHOLE, *conditions]
-    participants = _participants(tallies, people, emotions, listed, baseline)
+    participants = _participants(tallies, people, measures, listed, baseline)
     dictionary = (
-        *_dictionary_of_rows(people, emotions),
-        *_dictionary_of_participants(people, emotions, baseline),
-        *_dictionary_of_conditions(baseline),
-        *(_dictionary_of_curves() if events else ()),
+        *_dictionary_of_rows(people, measures),
+        *_dictionary_of_participants(people, measures, baseline),
+        *_dictionary_of_conditions(measures, baseline),
+        *(_dictionary_of_curves(measures) if events else ()),
     )
-    curves = _curves(events, emotions, conditions)
-    return StudyTables(participants, _conditions(participants, emotions, listed, baseline), curves, dictionary)
+    curves = _curves(events, measures, conditions)
+    return StudyTables(participants, _conditions(participants, measures, listed, baseline), curves, dictionary)
 
 
 def _participants(
-    tallies: Mapping[Key, Tally], people: Participants, emotions: Sequence[str], listed: Sequence[str], baseline: str
+    tallies: Mapping[Key, Tally], people: Participants, measures: Measures, listed: Sequence[str], baseline: str
 ) -> pd.DataFrame:
     rows = []
     absent = {assignment.participant for _, assignment in people.without_results}
@@ -101,22 +102,22 @@ def _participants(
             # zero.
             if tally is None and (condition != WHOLE or participant not in absent):
                 continue
-            tally = tally or Tally(len(emotions))
+            tally = tally or Tally(len(measures.emotions), len(measures.scales))
             row: dict[str, object] = {"participant": participant, "condition": condition}
             row |= people.attributes_of(participant) if people.columns else {}
             # All recordings hold the baseline, so a difference of theirs would be one of a part to its whole.
             has_difference = condition not in (WHOLE, baseline)
-            rows.append(row | _row(tally, emotions, base if has_difference else None))
-    columns = [column.name for column in _dictionary_of_participants(people, emotions, baseline)]
+            rows.append(row | _row(tally, measures, base if has_difference else None))
+    columns = [column.name for column in _dictionary_of_participants(people, measures, baseline)]
     return pd.DataFrame(rows, columns=columns)
 
 
-def _row(tally: Tally, emotions: Sequence[str], base: Tally | None) -> dict[str, object]:
+def _row(tally: Tally, measures: Measures, base: Tally | None) -> dict[str, object]:
     """Numbers of one participant in one condition; `base` is what differences are taken from."""
     # Shares of no time are not numbers.
     whole_s = tally.duration_s or np.nan
     scored_s = float(tally.label_s.sum()) + tally.abstained_s
-    difference = np.full(len(emotions), np.nan) if base is None else tally.mean - base.mean
+    difference = np.full(len(measures.names), np.nan) if base is None else tally.mean - base.mean
     row: dict[str, object] = {
         "n_recordings": len(tally.recordings),
         "duration_s": round(tally.duration_s, 3),
@@ -127,29 +128,27 @@ def _row(tally: Tally, emotions: Sequence[str], base: Tally | None) -> dict[str,
         "share.unlike": tally.n_unlike / tally.n_windows if tally.n_windows else np.nan,
         "n_windows": tally.n_windows,
     }
-    for name, values in (
-        ("share", tally.label_s / whole_s),
-        ("mean", tally.mean),
-        ("sd", tally.sd),
-        ("difference", difference),
+    for name, of, values in (
+        ("share", measures.emotions, tally.label_s / whole_s),
+        ("mean", measures.names, tally.mean),
+        ("sd", measures.names, tally.sd),
+        ("difference", measures.names, difference),
     ):
-        row |= {f"{name}.{emotion}": value for emotion, value in zip(emotions, values.tolist(), strict=True)}
+        row |= {f"{name}.{measure}": value for measure, value in zip(of, values.tolist(), strict=True)}
     return row
 
 
-def _conditions(
-    participants: pd.DataFrame, emotions: Sequence[str], listed: Sequence[str], baseline: str
-) -> pd.DataFrame:
-    """Means over participants with intervals, a row per condition and emotion."""
+def _conditions(participants: pd.DataFrame, measures: Measures, listed: Sequence[str], baseline: str) -> pd.DataFrame:
+    """Means over participants with intervals, a row per condition and measure."""
     parts = {"share": "share", "mean": "score", "difference": "difference"}
     rows = []
     for condition in listed:
         values = participants[participants["condition"] == condition]
         means = {
-            name: mean_over_people(values[[f"{part}.{emotion}" for emotion in emotions]].to_numpy(float))
+            name: mean_over_people(values.reindex(columns=[f"{part}.{m}" for m in measures.names]).to_numpy(float))
             for part, name in parts.items()
         }
-        for number, emotion in enumerate(emotions):
+        for number, emotion in enumerate(measures.names):
             row: dict[str, object] = {"condition": condition, "emotion": emotion}
             row["n_participants"] = int(means["score"].n_people[number])
             for name, estimate in means.items():
@@ -162,11 +161,11 @@ def _conditions(
     # Over all conditions and emotions of the table: these are the tests that a reader looks through.
     adjusted = holm({str(place): float(p) for place, p in table["difference_p"][tested].items()})
     table["difference_p_holm"] = [adjusted.get(str(place), np.nan) for place in table.index]
-    return table[[column.name for column in _dictionary_of_conditions(baseline)]]
+    return table[[column.name for column in _dictionary_of_conditions(measures, baseline)]]
 
 
-def _curves(events: Mapping[Key, EventSums], emotions: Sequence[str], conditions: Sequence[str]) -> pd.DataFrame:
-    """Mean curves over participants around events, a row per condition, emotion and bin."""
+def _curves(events: Mapping[Key, EventSums], measures: Measures, conditions: Sequence[str]) -> pd.DataFrame:
+    """Mean curves over participants around events, a row per condition, measure and bin."""
     parts = []
     for condition in conditions:
         sums = [of_events for (_, name), of_events in events.items() if name == condition]
@@ -177,18 +176,18 @@ def _curves(events: Mapping[Key, EventSums], emotions: Sequence[str], conditions
         # more.
         means = mean_over_people(np.stack([sums_of_person.means.ravel() for sums_of_person in sums]))
         n_events = sum(sums_of_person.n_events for sums_of_person in sums)
-        shape = (len(offsets_s), len(emotions))
+        shape = (len(offsets_s), len(measures.names))
         columns = {
             "score": means.value,
             "score_low": means.low,
             "score_high": means.high,
             "n_participants": means.n_people,
         }
-        for number, emotion in enumerate(emotions):
+        for number, emotion in enumerate(measures.names):
             part = {name: values.reshape(shape)[:, number] for name, values in columns.items()}
             fixed = {"condition": condition, "emotion": emotion, "offset_s": np.round(offsets_s, 3)}
             parts.append(pd.DataFrame(fixed | part | {"n_events": n_events}))
-    names = [column.name for column in _dictionary_of_curves()]
+    names = [column.name for column in _dictionary_of_curves(measures)]
     return pd.concat(parts)[names] if parts else pd.DataFrame(columns=names)
 
 
@@ -197,7 +196,7 @@ def _interval(name: str, means: MeansOverPeople, number: int) -> dict[str, float
     return {column: float(numbers[number]) for column, numbers in values.items()}
 
 
-def _dictionary_of_rows(people: Participants, emotions: Sequence[str]) -> Iterable[Column]:
+def _dictionary_of_rows(people: Participants, measures: Measures) -> Iterable[Column]:
     """Of `series.parquet` and `segments.csv`."""
     recording = "place of the recording below the folder of results, without suffix"
     participant = "participant whose lane this is; empty where the table of participants names nobody"
@@ -221,13 +220,15 @@ def _dictionary_of_rows(people: Participants, emotions: Sequence[str]) -> Iterab
     }
     for name, meaning in segments.items():
         yield Column("segments.csv", name, meaning, "s" if name.endswith("_s") else "")
-    for emotion in emotions:
+    for emotion in measures.emotions:
         yield Column("series.parquet", f"{SCORE}{emotion}", SCORE_MEANING.format(emotion=emotion), "probability")
         yield Column("segments.csv", f"{SCORE}{emotion}", f"mean probability of {emotion}, smoothed", "probability")
+    for name, meaning in value_meanings(measures.scales).items():
+        yield Column("series.parquet", f"{VALUE}{name}", meaning, _unit(measures, name))
 
 
-def _dictionary_of_participants(people: Participants, emotions: Sequence[str], baseline: str) -> Iterable[Column]:
-    base = _baseline_words(baseline)
+def _dictionary_of_participants(people: Participants, measures: Measures, baseline: str) -> Iterable[Column]:
+    base, emotions = _baseline_words(baseline), measures.emotions
     columns = [
         ("participant", "participant", ""),
         ("condition", f"condition of the table of events; {WHOLE}: all of the participant's recordings", ""),
@@ -252,18 +253,23 @@ def _dictionary_of_participants(people: Participants, emotions: Sequence[str], b
             (f"mean.{e}", f"mean score of {e} over windows with scores; nothing is filled in", "probability")
             for e in emotions
         ),
+        *(
+            (f"mean.{v}", f"mean {v} over windows in which it could be read; {CONTINUOUS_CAUTION}", _unit(measures, v))
+            for v in measures.scales
+        ),
         *((f"sd.{e}", f"standard deviation of the score of {e} over windows", "probability") for e in emotions),
-        *((f"difference.{e}", f"mean.{e} minus that of {base}", "probability") for e in emotions),
+        *((f"sd.{v}", f"standard deviation of {v} over windows", _unit(measures, v)) for v in measures.scales),
+        *((f"difference.{m}", f"mean.{m} minus that of {base}", _unit(measures, m)) for m in measures.names),
     ]
     return [Column("participants.csv", *column) for column in columns]
 
 
-def _dictionary_of_conditions(baseline: str) -> Iterable[Column]:
+def _dictionary_of_conditions(measures: Measures, baseline: str) -> Iterable[Column]:
     base = _baseline_words(baseline)
     ends = "end of its 95 % interval (bootstrap over participants)"
     columns = [
         ("condition", f"condition of the table of events; {WHOLE}: all recordings"),
-        ("emotion", "emotion"),
+        ("emotion", _emotion_words(measures)),
         ("n_participants", "participants with scores in this condition"),
         *((f"score{end}", f"{words} of the participants' mean scores") for end, words in _ends("mean", ends)),
         *(
@@ -281,20 +287,40 @@ def _dictionary_of_conditions(baseline: str) -> Iterable[Column]:
     return [Column("conditions.csv", *column) for column in columns]
 
 
-def _dictionary_of_curves() -> Iterable[Column]:
+def _dictionary_of_curves(measures: Measures) -> Iterable[Column]:
     ends = "end of its 95 % interval (bootstrap over participants)"
     columns = [
         ("condition", "condition of the table of events", ""),
-        ("emotion", "emotion", ""),
+        ("emotion", _emotion_words(measures), ""),
         ("offset_s", "time from the start of the event", "s"),
         *(
-            (f"score{end}", f"{words} of the participants' mean scores there", "probability")
+            (f"score{end}", f"{words} of the participants' mean scores there", _unit_of_scores(measures))
             for end, words in _ends("mean", ends)
         ),
         ("n_participants", "participants with scores there", ""),
         ("n_events", "events of all participants", ""),
     ]
     return [Column("curves.csv", *column) for column in columns]
+
+
+def _unit(measures: Measures, name: str) -> str:
+    if name not in measures.scales:
+        return "probability"
+    low, high = measures.scale(name)
+    return f"from {low:g} to {high:g}"
+
+
+def _unit_of_scores(measures: Measures) -> str:
+    """Of a column that holds every measure."""
+    return "probability" + "".join(f"; {name}: {_unit(measures, name)}" for name in measures.scales)
+
+
+def _emotion_words(measures: Measures) -> str:
+    """What a column says that names the measure of a row."""
+    if not measures.scales:
+        return "emotion"
+    named = ", ".join(f"{name} ({_unit(measures, name)})" for name in measures.scales)
+    return f"emotion, whose score it is, or a continuous label: {named}; {CONTINUOUS_CAUTION}"
 
 
 def _ends(value: str, end: str) -> list[tuple[str, str]]:

@@ -1,6 +1,6 @@
 """Sums over windows, added up recording by recording: nothing grows with the length of the study but people.
 
-Axes: N windows of a lane, K emotions, B bins of time around an event.
+Axes: N windows of a lane, K emotions, M measures (K scores, then continuous labels), B bins of time around an event.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from itertools import combinations
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from cimeu.errors import ManifestError
 from cimeu.timeline.study.recordings import Windows
@@ -23,6 +23,7 @@ class Tally:
     """One participant in one condition."""
 
     n_emotions: int
+    n_continuous: int = 0
     recordings: set[str] = field(default_factory=set)
     duration_s: float = 0.0
     """Of the stretches of the condition, whatever is known of them."""
@@ -34,11 +35,14 @@ class Tally:
     n_unlike: int = 0
     """Of these, unlike the training clips."""
     label_s: Float[np.ndarray, " K"] = field(init=False)
-    sums: Float[np.ndarray, " K"] = field(init=False)
-    squares: Float[np.ndarray, " K"] = field(init=False)
+    counts: Float[np.ndarray, " M"] = field(init=False)
+    """Windows with a value; a continuous label may be missing where there are scores."""
+    sums: Float[np.ndarray, " M"] = field(init=False)
+    squares: Float[np.ndarray, " M"] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.label_s, self.sums, self.squares = np.zeros((3, self.n_emotions))
+        self.label_s = np.zeros(self.n_emotions)
+        self.counts, self.sums, self.squares = np.zeros((3, self.n_emotions + self.n_continuous))
 
     def add(self, recording: str, windows: Sequence[Windows], stretches: Iterable[tuple[float, float]]) -> None:
         """Count the lanes of the participant in a recording; a window belongs to the stretch that holds its centre."""
@@ -52,11 +56,12 @@ class Tally:
                 self.abstained_s += float(shared_s[lane.abstain].sum())
                 self.unscored_s += float(shared_s[~labelled & ~lane.abstain].sum())
                 inside = (lane.centre_s >= start_s) & (lane.centre_s < end_s) & lane.has_scores
-                scores = lane.scores[inside]
-                self.n_windows += len(scores)
+                self.n_windows += int(inside.sum())
                 self.n_unlike += int(lane.unlike[inside].sum())
-                self.sums += scores.sum(axis=0)
-                self.squares += (scores**2).sum(axis=0)
+                known, values = _known(lane.measures[inside])
+                self.counts += known.sum(axis=0)
+                self.sums += values.sum(axis=0)
+                self.squares += (values**2).sum(axis=0)
 
     @property
     def absent_s(self) -> float:
@@ -64,16 +69,15 @@ class Tally:
         return max(0.0, self.duration_s - float(self.label_s.sum()) - self.abstained_s - self.unscored_s)
 
     @property
-    def mean(self) -> Float[np.ndarray, " K"]:
-        """Of the scores; NaN without windows."""
-        return self.sums / self.n_windows if self.n_windows else np.full(self.n_emotions, np.nan)
+    def mean(self) -> Float[np.ndarray, " M"]:
+        """Of each measure; NaN without windows."""
+        return self.sums / np.where(self.counts > 0, self.counts, np.nan)
 
     @property
-    def sd(self) -> Float[np.ndarray, " K"]:
+    def sd(self) -> Float[np.ndarray, " M"]:
         """Standard deviation over windows; NaN for fewer than two."""
-        if self.n_windows < 2:
-            return np.full(self.n_emotions, np.nan)
-        variance = (self.squares - self.sums**2 / self.n_windows) / (self.n_windows - 1)
+        counts = np.where(self.counts > 1, self.counts, np.nan)
+        variance = (self.squares - self.sums**2 / counts) / (counts - 1)
         return np.sqrt(np.clip(variance, 0, None))
 
 
@@ -100,14 +104,13 @@ class EventSums:
     """Scores of one participant around the events of one condition."""
 
     grid: Grid
-    n_emotions: int
+    n_measures: int
     n_events: int = 0
-    counts: Float[np.ndarray, " B"] = field(init=False)
-    sums: Float[np.ndarray, "B K"] = field(init=False)
+    counts: Float[np.ndarray, "B M"] = field(init=False)
+    sums: Float[np.ndarray, "B M"] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.counts = np.zeros(len(self.grid.offsets_s))
-        self.sums = np.zeros((len(self.counts), self.n_emotions))
+        self.counts, self.sums = np.zeros((2, len(self.grid.offsets_s), self.n_measures))
 
     def add(self, windows: Sequence[Windows], starts_s: Iterable[float]) -> None:
         """Add the windows around each event; each falls into the bin nearest to its centre."""
@@ -118,14 +121,20 @@ class EventSums:
                 hops = (lane.centre_s - start_s) / self.grid.hop_s
                 bins = np.floor(hops + 0.5 + TOLERANCE_S).astype(int) - self.grid.first
                 inside = (bins >= 0) & (bins < len(self.counts)) & lane.has_scores
-                self.counts += np.bincount(bins[inside], minlength=len(self.counts))
-                np.add.at(self.sums, bins[inside], lane.scores[inside])
+                known, values = _known(lane.measures[inside])
+                np.add.at(self.counts, bins[inside], known)
+                np.add.at(self.sums, bins[inside], values)
 
     @property
-    def means(self) -> Float[np.ndarray, "B K"]:
+    def means(self) -> Float[np.ndarray, "B M"]:
         """NaN in bins without windows."""
-        counts = np.where(self.counts > 0, self.counts, np.nan)
-        return self.sums / counts[:, None]
+        return self.sums / np.where(self.counts > 0, self.counts, np.nan)
+
+
+def _known(measures: Float[np.ndarray, "N M"]) -> tuple[Bool[np.ndarray, "N M"], Float[np.ndarray, "N M"]]:
+    """Which values there are, and 0 in place of the others."""
+    known = np.isfinite(measures)
+    return known, np.where(known, measures, 0.0)
 
 
 def check_apart(participant: str, recording: str, lanes: Mapping[str, Windows]) -> None:

@@ -52,7 +52,7 @@ def answer_utterances(series: Path, transcript: Path, tier: str | None = None) -
     if not series.name.endswith(SUFFIX):
         raise ManifestError(f"`{series}` is not a series\n\nhint: give `NAME{SUFFIX}` of `cimeu predict`")
     recording = read_recording(series.name.removesuffix(SUFFIX), series)
-    lanes = lanes_of(read_table(recording), recording.emotions)
+    lanes = lanes_of(read_table(recording), recording)
     settings = recording.header["settings"]
     utterances = read_utterances(transcript, tier)
     answers = []
