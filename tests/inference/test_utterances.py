@@ -101,3 +101,27 @@ def test_what_was_passed_over_is_never_encoded() -> None:
     utterances.forget(2.5)
     utterances.window(3.0, 5.0)
     assert encoder.heard_s == pytest.approx([3.0], abs=0.06)
+
+
+def test_live_a_window_hears_nothing_after_it_and_ends_up_with_the_same_stretches() -> None:
+    samples = np.concatenate([tone(1.5), silence(0.6), tone(2.0), silence(0.6), tone(5.0)])
+
+    def so_far() -> Iterator[np.ndarray | None]:
+        for start in range(0, len(samples), RATE_HZ // 10):
+            yield samples[start : start + RATE_HZ // 10]
+            yield None
+
+    sound, encoder = SoundBuffer(so_far()), Loudness()
+    live = Utterances(sound, encoder, ("forward",), live=True)
+    for end_s in np.arange(2.0, 9.5, 0.5):
+        while sound.end_s < end_s:
+            sound.read_until(end_s)
+        _, (start_s, until_s) = live.window(end_s - 2.0, end_s)
+        assert until_s == end_s
+        assert start_s >= end_s - LONGEST_S - 0.25
+    offline = Utterances(track(samples), Loudness(), ("forward",))
+    offline.window(0.0, 2.5)
+    settled = [(one.start_s, one.end_s) for one in live._stretches]
+    assert settled[:2] == [(one.start_s, one.end_s) for one in offline._stretches[:2]]
+    # A stretch that did not change is not encoded again.
+    assert encoder.heard_s.count(pytest.approx(1.5, abs=0.05)) == 1

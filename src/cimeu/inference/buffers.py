@@ -129,7 +129,8 @@ class Sightings:
 class SoundBuffer:
     """The last seconds of sound, read block by block as far as needed."""
 
-    def __init__(self, blocks: Iterator[Float32[np.ndarray, " n"]]) -> None:
+    def __init__(self, blocks: Iterator[Float32[np.ndarray, " n"] | None]) -> None:
+        """None among the blocks: the next one is not there yet."""
         self._blocks = blocks
         self._start = 0  # number of the first sample kept
         self._kept = np.zeros(0, np.float32)
@@ -141,16 +142,19 @@ class SoundBuffer:
         return (self._start + len(self._kept)) / RATE_HZ
 
     def read_until(self, time_s: float) -> None:
-        """Read on until this time, or the end."""
+        """Read on until this time, the end, or what is not there yet."""
         parts = [self._kept]
         count = self._start + len(self._kept)
         while not self.exhausted and count < time_s * RATE_HZ:
-            block = next(self._blocks, None)
-            if block is None:
+            try:
+                block = next(self._blocks)
+            except StopIteration:
                 self.exhausted = True
-            else:
-                parts.append(block)
-                count += len(block)
+                break
+            if block is None:
+                break
+            parts.append(block)
+            count += len(block)
         self._kept = np.concatenate(parts)
 
     def samples(self, start_s: float, end_s: float) -> Float32[np.ndarray, " N"]:

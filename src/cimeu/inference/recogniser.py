@@ -12,7 +12,7 @@ Axes: N windows, K emotions, C width of the primitives.
 """
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
@@ -48,9 +48,10 @@ from cimeu.inference.neighbours import TrainingClips
 from cimeu.inference.own_style import Adapted, Scope, Support, Windows, adapt, scope_named
 from cimeu.inference.reidentification import Identity
 from cimeu.inference.stopwatch import Stopwatch
-from cimeu.inference.windows import PLACES_HZ, Setup, WindowInput, WindowReader, rate_of
+from cimeu.inference.streams import Recorded, Streams
+from cimeu.inference.windows import PLACES_HZ, Setup, Span, WindowInput, WindowReader, rate_of
 from cimeu.media.faces import DETECTORS, FaceDetector
-from cimeu.media.video import probe
+from cimeu.media.video import MediaInfo, probe
 from cimeu.model.classifier import Answers, Classifier, StyleReader
 from cimeu.progress import Progress, silent
 from cimeu.pyramid import Direction
@@ -244,7 +245,7 @@ class Recogniser:
         from_s, until_s = self._reading_starts_s(max(from_s, part_from_s)), min(until_s, part_until_s)
         # Edges, not pairs of start and end: cells of a lane are neighbours by construction, so no gap can open between
         # two.
-        reader = WindowReader(path, info, self._setup(), from_s=from_s)
+        reader, spans = self.reader(Recorded(path), info, from_s=from_s)
         edges = [from_s]
         waiting: list[WindowInput] = []
         declared_s = max(0, ceil(min(info.duration_s, until_s) - from_s))
@@ -256,7 +257,7 @@ class Recogniser:
                 watch(waiting)
             waiting.clear()
 
-        for span in reader.spans(self._length, self._hop):
+        for span in spans:
             if from_s + span.start_s > until_s:
                 break
             waiting += reader.inputs(len(edges) - 1, span)
@@ -272,6 +273,11 @@ class Recogniser:
         edges = self._cut_to_part(path, edges, reader.lanes)
         lanes, tracks = self._joined_lanes(reader, edges)
         return Reading(path, lanes, {name: tracks[name] for name in lanes}, edges)
+
+    def reader(self, streams: Streams, info: MediaInfo, *, from_s: float = 0.0) -> tuple[WindowReader, Iterator[Span]]:
+        """What reads frames and sound, and its windows, each once it is read."""
+        reader = WindowReader(streams, info, self._setup(), from_s=from_s)
+        return reader, reader.spans(self._length, self._hop)
 
     def _joined_lanes(
         self, reader: WindowReader, edges: list[float]
@@ -493,16 +499,32 @@ class Recogniser:
         """From one window to the next."""
         return self._hop / self._rate_hz
 
+    @property
+    def window_s(self) -> float:
+        """Length of a window."""
+        return self._length / self._rate_hz
+
+    @property
+    def frame_rate_hz(self) -> float:
+        """Frames a second on which windows lie."""
+        return self._rate_hz
+
+    @property
+    def abstain_below(self) -> float:
+        """Confidence under which no emotion is named."""
+        threshold = self.settings.abstain_below
+        return self.ensemble.abstain_below if threshold is None else threshold
+
     def in_order_of_time(self, stream: str) -> bool:
         """Whether the vectors of a stream follow each other in time; tokens of a spectrogram do not."""
         return stream in self.encoders and self.encoders[stream].kind != "tokens"
 
     def _segments(self, reading: "Reading") -> tuple[Segment, ...]:
-        threshold = self.settings.abstain_below
-        abstain_below = self.ensemble.abstain_below if threshold is None else threshold
         segments: list[Segment] = []
         for name, lane in reading.lanes.items():
-            segments += segments_of(name, list(lane.cells(reading.edges)), self.emotions, self.settings, abstain_below)
+            segments += segments_of(
+                name, list(lane.cells(reading.edges)), self.emotions, self.settings, self.abstain_below
+            )
         return tuple(segments)
 
     def header(self, path: Path, duration_s: float) -> Header:
@@ -512,10 +534,8 @@ class Recogniser:
         in_effect: dict[str, float | None] = {
             "window_s": round(self._length / self._rate_hz, 4),
             "hop_s": round(self._hop / self._rate_hz, 4),
-            "abstain_below": self.ensemble.abstain_below,
+            "abstain_below": self.abstain_below,
         }
-        if self.settings.abstain_below is not None:
-            in_effect["abstain_below"] = self.settings.abstain_below
         if self.settings.part == (0.0, inf):
             in_effect |= {"start_s": None, "end_s": None}
         named = {name: value for name, value in (asdict(self.settings) | in_effect).items() if value is not None}

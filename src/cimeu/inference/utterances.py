@@ -5,11 +5,15 @@ differs from the same step of the sentence. A recording is therefore cut where s
 place after `LONGEST_S`; each stretch is trimmed, levelled and encoded as a training clip is; and a window takes the
 steps that lie in it. What stands in silence has no step.
 
+Live, the sound after a window is not there yet: what is cut before the end of `LONGEST_S` is cut again with the next
+window, when more of it has been heard.
+
 Axes: N samples, F frames of 25 ms, T steps, D width.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -55,17 +59,22 @@ class _Stretch:
 class Utterances:
     """Steps of the last seconds of a recording, encoded stretch by stretch as they are asked for."""
 
-    def __init__(self, sound: SoundBuffer, encoder: ContextEncoder, directions: Sequence[Direction]) -> None:
-        self._sound, self._encoder, self._directions = sound, encoder, tuple(directions)
+    def __init__(
+        self, sound: SoundBuffer, encoder: ContextEncoder, directions: Sequence[Direction], *, live: bool = False
+    ) -> None:
+        """`live`: no window is given anything of what comes after it."""
+        self._sound, self._encoder, self._directions, self._is_live = sound, encoder, tuple(directions), live
         self._stretches: list[_Stretch] = []
-        self._cut_s = 0.0
+        self._provisional: list[_Stretch] = []
+        self._cut_s = self._asked_s = 0.0
 
     def window(
         self, start_s: float, end_s: float
     ) -> tuple[dict[Direction, Float32[np.ndarray, "T D"]], tuple[float, float]]:
         """Steps of a window by direction, and from when to when the encoder listened for them; empty in silence."""
         self._encode_until(end_s)
-        inside = [stretch for stretch in self._stretches if stretch.start_s < end_s and stretch.end_s > start_s]
+        stretches = self._stretches + self._provisional
+        inside = [stretch for stretch in stretches if stretch.start_s < end_s and stretch.end_s > start_s]
         vectors: dict[Direction, list[np.ndarray]] = {direction: [] for direction in self._directions}
         for stretch in inside:
             times_s = stretch.times_s(self._encoder.step_s)
@@ -88,28 +97,51 @@ class Utterances:
     def forget(self, before_s: float) -> None:
         """Drop stretches that ended before this time, and sound before it that no window asked for."""
         self._stretches = [stretch for stretch in self._stretches if stretch.end_s > before_s]
-        self._cut_s = max(self._cut_s, before_s)
+        # Live, the cut lies behind the window that was asked for last, until what follows is heard.
+        if not self._is_live or before_s > self._asked_s:
+            self._cut_s = max(self._cut_s, before_s)
+
+    @property
+    def needs_s(self) -> float:
+        """From when on sound is needed that was read before."""
+        return self._cut_s if self._is_live else inf
 
     def _encode_until(self, time_s: float) -> None:
         """Encode every stretch that begins before this time."""
-        while self._cut_s < time_s:
+        before, self._provisional = self._provisional, []
+        self._asked_s, cut_s = time_s, self._cut_s
+        while cut_s < time_s:
             # A pause at the very end of the longest stretch must be heard whole.
-            self._sound.read_until(self._cut_s + LONGEST_S + PAUSE_S)
-            samples = self._sound.samples(self._cut_s, self._cut_s + LONGEST_S + PAUSE_S)
+            until_s = cut_s + LONGEST_S + PAUSE_S
+            if not self._is_live:
+                self._sound.read_until(until_s)
+            samples = self._sound.samples(cut_s, min(until_s, time_s) if self._is_live else until_s)
             if len(samples) < FRAME:
                 return
             length = first_cut(samples)
-            self._encode(samples[:length])
-            self._cut_s += length / RATE_HZ
+            encoded = self._encoded(cut_s, samples[:length], before)
+            is_settled = not self._is_live or until_s <= time_s
+            (self._stretches if is_settled else self._provisional).extend(encoded)
+            cut_s += length / RATE_HZ
+            if is_settled:
+                self._cut_s = cut_s
 
-    def _encode(self, samples: Float32[np.ndarray, " N"]) -> None:
+    def _encoded(
+        self, cut_s: float, samples: Float32[np.ndarray, " N"], before: Sequence[_Stretch]
+    ) -> Iterator[_Stretch]:
+        """The stretch that begins at a cut, taken from those `before` where it is among them; nothing in silence."""
         first, last = trim_silence(samples, RATE_HZ) if self._encoder.preprocessing.get("trim") else (0, len(samples))
         if last - first < FEWEST_SAMPLES:
+            return
+        start_s, end_s = cut_s + first / RATE_HZ, cut_s + last / RATE_HZ
+        known = next((one for one in before if (one.start_s, one.end_s) == (start_s, end_s)), None)
+        if known is not None:
+            yield known
             return
         spoken = samples[first:last]
         ready = at_level(spoken) if self._encoder.preprocessing.get("level") else spoken
         steps = {d: encode(self._encoder, ready, d) for d in dict.fromkeys(("forward", *self._directions))}
-        self._stretches.append(_Stretch(self._cut_s + first / RATE_HZ, self._cut_s + last / RATE_HZ, steps))
+        yield _Stretch(start_s, end_s, steps)
 
 
 def first_cut(samples: Float32[np.ndarray, " N"]) -> int:

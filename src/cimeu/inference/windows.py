@@ -17,7 +17,6 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import count, pairwise
 from math import ceil, inf
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -34,16 +33,16 @@ from cimeu.inference.face_path import REACH_S, FacePath, resampling_of, side_of
 from cimeu.inference.lanes import NO_FACE, Lane
 from cimeu.inference.reidentification import Identity, People
 from cimeu.inference.stopwatch import Stopwatch
+from cimeu.inference.streams import Streams
 from cimeu.inference.utterances import ContextEncoder, Utterances
 from cimeu.inference.voice_activity import NO_SPEECH, who_speaks, why_not_heard
-from cimeu.media.audio import stream_sound
 from cimeu.media.clips import prepared_sound, scaled_down_to
 from cimeu.media.face_tracks import HOLD_S, TrackedFrame, track_faces
 from cimeu.media.faces import Box, FaceDetector, for_one_recording
 from cimeu.media.prefetch import read_ahead
 from cimeu.media.regions import whole_frame
 from cimeu.media.threads import one_thread
-from cimeu.media.video import MediaInfo, frames
+from cimeu.media.video import MediaInfo
 from cimeu.model.classifier import Clip
 from cimeu.pyramid import Direction
 from cimeu.timeline.segments import OFF_SCREEN, SCENE, VOICE, Modality, Place
@@ -56,7 +55,6 @@ BROKEN_PICTURE, BROKEN_SOUND = "picture cannot be decoded", "sound cannot be dec
 WHOSE_VOICE = "several people, one voice"
 FRAMES_AHEAD = 8
 """So many frames are decoded before they are needed, beside the other work."""
-SOUND_BLOCK_S = 1.0
 TAIL_S = 0.5
 """Sound that outlasts the video by less is no recording: compressed sound is filled up to whole frames, and the tracks
 of a container rarely end together."""
@@ -145,8 +143,8 @@ class WindowReader:
     Frames and spans are counted from there; times of inputs and places are those of the recording.
     """
 
-    def __init__(self, path: Path, info: MediaInfo, setup: Setup, *, from_s: float = 0.0) -> None:
-        self._path, self._info, self._setup, self._from_s = path, info, setup, from_s
+    def __init__(self, streams: Streams, info: MediaInfo, setup: Setup, *, from_s: float = 0.0) -> None:
+        self._streams, self._info, self._setup, self._from_s = streams, info, setup, from_s
         self._rate_hz, self._settings, self._stopwatch = setup.rate_hz, setup.settings, setup.stopwatch
         self._voiceprint = setup.voiceprint
         # The second stream is never reversed: reversed speech is not speech.
@@ -158,9 +156,9 @@ class WindowReader:
         self._frames: Iterator[TrackedFrame] = iter(())
         if has_eyes and info.has_video:
             self._frames = self._until_broken(self._tracked(for_one_recording(setup.detector)), "picture")
-        blocks: Iterator[Float32[np.ndarray, " n"]] = iter(())
+        blocks: Iterator[Float32[np.ndarray, " n"] | None] = iter(())
         if has_ears and info.has_sound:
-            blocks = stream_sound(path, block_s=SOUND_BLOCK_S, start_s=from_s)
+            blocks = streams.sound(from_s)
         self._sound = SoundBuffer(self._until_broken(self._stopwatch.each("decode sound", blocks), "sound"))
         self._n_frames, self._frames_over = 0, False
         self._blank_frames: set[int] = set()
@@ -170,7 +168,7 @@ class WindowReader:
         # Everybody in a window hears the same sound: it is encoded once, not once per face.
         self._encoded_sound: _EncodedSound | None = None
         self._utterances = {
-            stream: Utterances(self._sound, encoder, self._directions[stream])
+            stream: Utterances(self._sound, encoder, self._directions[stream], live=streams.live)
             for stream, encoder in self._of_sound.items()
             if isinstance(encoder, ContextEncoder)
         }
@@ -381,7 +379,7 @@ class WindowReader:
         # Scaled while decoding, to the largest side that any encoder reads, as in extraction: other sizes give other
         # features.
         max_side = max(scaled_down_to(side_of(encoder), resampling_of(encoder)) for encoder in encoders)
-        decoded = frames(self._path, rate_hz=self._rate_hz, start_s=self._from_s, max_side=max_side)
+        decoded = self._streams.frames(self._rate_hz, self._from_s, max_side)
         scaled = read_ahead(self._stopwatch.each("decode and scale frames (beside the rest)", decoded), FRAMES_AHEAD)
         tracked: Iterator[TrackedFrame] = (TrackedFrame(frame, {}) for frame in scaled)
         if self._of_faces:
@@ -466,7 +464,7 @@ class WindowReader:
         for utterances in self._utterances.values():
             utterances.forget(before_s)
         self._blank_frames = {index for index in self._blank_frames if index >= before}
-        self._sound.forget(before_s)
+        self._sound.forget(min([before_s, *(utterances.needs_s for utterances in self._utterances.values())]))
         for buffer in self._scene.values():
             buffer.forget(before)
         gone = []
@@ -482,6 +480,15 @@ class WindowReader:
                 del self._live[name]
                 gone.append(name)
         self.people.settle(self._n_frames, gone)
+
+    def forget_stretches(self, before: int) -> None:
+        """Drop what is known of stretches before this one, and lanes of which nothing is left."""
+        self.blank = {number for number in self.blank if number >= before}
+        for name, lane in list(self.lanes.items()):
+            lane.keep({number for number in lane.basis if number >= before})
+            lane.places = lane.places[-1:]
+            if not lane.basis and name not in self._live:
+                del self.lanes[name]
 
 
 def shows_nothing(pixels: UInt8[np.ndarray, "H W 3"]) -> bool:

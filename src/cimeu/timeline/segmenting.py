@@ -40,6 +40,16 @@ def segments_of(
     return segments
 
 
+def latest_segment(
+    person: str, cells: Sequence[Cell], emotions: Sequence[str], settings: TimelineSettings, abstain_below: float
+) -> Segment:
+    """The newest cell of a lane, smoothed with those before it: what can be said while nothing later is there."""
+    latest = list(_stretches(cells))[-1]
+    run = [cell for cell in latest if latest[-1].end_s - cell.start_s <= settings.smoothing_s + 1e-6] or latest[-1:]
+    # Its end is not known yet, so nothing is too brief.
+    return _Judge(tuple(emotions), replace(settings, minimum_s=0.0), abstain_below).segment(person, run)
+
+
 @dataclass(frozen=True)
 class _Judge:
     """Names the emotion of a run of cells, or abstains."""
