@@ -369,7 +369,22 @@ def test_the_page_shows_the_reason_first_and_the_guess_at_a_switch(timeline: Tim
     assert "guesses" not in page_of(sure)
 
 
-TYPED = ("# Anna", "=1+1", "$\\frac{$", "'@x", "a,b;c", '"Q"', "-->", "<b>&", "\u202ename", "ends $", "_^{}\\")
+TYPED = (
+    "# Anna",
+    "=1+1",
+    "$\\frac{$",
+    "'@x",
+    "a,b;c",
+    '"Q"',
+    "-->",
+    "<b>&",
+    "\u202ename",
+    "ends $",
+    "_^{}\\",
+    "中文",
+    "😀",
+    "عربى",
+)
 """What people may type as the name of a lane."""
 
 

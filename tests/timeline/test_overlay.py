@@ -41,6 +41,19 @@ def test_the_box_is_where_the_face_is() -> None:
     assert not picture[130, 70:120].any()
 
 
+@pytest.mark.parametrize("name", ["n" * 300, "a\nb\udce9", "中文", "😀 عربى", "$\\frac{$"])
+def test_whatever_a_person_is_called_the_emotion_stays_inside_the_frame(name: str) -> None:
+    places = tuple(Place(time_s, 0.85, 0.4, 0.1, 0.3) for time_s in (0.0, 0.2))
+    timeline = Timeline(HEADER, (replace(SEGMENT, person=name),), Path("a.mp4"), {name: places})
+    picture = Drawing(replace(timeline, header=replace(HEADER, media=name)))(
+        Frame(0.1, np.zeros((480, 640, 3), np.uint8))
+    )
+    plate = picture[165:190] == COLOUR
+    assert plate.all(-1)[:, :-8].any()
+    assert not plate.all(-1)[:, -2:].any()
+    assert int(plate.all(-1).any(0).argmax()) < 0.85 * 640  # moved to the left, or it would not fit
+
+
 def test_a_box_moves_in_a_straight_line_between_two_places() -> None:
     middle = between(Place(0.0, 0.0, 0.2, 0.1, 0.1), Place(0.2, 0.4, 0.2, 0.1, 0.3), 0.5)
     assert (middle.time_s, middle.left, middle.top, middle.height) == pytest.approx((0.1, 0.2, 0.2, 0.2))

@@ -6,10 +6,12 @@ gives the same bytes with the same version of matplotlib.
 
 import io
 import textwrap
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cimeu.plots.fonts import families_for
 from cimeu.timeline.annotations import Tier
 from cimeu.timeline.segments import UNSURE, Segment, Segmentation
 from cimeu.timeline.style import NOTHING, clock, colours_of, named, printable
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 WIDTH_IN = 10.0
 LANE_IN = 0.55
 TIME = "time (minutes:seconds)"
+LETTER_IN, LONGEST_NAME = 0.08, 40
+"""Width of a letter of a name, and letters that a name has at most."""
 FOOTER_COLUMNS = 190
 """Characters of a line below the bands."""
 
@@ -49,14 +53,16 @@ def figure(timeline: Segmentation) -> "Figure":
     bands_in, footer_in = LANE_IN * len(persons), 0.14 * len(footer)
     height_in = 0.65 + bands_in + 0.65 + footer_in + 0.1
     drawn = Figure(figsize=(WIDTH_IN, height_in))
-    axes = drawn.add_axes((0.1, (footer_in + 0.7) / height_in, 0.88, bands_in / height_in))
+    names = [_short(person) for person in persons]
+    left = max(0.1, 0.02 + max(map(len, names)) * LETTER_IN / WIDTH_IN)
+    axes = drawn.add_axes((left, (footer_in + 0.7) / height_in, 0.98 - left, bands_in / height_in))
     colours = colours_of(header.emotions)
     end_s = max(header.duration_s, *(segment.end_s for segment in timeline.segments), 1e-3)
     for segment in timeline.segments:
         row = persons.index(segment.person)
         _band(axes, segment, row, colours, end_s)
     axes.set(xlim=(0, end_s), ylim=(len(persons) - 0.5, -0.5), yticks=range(len(persons)))
-    axes.set_yticklabels([printable(person) for person in persons])
+    axes.set_yticklabels(names)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda time_s, _: clock(time_s)))
     axes.set_xlabel(TIME, fontsize=8)
     axes.tick_params(labelsize=8, length=2)
@@ -81,13 +87,16 @@ def figure(timeline: Segmentation) -> "Figure":
 
 
 def _with_plain_text(drawn: "Figure") -> "Figure":
-    """The figure, in which a `$` that somebody typed is no mathematics; also when it is saved by others later."""
+    """The figure, in which a `$` that somebody typed is no mathematics, and every script has a font; also when it is
+    saved by others later."""
     from matplotlib.text import Text
 
     for text in drawn.findobj(Text):
         assert isinstance(text, Text)
         text.set_parse_math(False)
         text.set_text(printable(text.get_text()))
+        if not text.get_text().isascii():
+            text.set_fontfamily(families_for(text.get_text()))
     return drawn
 
 
@@ -112,6 +121,11 @@ def _band(axes: object, segment: Segment, row: int, colours: dict[str, str], end
         axes.text(segment.start_s + length_s / 2, row, short, fontsize=7, ha="center", va="center", bbox=plate)
 
 
+def _short(name: str) -> str:
+    line = " ".join(printable(name).split())
+    return line if len(line) <= LONGEST_NAME else line[: LONGEST_NAME - 1] + "…"
+
+
 def _title(timeline: Segmentation) -> str:
     return printable(f"{timeline.header.media}: emotions over time")
 
@@ -120,7 +134,8 @@ def _saved(drawn: "Figure", kind: str, metadata: dict[str, str | None]) -> bytes
     import matplotlib
 
     sink = io.BytesIO()
-    with matplotlib.rc_context({"svg.hashsalt": "cimeu", "svg.fonttype": "none"}):
+    with warnings.catch_warnings(), matplotlib.rc_context({"svg.hashsalt": "cimeu", "svg.fonttype": "none"}):
+        warnings.filterwarnings("ignore", r"Glyph .* missing from font")  # `families_for` said so
         drawn.savefig(sink, format=kind, dpi=150, metadata=metadata)
     return sink.getvalue()
 

@@ -13,6 +13,7 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import cache
 from itertools import chain
 from pathlib import Path
 
@@ -27,9 +28,10 @@ from cimeu.media.audio import stream_sound
 from cimeu.media.container import open_media
 from cimeu.media.pixels import add_video_stream, encodable, even_sized
 from cimeu.media.video import Frame, frames, probe
+from cimeu.plots.fonts import file_for
 from cimeu.timeline.blur import FaceBlur
 from cimeu.timeline.segments import UNSURE, USE_LIMITS, Place, Segment, Segmentation
-from cimeu.timeline.style import NOTHING, colours_of
+from cimeu.timeline.style import NOTHING, colours_of, printable
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +46,8 @@ PLATE = 1.7
 """Height of the words beside a face, in heights of their letters."""
 LOST_S = 0.5
 """A box is not drawn across a longer gap between two places of a face."""
+LONGEST_NAME = 24
+"""Characters of a person's name in the picture, where the emotion must have room behind it."""
 CLOCK_HZ = 48_000
 """Ticks of the file's time stamps, and samples of its sound, a second."""
 BLANK_RATE_HZ = 5.0
@@ -128,17 +132,16 @@ class Drawing:
         """The frame with its boxes; odd sizes gain a repeated row or column."""
         image = Image.fromarray(even_sized(frame.pixels))
         draw, size = ImageDraw.Draw(image, "RGBA"), max(10, round(min(image.size) / 24))
-        font = ImageFont.load_default(size)
         below = 0
         for person in self._lanes:
             segment, place = self._segment(person, frame.time_s), self._place(person, frame.time_s)
             if segment is not None and place is not None:
-                self._face(draw, image.size, place, segment, font, size)
+                self._face(draw, image.size, place, segment, size)
             elif segment is not None and not self._places.get(person):
                 below += round(1.6 * size)
-                self._words(draw, segment, (size // 2, image.height - below), font, size)
+                self._words(draw, segment, (size // 2, image.height - below), size)
         if self._header.demonstration:
-            self._plate(draw, (size // 2, size // 2), "DEMONSTRATION: trained on synthetic data", font, "#f2cc8f")
+            self._plate(draw, (size // 2, size // 2), "DEMONSTRATION: trained on synthetic data", size, "#f2cc8f")
         if frame.time_s < CAPTION_S:
             self._caption(draw, image.size)
         return np.asarray(image)
@@ -164,7 +167,6 @@ class Drawing:
         extent: tuple[int, int],
         place: Place,
         segment: Segment,
-        font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
         size: int,
     ) -> None:
         width, height = extent
@@ -175,20 +177,15 @@ class Drawing:
         above = round(top - PLATE * size)
         room_below = bottom + PLATE * size <= height
         y = above if above >= 0 or not room_below else round(bottom)
-        self._words(draw, segment, (max(0, round(left)), max(0, y)), font, size)
+        self._words(draw, segment, (max(0, round(left)), max(0, y)), size)
 
-    def _words(
-        self,
-        draw: ImageDraw.ImageDraw,
-        segment: Segment,
-        at: tuple[int, int],
-        font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
-        size: int,
-    ) -> None:
+    def _words(self, draw: ImageDraw.ImageDraw, segment: Segment, at: tuple[int, int], size: int) -> None:
         """Who, what and how sure, with a bar as long as the confidence below."""
         what = segment.label or segment.reason or UNSURE
         sure = "" if segment.confidence is None else f" {segment.confidence:.2f}"
-        left, _, right, bottom = self._plate(draw, at, f"{segment.person}: {what}{sure}", font, self._colour(segment))
+        left, _, right, bottom = self._plate(
+            draw, at, f"{_short(segment.person)}: {what}{sure}", size, self._colour(segment)
+        )
         if segment.confidence is not None:
             thick = max(2, size // 6)
             draw.rectangle((left, bottom - thick, right, bottom), fill="#00000060")
@@ -199,10 +196,13 @@ class Drawing:
         draw: ImageDraw.ImageDraw,
         at: tuple[int, int],
         text: str,
-        font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
+        size: int,
         colour: str,
     ) -> tuple[float, float, float, float]:
         """Dark words on a coloured plate; gives the plate's sides."""
+        font = _font(text, size)
+        length = draw.textlength(text, font) + 8
+        at = (max(0, min(at[0], round(draw.im.size[0] - length))), at[1])  # all of it inside the frame, if it has room
         left, _, right, bottom = draw.textbbox(at, text, font=font)
         plate = (float(left - 3), float(at[1]), float(right + 3), float(bottom + 9))
         draw.rectangle(plate, fill=colour)
@@ -218,9 +218,9 @@ class Drawing:
         tall = round(1.25 * size * len(lines)) + size
         top = self._free_edge(tall / height) * (height - tall)
         draw.rectangle((0, top, width, top + tall), fill="#10151bd8")
-        font = ImageFont.load_default(size)
         for number, line in enumerate(lines):
-            draw.text((size, top + size // 2 + round(1.25 * size * number)), line, font=font, fill="#f3f5f7")
+            place = (size, top + size // 2 + round(1.25 * size * number))
+            draw.text(place, line, font=_font(line, size), fill="#f3f5f7")
 
     def _free_edge(self, tall: float) -> int:
         """1 for the lower edge or 0 for the upper one: where a caption `tall` times the frame covers less of faces."""
@@ -230,6 +230,22 @@ class Drawing:
 
     def _colour(self, segment: Segment) -> str:
         return self._colours.get(segment.label, NOTHING)
+
+
+def _short(name: str) -> str:
+    """A name on one line, short enough to leave room for the emotion behind it."""
+    line = " ".join(printable(name).split())
+    return line if len(line) <= LONGEST_NAME else line[: LONGEST_NAME - 1] + "…"
+
+
+def _font(text: str, size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """The font of Pillow; for other letters than those of ASCII one that has them."""
+    return _font_of_file(None if text.isascii() else file_for(text), size)
+
+
+@cache
+def _font_of_file(file: Path | None, size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size) if file is None else ImageFont.truetype(file, size)
 
 
 def between(one: Place, other: Place, share: float | int) -> Place:
