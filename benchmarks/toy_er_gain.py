@@ -1,8 +1,9 @@
 """What ER gains on a toy culture never seen, by the strength of culture's effect.
 
-    python benchmarks/toy_er_gain.py build/toy --strengths 0 0.5 1 --seeds 3 -o docs/results/toy
+    python benchmarks/toy_er_gain.py build/toy --strengths 0 1 1:0 --seeds 3 -o docs/results/toy
 
-Draws a toy corpus (synthetic) per strength, runs the recipe `toy/leave_one_culture_out` (forward models)
+`1:0` is strength 1 where no culture has gestures of its own, so that what sets cultures apart is no shortcut to the
+emotion. Draws a toy corpus (synthetic) per strength, runs the recipe `toy/leave_one_culture_out` (forward models)
 with and without ER and with random style labels, and writes `er_gain.csv` and `er_gain.svg`: UAR gained
 over the row without ER, paired on the same clips, intervals drawn over speakers within each culture. Goes on where it
 stopped; several processes may share the folder.
@@ -28,18 +29,20 @@ WITHOUT = "without-er"
 ROWS = (WITHOUT, "full", "random-style")
 
 
-def gains(folder: Path, strength: float, seeds: int, workers: int) -> list[dict[str, object]]:
+def gains(folder: Path, condition: str, seeds: int, workers: int) -> list[dict[str, object]]:
     """One line per row, with its gain over the row without ER, in points."""
-    make_toy(ToyConfig(culture_strength=strength), folder / f"toy_{strength:g}")
+    strength, habit = (float(number) for number in (condition if ":" in condition else f"{condition}:1").split(":"))
+    name = f"{strength:g}" if habit == 1 else f"{strength:g}_{habit:g}"
+    make_toy(ToyConfig(culture_strength=strength, habit=habit), folder / f"toy_{name}")
     recipe = load_recipe(
         RECIPE,
         [
-            f"data.manifest={folder}/toy_{strength:g}/manifest.csv",
-            f"data.features={folder}/features_{strength:g}",
+            f"data.manifest={folder}/toy_{name}/manifest.csv",
+            f"data.features={folder}/features_{name}",
             *("direction=forward", "evaluation.probes=false"),
         ],
     )
-    place = folder / f"bench_{strength:g}"
+    place = folder / f"bench_{name}"
     bench_recipe(recipe, rows_named(",".join(ROWS)), place, seeds=range(seeds), workers=workers)
     bench = read_bench(place)
     cells = {row: finished(bench, place, row, bench.seeds) for row in ROWS}
@@ -52,7 +55,7 @@ def gains(folder: Path, strength: float, seeds: int, workers: int) -> list[dict[
         tested = [cell.predictions["part"] == "test" for (_, seed), cell in there.items() if seed == bench.seeds[0]]
         n_tested = sum(int(part.sum()) for part in tested)
         found.append({
-            "strength": strength, "row": row, "N": n_tested, "seeds": len(bench.seeds),
+            "strength": strength, "habit": habit, "row": row, "N": n_tested, "seeds": len(bench.seeds),
             "uar": 100 * mean.value, "uar_low": 100 * mean.low, "uar_high": 100 * mean.high,
             "gain": 100 * gain.value, "gain_low": 100 * gain.low, "gain_high": 100 * gain.high,
             "cultures_improved": gain.improved, "p": gain.p,
@@ -61,13 +64,18 @@ def gains(folder: Path, strength: float, seeds: int, workers: int) -> list[dict[
 
 
 def drawn(table: pd.DataFrame, path: Path) -> None:
-    """Gain by strength, a line for each row."""
+    """Gain by strength, a line for each row; without habits, a point apart."""
     matplotlib.rcParams["svg.hashsalt"] = "cimeu"
     figure = Figure(figsize=(6, 3.6), layout="constrained")
     axes = figure.subplots()
-    for shift, (row, lines) in enumerate(table[table["row"] != WITHOUT].groupby("row", sort=False)):
+    drawn_rows = table[table["row"] != WITHOUT]
+    for (row, habit), lines in drawn_rows.groupby(["row", "habit"], sort=False):
+        shift = 0.01 * ROWS.index(row) + 0.04 * (habit < 1)
         below, above = lines["gain"] - lines["gain_low"], lines["gain_high"] - lines["gain"]
-        axes.errorbar(lines["strength"] + 0.01 * shift, lines["gain"], (below, above), marker="o", capsize=3, label=row)
+        colour, marker = f"C{ROWS.index(row)}", "o" if habit == 1 else "s"
+        label = row if habit == 1 else f"{row}, no shortcut"
+        places = lines["strength"] + shift
+        axes.errorbar(places, lines["gain"], (below, above), marker=marker, color=colour, capsize=3, label=label)
     axes.axhline(0, color="grey", linewidth=0.8)
     axes.set(xlabel="strength of culture's effect (synthetic clips)", ylabel="UAR points over without ER")
     axes.legend(frameon=False)
@@ -77,7 +85,7 @@ def drawn(table: pd.DataFrame, path: Path) -> None:
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("folder", type=Path)
-    arguments.add_argument("--strengths", type=float, nargs="+", default=[0.0, 0.5, 1.0])
+    arguments.add_argument("--strengths", nargs="+", default=["0", "1", "1:0"])
     arguments.add_argument("--seeds", type=int, default=3)
     arguments.add_argument("--workers", type=int, default=2)
     arguments.add_argument("-o", "--output", type=Path, default=Path("docs/results/toy"))

@@ -56,7 +56,7 @@ def test_the_example_of_a_corpus_parses(corpus: str) -> None:
 @pytest.mark.parametrize(
     ("corpus", "own"),
     [
-        ("toy", {"takes", "speakers", "strength", "seed"}),
+        ("toy", {"takes", "speakers", "strength", "habit", "seed"}),
         ("folder", {"name", "csv", "column"}),
         ("mafw", {"task", "allow-partial"}),
         ("emodb", {"allow-partial"}),

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 UNPUBLISHED = ("folder", "csv", "toy")
 APPLIES_TO = {
-    **dict.fromkeys(("takes", "speakers", "strength", "seed"), ("toy",)),
+    **dict.fromkeys(("takes", "speakers", "strength", "habit", "seed"), ("toy",)),
     **dict.fromkeys(("lists", "speaker"), ("lists",)),
     "task": ("mafw", "affwild2"),
     "modality": ("ravdess",),
@@ -60,6 +60,10 @@ Corpus = Annotated[
 Csv = Annotated[Path | None, typer.Option(help="Table with the manifest's columns, instead of folder names.")]
 Takes = Annotated[int | None, typer.Option(help="Toy corpus: clips of each speaker and emotion. [default: 4]")]
 Strength = Annotated[float | None, typer.Option(help="Toy corpus: strength of culture's effect, 0 to 1. [default: 1]")]
+Habit = Annotated[
+    float | None,
+    typer.Option(help="Toy corpus: how far each culture has gestures of its own, 0 to 1. [default: 1]"),
+]
 Task = Annotated[
     Literal["single", "compound", "expr", "va"] | None,
     typer.Option(help="Which labels. MAFW: single (default) or compound; Aff-Wild2: expr (default) or va."),
@@ -86,6 +90,7 @@ def prepare(
     takes: Takes = None,
     speakers: Annotated[int | None, typer.Option(help="Toy corpus: speakers of each culture. [default: 8]")] = None,
     strength: Strength = None,
+    habit: Habit = None,
     seed: Annotated[int | None, typer.Option(help="Toy corpus: seed of the generator. [default: 0]")] = None,
     allow_partial: Annotated[
         bool,
@@ -110,7 +115,7 @@ def prepare(
     from cimeu.corpora.same_file import with_same_file
     from cimeu.label_words import check_known
 
-    toy: dict[str, Any] = {"takes": takes, "speakers": speakers, "strength": strength, "seed": seed}
+    toy: dict[str, Any] = {"takes": takes, "speakers": speakers, "strength": strength, "habit": habit, "seed": seed}
     listed = {"lists": lists or None, "speaker": speaker, "column": column or None}
     given = toy | listed | {"task": task, "modality": modality, "name": name, "csv": csv}
     check_request(corpus, given | {"allow_partial": allow_partial or None})

@@ -60,6 +60,14 @@ def test_without_strength_cultures_draw_their_gestures_alike() -> None:
     assert len(counts) == 64
 
 
+def test_without_habits_cultures_look_apart_and_draw_their_gestures_alike() -> None:
+    clips = list(toy_clips(ToyConfig(speakers_per_culture=40, habit=0.0)))
+    counts = Counter((clip.culture.index, clip.take.emotion, clip.take.gesture) for clip in clips)
+    assert all(abs(count / 160 - 0.25) < 0.12 for count in counts.values())
+    first, abroad = clips[0], replace(clips[0].culture, index=3)
+    assert look(first.speaker, first.culture) != look(first.speaker, abroad)
+
+
 def test_without_strength_a_person_looks_moves_and_sounds_the_same_in_every_culture() -> None:
     clip = next(toy_clips(ToyConfig(culture_strength=0.0)))
     abroad = replace(clip.culture, index=3)

@@ -51,6 +51,8 @@ class ToyConfig:
     """Clips of each speaker and emotion."""
     culture_strength: Annotated[float | int, Within(0, 1)] = 1.0
     """0: cultures differ in nothing; 1: in looks, voice, timing, dialect and above all in their gestures."""
+    habit: Annotated[float | int, Within(0, 1)] = 1.0
+    """Share of that strength in the gestures, a shortcut to the emotion; 0: every culture uses all gestures alike."""
     version: int = TOY_VERSION
     """Version of the drawing; only the present one can be drawn."""
 
@@ -85,8 +87,8 @@ def make_toy(config: ToyConfig, folder: Path, *, progress: Progress = silent) ->
     The same settings draw the same frames and sound; an interrupted run resumes. Extra columns:
     `gesture` (with its habit of the voice), `intensity`, `valence` and `arousal` (-1 to 1, of the emotion at this
     intensity), `culture_strength`, `synthetic`.
-    Raises ManifestError where the folder holds a toy corpus of another seed, strength or version, OutputError where
-    other files have its names.
+    Raises ManifestError where the folder holds a toy corpus of another seed, strength, habit or version, OutputError
+    where other files have its names.
     """
     folder.mkdir(parents=True, exist_ok=True)
     check_free([folder / "manifest.csv"], "manifest")
@@ -108,7 +110,7 @@ def make_toy(config: ToyConfig, folder: Path, *, progress: Progress = silent) ->
 def toy_clips(config: ToyConfig) -> Iterator[ToyClip]:
     """Every clip of a corpus, as known causes."""
     for name in config.cultures:
-        culture = Culture(CULTURES.index(name), float(config.culture_strength))
+        culture = Culture(CULTURES.index(name), float(config.culture_strength), float(config.habit))
         for number in range(config.speakers_per_culture):
             speaker = draw_speaker(culture.index, number, config.seed)
             person = f"{name}{number + 1:02d}"
@@ -151,11 +153,12 @@ def draw_clip(clip: ToyClip, path: Path) -> None:
 
 def _claim(folder: Path, config: ToyConfig) -> None:
     """Note the causes in toy.json, so that clips of two corpora never mix."""
-    causes = {key: asdict(config)[key] for key in ("seed", "culture_strength", "version")}
+    causes = {key: asdict(config)[key] for key in ("seed", "culture_strength", "habit", "version")}
     note = folder / "toy.json"
     if note.exists():
         earlier = json.loads(note.read_text())
         earlier.pop("corpus", None)
+        earlier.setdefault("habit", 1.0)  # of corpora drawn before it could be chosen
         if earlier != causes:
             raise ManifestError(
                 f"`{folder}` holds a toy corpus of {earlier}, not of {causes}\n\nhint: choose another folder"

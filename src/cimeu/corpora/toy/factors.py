@@ -3,10 +3,11 @@
 Nothing here describes real people: the four cultures are invented. Each accompanies its emotions by gestures of its
 own. The gestures form a Latin square (each once per culture, each once per emotion), so that over all cultures a
 gesture says nothing about the emotion, while inside one culture it nearly gives it away; whoever relies on
-"this culture, this gesture" is misled in a culture never seen.
+"this culture, this gesture" is misled in a culture never seen: a shortcut. The other differences (looks, timing,
+dialect, microphone) are the same for all emotions and say nothing about them.
 
 `culture_strength` scales every difference between cultures together, and nothing else: the same seed draws the same
-speakers, takes and noise at every strength.
+speakers, takes and noise at every strength. `habit` scales the shortcut alone; at 0 the other differences are left.
 
 Axes: F video frames, C channels of motion.
 """
@@ -38,6 +39,8 @@ class Culture:
 
     index: int
     strength: float
+    habit: float = 1.0
+    """Share of the strength with which the culture has gestures of its own."""
 
     def sign(self, number: int) -> float:
         """Property 0, 1 or 2 of this culture: plus or minus the strength."""
@@ -103,7 +106,7 @@ def draw_take(culture: Culture, speaker: Speaker, number: int, emotion: int, tak
     """The take of a speaker; its gesture is the culture's habit, or any, the more so the weaker the culture."""
     origin = (seed, 2, culture.index, number, emotion, take)
     draw = np.random.default_rng(origin)
-    habitual, any_gesture = draw.random() < HABIT_RATE * culture.strength, int(draw.integers(4))
+    habitual, any_gesture = draw.random() < HABIT_RATE * culture.strength * culture.habit, int(draw.integers(4))
     duration_s = float(draw.uniform(1.4, 2.2))
     intensity = float(draw.uniform(0.55, 1.05)) * speaker.expressiveness
     rate = SYLLABLES_PER_S[emotion] * float(np.exp(0.1 * draw.normal() + 0.08 * culture.sign(0)))
