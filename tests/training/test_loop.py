@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 
 from cimeu.batching.augment import AugmentationConfig
 from cimeu.batching.dataset import ClipDataset
-from cimeu.errors import EmptyClass, RecipeError
+from cimeu.errors import CheckpointError, EmptyClass, RecipeError
 from cimeu.model.config import ModelConfig
 from cimeu.model.network import CiMEU
 from cimeu.training.config import TrainingConfig
@@ -226,6 +226,18 @@ def test_a_finished_run_is_not_repeated(quick: Path, corpus: Corpus, network: Ne
     train(network(), clips, clips, QUICK, folder, progress=lambda *told: steps.append(1))
     assert not steps
     assert (folder / "model.safetensors").stat().st_mtime_ns == written
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"null"], ids=repr)
+@pytest.mark.parametrize("name", ["resume.pt", "finished.json"])
+def test_a_damaged_state_is_named_with_the_way_out(
+    quick: Path, corpus: Corpus, network: Network, tmp_path: Path, name: str, content: bytes
+) -> None:
+    folder = shutil.copytree(quick, tmp_path / "run")
+    (folder / "finished.json").unlink()
+    (folder / name).write_bytes(content)
+    with pytest.raises(CheckpointError, match=rf"{name}` is damaged (.|\n)*hint: delete it, and the training begins"):
+        train(network(), corpus(), corpus(), QUICK, folder)
 
 
 def test_a_folder_of_another_run_is_refused(quick: Path, corpus: Corpus, network: Network) -> None:

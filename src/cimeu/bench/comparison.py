@@ -26,10 +26,11 @@ from cimeu.bench.rows import REFERENCE, row_named
 from cimeu.csv_files import read_csv
 from cimeu.errors import RecipeError
 from cimeu.evaluation.predictions import PROBABILITY
-from cimeu.reading import is_there
+from cimeu.reading import blaming, is_there, read_json
 
 FOLDS = "folds.csv"
 """Clips and speakers of every part of every fold."""
+BENCH_AGAIN = "copy the folder again, or begin another bench"
 COSTS = ("baseline", "method", "cimeu")
 """Kinds of rows, the cheapest first."""
 
@@ -163,10 +164,11 @@ def read_bench(folder: Path) -> Bench:
     path = folder / "bench.json"
     if not is_there(path, RecipeError, "name the folder of a bench"):
         raise RecipeError(f"no bench in `{folder}`\n\nhint: run one first")
-    stored: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    stored = read_json(path, RecipeError, BENCH_AGAIN)
     names = {entry.name for entry in fields(Bench)}  # earlier versions wrote more
     plain: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in stored.items()}
-    return Bench(**{key: value for key, value in plain.items() if key in names})
+    with blaming(path, RecipeError, BENCH_AGAIN):
+        return Bench(**{key: value for key, value in plain.items() if key in names})
 
 
 def read_folds(folder: Path) -> pd.DataFrame:
@@ -205,7 +207,9 @@ def read_cell(bench: Bench, cell: Cell, folder: Path) -> CellResult | None:
         table = stem.with_suffix(".parquet").read_bytes()
     except (FileNotFoundError, ValueError):
         return None
-    if record.get("fingerprint") != bench.fingerprint or record.get("checksum") != _checksum(table):
+    if not isinstance(record, dict) or record.get("fingerprint") != bench.fingerprint:
+        return None
+    if record.get("checksum") != _checksum(table):
         return None
     return CellResult(
         pd.read_parquet(stem.with_suffix(".parquet")),

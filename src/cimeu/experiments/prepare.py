@@ -1,6 +1,5 @@
 """From a recipe to clips with features: the manifest is read, missing features are computed, stores are opened."""
 
-import json
 import logging
 import os
 from collections.abc import Sequence
@@ -24,6 +23,7 @@ from cimeu.labels import LabelSpace, label_space
 from cimeu.media.video import probe
 from cimeu.progress import Progress, silent
 from cimeu.pyramid import DIRECTIONS, Direction
+from cimeu.reading import read_json
 from cimeu.training.config import TrainingConfig
 from cimeu.training.episodes import StreamRule
 
@@ -221,7 +221,8 @@ def _labelled(manifest: Manifest, labels: LabelSpace) -> Manifest:
 
 def _imported(recipe: Recipe, stream: EncoderConfig) -> bool:
     description = recipe.data.features / stream.store / "encoder.json"
-    return description.is_file() and json.loads(description.read_text(encoding="utf-8")).get("version") == "imported"
+    hint = "restore it, or extract into an empty folder"
+    return description.is_file() and read_json(description, FeatureError, hint).get("version") == "imported"
 
 
 def _check_whole(recipe: Recipe, stream: EncoderConfig, manifest: Manifest, missing: WeightsMissing) -> None:

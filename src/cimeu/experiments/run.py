@@ -15,7 +15,6 @@ A run folder is an ensemble and everything one needs to read it again without tr
 `predictions.csv` is written last: a folder that has it is finished, one that lacks it resumes.
 """
 
-import json
 import platform
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -34,6 +33,7 @@ from cimeu.model.checkpoint import CONFIG_FILE, WEIGHTS_FILE, versions
 from cimeu.model.config import StreamConfig
 from cimeu.progress import Progress, silent
 from cimeu.pyramid import DIRECTIONS, Direction
+from cimeu.reading import blaming, read_json
 from cimeu.sealed import check_seal
 from cimeu.training.distributed import first_only, is_first, one_after_the_other
 from cimeu.training.loop import train
@@ -150,9 +150,11 @@ def evaluate_run(folder: Path, *, progress: Progress = silent) -> Path:
     # Scoring seals the folder again: weights that were changed must not get a fresh digest.
     check_seal(folder, [f"{direction}/{name}" for direction in DIRECTIONS for name in (CONFIG_FILE, WEIGHTS_FILE)])
     prepared = prepare(load_recipe(folder / "recipe.yaml"), progress=progress)
-    stored = json.loads((folder / "fold.json").read_text(encoding="utf-8"))
-    parts = {part: tuple(stored[part]) for part in ("train", "validation", "test")}
-    fold = Fold(stored["name"], **parts, speakers_known=stored["speakers_known"], note=stored["note"])
+    hint = "copy the run folder again"
+    stored = read_json(folder / "fold.json", RecipeError, hint)
+    with blaming(folder / "fold.json", RecipeError, hint):
+        parts = {part: tuple(stored[part]) for part in ("train", "validation", "test")}
+        fold = Fold(stored["name"], **parts, speakers_known=stored["speakers_known"], note=stored["note"])
     if stored.get("protocol") != "official":
         check_contents(fold, prepared.manifest)
     adapted = (folder / "adaptation.json").is_file()

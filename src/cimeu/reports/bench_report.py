@@ -1,6 +1,5 @@
 """Every table of a bench, from the cells that are there."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +7,7 @@ from cimeu.atomic import write_whole
 from cimeu.bench.comparison import read_folds
 from cimeu.bench.nested import inner_groups
 from cimeu.bench.protocols import WITHIN
+from cimeu.experiments.run_folder import read_rows
 from cimeu.reports.bench_summary import Summary, summarise
 from cimeu.reports.bench_tables import baselines_table, write_tables
 from cimeu.reports.gap import training_priors
@@ -44,4 +44,4 @@ def write_bench(folder: Path) -> Summary:
 
 
 def _probes(runs: Path) -> list[list[dict[str, Any]]]:
-    return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(runs.glob("*/probes.json"))]
+    return [read_rows(path) for path in sorted(runs.glob("*/probes.json"))]

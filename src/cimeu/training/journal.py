@@ -11,6 +11,7 @@ from pathlib import Path
 
 from cimeu.atomic import STATE, write_whole
 from cimeu.errors import RecipeError
+from cimeu.reading import blaming
 
 Entry = dict[str, float | int | None]
 
@@ -32,7 +33,8 @@ def read_journal(folder: Path) -> list[Entry]:
     path = folder / "journal.jsonl"
     if not path.is_file():
         raise RecipeError(f"no journal at `{path}`\n\nhint: train into this folder first")
-    return [json.loads(line) for line in path.read_text().splitlines()]
+    with blaming(path, RecipeError, "train again into another folder"):
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def write_tensorboard(folder: Path, entries: Sequence[Mapping[str, float | int | None]]) -> None:

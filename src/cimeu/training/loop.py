@@ -102,7 +102,7 @@ def train(
     torch.manual_seed(config.seed)  # before the network is built: its first weights are drawn from here
     model = CiMEU(model_config, specifications_of(train, collator, config.selection, synthetic)).to(fabric.device)
     optimiser = fabric.setup_optimizers(build_optimiser(config.optimiser, model.parameters(), model.adversaries()))
-    state = resumed(first_only(config, lambda: saved(folder, identity)), model, optimiser)
+    state = resumed(folder, first_only(config, lambda: saved(folder, identity)), model, optimiser)
     epochs = _Epochs(model, optimiser, train, collator, config, fabric)
     floor = explained_by_clip_mean(train, collator, config.batch_size) if model_config.disentangle != "off" else {}
 

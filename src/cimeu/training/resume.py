@@ -12,12 +12,16 @@ from torch import Tensor
 
 from cimeu.atomic import STATE, write_whole
 from cimeu.batching.dataset import ClipDataset
-from cimeu.errors import RecipeError
+from cimeu.errors import CheckpointError, RecipeError
 from cimeu.model.checkpoint import WEIGHTS_FILE, save_checkpoint
 from cimeu.model.config import ModelConfig, to_dict
 from cimeu.model.network import CiMEU
+from cimeu.reading import blaming, is_there
 from cimeu.training.config import TrainingConfig
 from cimeu.training.journal import Entry, write_journal, write_tensorboard
+
+RESUME = "resume.pt"
+BEGIN_AGAIN = "delete it, and the training begins anew"
 
 
 @dataclass
@@ -53,18 +57,20 @@ def save(
     buffer = io.BytesIO()
     # Straight to a file, a full disk would be an error that does not say so.
     torch.save(dict(zip(("state", "tensors"), pack(whole), strict=True)), buffer)
-    write_whole(folder / "resume.pt", buffer.getvalue(), STATE)
+    write_whole(folder / RESUME, buffer.getvalue(), STATE)
 
 
 def saved(folder: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
-    """What `save` left, if anything. Raises RecipeError where it belongs to another run."""
-    path = folder / "resume.pt"
-    if not path.is_file():
+    """What `save` left, if anything. Raises CheckpointError if it is damaged, RecipeError if another run left it."""
+    path = folder / RESUME
+    if not is_there(path, CheckpointError, BEGIN_AGAIN):
         return None
-    whole = torch.load(path, map_location="cpu", weights_only=True)
-    if "tensors" in whole:  # versions before 0.2 saved every tensor by itself
-        whole = unpack(whole["state"], whole["tensors"])
-    _check_same(folder, whole.pop("identity"), identity)
+    with blaming(path, CheckpointError, BEGIN_AGAIN):
+        whole = torch.load(path, map_location="cpu", weights_only=True)
+        if "tensors" in whole:  # versions before 0.2 saved every tensor by itself
+            whole = unpack(whole["state"], whole["tensors"])
+        stored_identity = dict(whole.pop("identity"))
+    _check_same(folder, stored_identity, identity)
     return whole
 
 
@@ -104,20 +110,22 @@ def unpack(tree: Any, flat: dict[torch.dtype, Tensor]) -> Any:
     return restored(tree)
 
 
-def resumed(whole: dict[str, Any] | None, model: CiMEU, optimiser: torch.optim.Optimizer) -> State:
-    """Put weights and optimiser back; a run that left nothing starts."""
+def resumed(folder: Path, whole: dict[str, Any] | None, model: CiMEU, optimiser: torch.optim.Optimizer) -> State:
+    """Put weights and optimiser back; a run that left nothing starts. Raises CheckpointError where they do not fit."""
     if whole is None:
         return State()
-    model.load_state_dict(whole.pop("model"))
-    optimiser.load_state_dict(whole.pop("optimiser"))
-    return State(**whole)
+    with blaming(folder / RESUME, CheckpointError, BEGIN_AGAIN):
+        model.load_state_dict(whole.pop("model"))
+        optimiser.load_state_dict(whole.pop("optimiser"))
+        return State(**whole)
 
 
 def is_finished(folder: Path, identity: dict[str, Any]) -> bool:
     path = folder / "finished.json"
     if not path.is_file() or not (folder / WEIGHTS_FILE).is_file():
         return False
-    stored_identity = json.loads(path.read_text())["identity"]
+    with blaming(path, CheckpointError, BEGIN_AGAIN):
+        stored_identity = dict(json.loads(path.read_text(encoding="utf-8"))["identity"])
     _check_same(folder, {**stored_identity, "processes": identity["processes"]}, identity)  # a result has no processes
     return True
 
@@ -148,7 +156,7 @@ def finish(folder: Path, identity: dict[str, Any], model: CiMEU, state: State) -
     save_checkpoint(model, folder)
     note = {"identity": identity, "best_epoch": state.best_epoch, "validation_uar": state.best_uar}
     write_whole(folder / "finished.json", json.dumps(note, indent=1), STATE)
-    (folder / "resume.pt").unlink(missing_ok=True)
+    (folder / RESUME).unlink(missing_ok=True)
 
 
 def _check_same(folder: Path, stored: dict[str, Any], expected: dict[str, Any]) -> None:

@@ -21,6 +21,7 @@ from cimeu.corpora.manifest import HIDDEN, UNLABELLED, Manifest
 from cimeu.errors import ManifestError, MediaError
 from cimeu.media.recordings import VIDEO_SUFFIXES
 from cimeu.media.video import probe
+from cimeu.reading import MEBI, read_text
 
 EMOTIONS = ("neutral", "anger", "disgust", "fear", "happiness", "sadness", "surprise", "others")
 """By their numbers, which the heading of every file of EXPR repeats."""
@@ -129,7 +130,7 @@ def _values(path: Path) -> list[Label]:
 
 
 def _lines(path: Path) -> tuple[str, list[str]]:
-    lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
+    lines = [line.strip() for line in read_text(path, ManifestError, "fetch it again", at_most=256 * MEBI).splitlines()]
     if len(lines) < 2:
         raise ManifestError(f"`{path}` has no line of a frame\n\nhint: fetch the annotations again")
     return lines[0], [line for line in lines[1:] if line]

@@ -13,6 +13,7 @@ from cimeu.corpora.adapters.layout import Row, checked, manifest_of, needed
 from cimeu.corpora.manifest import Manifest
 from cimeu.errors import FoldLeak, ManifestError
 from cimeu.labels import canonical
+from cimeu.reading import MEBI, read_text
 
 COUNTS = {"clips": 38_935, "emotions": 7, "split train": 31_088, "split test": 7_847}
 LISTS = {"train": "train_All.csv", "test": "test_All.csv"}
@@ -28,7 +29,8 @@ def from_ferv39k(root: Path, *, check_counts: bool = True) -> Manifest:
     rows: dict[str, Row] = {}
     for split, name in LISTS.items():
         path = needed(root / "4_setups" / "All_scenes" / name, "`4_setups/All_scenes` with its two lists")
-        for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), start=1):
+        text = read_text(path, ManifestError, "fetch it again", at_most=256 * MEBI)
+        for number, line in enumerate(text.splitlines(), start=1):
             clip, _, label = line.strip().rpartition(" ")
             if not line.strip():
                 continue

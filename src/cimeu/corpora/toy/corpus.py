@@ -32,6 +32,7 @@ from cimeu.errors import ManifestError, OutputError
 from cimeu.media.video import write_video
 from cimeu.progress import Progress, silent
 from cimeu.ranges import Within, check_values
+from cimeu.reading import read_json
 
 TOY_VERSION = 1
 """Raised with every change that draws another clip from the same settings."""
@@ -156,7 +157,7 @@ def _claim(folder: Path, config: ToyConfig) -> None:
     causes = {key: asdict(config)[key] for key in ("seed", "culture_strength", "habit", "version")}
     note = folder / "toy.json"
     if note.exists():
-        earlier = json.loads(note.read_text())
+        earlier = read_json(note, ManifestError, "choose another folder")
         earlier.pop("corpus", None)
         earlier.setdefault("habit", 1.0)  # of corpora drawn before it could be chosen
         if earlier != causes:
