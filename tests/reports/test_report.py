@@ -10,9 +10,10 @@ import pandas as pd
 import pytest
 import yaml
 
-from cimeu.errors import CimeuError, RecipeError
+from cimeu.errors import CheckpointError, CimeuError, RecipeError
 from cimeu.evaluation.metrics import uar
 from cimeu.reports.report import report
+from cimeu.sealed import seal
 from cimeu.timeline.style import COLOURS
 
 EMOTIONS = ("anger", "happiness", "neutral", "sadness")
@@ -443,6 +444,15 @@ def test_no_run_is_an_error(tmp_path):
 def test_a_folder_without_predictions_is_an_error(tmp_path):
     with pytest.raises(RecipeError, match=r"predictions.csv` does not exist\n\nhint:"):
         report([tmp_path], tmp_path)
+
+
+def test_half_a_table_of_predictions_is_not_taken_for_all(tmp_path):
+    run = make_run(tmp_path / "run", "amber", 0)
+    seal(run)
+    table = run / "predictions.csv"
+    table.write_bytes(table.read_bytes()[: table.stat().st_size // 2])
+    with pytest.raises(CheckpointError, match=r"predictions.csv` is not what was written: its digest differs\n\nhint:"):
+        report([run], tmp_path)
 
 
 @pytest.mark.parametrize("column", ["emotion", "part"])

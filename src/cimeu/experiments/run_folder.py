@@ -16,6 +16,7 @@ from cimeu.evaluation.predictions import PREDICTED, PROBABILITY
 from cimeu.pyramid import DIRECTIONS
 from cimeu.reading import LARGEST_JSON_BYTES, blaming, read_text, require_regular
 from cimeu.reading import read_json as read_values
+from cimeu.sealed import check_seal
 from cimeu.strict_yaml import read_yaml
 
 AGAIN = "the run was interrupted or changed by hand; run it again"
@@ -52,9 +53,11 @@ def read_run(folder: Path) -> Run:
     Raises:
         RecipeError: `predictions.csv` is missing, or has no column that the report needs; another file is damaged.
         ManifestError: `predictions.csv` is not a table.
+        CheckpointError: it is not what was written, by the digests of the folder.
     """
     path = folder / "predictions.csv"
     require_regular(path, RecipeError, "name folders of finished runs (`cimeu train RECIPE`)")
+    check_seal(folder, [path.name])  # of a table that was cut, half would be taken for all
     cells = read_csv(path)
     table = cells.frame.astype(str)
     emotions = tuple(column.removeprefix(PROBABILITY) for column in table.columns if column.startswith(PROBABILITY))
