@@ -17,6 +17,8 @@ from cimeu.media.audio import read_sound
 from cimeu.media.video import frames, write_video
 from cimeu.server.app import create_app
 from cimeu.server.isolated import Isolated
+from cimeu.server.listening import listening
+from cimeu.server.live import Room
 from cimeu.server.predictions import Predictions
 from cimeu.server.recording import checking, recognising
 from cimeu.server.settings import ServerSettings
@@ -48,6 +50,14 @@ def checker() -> Iterator[Isolated]:
 def recogniser(toy) -> Iterator[Isolated]:
     """The process that holds the toy model."""
     made = Isolated(partial(recognising, toy.run))
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="session")
+def ear(toy) -> Iterator[Isolated]:
+    """The process that holds the toy model for live sessions."""
+    made = Isolated(partial(listening, toy.run))
     yield made
     made.close()
 
@@ -137,10 +147,10 @@ def when_done(client: TestClient, number: str) -> dict:
 
 
 @contextmanager
-def serving(predictions: Predictions) -> Iterator[str]:
+def serving(predictions: Predictions, room: Room | None = None) -> Iterator[str]:
     """Address of a service that answers on a real socket."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        server = server_of(predictions)
+        server = server_of(predictions, room)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"

@@ -21,7 +21,7 @@
     }
     return [[255, 255, 255, 255]];
   };
-  const hasWords = (node) => [...node.childNodes].some((each) => each.nodeType === 3 && each.data.trim()) || (node.value && node.type !== "range");
+  const hasWords = (node) => [...node.childNodes].some((each) => each.nodeType === 3 && each.data.trim()) || (typeof node.value === "string" && node.value && node.type !== "range");
   const said = [...document.querySelectorAll("body *")].filter((node) => node.checkVisibility() && hasWords(node));
   return said.map((node) => {
     const words = light(rgba(getComputedStyle(node).color));

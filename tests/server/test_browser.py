@@ -8,10 +8,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx2
+import numpy as np
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from cimeu.media.audio import read_sound, write_sound
 from cimeu.server.isolated import Isolated
+from cimeu.server.live import Room
 from cimeu.server.predictions import EXPORTS, Predictions
 from cimeu.server.settings import ServerSettings
 
@@ -25,15 +28,27 @@ CONTRASTS = (Path(__file__).parent / "contrast.js").read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
+def launch() -> Iterator[Callable[..., Browser]]:
+    """Start a browser with these options."""
     if CHROMIUM is None:
         pytest.skip("Chromium absent: install Debian's package `chromium`, or run `make test-browser`")
     with sync_playwright() as playwright:
         sandbox = ["--no-sandbox"] if os.getuid() == 0 else []
         expect.set_options(timeout=PATIENCE_MS)
-        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=sandbox)
-        yield opened
-        opened.close()
+        opened: list[Browser] = []
+
+        def one(*options: str) -> Browser:
+            opened.append(playwright.chromium.launch(executable_path=CHROMIUM, args=[*sandbox, *options]))
+            return opened[-1]
+
+        yield one
+        for each in opened:
+            each.close()
+
+
+@pytest.fixture(scope="module")
+def browser(launch: Callable[..., Browser]) -> Browser:
+    return launch()
 
 
 @pytest.fixture(scope="module")
@@ -354,3 +369,82 @@ def test_the_page_asks_for_the_token(
             page.locator("#downloads summary").click()
             page.locator("#formats a", has_text="JSON").first.click()
         assert Path(download.value.path()).stat().st_size
+
+
+@pytest.fixture(scope="module")
+def microphone(clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the browser's fake microphone plays over and over: the voice of the drawn face."""
+    path = tmp_path_factory.mktemp("microphone") / "voice.wav"
+    write_sound(path, np.tile(read_sound(clip), 4))
+    return path
+
+
+@pytest.fixture(scope="module")
+def live_browser(launch: Callable[..., Browser], microphone: Path) -> Browser:
+    """One with a fake camera and a fake microphone, and nobody to ask."""
+    fake = "--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"
+    return launch(*fake, f"--use-file-for-fake-audio-capture={microphone}")
+
+
+@pytest.fixture(scope="module")
+def live_address(
+    checker: Isolated, recogniser: Isolated, ear: Isolated, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
+    settings = ServerSettings(live=True)
+    folder = tmp_path_factory.mktemp("files")
+    predictions = Predictions(settings, folder, checker=checker, recogniser=recogniser)
+    with serving(predictions, Room(ear, settings)) as address:
+        yield address
+
+
+def test_microphone_and_camera_are_answered_and_nothing_is_kept_unless_wanted(
+    live_browser: Browser, live_address: str
+) -> None:
+    page = live_browser.new_page()
+    page.set_default_timeout(PATIENCE_MS)
+    seen = Seen(page)
+    page.goto(live_address)
+    page.get_by_role("link", name="Live").click()
+    expect(page.locator("#notice")).to_contain_text("DEMONSTRATION ONLY")
+    expect(page.locator("#limits")).to_contain_text("AI Act")
+    expect(page.locator("#about")).to_contain_text("camera and microphone")
+
+    page.get_by_role("button", name="Start").focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("#scores li").first).to_be_visible()
+    expect(page.locator("#when")).to_contain_text("from voice")
+    expect(page.locator(".curves polyline").first).to_be_attached()
+    expect(page.locator("#state")).to_contain_text("after the end of their window")
+    assert page.locator("#camera").evaluate("node => node.videoWidth") > 0
+    expect(page.get_by_role("button", name="Stop")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.locator("#announce")).to_contain_text("nothing was kept")
+    assert httpx2.get(f"{live_address}/predictions").json()["predictions"] == []
+
+    page.get_by_label("Keep a recording").check()
+    page.get_by_role("button", name="Start").click()
+    expect(page.locator("#state")).to_contain_text("0:02")
+    page.get_by_role("button", name="Stop").click()
+    page.locator("#kept a").click()
+    expect(page.locator("#title")).to_contain_text("live ")
+    expect(page.locator(".segment").first).to_be_visible()
+    assert seen.complaints == []
+    page.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_live_page_fits_and_can_be_read(look: Callable[..., Seen], live_address: str, scheme: str) -> None:
+    for width in (320, 800, 1600):
+        seen = look(f"{live_address}/live", color_scheme=scheme, viewport={"width": width, "height": 800})
+        expect(seen.page.locator("#limits")).to_contain_text("AI Act")
+        assert seen.page.evaluate("document.documentElement.scrollWidth") == width
+        # What is switched off need not be read.
+        found = [each for each in seen.page.evaluate(CONTRASTS) if not each[1].startswith("BUTTON  Stop")]
+        assert [each for each in found if each[0] < 4.5] == []
+
+
+def test_a_browser_that_gives_no_microphone_is_told_why(look: Callable[..., Seen], live_address: str) -> None:
+    page = look(f"{live_address}/live").page
+    page.get_by_role("button", name="Start").click()
+    expect(page.get_by_role("alert")).to_contain_text("microphone")
+    expect(page.get_by_role("button", name="Start")).to_be_enabled()

@@ -30,7 +30,7 @@ def test_every_emotion_of_a_large_model_has_a_colour() -> None:
 
 def test_the_viewer_shows_each_emotion_in_its_colour() -> None:
     rules = re.findall(r"\.tone-(\d+) \{ --tone: (#\w+); \}", (STATIC / "viewer.css").read_text(encoding="utf-8"))
-    (names,) = re.findall(r"const TONES = \[(.*?)\]", (STATIC / "viewer.js").read_text(encoding="utf-8"), re.DOTALL)
+    (names,) = re.findall(r"const TONES = \[(.*?)\]", (STATIC / "page.js").read_text(encoding="utf-8"), re.DOTALL)
     shown = dict(zip(re.findall(r'"(\w+)"', names), (colour for _, colour in rules), strict=True))
     assert [int(number) for number, _ in rules] == list(range(len(rules)))
     assert shown == COLOURS

@@ -35,6 +35,9 @@ def serve(
         Path | None,
         typer.Option(help="Recordings, results and corrections stay here over restarts. [default: deleted at the end]"),
     ] = None,
+    live: Annotated[
+        bool, typer.Option("--live", help="The page may also listen and look through microphone and camera.")
+    ] = False,
     no_browser: Annotated[bool, typer.Option("--no-browser", help="Do not open the page.")] = False,
 ) -> None:
     """Open the viewer: drop a recording in the browser, see and correct its timeline. Also a service with an API."""
@@ -58,6 +61,7 @@ def serve(
         min_upload_kb_s=min_upload_kb_s,
         max_memory_gb=max_memory_gb,
         folder=folder,
+        live=live,
         timeline=TimelineSettings().changed(pairs(setting or (), SETTING_SUCH_AS)),
     )
     from cimeu.inference.model_store import model_named

@@ -18,6 +18,7 @@ from cimeu.errors import CimeuError
 from cimeu.server.connections import Connections
 from cimeu.server.guard import Guard
 from cimeu.server.limits import SmallBodies, Timed
+from cimeu.server.live import Room, live_router
 from cimeu.server.predictions import Predictions
 from cimeu.server.refusals import Refused, from_error
 from cimeu.server.routes import UPLOAD, router
@@ -26,20 +27,28 @@ from cimeu.timeline.segments import USE_LIMITS
 PAGE = {
     "/": ("index.html", "text/html; charset=utf-8"),
     "/viewer.css": ("viewer.css", "text/css; charset=utf-8"),
+    "/page.js": ("page.js", "text/javascript; charset=utf-8"),
     "/tiers.js": ("tiers.js", "text/javascript; charset=utf-8"),
     "/viewer.js": ("viewer.js", "text/javascript; charset=utf-8"),
     "/icon.svg": ("icon.svg", "image/svg+xml"),
 }
+LIVE_PAGE = {
+    "/live": ("live.html", "text/html; charset=utf-8"),
+    "/live.js": ("live.js", "text/javascript; charset=utf-8"),
+    "/microphone.js": ("microphone.js", "text/javascript; charset=utf-8"),
+}
+"""There only where the server was started with `--live`."""
 OPEN_PATHS = frozenset({*PAGE, "/health"})
 """Readable without a token: the page, which asks for it, and whether the server is up."""
 
 
-def create_app(predictions: Predictions, connections: Connections | None = None) -> FastAPI:
+def create_app(predictions: Predictions, connections: Connections | None = None, room: Room | None = None) -> FastAPI:
     """The service of these predictions; it starts and ends with them.
 
     Args:
         predictions: what the service is about.
         connections: those of the protocol that calls it (`cimeu.server.connections.protocol_of`).
+        room: where a camera and a microphone are live; None for a service without that.
     """
 
     @asynccontextmanager
@@ -59,14 +68,17 @@ def create_app(predictions: Predictions, connections: Connections | None = None)
         lifespan=lifespan,
         dependencies=[Depends(HTTPBearer(auto_error=False, description="Where the server has a token."))],
     )
-    app.state.predictions = predictions
+    app.state.predictions, app.state.room = predictions, room
+    pages = PAGE if room is None else PAGE | LIVE_PAGE
     # From the inside out: a body is read only for those who may ask.
     app.add_middleware(SmallBodies, upload=UPLOAD)
-    app.add_middleware(Guard, settings=settings, open_paths=OPEN_PATHS)
+    app.add_middleware(Guard, settings=settings, open_paths=OPEN_PATHS | pages.keys())
     connections = Connections(settings) if connections is None else connections
     app.add_middleware(Timed, settings=settings, connections=connections)
     app.include_router(router)
-    for path, (file, media_type) in PAGE.items():
+    if room is not None:
+        app.include_router(live_router)
+    for path, (file, media_type) in pages.items():
         _add_page(app, path, files("cimeu.server").joinpath("static", file).read_bytes(), media_type)
     _one_shape_of_errors(app)
     return app

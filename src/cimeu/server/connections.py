@@ -170,3 +170,17 @@ def protocol_of(connections: Connections) -> type[asyncio.Protocol]:
             super().connection_lost(exc)
 
     return CountedProtocol
+
+
+def socket_protocol_of(connections: Connections) -> type[asyncio.Protocol]:
+    """WebSockets as uvicorn speaks them, on the connections that the protocol above counted."""
+    from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+    class CountedSocket(WebSocketsSansIOProtocol):
+        def connection_lost(self, exc: Exception | None) -> None:
+            # The protocol before it hears nothing any more of a connection that it gave away.
+            if self.client is not None:
+                connections.forget(self.client)
+            super().connection_lost(exc)
+
+    return CountedSocket

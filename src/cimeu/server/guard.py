@@ -4,7 +4,8 @@
   browser's player and downloads cannot send headers.
 - On this machine's own address, only requests that name this machine: a foreign site whose name was pointed here (DNS
   rebinding) names itself.
-- Nothing is changed for another site's page (cross-site request forgery): browsers say where a request comes from.
+- Nothing is changed, and no socket opened, for another site's page (cross-site request forgery): browsers say where a
+  request comes from.
 """
 
 import hashlib
@@ -13,7 +14,7 @@ from collections.abc import Collection
 from urllib.parse import urlsplit
 
 from starlette.datastructures import MutableHeaders
-from starlette.requests import Request
+from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cimeu.server.refusals import Refused
@@ -48,31 +49,33 @@ class Guard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on what may pass."""
-        if scope["type"] != "http":
+        if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
 
         async def send_safely(message: Message) -> None:
-            if message["type"] == "http.response.start":
+            if message["type"] in ("http.response.start", "websocket.http.response.start"):
                 headers = MutableHeaders(scope=message)
                 for name, value in SECURITY_HEADERS.items():
                     headers.setdefault(name, value)
             await send(message)
 
         try:
-            self._check(Request(scope))
+            self._check(HTTPConnection(scope))
         except Refused as refused:
             await refused.response()(scope, receive, send_safely)
         else:
             await self._app(scope, receive, send_safely)
 
-    def _check(self, request: Request) -> None:
+    def _check(self, request: HTTPConnection) -> None:
+        # Browsers let any page open a socket to any host, so one is as good as a change.
+        is_safe = _method_of(request) in SAFE_METHODS and request.scope["type"] == "http"
         host = request.headers.get("host", "")
         if self._settings.is_local and _name_of(host) not in {*LOOPBACK_NAMES, self._settings.host}:
             raise Refused(
                 421, "foreign_host", "this server answers only to names of this machine", "open http://127.0.0.1"
             )
-        if request.method not in SAFE_METHODS and not _is_same_origin(request, host):
+        if not is_safe and not _is_same_origin(request, host):
             raise Refused(403, "foreign_origin", "the request comes from another site's page", "use the server's own")
         if self._settings.token and request.url.path not in self._open_paths and not self._knows_token(request):
             raise Refused(
@@ -83,12 +86,17 @@ class Guard:
                 headers={"WWW-Authenticate": "Bearer"},
             )
 
-    def _knows_token(self, request: Request) -> bool:
+    def _knows_token(self, request: HTTPConnection) -> bool:
         scheme, _, given = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer" and _equal(given, self._settings.token):
             return True
         cookie = request.cookies.get(COOKIE, "")
-        return request.method in SAFE_METHODS and _equal(cookie, cookie_value(self._settings.token))
+        return _method_of(request) in SAFE_METHODS and _equal(cookie, cookie_value(self._settings.token))
+
+
+def _method_of(request: HTTPConnection) -> str:
+    """A socket begins as a GET."""
+    return str(request.scope.get("method", "GET"))
 
 
 def _equal(given: str, token: str) -> bool:
@@ -104,7 +112,7 @@ def _name_of(host: str) -> str:
         return ""
 
 
-def _is_same_origin(request: Request, host: str) -> bool:
+def _is_same_origin(request: HTTPConnection, host: str) -> bool:
     """Whether a browser sent this for a page of ours; programs say nothing of it and are no browser."""
     site = request.headers.get("sec-fetch-site")
     if site is not None and site not in ("same-origin", "none"):

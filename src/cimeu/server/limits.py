@@ -27,13 +27,17 @@ class Timed:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on a request that keeps its time."""
-        if scope["type"] != "http":
+        if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
         with self._connections.request(scope.get("client")) as connection:
             if connection is not None:
                 send = _while_read(send, connection)
-            await self._app(scope, _at_a_rate(receive, self._rate, connection), send)
+            if scope["type"] == "websocket":  # no body: messages come as long as it is open
+                receive = _while_waiting(receive, connection)
+            else:
+                receive = _at_a_rate(receive, self._rate, connection)
+            await self._app(scope, receive, send)
 
 
 class SmallBodies:
@@ -89,6 +93,16 @@ def _at_a_rate(receive: Receive, bytes_per_s: float | int, connection: Connectio
         return message
 
     return receive_in_time
+
+
+def _while_waiting(receive: Receive, connection: Connection | None) -> Receive:
+    """Note while a socket waits for its client."""
+
+    async def receive_noted() -> Message:
+        with _waiting(connection, asyncio.get_running_loop().time()):
+            return await receive()
+
+    return receive_noted
 
 
 @contextmanager

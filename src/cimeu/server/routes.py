@@ -1,5 +1,6 @@
 """The service: one route for each line of the table in docs/guides/service.md."""
 
+from dataclasses import asdict
 from importlib.metadata import version
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -12,7 +13,19 @@ from starlette.concurrency import run_in_threadpool
 from cimeu.server.guard import COOKIE, cookie_value
 from cimeu.server.predictions import EXPORTS, Predictions
 from cimeu.server.refusals import Refused
-from cimeu.server.schema import ID, Change, Curves, Full, Health, Listing, Problem, curves_of, full_of, summary_of
+from cimeu.server.schema import (
+    ID,
+    Change,
+    Curves,
+    Full,
+    Health,
+    Listing,
+    LiveOut,
+    Problem,
+    curves_of,
+    full_of,
+    summary_of,
+)
 from cimeu.server.upload import FIELD, save_upload
 from cimeu.timeline.explanation import Explanation
 from cimeu.timeline.segments import DEMONSTRATION, USE_LIMITS
@@ -74,9 +87,10 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 # `async`, so that it needs no thread: all threads may be waiting for recordings to be checked.
 @router.get("/health")
-async def health(predictions: Service) -> Health:
+async def health(request: Request, predictions: Service) -> Health:
     """Which model answers here, and what it accepts."""
     settings, model = predictions.settings, predictions.model
+    room = request.app.state.room
     return Health(
         version=version("cimeu"),
         model=model.model,
@@ -88,6 +102,7 @@ async def health(predictions: Service) -> Health:
         keep_minutes=settings.keep_minutes,
         formats=[suffix.lstrip(".") for suffix in EXPORTS],
         needs_token=bool(settings.token),
+        live=None if room is None else LiveOut.model_validate(asdict(room.needs)),
     )
 
 

@@ -184,6 +184,32 @@ class Change(BaseModel):
         ]
 
 
+class MomentOut(BaseModel):
+    """What is said of one stretch of one lane. Where `label` is empty, `reason` says why."""
+
+    person: str
+    window_start_s: float
+    window_end_s: float
+    start_s: float = Field(description="Of the stretch that the window speaks for.")
+    end_s: float
+    scores: list[float] | None = Field(description="One for each emotion, not smoothed; null where there is nothing.")
+    continuous: list[float] | None
+    label: str = Field(description="Smoothed with the stretches before.")
+    confidence: float | None
+    abstain: bool
+    modality: str
+    reason: str
+
+
+class LiveOut(BaseModel):
+    """What a live session sends and receives."""
+
+    sound: bool = Field(description="Whether the model listens.")
+    frames_hz: float = Field(description="Frames a second that it reads; 0 where it reads none.")
+    window_s: float
+    hop_s: float
+
+
 class Health(BaseModel):
     """What answers here, and what it accepts."""
 
@@ -198,6 +224,7 @@ class Health(BaseModel):
     keep_minutes: float
     formats: list[str]
     needs_token: bool
+    live: LiveOut | None = Field(None, description="Null unless the server was started with `--live`.")
 
 
 def summary_of(prediction: Prediction, predictions: Predictions) -> Summary:

@@ -44,6 +44,8 @@ class ServerSettings:
     folder: Path | None = None
     """Where recordings, results and corrections outlive the server, until they expire; None for a folder of its own
     that is deleted with it."""
+    live: bool = False
+    """Whether a page may send the camera and the microphone of its computer."""
     timeline: TimelineSettings = field(default_factory=TimelineSettings)
     """Thresholds of timelines, where an upload does not bring its own."""
 

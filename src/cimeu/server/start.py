@@ -15,9 +15,11 @@ import uvicorn
 from cimeu.atomic import locked
 from cimeu.errors import RecipeError
 from cimeu.server.app import create_app
-from cimeu.server.connections import ACCEPT_AT_ONCE, Connections, protocol_of
+from cimeu.server.connections import ACCEPT_AT_ONCE, Connections, protocol_of, socket_protocol_of
 from cimeu.server.isolated import Isolated
 from cimeu.server.kept import kept_folder
+from cimeu.server.listening import listening as listening_child
+from cimeu.server.live import LARGEST_MESSAGE_BYTES, Room
 from cimeu.server.predictions import Predictions
 from cimeu.server.recording import checking, recognising
 from cimeu.server.settings import ServerSettings
@@ -53,10 +55,12 @@ def serve(
         own_folder(Path(tempfile.gettempdir())) if settings.folder is None else kept_folder(settings.folder) as folder,
         closing(Isolated(partial(checking, settings.max_memory_bytes))) as checker,
         closing(Isolated(partial(recognising, model, weights, device, settings.max_memory_bytes))) as recogniser,
+        closing(Isolated(partial(listening_child, model, weights, device, settings.max_memory_bytes))) as ear,
     ):
         say(f"reading the model {model}")
         checker.start()
         recogniser.start()
+        room = Room(ear, settings) if settings.live else None
         predictions = Predictions(settings, folder, checker=checker, recogniser=recogniser)
         host, port = listener.getsockname()[:2]
         address = f"http://{f'[{host}]' if ':' in host else host}:{port}/"
@@ -67,17 +71,19 @@ def serve(
         if open_browser:
             webbrowser.open(address)
         with suppress(KeyboardInterrupt):
-            server_of(predictions).run(sockets=[listener])
+            server_of(predictions, room).run(sockets=[listener])
 
 
-def server_of(predictions: Predictions) -> uvicorn.Server:
-    """The server that answers for these predictions, with its connections bounded."""
+def server_of(predictions: Predictions, room: Room | None = None) -> uvicorn.Server:
+    """The server that answers for these predictions, and live where there is a room, with its connections bounded."""
     connections = Connections(predictions.settings)
     return uvicorn.Server(
         uvicorn.Config(
-            create_app(predictions, connections),
+            create_app(predictions, connections, room),
             http=protocol_of(connections),
-            ws="none",
+            ws="none" if room is None else socket_protocol_of(connections),
+            ws_max_size=LARGEST_MESSAGE_BYTES,
+            ws_per_message_deflate=False,  # a small message could unfold to a large one
             backlog=ACCEPT_AT_ONCE,
             log_level="warning",
             access_log=False,

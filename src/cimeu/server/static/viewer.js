@@ -1,5 +1,6 @@
 // The viewer: recordings on the left, one recording with its timeline on the right. It knows only the service's API.
 
+import { announce, ask, at, bearer, clock, coded, node, showProblem, tone, vector } from "/page.js";
 import { UNSURE, canSplit, copied, merged, moved, relabelled, split } from "/tiers.js";
 
 const FORMATS = {
@@ -11,7 +12,6 @@ const ACTIVE = ["waiting", "running"];
 const POLL_MS = 700, REST_MS = 15000;
 const NUDGE_S = 0.1;
 
-const at = (id) => document.getElementById(id);
 const state = {
   health: null,      // what the server says of itself
   recordings: [],    // summaries, in order of arrival
@@ -27,54 +27,7 @@ const state = {
   undo: [],          // tiers as they were before each change, of the open recording
 };
 
-// Asking the service
-
-class Refusal extends Error {
-  constructor(status, problem) {
-    super(problem.message);
-    this.status = status;
-    this.hint = problem.hint;
-  }
-}
-
-function bearer() {
-  const token = sessionStorage.getItem("token");
-  return token ? { Authorization: `Bearer ${token}` } : {};
-}
-
-async function ask(path, { method = "GET", body } = {}) {
-  const headers = { ...bearer(), ...(body ? { "Content-Type": "application/json" } : {}) };
-  const answer = await fetch(path, { method, headers, body: body && JSON.stringify(body) });
-  if (answer.ok) return answer.status === 204 ? null : answer.json();
-  const problem = await answer.json().catch(() => ({ message: answer.statusText, hint: "" }));
-  if (answer.status === 401) {
-    await askForToken();
-    return ask(path, { method, body });
-  }
-  throw new Refusal(answer.status, problem);
-}
-
-let asking = null;
-function askForToken() {
-  asking ??= new Promise((resolve) => {
-    const dialog = at("ask-token");
-    dialog.addEventListener("cancel", (event) => event.preventDefault());
-    at("token-form").onsubmit = async (event) => {
-      event.preventDefault();
-      sessionStorage.setItem("token", at("token").value);
-      const answer = await fetch("/session", { method: "POST", headers: bearer() });
-      at("token-problem").hidden = answer.ok;
-      at("token-problem").textContent = answer.ok ? "" : "That is not the token.";
-      if (!answer.ok) return;
-      at("token").value = "";
-      dialog.close();
-      asking = null;
-      resolve();
-    };
-    dialog.showModal();
-  });
-  return asking;
-}
+// Sending recordings
 
 function upload(file) {
   const limit = state.health.max_size_mb * 1e6;
@@ -125,35 +78,6 @@ function parsed(text) {
 }
 
 // Saying things
-
-function node(tag, properties = {}, ...children) {
-  const { dataset, ...plain } = properties;
-  const made = Object.assign(document.createElement(tag), plain);
-  Object.assign(made.dataset, dataset);
-  made.append(...children);
-  return made;
-}
-
-function announce(text) {
-  at("announce").textContent = text;
-}
-
-function showProblem(message, hint) {
-  const box = at("problem");
-  box.replaceChildren(...[message, hint].filter(Boolean).map((text) => node("p", {}, ...coded(text))));
-  box.hidden = false;
-}
-
-// What stands between backticks in a message is a name or a command.
-function coded(text) {
-  const parts = (text[0].toUpperCase() + text.slice(1)).split("`");
-  return parts.map((part, index) => (index % 2 ? node("code", { textContent: part }) : part));
-}
-
-function clock(time_s) {
-  const minutes = Math.floor(time_s / 60);
-  return `${minutes}:${(time_s - 60 * minutes).toFixed(1).padStart(4, "0")}`;
-}
 
 function left(time_s) {
   if (time_s === null) return "";
@@ -354,20 +278,6 @@ function drawPlayer(recording) {
   at("unplayable").hidden = true;
 }
 
-// The order of COLOURS in cimeu/timeline/style.py: an emotion has one colour on every page. Other names get, in the
-// order of the model's emotions, the colours that none of those emotions has.
-const TONES = ["anger", "happiness", "sadness", "neutral", "fear", "disgust", "surprise", "contempt", "anxiety",
-  "helplessness", "disappointment", "boredom", "calm"];
-
-function tone(result, label) {
-  if (!result.emotions.includes(label)) return "none";
-  if (TONES.includes(label)) return `tone-${TONES.indexOf(label)}`;
-  const free = [...TONES.keys()].filter((place) => !result.emotions.includes(TONES[place]));
-  const tones = free.length ? free : [...TONES.keys()];
-  const others = result.emotions.filter((emotion) => !TONES.includes(emotion));
-  return `tone-${tones[others.indexOf(label) % tones.length]}`;
-}
-
 function drawLegend(result) {
   const items = result.emotions.map((emotion) =>
     node("li", {}, node("i", { className: tone(result, emotion) }), emotion));
@@ -510,12 +420,6 @@ function drawField(lines, runs, part, { low, high }, about, whole_s) {
     drawing.append(column);
   }
   return drawing;
-}
-
-function vector(tag, attributes) {
-  const made = document.createElementNS("http://www.w3.org/2000/svg", tag);
-  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
-  return made;
 }
 
 function drawSegment(result, segment, whole_s) {
@@ -1023,6 +927,7 @@ async function start() {
   at("limits").textContent = use_limits;
   at("notice").textContent = notice;
   at("notice").hidden = !notice;
+  at("live").hidden = !state.health.live;
   at("accepts").textContent =
     `Video or sound, up to ${max_size_mb} MB and ${Math.round(max_duration_s / 60)} min. Kept for ${keep_minutes} min.`;
   await refresh();
