@@ -37,7 +37,10 @@ def _texts(path: Path) -> Iterator[str]:
             yield node.value
 
 
-MESSAGES = [(path.name, text) for path in sorted((ROOT / "src").rglob("*.py")) for text in _texts(path)]
+@pytest.fixture(scope="module")
+def messages() -> list[tuple[str, str]]:
+    """Every text of the sources, with the name of its file."""
+    return [(path.name, text) for path in sorted((ROOT / "src").rglob("*.py")) for text in _texts(path)]
 
 
 def test_parsing_a_command_line_loads_nothing_heavy() -> None:
@@ -182,12 +185,12 @@ def test_any_other_shard_is_refused(text: str) -> None:
         parse_shard(text)
 
 
-def test_every_command_and_option_that_a_message_names_exists() -> None:
+def test_every_command_and_option_that_a_message_names_exists(messages: list[tuple[str, str]]) -> None:
     commands = dict(_commands(typer.main.get_command(app)))
     known = set().union(*commands.values(), {"--help", "--version", "--revision"})  # the last one is of `hf download`
     named = [
         (command, set(re.findall(OPTION, command)))
-        for _, text in MESSAGES
+        for _, text in messages
         for command in re.findall(r"`cimeu ([a-z][^`]*)`", text)
     ]
     assert len(named) > 20
@@ -195,14 +198,14 @@ def test_every_command_and_option_that_a_message_names_exists() -> None:
         fitting = [found for words, found in commands.items() if f"{command} ".startswith(f"{words} ")]
         assert fitting or command in ("weights", "features", "recipes"), command
         assert options <= set().union(*fitting), command
-    sentences = [(name, text) for name, text in MESSAGES if " " in text.strip()]  # others are arguments of programs
+    sentences = [(name, text) for name, text in messages if " " in text.strip()]  # others are arguments of programs
     for name, text in sentences:
         ours = re.sub(r"`(?:ray|benchmarks/)[^`]*`|style=\"[^\"]*", "", text)
         assert set(re.findall(OPTION, ours)) <= known, f"{name}: {text}"
 
 
-def test_every_setting_that_a_hint_names_exists() -> None:
-    hints = [text.split("hint: ", 1)[1] for _, text in MESSAGES if "hint: " in text]
+def test_every_setting_that_a_hint_names_exists(messages: list[tuple[str, str]]) -> None:
+    hints = [text.split("hint: ", 1)[1] for _, text in messages if "hint: " in text]
     settings = {setting for hint in hints for setting in re.findall(r"\b([a-z]+(?:\.[a-z_]+)+)=", hint)}
     assert len(settings) > 5
     assert [setting for setting in sorted(settings) if "unknown setting" in _refusal(f"{setting}=null")] == []
