@@ -210,9 +210,17 @@ def test_two_who_cross_stay_two(
 
 def test_a_face_found_for_a_moment_beside_a_person_is_nobody(recogniser: Recogniser, tmp_path: Path) -> None:
     first = (LIGHT, lambda _: 80.0)
-    second = (DARK, lambda index: 250.0 if 40 <= index < 35 else None)
+    second = (DARK, lambda index: 250.0 if 35 <= index < 40 else None)
     found = lanes(recogniser, tmp_path / "a.mp4", list(drawn(75, first, second)), voice(3.0))
     assert found == ["person 1"]
+
+
+@pytest.mark.parametrize("size", [(180, 320), (720, 1280)])
+def test_the_noise_of_a_television_shows_nothing_and_a_face_in_it_is_something(size: tuple[int, int]) -> None:
+    frame = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
+    assert shows_nothing(frame)
+    frame[: size[0] // 4] = np.linspace(90, 160, size[1], dtype=np.uint8)[:, None]
+    assert not shows_nothing(frame)
 
 
 @pytest.mark.parametrize("value", [0, 128, 255])

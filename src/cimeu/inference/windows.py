@@ -63,6 +63,11 @@ PLACES_HZ = 5
 BLANK_DEVIATION = 2.0
 """A frame whose colours deviate less from their mean (of 255) shows nothing: black, white, before a camera is on. A
 face that is not found there is not absent."""
+NOISE_PATCHES, NOISE_PIXELS = 4, 32
+"""Nor does the noise of a television: in each of 4 x 4 patches of 32 x 32 pixels,"""
+NOISE_CHANGE = 0.6
+"""neighbours differ by more than this share of what independent ones would. Encoded noise had 0.8 or more in every
+patch, six recordings and a drawn one at most 0.4 in any, and nothing in some."""
 Vectors = Mapping[Direction, Float32[np.ndarray, "_ _"]]
 Frames = tuple[int, int]
 """From the first of these to before the second."""
@@ -492,9 +497,24 @@ class WindowReader:
 
 
 def shows_nothing(pixels: UInt8[np.ndarray, "H W 3"]) -> bool:
-    """Whether a frame has one colour all over: black, white, grey."""
+    """Whether a frame has one colour all over (black, white, grey) or is the noise of a television."""
     # Coarsely first: of nearly every frame that is enough, at a fifteenth of the time.
-    return all(pixels[::step, ::step].std(axis=(0, 1)).max() < BLANK_DEVIATION for step in (16, 4))
+    if all(pixels[::step, ::step].std(axis=(0, 1)).max() < BLANK_DEVIATION for step in (16, 4)):
+        return True
+    rows, columns = (
+        np.linspace(0, max(0, size - NOISE_PIXELS), NOISE_PATCHES).astype(int) for size in pixels.shape[:2]
+    )
+    patches = (pixels[top : top + NOISE_PIXELS, left : left + NOISE_PIXELS, 1] for top in rows for left in columns)
+    return all(map(_is_noise, patches))
+
+
+def _is_noise(patch: UInt8[np.ndarray, "h w"]) -> bool:
+    """Whether neighbouring pixels of a patch say little of each other."""
+    values = patch.astype(np.float32)
+    spread = 2 * float(values.var())
+    return spread > 2 * BLANK_DEVIATION**2 and all(
+        float((np.diff(values, axis=axis) ** 2).mean()) > NOISE_CHANGE * spread for axis in (0, 1)
+    )
 
 
 def name_of(track: int) -> str:
