@@ -25,6 +25,7 @@ from cimeu.reports.run_summary import summarise
 
 EMOTIONS = ("anger", "happiness", "neutral", "sadness")
 QUICK = ("direction=forward", "training.epochs=1", "evaluation.probes=false")
+ONE_STREAM = (*QUICK, "streams.second=null")
 Change = Callable[..., Recipe]
 
 
@@ -256,18 +257,18 @@ def test_a_clip_that_cannot_be_encoded_counts_as_wrong(toy, changed: Change, tab
 def test_styles_of_a_column_are_as_many_as_its_training_clips_have(
     toy, changed: Change, column: str, styles: int
 ) -> None:
-    (run,) = run_recipe(changed(*QUICK, f"training.style_labels={column}"))
+    (run,) = run_recipe(changed(*ONE_STREAM, f"training.style_labels={column}"))
     assert json.loads((run / "forward" / "config.json").read_text())["model"]["styles"] == styles
 
 
 def test_oracle_selection_is_written_into_the_ensemble(toy, changed: Change) -> None:
-    (run,) = run_recipe(changed(*QUICK, "training.selection=oracle"))
+    (run,) = run_recipe(changed(*ONE_STREAM, "training.selection=oracle"))
     assert EnsembleSettings.load(run).selection == "oracle"
     assert "ORACLE: chosen on test clips" in (run / "MODEL_CARD.md").read_text()
 
 
 def test_the_held_out_column_is_among_the_predictions(toy, changed: Change) -> None:
-    (run,) = run_recipe(changed(*QUICK, "folds.group=gesture", "folds.protocol=speaker-independent", "fold=1"))
+    (run,) = run_recipe(changed(*ONE_STREAM, "folds.group=gesture", "folds.protocol=speaker-independent", "fold=1"))
     assert set(predictions(run)["gesture"]) <= {"nod", "tilt", "flash", "closing"}
 
 
@@ -314,7 +315,7 @@ def test_a_network_learns_shares_and_a_blend_goes_by_its_strongest_emotion(
     }
     blended = table.assign(**votes)
     blended.loc[blended["emotion"] == "sadness", "emotion"] = "anger_sadness"
-    (run,) = run_recipe(changed(*QUICK, "data.targets=shares", table=blended))
+    (run,) = run_recipe(changed(*ONE_STREAM, "data.targets=shares", table=blended))
     journal = [json.loads(line) for line in (run / "forward" / "journal.jsonl").read_text().splitlines()]
     assert min(entry["validation.loss"] for entry in journal if "validation.loss" in entry) > 0.6365
     rows = predictions(run)
@@ -327,7 +328,7 @@ def test_continuous_labels_are_predicted_and_reported_beside_the_emotion(changed
     first = table.index[table["culture"] == "north"][0]
     table = table.assign(valence=table["valence"].where(table.index != first, ""))
     scales = "data.continuous={valence: [-1, 1], arousal: [-1, 1]}"
-    (run,) = run_recipe(changed(*QUICK, scales, table=table))
+    (run,) = run_recipe(changed(*ONE_STREAM, scales, table=table))
     rows = read_run(run).predictions
     scored = rows[rows["part"] == "test"]
     by_clip = table.set_index("clip_id").loc[scored["clip_id"]]
