@@ -61,6 +61,22 @@ def test_what_is_no_plain_file_stays(tmp_path: Path) -> None:
         check_free([tmp_path / name for name in ("folder", "free", "link", "pipe")], "table")
 
 
+@pytest.mark.skipif(not hasattr(os, "setreuid"), reason="rights of users are those of Unix")
+def test_a_folder_that_the_user_may_not_write_to_is_refused_before_the_work(tmp_path: Path) -> None:
+    (tmp_path / "closed").mkdir(mode=0o500)
+    places = [tmp_path / "closed" / "new" / "report.html"]
+    is_root = os.geteuid() == 0
+    if is_root:  # who may write everywhere
+        check_free(places, "report")
+        os.setreuid(65534, 0)
+    try:
+        with pytest.raises(PermissionError, match=r"closed"):
+            check_free(places, "report")
+    finally:
+        if is_root:
+            os.setreuid(0, 0)
+
+
 def test_a_file_is_not_taken_for_a_folder(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("made by hand")
     with pytest.raises(OutputError, match=r"a.csv` is a file, not a folder for `score.csv`"):

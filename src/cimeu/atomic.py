@@ -79,11 +79,28 @@ def check_free(paths: Iterable[Path], kind: str) -> None:
 
     Raises:
         OutputError: files that are not ours to replace, or names that are too long, all of them named.
+        OSError: a folder that nobody, or not this user, may write to.
     """
     # All of them at once: who has moved one file away does not want to hear of the next.
-    taken = [reason for path in paths if kind != STATE and (reason := _reason_to_keep(path, kind))]
+    places = [path for path in paths if kind != STATE]
+    taken = [reason for path in places if (reason := _reason_to_keep(path, kind))]
     if taken:
         raise OutputError("; ".join(taken) + "\n\nhint: choose another place with -o, or move what is there away")
+    for folder in dict.fromkeys(path.parent for path in places):
+        check_writable(folder)
+
+
+def check_writable(folder: Path) -> None:
+    """Refuse a folder before the work that nobody, or not this user, may write to, made already or yet to be made.
+
+    Raises:
+        OSError: as writing would after the work.
+    """
+    folder = Path(os.path.abspath(folder))
+    there = next(place for place in (folder, *folder.parents) if os.path.isdir(place) or place == place.parent)
+    if not os.access(there, os.W_OK | os.X_OK):
+        code = errno.EROFS if hasattr(os, "statvfs") and os.statvfs(there).f_flag & os.ST_RDONLY else errno.EACCES
+        raise OSError(code, os.strerror(code), str(there))
 
 
 def page_path(output: Path, name: str) -> Path:

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from cimeu.atomic import STATE, write_whole
+from cimeu.atomic import STATE, check_writable, write_whole
 from cimeu.corpora.folds import SPEAKERS_UNKNOWN, Fold, check_contents
 from cimeu.corpora.manifest import read_manifest
 from cimeu.corpora.training_record import TRAINED_ON, check_unseen, training_record
@@ -111,6 +111,7 @@ def adapt_run(
     adaptation = adaptation or Adaptation()
     if output.exists() and any(output.iterdir()):
         raise RecipeError(f"`{output}` is not empty\n\nhint: choose a new folder for the adapted run")
+    check_writable(output)
     ensemble = EnsembleSettings.load(run)
     check_unseen(read_manifest(target), training_record(run), run.name)
     prepared = _prepared(run, target, ensemble, settings, progress)

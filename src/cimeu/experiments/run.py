@@ -20,7 +20,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from cimeu.atomic import adopt, check_free, write_whole
+from cimeu.atomic import adopt, check_free, check_writable, write_whole
 from cimeu.baselines.train import Rivalry, check_rival, train_rival
 from cimeu.batching.dataset import ClipDataset
 from cimeu.corpora.folds import Fold, check_contents, make_folds
@@ -50,6 +50,7 @@ def run_recipe(recipe: Recipe, *, progress: Progress = silent) -> list[Path]:
         check_rival(recipe.method)
     training = recipe.training
     progress = progress if is_first(training) else silent
+    check_writable(recipe.output)
     folds = folds_named(recipe.fold, make_folds(clips_of(recipe)[0], recipe.folds))  # refused before the extraction
     prepared = one_after_the_other(training, lambda: prepare(recipe, progress=progress))
     runs = [(fold, seed) for fold in folds for seed in recipe.seeds]
