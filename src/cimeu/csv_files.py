@@ -10,11 +10,10 @@ compute it (OWASP, CSV injection). The reader here takes the apostrophe off agai
 """
 
 import csv
-import io
 import re
 import stat
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
@@ -88,7 +87,10 @@ class CsvTable:
         """
         self.need(column)
         cells = self.frame[column].str.strip()
-        return pd.Series([self._number(column, line, cell) for line, cell in cells.items()], cells.index, dtype=float)
+        # Each text is read once, where it is first seen: a column of times is mostly blank.
+        first = cells[~cells.duplicated()]
+        numbers = {cell: self._number(column, line, cell) for line, cell in first.items()}
+        return pd.Series([numbers[cell] for cell in cells.array], cells.index, dtype=float)
 
     def with_decimal_points(self) -> pd.DataFrame:
         """The cells as text, with points for decimal commas; in comma-separated files only in numbers below 1."""
@@ -134,31 +136,39 @@ def read_csv(path: Path | str, *, quotes: bool = True, errors: str = "strict") -
     text = _text(path, errors)
     separator, skipped, text = _from_header(text)
     reader = csv.reader(
-        io.StringIO(text, newline=""),
+        _lines(text),
         delimiter=separator,
         skipinitialspace=True,
         quoting=csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE,
     )
     try:
-        records = [(reader.line_num + skipped, cells) for cells in reader if any(cell.strip() for cell in cells)]
+        records = [(reader.line_num + skipped, cells) for cells in reader if any(map(str.strip, cells))]
     except csv.Error as error:
         raise ManifestError(
             f"line {reader.line_num + skipped} of `{path}` is not of a table ({error})\n\n{_HINT}"
         ) from error
     if not records:
         raise ManifestError(f"`{path}` is empty\n\nhint: the first line names the columns")
-    (_, header), *body = records
-    columns, kept = _columns(path, header, [cells for _, cells in body])
+    _, header = records[0]
+    columns, kept = _columns(path, header, [cells for _, cells in records[1:]])
     rows, lines = [], []
-    for line, cells in body:
+    plain = _Plain()
+    is_whole = kept == list(range(len(header)))
+    records.reverse()
+    records.pop()
+    while records:  # each is let go once it is read: a large table would be there twice
+        line, cells = records.pop()
         if len(columns) > 1 and _is_comment(cells[0]) and not any(cell.strip() for cell in cells[1:]):
             continue
-        if any(cell.strip() for cell in cells[kept[-1] + 1 :]):
+        if any(map(str.strip, cells[kept[-1] + 1 :])):
             raise ManifestError(
                 f"line {line} of `{path}` has {len(cells)} cells, the first line {len(header)}\n\n"
                 f"hint: quote cells that hold the separator `{separator}`"
             )
-        rows.append(tuple(_plain(cells[place]) if place < len(cells) else "" for place in kept))
+        if is_whole and len(cells) == len(header):
+            rows.append(tuple(map(plain.__getitem__, cells)))
+        else:
+            rows.append(tuple(plain[cells[place]] if place < len(cells) else "" for place in kept))
         lines.append(line)
     return CsvTable(path, separator, columns, tuple(rows), tuple(lines))
 
@@ -184,7 +194,13 @@ def frame_text(table: pd.DataFrame, *, digits: int | None = None) -> str:
         texts = {name: cells.map(f"{{:.{digits}f}}".format, na_action="ignore") for name, cells in numbers.items()}
         table = table.assign(**texts)
     cells = table.astype(object).where(table.notna(), None)
-    return csv_text([list(table.columns), *cells.itertuples(index=False, name=None)])
+    written = _Written()
+    columns = [
+        map(written.__getitem__ if pd.api.types.infer_dtype(column) == "string" else _cell, column.array)
+        for _, column in cells.items()
+    ]
+    rows = map(",".join, zip(*columns, strict=True))
+    return "\n".join((",".join(map(_cell, table.columns)), *rows, ""))
 
 
 def _text(path: Path, errors: str) -> str:
@@ -224,9 +240,8 @@ def _encoding(content: bytes) -> str:
 
 def _from_header(text: str) -> tuple[str, int, str]:
     """What stands between the cells, the number of lines in front of the header, and the text from the header on."""
-    lines = io.StringIO(text, newline="")
     separator, skipped, start = "", 0, 0
-    for line in lines:
+    for line in _lines(text):
         excel = _EXCEL_SEPARATOR.match(line)
         first = re.split(r"[,;\t]", line.lstrip("\"' "), maxsplit=1)[0]
         if excel:
@@ -240,11 +255,17 @@ def _from_header(text: str) -> tuple[str, int, str]:
     return ",", skipped, ""
 
 
+def _lines(text: str) -> Iterator[str]:
+    """Lines with their ends, as of a file that is read without translation; a buffer would take four times the text."""
+    return (line[0] for line in _LINE.finditer(text))
+
+
 def _columns(path: Path, header: Sequence[str], body: Sequence[Sequence[str]]) -> tuple[tuple[str, ...], list[int]]:
     """Names and places of the columns that hold something."""
     # A trailing separator on every line makes an empty column; one with content must not be lost.
-    filled = {place for cells in body for place, cell in enumerate(cells) if cell and place < len(header)}
-    kept = [place for place, name in enumerate(header) if name.strip() or place in filled]
+    unnamed = {place for place, name in enumerate(header) if not name.strip()}
+    filled = {place for cells in body for place in unnamed if place < len(cells) and cells[place]} if unnamed else set()
+    kept = [place for place in range(len(header)) if place not in unnamed or place in filled]
     columns = tuple(_plain(header[place].strip()) or f"unnamed_{place + 1}" for place in kept)
     _check_once(columns, path)
     return columns, kept
@@ -256,6 +277,7 @@ def _check_once(columns: Sequence[str], path: Path) -> None:
         raise ManifestError(f"column `{name}` of `{path}` is there twice\n\nhint: remove or rename one")
 
 
+_LINE = re.compile(r"[^\r\n]*(?:\r\n?|\n)|[^\r\n]+")
 _PLAIN = re.compile(r"(?:[A-Za-z0-9_.][A-Za-z0-9_./-]*)?")
 _NEEDS_QUOTES = re.compile(r'[,;"#\t\r\n]')
 
@@ -281,3 +303,19 @@ def _cell(value: object) -> str:
 
 def _plain(cell: str) -> str:
     return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
+
+
+class _Plain(dict[str, str]):
+    """Cells as they are meant, by cells of the file: equal ones are one object, for most cells repeat others."""
+
+    def __missing__(self, cell: str) -> str:
+        self[cell] = plain = _plain(cell)
+        return plain
+
+
+class _Written(dict[str | None, str]):
+    """Texts of a file by those of cells."""
+
+    def __missing__(self, cell: str | None) -> str:
+        self[cell] = written = _cell(cell)
+        return written

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from cimeu.atomic import write_whole
-from cimeu.corpora.paths import FROM_DISK, PathFinder, absolute, clip_id_of, inside, problem_of
+from cimeu.corpora.paths import FROM_DISK, MISSING_FILE, PathFinder, absolute, clip_id_of, inside, problem_of
 from cimeu.csv_files import frame_text, read_csv
 from cimeu.errors import DuplicateClip, EmptyClass, ManifestError, UnknownLabel, guess
 from cimeu.labels import LabelSpace, canonical
@@ -109,23 +109,15 @@ def build_manifest(table: pd.DataFrame, root: Path, *, labelled: bool = True) ->
         raise ManifestError("manifest without a single clip\n\nhint: add a row per clip below `path,emotion`")
     root = absolute(root)
     # Messages name lines of the file; a table built in memory has its header in line 1 once it is written.
-    lines = list(table.index) if table.index.name == "line" else range(2, len(table) + 2)
+    lines = table.index if table.index.name == "line" else range(2, len(table) + 2)
     table = _filled(table)
     _check_cells(table, lines, labelled=labelled)
-    finder = PathFinder(root)
-    # Problems that were seen on the disk are looked at again: a missing file may have come back.
-    from_disk = table["problem"].isin(FROM_DISK | {""})
-    for column in ("path", "audio_path"):
-        # a row that has a problem of its own may have a path that no file can have
-        table[column] = [
-            (finder.find(path) if lookup else path) if path else ""
-            for path, lookup in zip(table[column], from_disk, strict=True)
-        ]
-    table["emotion"] = table["emotion"].map(canonical)
-    table["clip_id"] = [
+    _find_files(table, root)
+    table["emotion"] = _texts(table["emotion"].map({emotion: canonical(emotion) for emotion in set(table["emotion"])}))
+    table["clip_id"] = _texts(
         clip_id or _clip_id(path, start_s, end_s)
-        for clip_id, path, start_s, end_s in table[["clip_id", "path", *_TIMES]].itertuples(index=False)
-    ]
+        for clip_id, path, start_s, end_s in zip(*(table[name] for name in ("clip_id", "path", *_TIMES)), strict=True)
+    )
     repeated = table["clip_id"][table["clip_id"].duplicated()]
     if len(repeated):
         raise DuplicateClip(
@@ -133,12 +125,6 @@ def build_manifest(table: pd.DataFrame, root: Path, *, labelled: bool = True) ->
             "hint: remove the repeated row; give stretches of one file their start_s and end_s, "
             "and sound in its own file the column audio_path"
         )
-    table["problem"] = [
-        problem_of(os.path.join(root, path), os.path.join(root, sound) if sound else "") if lookup else problem
-        for path, sound, problem, lookup in zip(
-            table["path"], table["audio_path"], table["problem"], from_disk, strict=True
-        )
-    ]
     return Manifest(table, root)
 
 
@@ -170,10 +156,9 @@ def read_manifest(
     file = read_csv(path)
     if columns:
         file = file.renamed({source: name for name, source in columns.items()})
-    table = file.frame.copy()
-    for column in _TIMES:
-        if column in table.columns:
-            table[column] = file.numbers(column)
+    times = {column: file.numbers(column) for column in _TIMES if column in file.columns}
+    table = file.frame.assign(**times)
+    del file  # of a large table, the cells would be there twice
     return build_manifest(table, Path(root) if root else path.parent, labelled=labelled)
 
 
@@ -204,7 +189,10 @@ def write_manifest(manifest: Manifest, path: Path | str) -> None:
     table = manifest.table.copy()
     folder, root = absolute(path.parent), str(manifest.root)
     for column in ("path", "audio_path"):
-        table[column] = [inside(os.path.join(root, cell), folder) if cell else "" for cell in table[column]]
+        cells = table[column].to_numpy(object)
+        if folder != manifest.root:
+            cells = (cell and os.path.join(root, cell) for cell in cells)
+        table[column] = _texts(cell and inside(cell, folder) for cell in cells)
     write_whole(path, frame_text(table), "manifest")
 
 
@@ -225,15 +213,50 @@ def check_labels(manifest: Manifest, labels: LabelSpace) -> None:
             )
 
 
+def _find_files(table: pd.DataFrame, root: Path) -> None:
+    """Paths as the disk has them, and the problem of each row that has none of its own."""
+    finder = PathFinder(root)
+    # Problems that were seen on the disk are looked at again: a missing file may have come back.
+    from_disk = table["problem"].isin(FROM_DISK | {""}).to_numpy()
+    problems = table["problem"].to_numpy(object, copy=True)
+    paths, sounds = (table[column].to_numpy(object, copy=True) for column in ("path", "audio_path"))
+    # a row that has a problem of its own may have a path that no file can have
+    for place in np.flatnonzero(from_disk):
+        paths[place], is_there = finder.find(paths[place])
+        if sounds[place]:
+            sounds[place], _ = finder.find(sounds[place])
+        sound = sounds[place] and os.path.join(root, sounds[place])
+        problems[place] = problem_of(os.path.join(root, paths[place]), sound) if is_there else MISSING_FILE
+    table["path"], table["audio_path"], table["problem"] = _texts(paths), _texts(sounds), _texts(problems)
+
+
+def _as_text(column: pd.Series) -> pd.Series:
+    """Equal cells as one string, the missing ones empty: nearly all cells of a large table repeat others."""
+    numbers, values = pd.factorize(column)
+    texts = np.array([*map(str, values.astype(object)), ""], dtype=object)
+    return pd.Series(texts[numbers], column.index, dtype=object)
+
+
+def _texts(cells: Iterable[str]) -> pd.Series:
+    """A column of Python's own strings: pandas would make others of them, each time that a loop reads them."""
+    return pd.Series(list(cells), dtype=object)
+
+
 def _filled(table: pd.DataFrame) -> pd.DataFrame:
     """Columns in order, text in every cell but those of times; a copy."""
     extra = [column for column in table.columns if column not in COLUMNS]
     table = table.reindex(columns=[*COLUMNS, *extra]).reset_index(drop=True)
-    cells = table.to_numpy(dtype=object)  # column by column, a hundred thousand of them would take a minute
-    texts = ["" if missing else str(cell) for cell, missing in zip(cells.flat, pd.isna(cells).flat, strict=True)]
-    filled = pd.DataFrame(np.array(texts, dtype=object).reshape(cells.shape), columns=table.columns, dtype=object)
+    times = {column: table[column] for column in _TIMES}
+    typed = [column for column, dtype in table.dtypes.items() if not pd.api.types.is_object_dtype(dtype)]
+    table[typed] = table[typed].apply(_as_text)
+    # All at once: column by column, a hundred thousand of them would take a minute.
+    cells = table.to_numpy(dtype=object, copy=True)
+    cells[pd.isna(cells)] = ""
+    if pd.api.types.infer_dtype(cells.ravel(), skipna=False) != "string":
+        cells = np.array([str(cell) for cell in cells.flat], dtype=object).reshape(cells.shape)
+    filled = pd.DataFrame(cells, columns=table.columns, dtype=object)
     for column in _TIMES:
-        filled[column] = _seconds(table[column], column)
+        filled[column] = _seconds(times[column], column)
     filled["start_s"] = filled["start_s"].fillna(0.0)
     return filled
 
@@ -247,19 +270,28 @@ def _seconds(cells: pd.Series, column: str) -> pd.Series:
     return numbers
 
 
-def _check_cells(table: pd.DataFrame, lines: Iterable[object], *, labelled: bool) -> None:
-    reasons = table[UNLABELLED] if UNLABELLED in table.columns else pd.Series("", table.index)
-    rows = table[["path", "emotion", *_TIMES]].assign(reason=reasons).itertuples(index=False)
-    for line, (path, emotion, start_s, end_s, reason) in zip(lines, rows, strict=True):
-        if not path.strip():
-            raise ManifestError(f"line {line} of the manifest has no path\n\nhint: fill the column `path`")
-        if labelled and not emotion.strip() and not reason.strip():
-            raise UnknownLabel(
-                f"clip `{path}` in line {line} has no emotion\n\nhint: fill the column `emotion`, drop the row, or say "
-                f"why in a column `{UNLABELLED}`"
-            )
-        if start_s < 0 or end_s <= start_s:
-            raise ManifestError(f"clip `{path}` runs from {start_s} s to {end_s} s\n\nhint: 0 <= start_s < end_s")
+def _check_cells(table: pd.DataFrame, lines: pd.Index | range, *, labelled: bool) -> None:
+    """Refuse the first row without path or emotion, or whose times are out of order."""
+    pathless = table["path"].str.strip() == ""
+    unnamed = (table["emotion"].str.strip() == "") & labelled
+    if UNLABELLED in table.columns:
+        unnamed &= table[UNLABELLED].str.strip() == ""
+    wrong = (pathless | unnamed | (table["start_s"] < 0) | (table["end_s"] <= table["start_s"])).to_numpy()
+    if not wrong.any():
+        return
+    place = int(wrong.argmax())
+    path, line = table["path"][place], lines[place]
+    if pathless[place]:
+        raise ManifestError(f"line {line} of the manifest has no path\n\nhint: fill the column `path`")
+    if unnamed[place]:
+        raise UnknownLabel(
+            f"clip `{path}` in line {line} has no emotion\n\nhint: fill the column `emotion`, drop the row, or say "
+            f"why in a column `{UNLABELLED}`"
+        )
+    raise ManifestError(
+        f"clip `{path}` runs from {table['start_s'][place]} s to {table['end_s'][place]} s\n\n"
+        "hint: 0 <= start_s < end_s"
+    )
 
 
 def _clip_id(path: str, start_s: float, end_s: float) -> str:

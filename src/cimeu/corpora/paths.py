@@ -33,31 +33,42 @@ class PathFinder:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._start = os.path.join(root, "")
         self._names: dict[str, dict[str, list[str]]] = {}
+        self._folders: dict[str, str] = {}
 
-    def find(self, text: str) -> str:
-        """The path below the root, or an absolute one, of the file that a cell means."""
+    def find(self, text: str) -> tuple[str, bool]:
+        """The path below the root, or an absolute one, of the file that a cell means, and whether it is there."""
         plain = inside(text, self.root)
-        if _looked_up(os.path.join(self.root, plain))[1] != MISSING_FILE:
-            return plain
-        slashed = inside(text.replace("\\", "/"), self.root)
-        if slashed != plain and _looked_up(os.path.join(self.root, slashed))[1] != MISSING_FILE:
-            return slashed
-        return self._as_on_disk(slashed) or slashed
+        if self._is_there(plain):
+            return plain, True
+        slashed = inside(text.replace("\\", "/"), self.root) if "\\" in text else plain
+        if slashed != plain and self._is_there(slashed):
+            return slashed, True
+        found = self._as_on_disk(slashed.strip())
+        return (inside(found, self.root), True) if found else (slashed, False)
+
+    def _is_there(self, path: str) -> bool:
+        return _looked_up(os.path.join(self._start, path))[1] != MISSING_FILE
 
     def _as_on_disk(self, path: str) -> str:
         """The path with each name as its folder has it; empty where a folder has none like it, or several."""
-        names_on_the_way = list(PurePath(path.strip()).parts)
-        reached = str(self.root)
-        if os.path.isabs(path):
-            reached, *names_on_the_way = names_on_the_way
-        for name in names_on_the_way:
-            names = self._names_in(reached)
-            alike = names.get(normalize("NFC", name)) or names.get(_folded(name)) or []
-            if len(alike) != 1:
-                return ""
-            reached = os.path.join(reached, alike[0])
-        return inside(reached, self.root)
+        above, slash, name = path.rpartition("/")
+        above += slash
+        if above not in self._folders:  # thousands of rows share one
+            names_on_the_way, reached = list(PurePath(above).parts), str(self.root)
+            if os.path.isabs(above):
+                reached, *names_on_the_way = names_on_the_way
+            for one in names_on_the_way:
+                reached = reached and self._in_folder(reached, one)
+            self._folders[above] = reached
+        folder = self._folders[above]
+        return self._in_folder(folder, name) if folder else ""
+
+    def _in_folder(self, folder: str, name: str) -> str:
+        names = self._names_in(folder)
+        alike = names and (names.get(normalize("NFC", name)) or names.get(_folded(name)))
+        return os.path.join(folder, alike[0]) if alike and len(alike) == 1 else ""
 
     def _names_in(self, folder: str) -> dict[str, list[str]]:
         """Names of a folder by their composed form, and by that without capital letters and outer blanks."""
@@ -134,7 +145,8 @@ def absolute(path: Path) -> Path:
 
 def inside(path: str | Path, root: Path) -> str:
     """Path relative to an absolute `root` with forward slashes where it lies below it, else absolute."""
-    whole = os.path.normpath(os.path.join(root, path))
+    is_plain = isinstance(path, str) and _PLAIN.fullmatch(path)  # nearly all are as they should be
+    whole = str(path) if is_plain else os.path.normpath(os.path.join(root, path))
     below = whole.removeprefix(os.path.join(root, ""))
     return below.replace(os.sep, "/")
 

@@ -16,7 +16,7 @@ def with_same_file(manifest: Manifest) -> Manifest:
     """The manifest with the column `same_file`: one name for clips of the same seconds of one recording, empty where a
     clip is alone; without it where every clip is.
     """
-    clips = [clip for clip in manifest.clips() if not clip.problem]
+    clips = Manifest(manifest.table[manifest.table["problem"] == ""], manifest.root).clips()
     names: dict[Tracks, str] = {}
     name_of: dict[str, str] = {}
     # Clips with both tracks first: one that lost its video or its sound gets the name of the whole one.

@@ -8,12 +8,13 @@ consensus may be a dummy. The partitions moved between releases: figures of two 
 Source: Lotfian and Busso, Building naturalistic emotionally balanced speech corpus, IEEE TAC 2019; the release notes.
 """
 
-import os
-from collections import Counter
 from pathlib import Path
 
-from cimeu.corpora.adapters.layout import Row, checked, first_of, manifest_of, read_table
-from cimeu.corpora.manifest import HIDDEN, UNLABELLED, Manifest
+import numpy as np
+import pandas as pd
+
+from cimeu.corpora.adapters.layout import checked, first_of, read_table
+from cimeu.corpora.manifest import HIDDEN, UNLABELLED, Manifest, build_manifest
 from cimeu.errors import ManifestError
 
 EMOTIONS = {
@@ -36,6 +37,7 @@ SPLITS = {
     "Validation": "validation",
     **dict.fromkeys(("Test1", "Test2", "Test3"), "test"),
 }
+ATTRIBUTES = {"arousal": "EmoAct", "valence": "EmoVal", "dominance": "EmoDom"}
 RELEASES: dict[str, dict[str, int]] = {
     "1.11": {"clips": 151_654, "split train": 84_030, "split validation": 19_815, "split test": 47_809},
     "1.12": {"clips": 207_136},
@@ -56,33 +58,31 @@ def from_msppodcast(root: Path, *, check_counts: bool = True) -> Manifest:
     path = first_of(labels, "labels_consensus.csv", "labels_concensus.csv")
     columns = ("FileName", "EmoClass", "EmoAct", "EmoVal", "EmoDom", "SpkrID", "Gender", "Split_Set")
     table = read_table(path, columns)
-    votes = _votes(labels / "labels_detailed.csv")
-    rows: list[Row] = []
-    for cells in table.to_dict("records"):
-        name, partition, code = cells["FileName"], cells["Split_Set"], cells["EmoClass"]
-        if partition not in SPLITS or code not in EMOTIONS | NO_CLASS:
-            raise ManifestError(
-                f"`{name}` of `{path}` is in `{partition}` with the class `{code}`\n\n"
-                f"hint: expected {', '.join(SPLITS)} and {', '.join([*EMOTIONS, *filter(None, NO_CLASS)])}"
-            )
-        is_hidden = partition == "Test3"
-        speaker = "" if cells["SpkrID"].lower() in ("", "unknown") else f"msppodcast_{cells['SpkrID']}"
-        attributes = {"arousal": cells["EmoAct"], "valence": cells["EmoVal"], "dominance": cells["EmoDom"]}
-        rows.append(
-            {
-                "path": os.path.join(sounds, name),
-                "emotion": "" if is_hidden else EMOTIONS.get(code, ""),
-                UNLABELLED: HIDDEN if is_hidden else NO_CLASS.get(code, ""),
-                "speaker": speaker,
-                "gender": {"Male": "m", "Female": "f"}.get(cells["Gender"], ""),
-                "split": SPLITS[partition],
-                "partition": partition,
-                "podcast": name.split("_")[1],
-                **(dict.fromkeys(attributes, "") if is_hidden else attributes),
-                **({} if is_hidden else votes.get(name, {})),
-            }
+    votes = _votes(labels / "labels_detailed.csv", table["FileName"])
+    wrong = ~(table["Split_Set"].isin(list(SPLITS)) & table["EmoClass"].isin([*EMOTIONS, *NO_CLASS]))
+    if wrong.any():
+        name, partition, code = table.loc[wrong.idxmax(), ["FileName", "Split_Set", "EmoClass"]]
+        raise ManifestError(
+            f"`{name}` of `{path}` is in `{partition}` with the class `{code}`\n\n"
+            f"hint: expected {', '.join(SPLITS)} and {', '.join([*EMOTIONS, *filter(None, NO_CLASS)])}"
         )
-    manifest = manifest_of(rows, root, corpus="msppodcast", language="en", acted="no")
+    is_hidden, is_unknown = table["Split_Set"] == "Test3", table["SpkrID"].str.lower().isin(["", "unknown"])
+    cells = {
+        "path": sounds + "/" + table["FileName"],
+        "emotion": table["EmoClass"].map(EMOTIONS).mask(is_hidden, ""),
+        UNLABELLED: table["EmoClass"].map(NO_CLASS).mask(is_hidden, HIDDEN),
+        "speaker": ("msppodcast_" + table["SpkrID"]).mask(is_unknown, ""),
+        "gender": table["Gender"].map({"Male": "m", "Female": "f"}),
+        "split": table["Split_Set"].map(SPLITS),
+        "partition": table["Split_Set"],
+        "podcast": table["FileName"].str.split("_").str[1],
+        **{name: table[column].mask(is_hidden, "") for name, column in ATTRIBUTES.items()},
+        **{name: votes.mask(is_hidden, "") for name, votes in votes.items()},
+        "corpus": "msppodcast",
+        "language": "en",
+        "acted": "no",
+    }
+    manifest = build_manifest(pd.DataFrame(cells), root)
     return checked(manifest, _release_of(len(manifest))) if check_counts else manifest
 
 
@@ -92,10 +92,11 @@ def _release_of(n_turns: int) -> dict[str, int]:
     return min(RELEASES.values(), key=lambda counts: abs(counts["clips"] - n_turns))
 
 
-def _votes(path: Path) -> dict[str, Row]:
-    """Primary votes of each file: one row per rater, or (1.10, 1.11) one string that begins `WORKER1; Neutral; ...`.
+def _votes(path: Path, files: pd.Series) -> dict[str, pd.Series]:
+    """Primary votes for each emotion in each of the files: one row per rater, or (1.10, 1.11) one string that begins
+    `WORKER1; Neutral; ...`.
 
-    Votes for "Other" are dropped.
+    Votes for "Other" are dropped; files without a rater have no votes rather than none for each emotion.
     """
     if not path.is_file():
         return {}
@@ -107,10 +108,11 @@ def _votes(path: Path) -> dict[str, Row]:
         primary = table["EmoDetail"].str.split(";").str[1].fillna("")
     else:
         raise ManifestError(f"`{path}` has no column `EmoClass_Major` or `EmoDetail`\n\nhint: use the released table")
-    by_file: dict[str, Counter[str]] = {}
-    for name, vote in zip(table["FileName"], primary.str.strip(), strict=True):
-        by_file.setdefault(name, Counter())[vote] += 1
-    return {
-        name: {f"votes_{emotion}": str(counts[vote]) for vote, emotion in VOTES.items()}
-        for name, counts in by_file.items()
-    }
+    rated, names = pd.factorize(table["FileName"])
+    kinds = pd.Index(list(VOTES)).get_indexer(primary.str.strip())
+    counts = np.zeros((len(names), len(VOTES)), np.int64)
+    np.add.at(counts, (rated[kinds >= 0], kinds[kinds >= 0]), 1)
+    numbers = np.array([str(number) for number in range(counts.max(initial=0) + 1)], dtype=object)
+    texts = pd.DataFrame(numbers[counts], names, [f"votes_{emotion}" for emotion in VOTES.values()])
+    of_files = texts.reindex(files).fillna("")
+    return {str(name): votes.reset_index(drop=True) for name, votes in of_files.items()}

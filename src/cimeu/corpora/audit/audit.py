@@ -8,7 +8,7 @@ sound that is missing, emotions that the length of the file or the speaker's nam
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -97,11 +97,26 @@ def audit(
 ) -> Audit:
     """Look at every clip and run every check; a clip that cannot be read is a row.
 
-    `labels` adds what a label space keeps of the corpus (`merge`: emotions that become others). `group`: the column
-    whose values may be held out; corpora take its place where it is empty. `cache`: looks of earlier audits.
-    Several corpora are audited together as one manifest (`join_manifests`).
+    `cache`: looks of earlier audits. For the others, see `checked`.
     """
     looks = inspect(manifest, detector=detector, cache=cache, workers=workers, progress=progress)
+    return checked(manifest, looks, labels=labels, merge=merge, group=group)
+
+
+def checked(
+    manifest: Manifest,
+    looks: Sequence[Look],
+    *,
+    labels: LabelSpace | None = None,
+    merge: Mapping[str, str] | None = None,
+    group: str = "culture",
+) -> Audit:
+    """Run every check on a manifest of which each clip has been looked at.
+
+    `labels` adds what a label space keeps of the corpus (`merge`: emotions that become others). `group`: the column
+    whose values may be held out; corpora take its place where it is empty.
+    Several corpora are audited together as one manifest (`join_manifests`).
+    """
     duplicates = duplicate_groups(manifest, looks)
     measured = _rows(looks)
     listed = manifest.table.drop(columns=list(measured.columns[1:]), errors="ignore")  # what is measured counts
@@ -360,8 +375,9 @@ def _given_away(seen: _Seen) -> list[Finding]:
         # clips.
         tree = DecisionTreeClassifier(max_depth=4, min_samples_leaf=5, class_weight="balanced", random_state=0)
         folds = StratifiedKFold(5, shuffle=True, random_state=0)
-        guessed = cross_val_predict(tree, rows[["duration_s"]].to_numpy(), rows["emotion"].to_numpy(), cv=folds)
-        recall = float(balanced_accuracy_score(rows["emotion"].to_numpy(), guessed))
+        emotions = pd.factorize(rows["emotion"], sort=True)[0]
+        guessed = cross_val_predict(tree, rows[["duration_s"]].to_numpy(), emotions, cv=folds)
+        recall = float(balanced_accuracy_score(emotions, guessed))
         if recall - 1 / n_emotions > GIVEN_AWAY:
             text = (
                 f"{_name(corpus)}: the length of the file alone tells the emotion with a UAR of {100 * recall:.0f} % "

@@ -101,11 +101,13 @@ def components(size: int, pairs: Iterable[tuple[int, int]]) -> list[list[int]]:
             belongs[index] = index = belongs[belongs[index]]
         return index
 
+    connected: set[int] = set()
     for one, other in pairs:
         low, high = sorted((root(one), root(other)))
         belongs[high] = low
+        connected |= {one, other}
     sets: dict[int, list[int]] = {}
-    for index in range(size):
+    for index in sorted(connected):
         sets.setdefault(root(index), []).append(index)
     return [members for members in sets.values() if len(members) > 1]
 

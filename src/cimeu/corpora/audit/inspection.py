@@ -47,21 +47,28 @@ def inspect(
 ) -> list[Look]:
     """A look at each clip, in the manifest's order. `workers` threads decode at a time."""
     detector = detector or DETECTORS[DEFAULT_DETECTOR]()
-    clips = manifest.clips()
-    looks: list[Look] = []
+    problems = manifest.table["problem"]
+    usable = np.flatnonzero(problems == "")
+    clips = Manifest(manifest.table.iloc[usable], manifest.root).clips()
+    looks = [
+        Look(clip_id, problem=problem) for clip_id, problem in zip(manifest.table["clip_id"], problems, strict=True)
+    ]
 
     def known_or_new(clip: Clip) -> tuple[Look, bool]:
-        cached = cache.get(clip, detector) if cache and not clip.problem else None
+        cached = cache.get(clip, detector) if cache else None
         return (cached, False) if cached else (look_at(clip, detector), True)
 
+    n_ruled_out = len(looks) - len(clips)
+    progress("audit", n_ruled_out, len(looks))
     with ThreadPoolExecutor(max(1, workers)) as pool:
-        for clip, (look, new) in zip(clips, pool.map(known_or_new, clips), strict=True):
+        outcomes = zip(usable, clips, pool.map(known_or_new, clips), strict=True)
+        for number, (place, clip, (look, new)) in enumerate(outcomes, start=n_ruled_out + 1):
             if cache and new:
                 cache.add(clip, detector, look)
             elif cache:
                 cache.reused += 1
-            looks.append(look)
-            progress("audit", len(looks), len(clips))
+            looks[place] = look
+            progress("audit", number, len(looks))
     return looks
 
 
