@@ -55,7 +55,8 @@ class Moment:
     """What is said of one stretch of one lane, once its window is over."""
 
     window_s: tuple[float, float]
-    """From when to when there was anything to see and to hear."""
+    context_s: float
+    """How far before the end of the window the encoders listened or looked: at least its length, where they did."""
     scored: ScoredWindow
     """The stretch that the window speaks for, as in the series of a recording."""
     said: Segment
@@ -240,7 +241,9 @@ class LiveSession:
                 probabilities = self._given_style(name, lane, inputs[track], probabilities)
             answers = lane.ood_scores.get(number, float("nan")), lane.continuous.get(number)
             cell = Cell(span.from_s, span.until_s, probabilities, *lane.basis[number], *answers)
-            yield Moment((span.start_s, span.end_s), scored_windows(name, [cell])[0], self._said(name, cell))
+            context_s = span.end_s - inputs[track].reach_s[0] if track in inputs else 0.0
+            window_s = span.start_s, span.end_s
+            yield Moment(window_s, context_s, scored_windows(name, [cell])[0], self._said(name, cell))
 
     def _name_of(self, track: str) -> str:
         """What a lane is called: people in the order in which they were seen."""

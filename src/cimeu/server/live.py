@@ -20,7 +20,7 @@ from starlette.websockets import WebSocketDisconnect, WebSocketState
 
 from cimeu.errors import CimeuError
 from cimeu.server.isolated import Isolated
-from cimeu.server.listening import SAMPLE_BYTES, Answered, Needs, Piece
+from cimeu.server.pieces import SAMPLE_BYTES, Answered, Needs, Piece
 from cimeu.server.refusals import Refused, from_error
 from cimeu.server.settings import ServerSettings
 
@@ -34,7 +34,7 @@ MOST_WAITING_S = 3.0
 MOST_WAITING_FRAMES = 75
 IDLE_S = 10.0
 """A socket over which nothing comes for so long is closed."""
-TURN_S = 2.0
+TURN_S = 10.0
 """How long a page waits for the one before it to leave."""
 UNREAD_S = 20.0
 """An answer that is not read for so long ends the session."""

@@ -194,7 +194,8 @@ class MomentOut(BaseModel):
     end_s: float
     scores: list[float] | None = Field(description="One for each emotion, not smoothed; null where there is nothing.")
     continuous: list[float] | None
-    label: str = Field(description="Smoothed with the stretches before.")
+    smoothed: list[float] | None = Field(description="Scores, averaged with the stretches before.")
+    label: str = Field(description="By the smoothed scores.")
     confidence: float | None
     abstain: bool
     modality: str

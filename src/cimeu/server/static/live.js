@@ -20,6 +20,7 @@ let heard_s = 0;
 async function start() {
   at("problem").hidden = at("kept").hidden = true;
   at("start").disabled = at("keep").disabled = true;
+  at("state").textContent = "Starting…";
   try {
     if (!navigator.mediaDevices) {
       throw new Error("Browsers give camera and microphone to pages of this computer or behind https only.");
@@ -131,6 +132,7 @@ function stop() {
   at("level").value = -60;
   at("camera").hidden = true;
   at("camera").srcObject = null;
+  at("state").textContent = "";
   if (!own) return;
   clearInterval(own.timer);
   own.socket?.close();
@@ -238,7 +240,7 @@ function drawLatest(before) {
   at("when").textContent = [moment.person, `${clock(moment.window_start_s)} to ${clock(moment.window_end_s)}`, basis && `from ${basis}`].filter(Boolean).join(" · ");
   at("why-not").textContent = moment.reason;
   at("why-not").hidden = !moment.reason;
-  const scores = (moment.scores ?? []).map((score, place) => [health.emotions[place], score]);
+  const scores = (moment.smoothed ?? []).map((score, place) => [health.emotions[place], score]);
   at("scores").replaceChildren(...scores.sort((one, other) => other[1] - one[1]).map(([emotion, score]) => {
     const bar = node("i", { className: tone(health, emotion) });
     bar.style.setProperty("--share", score);
