@@ -1,6 +1,7 @@
 import io
 import json
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -92,6 +93,16 @@ def windows(*scores: float | None) -> list[ScoredWindow]:
 def test_a_curve_breaks_where_there_are_no_scores() -> None:
     runs = curves(windows(0.1, 0.2, None, 0.4), 100)
     assert [[point.scores[0] for point in run] for run in runs] == [[0.1, 0.2], [0.4]]
+
+
+def test_a_curve_goes_on_where_the_first_stretches_are_shorter_than_the_others() -> None:
+    edges = [0.0, 0.413, 0.827, *(1.24 + 0.48 * n for n in range(40))]
+    times = list(pairwise(round(edge, 3) for edge in edges))
+    whole = [ScoredWindow("voice", *time_s, (0.1, 0.9), "voice", "", None) for time_s in times]
+    (run,) = curves(whole, 600)
+    assert [(point.start_s, point.end_s) for point in run] == times
+    broken = [replace(window, scores=None) if number in (0, 20) else window for number, window in enumerate(whole)]
+    assert [len(run) for run in curves(broken, 600)] == [19, 21]
 
 
 def test_a_long_curve_is_thinned_by_means() -> None:

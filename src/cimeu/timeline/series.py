@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from itertools import groupby
-from math import ceil, floor
+from math import ceil, floor, inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,6 +50,8 @@ SCORE_MEANING = "calibrated probability of {emotion} in this window, not smoothe
 VALUE_MEANING = (
     "{name} in this window, from {low:g} to {high:g}, not smoothed; empty where it could not be read; {caution}"
 )
+ROUNDED_S = 0.002
+"""Times of windows are rounded to milliseconds, so lengths are as far from the truth as this."""
 DIGITS = 4
 """Decimals of scores and of continuous labels."""
 
@@ -201,7 +203,7 @@ def curves(windows: Sequence[ScoredWindow], most_points: int) -> list[list[Point
     """
     if not windows:
         return []
-    # The shortest, because the first and the last cell of a recording may be longer.
+    # The shortest, because the first and the last cells of a recording may have another length.
     hop_s = min(window.end_s - window.start_s for window in windows) or 1.0
     extent_s = windows[-1].end_s - windows[0].start_s
     width_s = hop_s * max(1, ceil(extent_s / hop_s / most_points - 1e-6))
@@ -210,17 +212,17 @@ def curves(windows: Sequence[ScoredWindow], most_points: int) -> list[list[Point
         if window.scores is not None:
             stretches.setdefault(floor((window.centre_s - windows[0].start_s) / width_s), []).append(window)
     runs: list[list[Point]] = []
-    before = None
-    for number, members in stretches.items():
+    before_s = -inf
+    for members in stretches.values():
         scores = _rounded(np.mean([window.scores or () for window in members], axis=0))
         read = [window.continuous for window in members if window.continuous is not None]
         assert scores is not None
         point = Point(members[0].start_s, members[-1].end_s, scores, _rounded(np.mean(read, axis=0)) if read else None)
         # A stretch without scores interrupts the curve: a line across it would show values that nobody measured.
-        if before is None or number != before + 1:
+        if point.start_s - before_s > width_s - ROUNDED_S:
             runs.append([])
         runs[-1].append(point)
-        before = number
+        before_s = point.end_s
     return runs
 
 
