@@ -151,6 +151,21 @@ def test_mixup_blends_streams_and_target_and_remembers_the_partner() -> None:
     assert torch.equal(second_of(batch).features, first_of(batch).features)
 
 
+def test_mixed_shares_of_votes_add_up_to_one_also_beside_a_clip_without_an_emotion() -> None:
+    mixing = replace(BOTH, augmentation=replace(QUIET, mixup=0.4))
+    votes = np.array([[0.7, 0.3], [0.2, 0.8], [0.0, 0.0], [0.5, 0.5], [0.0, 0.0], [1.0, 0.0]], np.float32)
+    steps = np.zeros((20, 2), np.float32)
+    clips = [
+        replace(sample(steps, steps, index=i), emotion=int(row.argmax()) if row.any() else -1, shares=row)
+        for i, row in enumerate(votes)
+    ]
+    batch = mixing(clips, generator())
+    assert batch.partner is not None
+    assert (batch.partner[batch.emotion >= 0] < 0).any(), "somebody is mixed with a clip without an emotion"
+    assert batch.shares is not None
+    torch.testing.assert_close(batch.shares[batch.emotion >= 0].sum(1), torch.ones(4))
+
+
 def test_tokens_pass_as_they_are() -> None:
     tokens = np.random.default_rng(0).normal(size=(300, 2)).astype(np.float32)
     collator = Collator(AS_THEY_ARE, AS_THEY_ARE, "tokens")

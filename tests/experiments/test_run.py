@@ -20,8 +20,10 @@ from cimeu.experiments.recipe import Recipe, load_recipe
 from cimeu.experiments.run import evaluate_run, run_recipe
 from cimeu.experiments.run_folder import read_run
 from cimeu.features.store import FeatureStore, Row, key_of
+from cimeu.inference.model_folder import open_model_folder
 from cimeu.model.network import CiMEU
 from cimeu.reports.run_summary import summarise
+from cimeu.timeline.segments import CONTINUOUS_CAUTION
 
 EMOTIONS = ("anger", "happiness", "neutral", "sadness")
 QUICK = ("direction=forward", "training.epochs=1", "evaluation.probes=false")
@@ -340,3 +342,46 @@ def test_continuous_labels_are_predicted_and_reported_beside_the_emotion(changed
     assert (reported["arousal"]["n_clips"], reported["arousal"]["n_speakers"]) == (12, 3)
     specifications = CiMEU.from_pretrained(run / "forward").specifications
     assert specifications.continuous == {"valence": (-1.0, 1.0), "arousal": (-1.0, 1.0)}
+
+
+def test_clips_without_an_emotion_and_with_valence_are_scored_by_ccc_alone(
+    changed: Change, table: pd.DataFrame, caplog: pytest.LogCaptureFixture
+) -> None:
+    # One clip in each culture loses its emotion; one loses both and takes no part.
+    unnamed = [table.index[table["culture"] == culture][3] for culture in ("north", "south", "east")]
+    nothing = table.index[table["culture"] == "south"][5]
+    without = table.index.isin([*unnamed, nothing])
+    table = table.assign(
+        emotion=table["emotion"].where(~without, ""),
+        unlabelled=np.where(without, "nobody named an emotion", ""),
+        valence=table["valence"].where(table.index != nothing, " "),
+    )
+    settings = ("direction=forward", "data.continuous={valence: [-1, 1]}", "training.epochs=1")
+    (run,) = run_recipe(
+        changed(*settings, "training.criterion=uar_ccc", "training.weights.continuous=1.0", table=table)
+    )
+    assert "1 of 36 clips take no part, label space `four` lacks their emotion: no label 1" in caplog.text
+    summary, rows = summarise([run]), predictions(run).query("part == 'test'")
+    assert (len(rows), (rows["emotion"] == "").sum()) == (12, 1)
+    fused = [row for row in summary["results"] if row["kind"] == "fused"][-1]
+    assert fused["uar"]["n_clips"] == 11
+    assert summary["continuous"][0]["ccc"]["n_clips"] == 12
+    assert np.sum(summary["confusion"]) == 11
+    selection = next(fact["value"] for fact in summary["facts"] if fact["label"] == "Selection")
+    assert "checkpoint: validation by mean of UAR and mean CCC" in selection
+    card = (run / "MODEL_CARD.md").read_text()
+    assert f"- Continuous labels: valence (-1 to 1); {CONTINUOUS_CAUTION}" in card
+    assert open_model_folder(run).training_clips is not None
+
+
+def test_a_continuous_label_named_like_an_emotion_is_refused(changed: Change, table: pd.DataFrame) -> None:
+    recipe = changed("data.continuous={anger: [0, 1]}", table=table.assign(anger="0.5"))
+    with pytest.raises(
+        RecipeError, match=r"data\.continuous names `anger`, an emotion of .*\n\nhint: rename the column"
+    ):
+        run_recipe(recipe)
+
+
+def test_epochs_cannot_be_compared_by_labels_that_are_not_learned(changed: Change) -> None:
+    with pytest.raises(RecipeError, match=r"training\.criterion=ccc without continuous labels\n\nhint: networks learn"):
+        changed("training.criterion=ccc")

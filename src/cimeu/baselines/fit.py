@@ -22,12 +22,10 @@ from cimeu.batching.dataset import ClipDataset
 from cimeu.errors import RecipeError
 from cimeu.evaluation.metrics import uar
 from cimeu.progress import Progress, silent
-from cimeu.training.config import TrainingConfig
+from cimeu.training.config import CHOOSING, TrainingConfig
 from cimeu.training.optim import add_to_mean
 
 EVALUATION_BATCH = 256
-CHOOSING = ("validation", "oracle")
-"""Selections under which the validation clips choose the epoch, and patience counts."""
 
 
 @dataclass(frozen=True)

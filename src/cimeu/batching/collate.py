@@ -167,11 +167,17 @@ def _mixed(batch: Batch, concentration: float, generator: torch.Generator) -> Ba
         second_target=None if second is None or batch.second_target is None else second.features,
         partner=batch.emotion[order],
         share=share,
-        shares=None if batch.shares is None else share * batch.shares + (1 - share) * batch.shares[order],
+        shares=None if batch.shares is None else share * batch.shares + (1 - share) * _partners(batch, order),
         continuous=None
         if batch.continuous is None
         else share * batch.continuous + (1 - share) * batch.continuous[order],
     )
+
+
+def _partners(batch: Batch, order: Tensor) -> Tensor:
+    """Shares of each clip's partner; its own where the partner has no emotion, so that shares still add up to 1."""
+    assert batch.shares is not None
+    return torch.where(batch.emotion[order, None] >= 0, batch.shares[order], batch.shares)
 
 
 def _stacked(targets: Sequence[np.ndarray | None]) -> Tensor | None:

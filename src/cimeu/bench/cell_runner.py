@@ -121,8 +121,10 @@ class CellRunner:
 
     def prepare(self, rows: Sequence[str], progress: Progress) -> tuple[Prepared, list[Fold]]:
         """Fill the stores that the rows read."""
-        folds = list(self._folds_of(clips_of(self.recipe)[0]).values())  # refused before the extraction
-        prepared = prepare(self.recipe, progress=progress)
+        folds = list(
+            self._folds_of(clips_of(self.recipe, emotions_only=True)[0]).values()
+        )  # refused before the extraction
+        prepared = prepare(self.recipe, emotions_only=True, progress=progress)
         if any(row_named(row).inputs == HANDMADE for row in rows):
             handmade = [(EncoderConfig(encoder=HANDMADE), False)]
             workers = self.recipe.data.workers or cores()
@@ -282,7 +284,7 @@ class CellRunner:
 
     @cached_property
     def _clips(self) -> BenchClips:
-        prepared = prepare(self.recipe)
+        prepared = prepare(self.recipe, emotions_only=True)
         column = self.recipe.folds.group if self.how.protocol == TRANSDUCTIVE else ""
         return BenchClips(**vars(prepared), standardised_by=column)
 

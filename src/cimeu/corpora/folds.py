@@ -139,7 +139,7 @@ def check_fold(fold: Fold, manifest: Manifest, *, allow_shared_speakers: bool = 
             "published division as it is, folds.allow_shared_speakers=true, and every table says `speakers shared`"
         )
     trained = set(members["emotion"][part_of == "train"].unique())
-    for emotion in sorted(members["emotion"][members["problem"] == ""].unique()):
+    for emotion in sorted({*members["emotion"][members["problem"] == ""].unique()} - {""}):
         if emotion not in trained:
             raise EmptyClass(
                 f"no training clip of `{emotion}` in fold {fold.name}\n\n"
@@ -265,9 +265,10 @@ def _deal(table: pd.DataFrame, people: Rows, pool: Rows, config: FoldsConfig, wh
         )
     emotions = pd.factorize(table["emotion"])[0].astype(np.int64)
     usable = pool[table["problem"].to_numpy()[pool] == ""]
+    named = usable[table["emotion"].to_numpy()[usable] != ""]  # others have continuous labels alone
 
     def worth(tests: list[Rows]) -> tuple[int, int]:
-        in_pool = np.unique(emotions[usable])
+        in_pool = np.unique(emotions[named])
         trains = [_without(usable, test) for test in tests]
         fewest = min(_n_different(people[train[emotions[train] == emotion]]) for train in trains for emotion in in_pool)
         return min(2, fewest), sum(_n_different(emotions[test]) for test in tests)

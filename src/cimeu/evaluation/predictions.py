@@ -154,8 +154,8 @@ def with_condition(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def uar_of(predictions: pd.DataFrame, part: str) -> float:
-    """UAR of the clips of a part; one that could not be used is wrong."""
-    clips = predictions[predictions["part"] == part]
+    """UAR of the clips of a part that have an emotion; one that could not be used is wrong."""
+    clips = predictions[(predictions["part"] == part) & (predictions["emotion"] != "")]
     columns = [column for column in clips.columns if column.startswith(PROBABILITY)]
     emotions = [column.removeprefix(PROBABILITY) for column in columns]
     truth = np.array([emotions.index(emotion) for emotion in clips["emotion"]], np.int64)

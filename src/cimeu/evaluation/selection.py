@@ -121,7 +121,7 @@ def choose(
     choose_a: bool = False,
     coverage: float = 1.0,
 ) -> EnsembleSettings:
-    """Settings of an ensemble from the scores of its validation clips.
+    """Settings of an ensemble from the scores of its validation clips; those without an emotion (-1) choose nothing.
 
     A `mu` or `levels` that is given is kept. `selection` is the name of the clips the scores belong to; with `last`
     nothing is chosen. `coverage` is the share of usable clips that must still get an emotion.
@@ -155,6 +155,7 @@ def choose(
             "no validation clip can be used\n\nhint: the column `problem` says what is wrong with the clips"
         )
     chosen_mu, chosen_level, chosen_a, fused = best
+    fused, truth = fused[truth >= 0], truth[truth >= 0]
     # After mu, levels and a: the temperature of another mixture would not fit, and it does not change which emotion
     # wins.
     temperature = fit_temperature(fused, truth)
@@ -178,7 +179,7 @@ def _best(
     mu_grid: Sequence[float],
 ) -> tuple[float, Levels, float | None, Float[np.ndarray, "N K"]] | None:
     """The first mu, levels and a of the highest UAR, with their fused probabilities; None where nothing is a number."""
-    best_uar, best = -1.0, None
+    (best_uar, best), labelled = (-1.0, None), truth >= 0
     for level, a in product(levels, a_grid):
         answers = [
             None if direction_scores is None else direction_probabilities(direction_scores, levels=level, a=a)
@@ -186,7 +187,7 @@ def _best(
         ]
         for mu in mu_grid:
             fused = mixture(answers, mu)
-            score = uar(truth, predicted_labels(fused))
+            score = uar(truth[labelled], predicted_labels(fused[labelled]))
             # Strictly, so that of equals the first stays: the grids begin at the published values.
             if score > best_uar:
                 best_uar, best = score, (mu, level, a, fused)

@@ -221,7 +221,7 @@ def _prepared(
         training=replace(recipe.training, selection="last"),
         evaluation=replace(recipe.evaluation, mu=ensemble.mu, levels=ensemble.levels, probes=False),
     )
-    return prepare(recipe, progress=progress)
+    return prepare(recipe, emotions_only=True, progress=progress)
 
 
 def _models(run: Path, ensemble: EnsembleSettings) -> dict[Direction, CiMEU]:

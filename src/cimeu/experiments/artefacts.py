@@ -242,7 +242,8 @@ def write_representations(fold: Fold, scored: Scored, folder: Path) -> None:
     with whole(folder / "projections.npz", STATE) as partial:
         np.savez_compressed(partial, **arrays)
     train, validation, _ = part_masks(fold)
-    TrainingClips.of(clips.manifest.table[train], emotion[train], None if style is None else style[train]).save(folder)
+    named = train & (clips.emotions >= 0)  # a neighbour without an emotion would explain nothing
+    TrainingClips.of(clips.manifest.table[named], emotion[named], None if style is None else style[named]).save(folder)
     if not all(clips.present[part].any() for part in (train, validation)):
         return
     views = views_of(scored.model.config, clips, emotion)
@@ -282,7 +283,8 @@ def probe_primitives(prepared: Prepared, fold: Fold, scored: Scored) -> list[dic
         # An unknown speaker counts as a person of their own.
         [name or clip_id for name, clip_id in zip(names, clips.clip_ids, strict=True)],
     )
-    train, validation, test = (whole.take(part & clips.present[:, 0]) for part in part_masks(fold))
+    probed = clips.present[:, 0] & (clips.emotions >= 0)
+    train, validation, test = (whole.take(part & probed) for part in part_masks(fold))
     return probe_table(train, validation, test if recipe.folds.protocol == "leave-one-group-out" else None)
 
 

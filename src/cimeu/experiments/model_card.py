@@ -15,7 +15,7 @@ from cimeu.evaluation.predictions import PROBABILITY, uar_of
 from cimeu.experiments.recipe import Recipe
 from cimeu.model.network import CiMEU
 from cimeu.model.rivals.rival import Rival
-from cimeu.timeline.segments import USE_LIMITS
+from cimeu.timeline.segments import CONTINUOUS_CAUTION, USE_LIMITS
 
 GROUPS = ("corpus", "culture", "gender")
 """Columns whose groups get figures of their own."""
@@ -49,6 +49,7 @@ def model_card(
     """
     specifications = model.specifications
     encoders = weights_keys((specifications.first_encoder, specifications.second_encoder))
+    table = table[table["emotion"] != ""]  # a clip with continuous labels alone says nothing about emotions
     test = table[table["part"] == "test"]
     return template("model_card.md").render(
         recipe=recipe,
@@ -64,6 +65,7 @@ def model_card(
         not_tested=list(_not_tested(trained_on, test)),
         calibration=list(_calibration(table, settings, list(model.config.emotions))),
         use_limits=USE_LIMITS,
+        caution=CONTINUOUS_CAUTION,
         prohibited=(*PROHIBITED, *cautions(encoders)),
         licences=licences(specifications.corpora, encoders),
     )

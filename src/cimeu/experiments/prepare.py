@@ -90,31 +90,39 @@ def directions_of(recipe: Recipe) -> tuple[Direction, ...]:
     return DIRECTIONS if recipe.direction == "both" else (recipe.direction,)
 
 
-def clips_of(recipe: Recipe) -> tuple[Manifest, LabelSpace]:
+def clips_of(recipe: Recipe, *, emotions_only: bool = False) -> tuple[Manifest, LabelSpace]:
     """The clips of a recipe and its label space; clips whose emotion the label space lacks take no part.
 
+    Clips without an emotion and with a continuous label that the recipe learns stay, unless it is about emotions only.
     Nothing is decoded, so whatever contradicts the recipe can be refused before hours of extraction.
     """
     labels = label_space(recipe.data.labels)
+    for name in recipe.data.continuous:
+        if name in labels:
+            raise RecipeError(
+                f"data.continuous names `{name}`, an emotion of the label space `{labels.name}`: results would have "
+                f"two columns of one name\n\nhint: rename the column of the manifest, such as `{name}_intensity`"
+            )
     manifest = read_manifest(recipe.data.table, root=recipe.data.root)
     if recipe.data.targets == "shares":
         manifest = strongest_named(manifest, labels)
-    manifest = with_same_file(_labelled(manifest, labels))
+    rated = [] if emotions_only or not recipe.is_network else list(recipe.data.continuous)
+    manifest = with_same_file(_labelled(manifest, labels, rated))
     # Imported features need no recording: a missing file is then no problem of the clip.
     if all(_imported(recipe, stream) for stream in _streams(recipe)):
         problems = manifest.table["problem"]
         manifest = Manifest(manifest.table.assign(problem=problems.where(problems != MISSING_FILE, "")), manifest.root)
-    check_labels(manifest, labels)
+    check_labels(manifest.select(list(manifest.table["clip_id"][manifest.table["emotion"] != ""])), labels)
     return manifest, labels
 
 
-def prepare(recipe: Recipe, *, progress: Progress = silent) -> Prepared:
-    """Read the manifest, compute the features that are missing, open the stores.
+def prepare(recipe: Recipe, *, emotions_only: bool = False, progress: Progress = silent) -> Prepared:
+    """Read the manifest, compute the features that are missing, open the stores; clips as `clips_of` takes them.
 
     Features of an encoder whose weights are not on this machine are taken as they were extracted, if every clip has
     them; imported features need no recording.
     """
-    manifest, labels = clips_of(recipe)
+    manifest, labels = clips_of(recipe, emotions_only=emotions_only)
     for inclusion in inclusions_among(set(manifest.table["corpus"])):
         logger.warning("%s: `cimeu overlap` names them", inclusion)
     return open_stores(recipe, manifest, labels, progress=progress)
@@ -207,9 +215,14 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _labelled(manifest: Manifest, labels: LabelSpace) -> Manifest:
-    """The clips whose emotion the label space has; the log counts the others, for a misspelt emotion is among them."""
-    outside = manifest.table["emotion"][~manifest.table["emotion"].isin(labels.emotions)]
+def _labelled(manifest: Manifest, labels: LabelSpace, continuous: Sequence[str] = ()) -> Manifest:
+    """The clips whose emotion the label space has, and those without one that have a continuous label.
+
+    The log counts the others, for a misspelt emotion is among them.
+    """
+    table = manifest.table
+    rated = (table[[name for name in continuous if name in table]].map(str.strip) != "").any(axis=1)
+    outside = table["emotion"][~table["emotion"].isin(labels.emotions) & ~((table["emotion"] == "") & rated)]
     if len(outside):
         counts = ", ".join(
             f"{emotion or 'no label'} {count}" for emotion, count in outside.value_counts(sort=False).items()

@@ -25,7 +25,7 @@ from cimeu.model.config import ModelConfig, StreamConfig
 from cimeu.ranges import Within, check_values
 from cimeu.recipes import recipe_path
 from cimeu.strict_yaml import parse_yaml, read_yaml
-from cimeu.training.config import TrainingConfig
+from cimeu.training.config import UAR, TrainingConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,6 +154,11 @@ class Recipe:
             raise RecipeError(
                 "`folds.validation_share` is 0, and `training.selection` is `validation`\n\n"
                 "hint: keep a share of the training clips for validation, or choose last or oracle"
+            )
+        if self.training.criterion != UAR and not (self.is_network and self.data.continuous):
+            raise RecipeError(
+                f"training.criterion={self.training.criterion} without continuous labels\n\n"
+                "hint: networks learn those of data.continuous; set training.criterion=uar where there are none"
             )
         try:
             self.network(("a", "b"), StreamConfig(width=1), StreamConfig(width=1) if self.streams.second else None)

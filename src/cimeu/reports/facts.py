@@ -9,6 +9,7 @@ from cimeu.corpora.folds import SPEAKERS_SHARED
 from cimeu.encoders.pretraining import knowledge_of
 from cimeu.experiments.run_folder import Json, Run
 from cimeu.reports.pooling import Tested, group_column
+from cimeu.training.config import CCC, CHOOSING, UAR, UAR_CCC
 
 SPEAKERS_APART = ("leave-one-group-out", "within-group", "speaker-independent")
 """Protocols whose folds never share a speaker (checked when they are made)."""
@@ -107,9 +108,17 @@ def _folds_in_words(tested: Tested, word: str) -> str:
 
 def _selection_in_words(runs: Sequence[Run]) -> str:
     ensemble = sorted({str(run.settings.get("selection", "not noted")) for run in runs})
-    checkpoint = sorted({str(run.recipe.get("training", {}).get("selection", "not noted")) for run in runs})
+    trained = [run.recipe.get("training", {}) for run in runs]
+    checkpoint = sorted({_checkpoint_in_words(training) for training in trained})
     words = f"checkpoint: {', '.join(checkpoint)}; mixture, levels, temperature and threshold: {', '.join(ensemble)}"
     return f"ORACLE, chosen on the test clips ({words})" if is_oracle(runs) else words
+
+
+def _checkpoint_in_words(training: Json) -> str:
+    """Which epoch was kept, by which figure where it is not the UAR."""
+    selection, criterion = str(training.get("selection", "not noted")), str(training.get("criterion", UAR))
+    figures = {CCC: "mean CCC", UAR_CCC: "mean of UAR and mean CCC"}
+    return f"{selection} by {figures[criterion]}" if selection in CHOOSING and criterion in figures else selection
 
 
 def _pretraining_in_words(run: Run) -> str:

@@ -12,7 +12,15 @@ import numpy as np
 from cimeu.evaluation.calibration import expected_calibration_error, negative_log_likelihood, reliability
 from cimeu.evaluation.metrics import Metric
 from cimeu.evaluation.predictions import PREDICTED, Predictions
-from cimeu.evaluation.uncertainty import Estimate, Estimates, compared, concordance_estimate, difference, holm
+from cimeu.evaluation.uncertainty import (
+    Estimate,
+    Estimates,
+    compared,
+    concordance_estimate,
+    difference,
+    holm,
+    speaker_names,
+)
 from cimeu.experiments.run_folder import Json
 from cimeu.pyramid import DIRECTIONS
 from cimeu.reports.fold_table import fold_table
@@ -111,13 +119,13 @@ def genders(fused: Predictions) -> list[Json]:
 
 def continuous(tested: Tested) -> list[Json]:
     """CCC of each continuous label over all test clips that have one, with an interval clustered by speaker."""
-    scales = tested.runs[0].recipe.get("data", {}).get("continuous", {})
-    rows = []
+    scales, clips = tested.runs[0].recipe.get("data", {}).get("continuous", {}), tested.answers[0]
+    speakers, rows = speaker_names(clips["corpus"], clips["speaker"]), []
     for name, ends in scales.items():
-        if PREDICTED + name not in tested.clips:
+        if PREDICTED + name not in clips:
             continue
         predicted = np.stack([table[PREDICTED + name].to_numpy(float) for table in tested.answers])
-        estimate = concordance_estimate(tested.clips[name].to_numpy(float), predicted, tested.fused.speakers)
+        estimate = concordance_estimate(clips[name].to_numpy(float), predicted, speakers)
         rows.append({"name": name, "scale": list(ends), "ccc": _plain(estimate)})
     return rows
 

@@ -19,15 +19,15 @@ class Tested:
     """Test clips of all folds, pooled: one row per clip, one answer per seed."""
 
     predictions: dict[str, Predictions]
-    """By `forward`, `backward`, `fused`, as far as there are any, on the same clips."""
+    """By `forward`, `backward`, `fused`, as far as there are any, on the same clips: those that have an emotion."""
     folds: list[str]
-    """The fold that tests each clip."""
+    """The fold that tests each of these clips."""
     seeds: tuple[int, ...]
     runs: tuple[Run, ...]
     left_out: tuple[str, ...]
     """Runs whose seed some fold lacks."""
     answers: tuple[pd.DataFrame, ...]
-    """Rows of `predictions.csv` of each seed, on the same clips in one order."""
+    """Rows of `predictions.csv` of each seed, on the same clips in one order; all test clips, also without emotion."""
 
     @property
     def fused(self) -> Predictions:
@@ -68,9 +68,13 @@ def pool(runs: Sequence[Run]) -> Tested:
     order = list(first["clip_id"])
     answers = [table.set_index("clip_id", drop=False).loc[order].reset_index(drop=True) for table in answers]
     group = group_column(kept, first)
+    # A clip with continuous labels alone is scored by them alone: it has no emotion that could be missed.
+    of_emotions = [table[table["emotion"] != ""] for table in answers]
+    if of_emotions[0].empty:
+        raise RecipeError("no test clip has an emotion\n\nhint: label some, or hold out a group that has emotions")
     return Tested(
-        {kind: Predictions.of(answers, kept[0].emotions, group, kind) for kind in kept[0].kinds},
-        folds=list(first["fold"]),
+        {kind: Predictions.of(of_emotions, kept[0].emotions, group, kind) for kind in kept[0].kinds},
+        folds=list(of_emotions[0]["fold"]),
         seeds=seeds,
         runs=kept,
         left_out=tuple(run.name for run in runs if run.seed not in shared),

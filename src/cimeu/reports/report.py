@@ -36,7 +36,7 @@ from cimeu.reports.verdict import baseline_interval, interval_in, report_answer
 from cimeu.tables import MISSING, Interval, Table, percent, span
 from cimeu.tables import to_latex as latex_of
 from cimeu.tables import to_markdown as markdown_of
-from cimeu.timeline.segments import USE_LIMITS
+from cimeu.timeline.segments import CONTINUOUS_CAUTION, USE_LIMITS
 from cimeu.timeline.style import colours_of
 
 _METRIC_NAMES = {"uar": "UAR", "war": "WAR", "macro_f1": "Macro F1", "weighted_f1": "Weighted F1"}
@@ -90,6 +90,7 @@ def to_html(summary: Json) -> str:
         answer=report_answer(summary),
         rows=_forest(summary),
         limits=USE_LIMITS,
+        caution=CONTINUOUS_CAUTION,
         selection=_chosen_on(summary),
         journal_parts=[
             ("Training", [journal for journal in journals if journal not in styles]),

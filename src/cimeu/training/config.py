@@ -9,6 +9,11 @@ from cimeu.ranges import Within, check_values
 from cimeu.training.objective import LossWeights
 from cimeu.training.optim import OptimiserConfig
 
+CHOOSING = ("validation", "oracle")
+"""Selections that compare epochs on the validation clips,"""
+UAR, CCC, UAR_CCC = ("uar", "ccc", "uar_ccc")
+"""and the figures that may compare them."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
@@ -18,7 +23,7 @@ class TrainingConfig:
     """Epochs planned; the schedules of learning rate and reversal stretch over all of them."""
     batch_size: Annotated[int, Within(1)] = 128
     patience: Annotated[int, Within(0)] = 5
-    """Epochs without a better validation UAR before training stops (selection `validation`); 0 never stops."""
+    """Epochs without a better `criterion` before training stops (selection `validation`); 0 never stops."""
     seed: Annotated[int, Within(0, 2**31 - 1)] = 0
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     accelerator: str = "auto"
@@ -28,8 +33,11 @@ class TrainingConfig:
     nodes: Annotated[int, Within(1)] = 1
     """Machines that train together."""
     selection: Literal["validation", "last", "average", "oracle"] = "validation"
-    """Weights that are kept: of the epoch with the best UAR on the validation clips (the earlier one at a tie), of the
-    last, or the mean over the second half of the epochs. `oracle`: the validation clips are the test clips."""
+    """Weights that are kept: of the epoch with the best `criterion` on the validation clips (the earlier one at a tie),
+    of the last, or the mean over the second half of the epochs. `oracle`: the validation clips are the test clips."""
+    criterion: Literal["uar", "ccc", "uar_ccc"] = "uar"
+    """Figure of the validation clips that compares epochs: `uar`; where continuous labels are learned, also `ccc`, the
+    mean CCC over them, or `uar_ccc`, the mean of both (columns `validation.*` of the journal)."""
     style_labels: str = "pseudo"
     """`pseudo`: clusters of style primitives; `random`: the control; `off`; or a column such as `culture`."""
     style_sizes: tuple[Annotated[int, Within(0)], ...] = ()

@@ -29,6 +29,7 @@ from cimeu.batching.collate import Batch, Collator, collator_of, evaluation_batc
 from cimeu.batching.dataset import ClipDataset, Sample, Statistics
 from cimeu.batching.sampler import epoch_batches
 from cimeu.errors import EmptyClass, RecipeError
+from cimeu.evaluation.continuous import concordance
 from cimeu.evaluation.metrics import UNUSED, uar
 from cimeu.model.blocks import Levels
 from cimeu.model.checkpoint import Specifications
@@ -37,7 +38,7 @@ from cimeu.model.disentangle import standardised
 from cimeu.model.network import CiMEU, Output
 from cimeu.progress import Progress, silent
 from cimeu.pyramid import Stream
-from cimeu.training.config import TrainingConfig
+from cimeu.training.config import CHOOSING, UAR, TrainingConfig
 from cimeu.training.distributed import average_gradients, fabric_of, first_only, is_first, share_of, together
 from cimeu.training.health import (
     STREAMS,
@@ -60,8 +61,6 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 logger = logging.getLogger(__name__)
-CHOOSING = ("validation", "oracle")
-"""Selections that compare epochs by the UAR of the validation clips."""
 HIGHEST_RECONSTRUCTION = 8.0
 """Largest multiple of the configured weight of reconstruction."""
 
@@ -295,8 +294,10 @@ def _batches(train: ClipDataset, config: TrainingConfig, epoch: int) -> list[Int
 def _validate(
     model: CiMEU, dataset: ClipDataset, collator: Collator, config: TrainingConfig, device: torch.device
 ) -> Entry:
-    """UAR and class error of the clips whose emotion is known; one that cannot be used counts as wrong."""
+    """UAR and class error of the clips whose emotion is known; one that cannot be used counts as wrong. CCC of the
+    continuous labels of usable clips that have any."""
     predicted = np.full(len(dataset), UNUSED, np.int64)
+    values = np.full((len(dataset), len(dataset.scales)), np.nan, np.float32)
     errors, clips = 0.0, 0
     # Heads of M and L that are not trained would answer at random.
     heads = 3 if config.weights.heads_trained == "all" else 1
@@ -316,6 +317,8 @@ def _validate(
                 assert batch.second is not None
                 own = {"first": decision.first_logits[0], "second": decision.second_logits[0]}
                 health.add(batch, decision.logits[0], own, _without_each(model, emotion, batch.first, batch.second))
+            if decision.continuous is not None:
+                values[batch.index.cpu().numpy()] = decision.continuous.float().cpu().numpy()
             predicted[batch.index.cpu().numpy()] = (
                 torch.stack([level.softmax(1) for level in logits]).sum(0).argmax(1).cpu().numpy()
             )
@@ -323,17 +326,36 @@ def _validate(
             if error is not None:
                 labelled = int((batch.emotion >= 0).sum())
                 errors, clips = errors + float(torch.stack(error).mean()) * labelled, clips + labelled
-    has_label = dataset.emotions >= 0
+    entry: Entry = {"validation.uar": None, "validation.loss": None}
+    if clips:
+        has_label = dataset.emotions >= 0
+        entry["validation.uar"] = uar(dataset.emotions[has_label], predicted[has_label])
+        entry["validation.loss"] = errors / clips
+    entry |= _concordances(values, dataset, len(model.config.disentangled), entry["validation.uar"])
     if not clips:
-        return {"validation.uar": None, "validation.loss": None}
-    entry: Entry = {
-        "validation.uar": uar(dataset.emotions[has_label], predicted[has_label]),
-        "validation.loss": errors / clips,
-    }
+        return entry
     if model.config.second is not None:
         entry["health.gate"] = float(torch.cat(gates).mean())
         entry |= health.entry()
     return entry
+
+
+def _concordances(
+    values: Float32[np.ndarray, "N V"], dataset: ClipDataset, streams: int, validation_uar: float | None
+) -> Entry:
+    """CCC of each continuous label and their mean, over clips with a label and one of the streams it is read from."""
+    if dataset.continuous is None:
+        return {}
+    entry: Entry = {}
+    readable = dataset.present[:, :streams].any(axis=1)
+    for name, predicted, truth in zip(dataset.scales, values.T, dataset.continuous.T, strict=True):
+        rows = readable & np.isfinite(truth) & np.isfinite(predicted)
+        agreement = concordance(truth[rows].astype(float), np.clip(predicted[rows], -1, 1).astype(float))
+        entry[f"validation.ccc.{name}"] = agreement if np.isfinite(agreement) else None
+    measured = [value for value in entry.values() if value is not None]
+    mean = float(np.mean(measured)) if measured else None
+    both = None if mean is None or validation_uar is None else (mean + validation_uar) / 2
+    return entry | {"validation.ccc": mean, "validation.uar_ccc": both}
 
 
 def _without_each(model: CiMEU, emotion: Sequence[Levels], first: Stream, second: Stream) -> dict[str, Tensor]:
@@ -346,12 +368,12 @@ def _without_each(model: CiMEU, emotion: Sequence[Levels], first: Stream, second
 
 
 def _keep_best(state: State, model: CiMEU, entry: Entry, config: TrainingConfig) -> None:
-    score = entry["validation.uar"]
+    score, best = entry[f"validation.{config.criterion}"], state.best_score
     if config.selection == "average" and state.averaged:
-        state.best_epoch, state.best_uar, state.best = state.epoch + 1, score, dict(state.average)
+        state.best_epoch, state.best_score, state.best = state.epoch + 1, score, dict(state.average)
     # Strictly above: of equal epochs the earlier one stays.
-    elif config.selection not in CHOOSING or state.best_uar is None or (score is not None and score > state.best_uar):
-        state.best_epoch, state.best_uar = state.epoch + 1, score
+    elif config.selection not in CHOOSING or best is None or (score is not None and score > best):
+        state.best_epoch, state.best_score = state.epoch + 1, score
         if is_first(config):
             state.best = {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
     entry["best_epoch"] = state.best_epoch
@@ -377,6 +399,7 @@ def _check(model_config: ModelConfig, train: ClipDataset, validation: ClipDatase
             )
     if config.selection in CHOOSING and not len(validation.usable):
         raise RecipeError("no validation clip can be used\n\nhint: `selection: last`, or another fold")
+    _check_criterion(train, validation, config)
     assert train.first is not None, "the first stream is what is disentangled"
     assert model_config.emotions == tuple(train.labels.emotions)
     assert model_config.direction == train.direction == validation.direction
@@ -397,6 +420,18 @@ def _check(model_config: ModelConfig, train: ClipDataset, validation: ClipDatase
         raise RecipeError(
             f"style_sizes has {len(config.style_sizes)} numbers, the model {model_config.styles} styles\n\n"
             "hint: one size for each style"
+        )
+
+
+def _check_criterion(train: ClipDataset, validation: ClipDataset, config: TrainingConfig) -> None:
+    if config.criterion == UAR:
+        return
+    assert train.scales, "a recipe without continuous labels is refused"
+    assert validation.continuous is not None, "both parts have the labels of the recipe"
+    if config.selection in CHOOSING and not np.isfinite(validation.continuous[validation.usable]).any():
+        raise RecipeError(
+            f"no validation clip has a continuous label, epochs cannot be compared by {config.criterion}\n\n"
+            "hint: training.criterion=uar, or another fold"
         )
 
 

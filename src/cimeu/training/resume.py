@@ -17,7 +17,7 @@ from cimeu.model.checkpoint import WEIGHTS_FILE, save_checkpoint
 from cimeu.model.config import ModelConfig, to_dict
 from cimeu.model.network import CiMEU
 from cimeu.reading import blaming, is_there
-from cimeu.training.config import TrainingConfig
+from cimeu.training.config import UAR, TrainingConfig
 from cimeu.training.journal import Entry, write_journal, write_tensorboard
 
 RESUME = "resume.pt"
@@ -30,7 +30,8 @@ class State:
 
     epoch: int = 0
     best_epoch: int = 0
-    best_uar: float | None = None
+    best_score: float | None = None
+    """What the epochs are compared by (`criterion`)."""
     best: dict[str, Tensor] = field(default_factory=dict)
     average: dict[str, Tensor] = field(default_factory=dict)
     """Mean weights of the last `averaged` epochs."""
@@ -117,6 +118,8 @@ def resumed(folder: Path, whole: dict[str, Any] | None, model: CiMEU, optimiser:
     with blaming(folder / RESUME, CheckpointError, BEGIN_AGAIN):
         model.load_state_dict(whole.pop("model"))
         optimiser.load_state_dict(whole.pop("optimiser"))
+        if "best_uar" in whole:  # its name before 0.2
+            whole["best_score"] = whole.pop("best_uar")
         return State(**whole)
 
 
@@ -146,6 +149,8 @@ def identity_of(
         del training["supports"]  # runs of before the setting stay what they are
     if not model_config.continuous:
         del training["weights"]["continuous"]
+    if training["criterion"] == UAR:
+        del training["criterion"]
     whole = {"model": to_dict(model_config), "training": training, **clips, **encoders, "processes": config.processes}
     return json.loads(json.dumps(whole))
 
@@ -154,7 +159,8 @@ def finish(folder: Path, identity: dict[str, Any], model: CiMEU, state: State) -
     """Leave the best epoch, and a note that makes a second training of the same unnecessary."""
     model.load_state_dict(state.best)
     save_checkpoint(model, folder)
-    note = {"identity": identity, "best_epoch": state.best_epoch, "validation_uar": state.best_uar}
+    best = state.entries[state.best_epoch - 1]
+    note = {"identity": identity, "best_epoch": state.best_epoch, "validation_uar": best["validation.uar"]}
     write_whole(folder / "finished.json", json.dumps(note, indent=1), STATE)
     (folder / RESUME).unlink(missing_ok=True)
 
