@@ -17,6 +17,6 @@ def utterances(
     """Write an emotion beside each utterance of a transcript, or the reason for none."""
     from cimeu.timeline.study.utterances import answer_utterances, write_answers
 
-    emotions, answers = answer_utterances(series, transcript, tier)
-    print(write_answers(emotions, answers, output))
+    measures, answers = answer_utterances(series, transcript, tier)
+    print(write_answers(measures, answers, output))
     say(f"{len({answer.utterance for answer in answers}):,} utterances, {len(answers):,} rows")

@@ -8,6 +8,7 @@ import webvtt
 from pympi import Elan, Praat
 
 from cimeu.errors import ManifestError
+from cimeu.timeline.segments import CONTINUOUS_CAUTION
 from cimeu.timeline.study.transcripts import Utterance, read_utterances
 from cimeu.timeline.study.utterances import answer_utterances, write_answers
 
@@ -93,8 +94,8 @@ def test_an_utterance_has_the_mean_of_its_windows_weighted_by_shared_time(
     rows = [(0.1, 0.8, 0.1), (0.9, 0.0, 0.1), (0.4, 0.3, 0.3), None]
     results = make_result("a", {"person 1": rows, "person 2": [None] * 2})
     (tmp_path / "a.csv").write_text("start_s,end_s,text\n0,0.75,so\n1,1.5,hm\n1.25,2,yes\n1.5,2,ah\n")
-    emotions, answers = answer_utterances(results / "a.series.parquet", tmp_path / "a.csv")
-    write_answers(emotions, answers, tmp_path / "out.csv")
+    measures, answers = answer_utterances(results / "a.series.parquet", tmp_path / "a.csv")
+    write_answers(measures, answers, tmp_path / "out.csv")
     table = pd.read_csv(tmp_path / "out.csv", keep_default_na=False).set_index(["text", "person"])
     first = table.loc["so", "person 1"]
     # Half a second of the first window and a quarter of the second.
@@ -114,3 +115,18 @@ def test_a_transcript_of_another_recording_is_named(make_result: ResultMaker, tm
         answer_utterances(results / "a.series.parquet", tmp_path / "a.csv")
     with pytest.raises(ManifestError, match=r"is not a series\n\nhint: give `NAME\.series\.parquet`"):
         answer_utterances(results / "a.csv", tmp_path / "a.csv")
+
+
+def test_an_utterance_has_the_weighted_mean_of_valence_where_it_could_be_read(
+    make_result: ResultMaker, tmp_path: Path
+) -> None:
+    results = make_result("a", {"voice": [(0.2, 0.6, 0.2)] * 4}, valence=[0.2, None, 0.6, None])
+    (tmp_path / "a.csv").write_text("start_s,end_s,text\n0,1.25,well\n1.5,2,then\n")
+    measures, answers = answer_utterances(results / "a.series.parquet", tmp_path / "a.csv")
+    path = write_answers(measures, answers, tmp_path / "out.csv")
+    # 0.5 s of 0.2 and 0.25 s of 0.6; then a window without a value.
+    assert pd.read_csv(path, comment="#")["value.valence"].tolist() == [
+        pytest.approx(1 / 3, abs=1e-4),
+        pytest.approx(float("nan"), nan_ok=True),
+    ]
+    assert path.read_text().startswith(f"# valence: {CONTINUOUS_CAUTION}\n")

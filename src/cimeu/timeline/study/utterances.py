@@ -4,7 +4,7 @@ The scores of an utterance are the mean over its windows, weighted by the time t
 thresholds as the segments. A window listens a second beyond the stretch that it stands for, so the answer to a short
 utterance owes something to its neighbours.
 
-Axes: K emotions.
+Axes: N windows, K emotions.
 """
 
 from collections.abc import Iterable, Sequence
@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Float
 
 from cimeu.atomic import write_whole
 from cimeu.csv_files import csv_text
 from cimeu.errors import ManifestError
-from cimeu.timeline.segments import UNLIKE, UNSURE
-from cimeu.timeline.series import SCORE, SUFFIX
-from cimeu.timeline.study.recordings import Windows, lanes_of, read_recording, read_table
+from cimeu.timeline.segments import CONTINUOUS_CAUTION, UNLIKE, UNSURE
+from cimeu.timeline.series import SCORE, SUFFIX, VALUE
+from cimeu.timeline.study.recordings import Measures, Windows, lanes_of, read_recording, read_table
 from cimeu.timeline.study.transcripts import Utterance, read_utterances
 
 COLUMNS = ("tier", "start_s", "end_s", "text", "person", "label", "confidence", "abstain", "reason", "share.scored")
@@ -37,14 +38,16 @@ class Answer:
     """Mean over the windows; None where there are none."""
     share_scored: float
     """Share of the utterance with scores."""
+    values: tuple[float | None, ...] = ()
+    """Mean of each continuous label over the windows that have it; empty where the model has none."""
 
     @property
     def confidence(self) -> float | None:
         return None if self.scores is None else max(self.scores)
 
 
-def answer_utterances(series: Path, transcript: Path, tier: str | None = None) -> tuple[tuple[str, ...], list[Answer]]:
-    """Emotions of the model, and an answer for each utterance and each person who is there.
+def answer_utterances(series: Path, transcript: Path, tier: str | None = None) -> tuple[Measures, list[Answer]]:
+    """Emotions and continuous labels of the model, and an answer for each utterance and each person who is there.
 
     Raises:
         ManifestError: a file that is damaged or of another kind, no such tier, or times that do not meet.
@@ -65,16 +68,17 @@ def answer_utterances(series: Path, transcript: Path, tier: str | None = None) -
         raise ManifestError(
             f"no utterance of `{transcript}` lies in `{series}`\n\nhint: are both about the same recording?"
         )
-    return recording.emotions, answers
+    return recording.measures, answers
 
 
-def write_answers(emotions: Sequence[str], answers: Iterable[Answer], path: Path) -> Path:
+def write_answers(measures: Measures, answers: Iterable[Answer], path: Path) -> Path:
     """Write a table, a row per utterance and person.
 
     Raises:
         OutputError: a file of this name is not ours to replace.
     """
-    rows: list[list[object]] = [[*COLUMNS, *(f"{SCORE}{emotion}" for emotion in emotions)]]
+    scores, values = (f"{SCORE}{emotion}" for emotion in measures.emotions), (f"{VALUE}{v}" for v in measures.scales)
+    rows: list[list[object]] = [[*COLUMNS, *scores, *values]]
     for answer in answers:
         utterance = answer.utterance
         row: list[object] = [
@@ -87,8 +91,10 @@ def write_answers(emotions: Sequence[str], answers: Iterable[Answer], path: Path
             answer.confidence,
         ]
         row += [answer.abstain, answer.reason, round(answer.share_scored, 4)]
-        rows.append([*row, *(answer.scores or [None] * len(emotions))])
-    return write_whole(path, csv_text(rows), "utterances")
+        nothing = [None] * len(measures.emotions), [None] * len(measures.scales)
+        rows.append([*row, *(answer.scores or nothing[0]), *(answer.values or nothing[1])])
+    caution = f"# {', '.join(measures.scales)}: {CONTINUOUS_CAUTION}\n" if measures.scales else ""
+    return write_whole(path, caution + csv_text(rows), "utterances")
 
 
 def _answer(
@@ -108,4 +114,14 @@ def _answer(
     label = "" if is_unlike or is_unsure else emotions[int(mean.argmax())]
     reason = UNLIKE if is_unlike else UNSURE if is_unsure else ""
     scores = tuple(round(float(score), 4) for score in mean)
-    return Answer(utterance, person, label, not label, reason, scores, min(1.0, share_scored))
+    values = _values(lane, weights)
+    return Answer(utterance, person, label, not label, reason, scores, min(1.0, share_scored), values)
+
+
+def _values(lane: Windows, weights: Float[np.ndarray, " N"]) -> tuple[float | None, ...]:
+    """Continuous labels, weighted like the scores; a window that lacks one does not count for it."""
+    means: list[float | None] = []
+    for column in lane.values.T:
+        own = np.where(np.isfinite(column), weights, 0.0)
+        means.append(round(float(own @ np.nan_to_num(column) / own.sum()), 4) if own.any() else None)
+    return tuple(means)
