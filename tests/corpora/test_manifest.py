@@ -181,6 +181,14 @@ def test_a_folder_is_a_clip_only_if_it_holds_images_and_nothing_that_would_be_le
     assert problems == [nothing, mixed, "", nothing, "sound that is no file"]
 
 
+@pytest.mark.parametrize("path", [".", "/", "..", "./"])
+def test_a_path_without_a_name_is_a_problem_of_its_row(tmp_path: Path, path: str) -> None:
+    touch(tmp_path, "a.wav")
+    table = read_manifest(written(tmp_path, f"path,emotion\n{path},anger\na.wav,anger\n")).table
+    assert table["problem"].tolist() == ["neither a file nor a folder of images", ""]
+    assert table["clip_id"].all()
+
+
 def test_what_people_type_comes_back_equal(tmp_path: Path) -> None:
     names = ["=1+1.wav", "# Anna.wav", "'t.wav", "-1,5.wav", '"q".wav', "+.wav", " b.wav"]
     touch(tmp_path, *names)

@@ -183,6 +183,13 @@ def test_time_slots_that_cannot_be_are_an_error(tmp_path: Path, change: tuple[st
         read_tiers(path)
 
 
+@pytest.mark.parametrize("encoding", ["klingon", "utf-7", "idna"])
+def test_a_document_in_an_encoding_that_nobody_knows_is_an_error(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "a.eaf").write_text(f'<?xml version="1.0" encoding="{encoding}"?><ANNOTATION_DOCUMENT/>')
+    with pytest.raises(ManifestError, match=r"a\.eaf` cannot be read "):
+        list(read_tiers(tmp_path / "a.eaf"))
+
+
 def test_twenty_thousand_references_cost_in_proportion(tmp_path: Path) -> None:
     """A walk up for each of them took fifteen seconds."""
     names = ["a", *(f"b{number}" for number in range(20_000))]

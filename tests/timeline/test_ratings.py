@@ -81,3 +81,10 @@ def test_ratings_of_other_times_are_refused(tmp_path: Path) -> None:
     ratings = [read_rating(path, "valence") for path in (rated(tmp_path / "a.csv", [1.0, 2.0]), tmp_path / "late.csv")]
     with pytest.raises(ManifestError, match="0 moment that all 2 rated"):
         agree_on(ratings)
+
+
+@pytest.mark.parametrize("header", ["time_s,valence,person\n", "start_s,end_s,valence\n"])
+def test_a_table_without_rows_is_named(tmp_path: Path, header: str) -> None:
+    (tmp_path / "a.csv").write_text(header)
+    with pytest.raises(ManifestError, match=r"a\.csv` has no row below its first line\n\nhint: "):
+        read_rating(tmp_path / "a.csv", "valence")

@@ -155,4 +155,6 @@ def clip_id_of(path: str) -> str:
     """Name of a clip that is a whole file: its path without suffix."""
     if _PLAIN.fullmatch(path):  # nearly all; a path object costs ten times as much
         return path.rpartition(".")[0].lstrip("/")
-    return normalize("NFC", PurePosixPath(path).with_suffix("").as_posix().lstrip("/"))
+    whole = PurePosixPath(path)
+    name = (whole.with_suffix("") if whole.name else whole).as_posix().lstrip("/")
+    return normalize("NFC", name) or path  # `.` and `/` are what they are

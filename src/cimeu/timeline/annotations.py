@@ -240,7 +240,7 @@ def _eaf_rows(path: Path) -> Iterable[AnnotationRow]:
         document = _document(root)
         spans = _all_spans(document, _own_spans(root, document))
         origin_s = _origin_s(root)
-    except (ElementTree.ParseError, ValueError, KeyError, OverflowError, OSError) as error:
+    except (ElementTree.ParseError, ValueError, LookupError, OverflowError, OSError) as error:
         raise ManifestError(
             f"`{path}` cannot be read ({type(error).__name__}: {error})\n\nhint: save it again with ELAN"
         ) from error

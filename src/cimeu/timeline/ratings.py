@@ -72,6 +72,8 @@ def read_rating(path: Path | str, column: str, *, person: str | None = None) -> 
     table = read_csv(path)
     table.need(column)
     numbers = table.numbers(column).to_numpy()
+    if not len(numbers):
+        raise ManifestError(f"`{path}` has no row below its first line\n\nhint: one row per moment, in order of time")
     if PERSON in table.columns:
         lanes = table.frame[PERSON].to_numpy()
         names = sorted(set(lanes))
