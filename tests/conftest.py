@@ -252,3 +252,22 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
 def spoil(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., World]:
     """Build the same world with the features of some cultures replaced by nonsense."""
     return cache(lambda *cultures: _build_world(tmp_path_factory.mktemp("spoiled"), cultures))
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Generator[Callable[[], int]]:
+    """A Ray cluster of two cores on this machine; called, it kills one of its workers and says how many there were."""
+    import psutil
+    import ray
+
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=80_000_000)
+
+    def kill_one() -> int:
+        processes = psutil.Process().children(recursive=True)
+        workers = [each for each in processes if each.name().startswith("ray::_Worker")]
+        workers[0].kill()
+        return len(workers)
+
+    yield kill_one
+    ray.shutdown()

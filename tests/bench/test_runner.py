@@ -1,6 +1,10 @@
 import errno
 import json
 import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from multiprocessing.synchronize import Event
@@ -13,7 +17,9 @@ import pytest
 from cimeu.bench.cells import CellResult
 from cimeu.bench.comparison import Bench, Cell, open_bench, read_cell, write_cell
 from cimeu.bench.runner import _held, failures_text, run_bench
+from cimeu.cluster import LOST
 from cimeu.errors import FeatureError, RecipeError
+from cimeu.reports.bench_report import write_bench
 
 EMOTIONS = ("anger", "neutral")
 BENCH = Bench(
@@ -257,3 +263,51 @@ def test_the_figures_of_a_cell_are_plain_json(tmp_path: Path) -> None:
     write_cell(BENCH, cell, result(cell), tmp_path)
     said = json.loads((tmp_path / cell.stem.with_suffix(".json")).read_text())
     assert (said["row"], said["fold"], said["seed"], said["selection"]) == ("full", "en", 0, "validation")
+
+
+@pytest.mark.long
+def test_a_worker_of_a_cluster_that_is_killed_costs_no_cell(cluster: Callable[[], int], tmp_path: Path) -> None:
+    run_bench(BENCH, result, tmp_path / "here")
+    killed: list[int] = []
+
+    def slow(cell: Cell) -> CellResult | None:
+        time.sleep(0.2)
+        return read_cell(BENCH, cell, tmp_path / "here")
+
+    def kill_one(step: str, completed: int, total: int) -> None:
+        if completed == 3:
+            killed.append(cluster())
+
+    report = run_bench(BENCH, slow, tmp_path / "there", workers=2, ray="auto", progress=kill_one)
+    assert (killed, report.done, report.failures) == ([2], 8, {})
+    assert tables(tmp_path / "there") == tables(tmp_path / "here")
+
+
+@pytest.mark.long
+def test_a_cell_that_kills_its_workers_fails_alone(cluster: Callable[[], int], tmp_path: Path) -> None:
+    run_bench(BENCH, result, tmp_path / "here")
+
+    def deadly(cell: Cell) -> CellResult | None:
+        if cell == Cell("without-er", "en", 1):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return read_cell(BENCH, cell, tmp_path / "here")
+
+    report = run_bench(BENCH, deadly, tmp_path / "there", ray="auto")
+    assert report.failures == {Cell("without-er", "en", 1): LOST}
+    assert report.done == 7
+
+
+def test_parts_leave_the_tables_of_the_whole(tmp_path: Path) -> None:
+    run_bench(BENCH, result, tmp_path / "whole")
+    left = [run_bench(BENCH, result, tmp_path / "parts", shard=(part, 3)).elsewhere for part in (3, 1, 2)]
+    assert left == [6, 2, 0]  # four pairs of fold and seed with two rows each, in three parts
+    assert tables(tmp_path / "parts") == tables(tmp_path / "whole")
+
+
+def tables(folder: Path) -> dict[str, bytes]:
+    write_bench(folder)
+    written = {
+        path.name: path.read_bytes() for path in folder.iterdir() if path.suffix in (".md", ".csv", ".tex", ".html")
+    }
+    assert "comparison.md" in written
+    return written

@@ -1,17 +1,21 @@
 import json
 import os
 import shutil
+import signal
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from cimeu.atomic import adopt_file
+from cimeu.cluster import LOST
 from cimeu.csv_files import read_csv
 from cimeu.errors import RecipeError
-from cimeu.inference.batch import FORMATS, predict_files
+from cimeu.inference.batch import FORMATS, _on_cluster, predict_files
 from cimeu.inference.recogniser import FaceTools, Recogniser
 from cimeu.media.video import probe
+from cimeu.progress import Progress, silent
 from cimeu.timeline.formats import KIND
 from cimeu.timeline.overlay import VideoOptions
 
@@ -284,6 +288,55 @@ def test_shards_share_a_folder_and_its_failures(recogniser: Recogniser, folder: 
     assert {path.name for path in (tmp_path / "out").rglob("*.csv")} == {"mute.csv", "speech.csv", "failures.csv"}
     with pytest.raises(RecipeError, match=r"no shard 3 of 2\n\nhint: shards are counted from 1"):
         predict_files([folder], tmp_path / "out", recogniser, shard=(3, 2))
+
+
+@pytest.mark.long
+def test_a_cluster_writes_what_one_machine_writes_though_a_worker_is_killed(
+    recogniser: Recogniser, folder: Path, tmp_path: Path, cluster: Callable[[], int]
+) -> None:
+    killed: list[int] = []
+
+    def kill_one(step: str, completed: int, total: int) -> None:
+        if (step, completed) == ("files", 1):
+            killed.append(cluster())
+
+    here = predict_files([folder], tmp_path / "here", recogniser)
+    there = predict_files([folder], tmp_path / "there", recogniser, kill_one, ray="auto")
+    assert killed == [2]
+    assert (there.recordings, len(there.failures)) == (4, 2)
+    pd.testing.assert_frame_equal(there.failures, here.failures)
+    written = [
+        {
+            path.relative_to(out): path.read_bytes()
+            for path in out.rglob("*.*")
+            if path.is_file() and ".cimeu" not in path.parts
+        }
+        for out in (tmp_path / "here", tmp_path / "there")
+    ]
+    assert len(written[0]) > len(FORMATS)
+    assert written[0] == written[1]
+
+
+@pytest.mark.long
+def test_a_recording_that_kills_its_workers_is_a_failure_of_each_model(
+    tmp_path: Path, cluster: Callable[[], int]
+) -> None:
+    def deadly(recordings: Mapping[str, Path], progress: Progress) -> dict[Path, dict[Path, str]]:
+        if "b" in recordings:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return {Path("x"): {}, Path("y"): {}}
+
+    recordings = {name: Path(f"{name}.wav") for name in "abc"}
+    failures = _on_cluster(recordings, deadly, "auto", [Path("x"), Path("y")], silent)
+    assert failures == {Path(name): {Path("b.wav"): LOST} for name in "xy"}
+
+
+def test_a_style_of_all_recordings_is_not_read_on_a_cluster(
+    recogniser: Recogniser, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recogniser, "style", "study")
+    with pytest.raises(RecipeError, match=r"read from all recordings\n\nhint: leave out --ray"):
+        predict_files([folder], tmp_path / "out", recogniser, ray="auto")
 
 
 def test_pages_play_the_video_with_covered_faces_and_later_calls_keep_it(

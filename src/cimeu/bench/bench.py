@@ -46,6 +46,7 @@ def bench_recipe(
     seeds: Sequence[int] = (0, 1, 2),
     workers: int = 1,
     shard: tuple[int, int] = (1, 1),
+    ray: str = "",
     progress: Progress = silent,
 ) -> BenchReport:
     """Run the cells of a comparison that are not there yet.
@@ -56,8 +57,10 @@ def bench_recipe(
         folder: of the bench.
         how: protocol, selection and tuning of every row.
         seeds: seeds of each row and fold.
-        workers: processes that run cells.
+        workers: processes that run cells; on a cluster, 0 takes one for each core.
         shard: (i, n) runs every n-th pair of fold and seed from the i-th on.
+        ray: address of a running Ray cluster that sees the same files, `auto` for that of this machine; its workers run
+            the cells. Features are extracted here first.
         progress: called after every cell.
 
     Raises:
@@ -78,9 +81,9 @@ def bench_recipe(
         within = [fold for fold in folds if fold.name in chosen]
         trials = trials_of(tuned, within, clips.manifest, recipe.folds, how.tune)
         work = TuningWork(runner.trial, folder, bench.fingerprint)
-        tuning = do_all(work, trials, workers=workers, step="tuning", progress=progress)
+        tuning = do_all(work, trials, workers=workers, ray=ray, step="tuning", progress=progress)
         untuned = {(trial.row, trial.fold): f"{trial} failed: {reason}" for trial, reason in tuning.failures.items()}
-    report = run_bench(bench, runner, folder, shard=shard, workers=workers, progress=progress)
+    report = run_bench(bench, runner, folder, shard=shard, workers=workers, ray=ray, progress=progress)
     # A cell whose trials failed says why they did, rather than that they are not there.
     failures = {cell: untuned.get((cell.row, cell.fold), reason) for cell, reason in report.failures.items()}
     return replace(report, failures=failures)

@@ -27,12 +27,11 @@ from threadpoolctl import threadpool_limits
 from cimeu.atomic import NO_ROOM, ROOM, locked
 from cimeu.bench.cells import CellResult
 from cimeu.bench.comparison import Bench, Cell, open_bench, read_cell, write_cell
+from cimeu.cluster import THREAD_VARIABLES, RayPool, WorkerLost
 from cimeu.errors import CimeuError, RecipeError
 from cimeu.progress import Progress, silent
 
 logger = logging.getLogger(__name__)
-
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 @runtime_checkable
@@ -77,6 +76,8 @@ class BenchReport:
     """Reasons by cell, or by trial where a choice of settings failed."""
     wall_s: float = 0.0
     """Seconds that all of it took here."""
+    elsewhere: int = 0
+    """Cells of other parts that are not there yet."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,7 @@ def run_bench(
     *,
     shard: tuple[int, int] = (1, 1),
     workers: int = 1,
+    ray: str = "",
     progress: Progress = silent,
 ) -> BenchReport:
     """Run the cells that are not there yet.
@@ -114,7 +116,8 @@ def run_bench(
         run_cell: runs one cell; with several workers it is sent to processes, so it must be picklable.
         folder: of the bench.
         shard: (i, n), this machine's part of n.
-        workers: processes, with one thread each; 1 runs everything here.
+        workers: processes, with one thread each; 1 runs everything here, unless there is a cluster.
+        ray: address of a running Ray cluster that sees the same files. A cell whose worker died twice has failed.
         progress: called after every cell.
 
     Raises:
@@ -124,11 +127,14 @@ def run_bench(
     if not 1 <= part <= parts:
         raise RecipeError(f"shard {part}/{parts}\n\nhint: parts are counted from 1, as in 1/4 to 4/4")
     work = CellWork(open_bench(bench, folder), run_cell, folder)
-    return do_all(work, bench.cells(shard), workers=workers, step="bench", progress=progress)
+    mine = bench.cells(shard)
+    report = do_all(work, mine, workers=workers, ray=ray, step="bench", progress=progress)
+    others = set(bench.cells()) - set(mine)
+    return replace(report, elsewhere=sum(not work.is_done(cell) for cell in others))
 
 
 def do_all(
-    work: Work, tasks: Sequence[Any], *, workers: int, step: str = "bench", progress: Progress = silent
+    work: Work, tasks: Sequence[Any], *, workers: int, ray: str = "", step: str = "bench", progress: Progress = silent
 ) -> BenchReport:
     """Do every task that is not done, those that another process holds last."""
     started = time.monotonic()
@@ -136,7 +142,7 @@ def do_all(
     kept = len(tasks) - len(missing)
     failures: dict[Any, str] = {}
     progress(step, kept, len(tasks))
-    for ended, (task, outcome) in enumerate(_outcomes(work, missing, workers) if missing else (), start=kept + 1):
+    for ended, (task, outcome) in enumerate(_outcomes(work, missing, workers, ray) if missing else (), start=kept + 1):
         if outcome == KEPT:
             kept += 1
         elif outcome != DONE:
@@ -151,10 +157,10 @@ DONE, KEPT, BUSY = "", "kept", "busy"
 """Outcomes of a task; any other text is the reason of a failure. `kept`: another process did it meanwhile."""
 
 
-def _outcomes(work: Work, tasks: Sequence[Any], workers: int) -> Iterator[tuple[Any, str]]:
+def _outcomes(work: Work, tasks: Sequence[Any], workers: int, ray: str) -> Iterator[tuple[Any, str]]:
     """Each task as it ends, in the order given as far as they wait for no other."""
     busy: list[Any] = []
-    with _pool(work, workers) as pool:
+    with _pool(work, workers, ray) as (pool, workers):
         for task, outcome in _as_they_end(pool, tasks, workers, wait_for_others=False):
             if outcome == BUSY:
                 busy.append(task)
@@ -176,7 +182,10 @@ def _as_they_end(
             running[pool.submit(_attempt, task, wait_for_others)] = task
         for future in wait(running, return_when=FIRST_COMPLETED).done:
             task = running.pop(future)
-            outcome = future.result()
+            try:
+                outcome = future.result()
+            except WorkerLost as lost:
+                outcome = str(lost)
             yield task, outcome
             # What waited for this task becomes ready, or fails with it.
             for other in (other for other in tasks if other.after == task):
@@ -223,11 +232,15 @@ def _held(folder: Path, task: Task, *, wait_for_others: bool) -> Iterator[bool]:
 
 
 @contextmanager
-def _pool(work: Work, workers: int) -> Iterator[Executor]:
-    """Where tasks are done: this process, or workers of their own; one thread each in any case."""
+def _pool(work: Work, workers: int, ray: str) -> Iterator[tuple[Executor, int]]:
+    """Where tasks are done, and how many at a time: here, by processes or on a cluster; one thread each in any case."""
+    if ray:
+        with RayPool(ray, workers, one_thread=True, initializer=_begin, initargs=(work,)) as cluster:
+            yield cluster, cluster.workers
+        return
     if workers <= 1:
         with one_thread(), _Here(work) as here:
-            yield here
+            yield here, 1
         return
     before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))  # libraries read them when a worker loads them
@@ -235,7 +248,7 @@ def _pool(work: Work, workers: int) -> Iterator[Executor]:
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=(work,))
     try:
-        yield pool
+        yield pool, workers
     # Also on Ctrl-C: cells under way end by themselves, and none is begun.
     except BaseException:
         pool.shutdown(wait=False, cancel_futures=True)

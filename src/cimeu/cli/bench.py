@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cimeu.cli.terminal import Output, complete_recipe, finish, parse_shard, progress_bars, say
+from cimeu.cli.terminal import Output, Ray, Shard, complete_recipe, finish, parse_shard, progress_bars, say
 from cimeu.errors import RecipeError
 
 if TYPE_CHECKING:
@@ -53,7 +53,8 @@ def bench(
     seeds: Annotated[int, typer.Option(help="Seeds of each row and fold.")] = 3,
     output: Output = Path("bench"),
     workers: Annotated[int, typer.Option(help="Processes that run cells; 0 takes one for each core.")] = 0,
-    shard: Annotated[str, typer.Option(help="Part i of N, as in 2/8, for job arrays.")] = "1/1",
+    shard: Shard = "1/1",
+    ray: Ray = "",
     protocol: ProtocolName = "",
     selection: SelectionRule = "",
     shots: Annotated[str, typer.Option(help="Few-shot: labels of each emotion, separated by commas.")] = "0,8,32",
@@ -92,12 +93,16 @@ def bench(
             output,
             how,
             seeds=range(seeds),
-            workers=workers or cores(),
+            workers=workers if ray else workers or cores(),
             shard=parse_shard(shard),
+            ray=ray,
             progress=progress,
         )
     say(f"{output}: {cells.done} cells run, {cells.kept} already there, {cells.wall_s:.0f} s")
-    print_tables(output, log, str(recipe))
+    if cells.elsewhere:
+        say(f"{cells.elsewhere:,} cells of other parts are not there yet; the part that ends last writes the tables")
+    else:
+        print_tables(output, log, str(recipe))
     if cells.failures:
         report_failures(cells)
 

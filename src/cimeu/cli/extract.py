@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from cimeu.cli.terminal import Device, Output, Workers, finish, pairs, parse_shard, progress_bars, say
+from cimeu.cli.terminal import Device, Output, Ray, Shard, Workers, finish, pairs, parse_shard, progress_bars, say
 from cimeu.errors import RecipeError, guess
 
 if TYPE_CHECKING:
@@ -40,8 +40,8 @@ Precision = Annotated[
     ),
 ]
 Engine = Annotated[
-    Literal["auto", "torch", "openvino", "ray"],
-    typer.Option(help="What computes networks; `ray` sends clips to a running Ray cluster."),
+    Literal["auto", "torch", "openvino"],
+    typer.Option(help="What computes networks."),
 ]
 Setting = Annotated[
     list[str] | None,
@@ -63,7 +63,8 @@ def extract(
     batch: Annotated[int, typer.Option(help="Windows computed at once; 0 takes what suits the machine.")] = 0,
     fuse: Annotated[bool, typer.Option("--fuse", help="Let torch.compile fuse operations.")] = False,
     workers: Workers = 0,
-    shard: Annotated[str, typer.Option(help="Part i of N, as in 2/8, for job arrays.")] = "1/1",
+    shard: Shard = "1/1",
+    ray: Ray = "",
 ) -> None:
     """Compute frozen features of every clip, forward and backward; resumes where it was stopped."""
     from cimeu.atomic import check_free, write_whole
@@ -80,7 +81,7 @@ def extract(
     given: dict[str, object] = {
         "precision": precision,
         "device": None if device == "auto" else device,
-        "engine": engine if engine in ("torch", "openvino") else None,
+        "engine": None if engine == "auto" else engine,
         "batch_size": batch or None,
         "fuse": fuse or None,
         **parse_settings(setting or ()),
@@ -92,16 +93,15 @@ def extract(
         raise RecipeError("no encoder is named for these settings\n\nhint: add --encoder NAME")
     else:
         streams = default_streams(clips)
-    on_ray = engine == "ray"
     with progress_bars() as progress:
         extraction = fill_stores(
             clips,
             [build_encoder(config.encoder, **config.settings) for config, _ in streams],
             output,
             second=[config.encoder for config, backward in streams if not backward],
-            workers=workers if on_ray else workers or cores(),
+            workers=workers if ray else workers or cores(),
             shard=part,
-            on="ray" if on_ray else "here",
+            ray=ray,
             progress=progress,
         )
     say(f"{output}: {extraction.done} clips computed, {extraction.kept} already there")

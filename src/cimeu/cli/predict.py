@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cimeu.cli.terminal import Device, Output, finish, pairs, parse_shard, progress_bars, say
+from cimeu.cli.terminal import Device, Output, Ray, Shard, finish, pairs, parse_shard, progress_bars, say
 from cimeu.errors import RecipeError
 
 if TYPE_CHECKING:
@@ -62,9 +62,6 @@ Formats = Annotated[
 AbstainAt = Annotated[
     str, typer.Option("--abstain-at", help="Confidence below which no emotion is named; --setting abstain_below.")
 ]
-Shard = Annotated[
-    str, typer.Option(help="i/N: every N-th recording from the i-th on, for N processes that share a folder.")
-]
 BlurFaces = Annotated[
     bool, typer.Option("--blur-faces", help="Cover every face in an annotated video (.mp4); the page plays that.")
 ]
@@ -87,6 +84,7 @@ def predict(
     hop: Annotated[str, typer.Option(help="Seconds between two windows; --setting hop_s.")] = "",
     abstain_at: AbstainAt = "",
     shard: Shard = "1/1",
+    ray: Ray = "",
     blur_faces: BlurFaces = False,
     no_sound: Annotated[bool, typer.Option("--no-sound", help="Leave the sound out of annotated videos.")] = False,
     explain: Explain = False,
@@ -121,6 +119,7 @@ def predict(
             formats=suffixes,
             explained=explain,
             shard=parse_shard(shard),
+            ray=ray,
             video=VideoOptions(blur_faces=blur_faces, sound=not no_sound),
         )
     for recogniser in recognisers if profile else ():

@@ -41,6 +41,18 @@ def say(line: str) -> None:
     print(line, file=sys.stderr)
 
 
+Ray = Annotated[
+    str,
+    typer.Option(
+        help="Running Ray cluster that sees the same files, as HOST:6379 or auto: its workers do the work.",
+        metavar="ADDRESS",
+    ),
+]
+Shard = Annotated[
+    str, typer.Option(help="Part i of N, as in 2/8, for job arrays that share the output.", metavar="i/N")
+]
+
+
 def parse_shard(text: str) -> tuple[int, int]:
     """`2/8` -> (2, 8).
 

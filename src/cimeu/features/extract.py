@@ -5,7 +5,7 @@
 
 This process reads what a clip holds (its key), sends out the clips that lack a row, computes the heavy encoders on all
 cores, and is the only writer. Workers decode a clip once for all encoders and directions, and hand over its frames a
-piece at a time. On a Ray cluster (`on="ray"`) workers are anywhere and do both; paths travel, pixels do not. A killed
+piece at a time. On a Ray cluster workers are anywhere and do both; paths travel, pixels do not. A killed
 run loses the clips in hand; the next run does the rest.
 """
 
@@ -16,10 +16,10 @@ from functools import partial
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
-from typing import Literal
 
 import pandas as pd
 
+from cimeu.cluster import Event, on_ray, part_of
 from cimeu.corpora.content_hash import content_of
 from cimeu.corpora.manifest import Clip, Manifest
 from cimeu.encoders.base import Encoder
@@ -28,7 +28,7 @@ from cimeu.errors import FeatureError, RecipeError
 from cimeu.features.batched_encoding import Computing, Finished
 from cimeu.features.sources import Piece, Request, read_pieces, reason_of, stream_of
 from cimeu.features.store import FeatureStore, Row, row_key
-from cimeu.features.worker_pool import Event, in_processes
+from cimeu.features.worker_pool import in_processes
 from cimeu.progress import Progress, silent
 from cimeu.pyramid import DIRECTIONS, Direction
 
@@ -76,7 +76,7 @@ def extract(
     progress: Progress = silent,
     workers: int = 0,
     shard: tuple[int, int] = (1, 1),
-    on: Literal["here", "ray"] = "here",
+    ray: str = "",
 ) -> Extraction:
     """Fill the stores `folder/<store name>/` with the clips of a manifest.
 
@@ -90,7 +90,8 @@ def extract(
         workers: processes that decode, and compute light encoders, one thread each; 0 works in this process. A script
             that asks for workers has to guard its entry with `if __name__ == "__main__":`.
         shard: (i, n) takes every n-th clip from the i-th on, for n machines that share the folder.
-        on: `here`, or `ray` for the workers of a running Ray cluster that sees the same files.
+        ray: address of a running Ray cluster that sees the same files, `auto` for that of this machine; its workers do
+            the work.
 
     Raises:
         CheckpointError: weights of an encoder do not fit it.
@@ -98,8 +99,8 @@ def extract(
         FingerprintMismatch: a store holds features made with other settings.
         RecipeError: encoders with the same name, an impossible shard, or no cluster.
     """
-    _check(encoders, second, shard)
-    clips = manifest.clips()[shard[0] - 1 :: shard[1]]
+    _check(encoders, second)
+    clips = part_of(manifest.clips(), shard)
     played = [("forward",) if encoder.name in second else tuple(directions) for encoder in encoders]
     with ExitStack() as stack:
         stores = [
@@ -108,7 +109,7 @@ def extract(
         ]
         work = _Work(clips, encoders, stores, played, progress)
         computing = Computing(encoders, tell=work.count_windows)
-        for task, finished in _work_through(work.lacking(), encoders, computing, workers, on):
+        for task, finished in _work_through(work.lacking(), encoders, computing, workers, ray):
             work.store(task, finished)
         if computing.done:
             progress("windows", computing.done, computing.done)
@@ -180,7 +181,7 @@ def store_name(encoder: Encoder) -> str:
     return f"{encoder.name}-frame" if encoder.source == "frame" else encoder.name
 
 
-def _check(encoders: Sequence[Encoder], second: Collection[str], shard: tuple[int, int]) -> None:
+def _check(encoders: Sequence[Encoder], second: Collection[str]) -> None:
     names = [store_name(encoder) for encoder in encoders]
     for name in names:
         if names.count(name) > 1:
@@ -188,9 +189,6 @@ def _check(encoders: Sequence[Encoder], second: Collection[str], shard: tuple[in
     for name in second:
         if name not in [encoder.name for encoder in encoders]:
             raise RecipeError(f"second stream `{name}` is not among the encoders\n\nhint: one of {', '.join(names)}")
-    number, count = shard
-    if not 1 <= number <= count:
-        raise RecipeError(f"no shard {number} of {count}\n\nhint: shards are counted from 1, such as 1/{max(count, 1)}")
 
 
 def _checked(store: FeatureStore, row: Row) -> Row:
@@ -218,13 +216,12 @@ def _failures(
 
 
 def _work_through(
-    tasks: Iterable[Task], encoders: Sequence[Encoder], computing: Computing, workers: int, on: Literal["here", "ray"]
+    tasks: Iterable[Task], encoders: Sequence[Encoder], computing: Computing, workers: int, ray: str
 ) -> Iterator[tuple[Task, Finished]]:
     """Every row of every task once, as they are finished."""
-    if on == "ray":
-        from cimeu.features.ray_pool import on_ray
-
-        messages = on_ray(tasks, partial(rows_of_task, tuple(encoders)), workers, heavy=any(e.heavy for e in encoders))
+    if ray:
+        heavy = any(encoder.heavy for encoder in encoders)
+        messages = on_ray(tasks, partial(rows_of_task, tuple(encoders)), ray, workers, heavy=heavy)
     else:
         messages = in_processes(tasks, partial(messages_about, tuple(encoders)), workers)
     at_work: dict[int, _AtWork] = {}
@@ -298,4 +295,4 @@ def messages_about(encoders: Sequence[Encoder], task: Task) -> Iterator[object]:
 
 def rows_of_task(encoders: Sequence[Encoder], task: Task) -> list[Finished]:
     """Decode and compute a clip in this process."""
-    return [finished for _, finished in _work_through([task], encoders, Computing(encoders), 0, "here")]
+    return [finished for _, finished in _work_through([task], encoders, Computing(encoders), 0, "")]

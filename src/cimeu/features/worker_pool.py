@@ -11,24 +11,13 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from enum import Enum, auto
 from multiprocessing.connection import Connection
 from multiprocessing.connection import wait as wait_for
 from multiprocessing.process import BaseProcess
 from typing import Any
 
+from cimeu.cluster import Event
 from cimeu.errors import RecipeError
-
-
-class Event(Enum):
-    """What happened to a task, between its messages."""
-
-    DONE = auto()
-    AGAIN = auto()
-    """Its worker died: everything about it will be said again from the first message on."""
-    LOST = auto()
-    """Its second worker died too."""
-
 
 Work = Callable[[Any], Iterator[object]]
 """Messages about a task; it and its messages travel between processes."""

@@ -18,6 +18,7 @@ from pathlib import Path
 import pandas as pd
 
 from cimeu.atomic import NO_ROOM, ROOM, adopt_file, check_free, is_own, locked, write_whole
+from cimeu.cluster import LOST, Event, on_ray, part_of
 from cimeu.csv_files import frame_text, read_csv
 from cimeu.errors import CimeuError, MediaError, RecipeError
 from cimeu.inference.explain import explained_timeline
@@ -65,6 +66,7 @@ def predict_files(
     formats: Sequence[str] = FORMATS,
     explained: bool = False,
     shard: tuple[int, int] = (1, 1),
+    ray: str = "",
     video: VideoOptions = DEFAULT_VIDEO,
 ) -> BatchReport:
     """Write a timeline in each format for each recording, its `.json` in any case, and `failures.csv`.
@@ -82,6 +84,8 @@ def predict_files(
         formats: suffixes among those of `Timeline.save`.
         explained: whether each segment is explained: the network then runs about ten times as often.
         shard: (i, n) takes every n-th recording from the i-th on, for n processes that share the output.
+        ray: address of a running Ray cluster that sees the same files, `auto` for that of this machine: its workers
+            have a recording each. One whose worker died twice has failed.
         video: what annotated videos show. Where these cover faces, pages play them instead of the recording.
 
     Raises:
@@ -94,16 +98,21 @@ def predict_files(
     output, given = Path(output), [Path(path) for path in paths]
     results = [output / name for name in model] if isinstance(model, Mapping) else [output]
     check_free([folder / FAILURES for folder in results], "failures")
-    recordings = _shard(recordings_by_name(given, formats), shard)
+    recordings = dict(part_of(list(recordings_by_name(given, formats).items()), shard))
     with locked(output / ROOM / "failures.writing"):  # also shows that the folder can be written to
         recognisers = _by_folder(model, output)
     for recogniser in recognisers.values():
-        if recogniser.style in TOGETHER and shard != (1, 1):
+        if recogniser.style in TOGETHER and (ray or shard != (1, 1)):
             raise RecipeError(
                 f"a style of the {recogniser.style} is read from all recordings\n\n"
-                "hint: leave out --shard, or --style none"
+                f"hint: leave out --{'ray' if ray else 'shard'}, or --style none"
             )
-    failures = _predict_all(recordings, recognisers, formats, progress, explained=explained, video=video)
+    work = partial(_predict_all, recognisers=recognisers, formats=formats, explained=explained, video=video)
+    if ray:
+        heavy = any(recogniser.device.type == "cuda" for recogniser in recognisers.values())
+        failures = _on_cluster(recordings, work, ray, list(recognisers), progress, heavy=heavy)
+    else:
+        failures = work(recordings, progress)
     # Other shards answer for the other recordings of a folder.
     folders = [path for path in given if path.is_dir()] if shard == (1, 1) else []
     tables = {folder: failures_table(reasons) for folder, reasons in failures.items()}
@@ -112,20 +121,57 @@ def predict_files(
     return BatchReport(len(recordings) * len(recognisers), pd.concat(tables.values(), ignore_index=True))
 
 
-def _predict_all(
+Failures = dict[Path, dict[Path, str]]
+"""By folder of results: which recordings failed and why."""
+
+
+def _on_cluster(
     recordings: Mapping[str, Path],
-    recognisers: Mapping[Path, Recogniser],
-    formats: Sequence[str],
+    work: Callable[[Mapping[str, Path], Progress], Failures],
+    ray: str,
+    folders: Sequence[Path],
     progress: Progress,
     *,
+    heavy: bool = False,
+) -> Failures:
+    """A recording to each worker at a time, which writes its results itself."""
+    failures: Failures = {folder: {} for folder in folders}
+    tasks, ended = [{name: path} for name, path in recordings.items()], 0
+    progress("files", ended, len(tasks))
+    for task, message in on_ray(tasks, partial(_one, work), ray, heavy=heavy):
+        if isinstance(message, Event):
+            ended += 1
+            progress("files", ended, len(tasks))
+            reasons = dict.fromkeys(task.values(), LOST) if message is Event.LOST else {}
+            message = dict.fromkeys(folders, reasons)
+        assert isinstance(message, dict)
+        for folder, reasons in message.items():
+            failures[folder] |= reasons
+    # In the order of the recordings, whichever ended first.
+    in_order = list(recordings.values())
+    return {
+        folder: {path: reasons[path] for path in in_order if path in reasons} for folder, reasons in failures.items()
+    }
+
+
+def _one(work: Callable[[Mapping[str, Path], Progress], Failures], task: Mapping[str, Path]) -> list[Failures]:
+    return [work(task, silent)]
+
+
+def _predict_all(
+    recordings: Mapping[str, Path],
+    progress: Progress,
+    *,
+    recognisers: Mapping[Path, Recogniser],
+    formats: Sequence[str],
     explained: bool,
     video: VideoOptions,
-) -> dict[Path, dict[Path, str]]:
-    """Write the results of each recording and model; by folder, which recordings failed and why."""
+) -> Failures:
+    """Write the results of each recording and model."""
     supports = {
         folder: _supports(recogniser, recordings.values(), progress) for folder, recogniser in recognisers.items()
     }
-    failures: dict[Path, dict[Path, str]] = {folder: {} for folder in recognisers}
+    failures: Failures = {folder: {} for folder in recognisers}
     side_by_side = SideBySide(list(recognisers.values()))
     for number, (name, path) in enumerate(recordings.items()):
         progress("files", number, len(recordings))
@@ -172,14 +218,6 @@ def failure_of(work: Callable[[], object], path: Path) -> str:
         logger.exception("`%s` failed", _shown(path))
         return f"unexpected {type(error).__name__}: {error}"
     return ""
-
-
-def _shard(recordings: dict[str, Path], shard: tuple[int, int]) -> dict[str, Path]:
-    """Every n-th recording from the i-th on, in the order of their names."""
-    number, count = shard
-    if not 1 <= number <= count:
-        raise RecipeError(f"no shard {number} of {count}\n\nhint: shards are counted from 1, such as 1/{max(count, 1)}")
-    return dict(list(recordings.items())[number - 1 :: count])
 
 
 def _predict(
