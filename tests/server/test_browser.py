@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx2
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
 
 from cimeu.media.audio import read_sound, write_sound
 from cimeu.server.isolated import Isolated
@@ -348,6 +348,30 @@ def test_the_page_fits_any_window(look: Callable[..., Seen], served: str, number
       .filter((node) => node.checkVisibility() && node.scrollWidth > node.clientWidth + 1)
       .map((node) => node.className)""")
     assert over == []
+
+
+def test_continuous_labels_are_drawn_below_the_scores_with_a_zero_line_and_what_is_known_of_them(
+    look: Callable[..., Seen], served: str, number: str
+) -> None:
+    def with_valence(route: Route) -> None:
+        found = route.fetch().json()
+        found |= {"continuous": [{"name": "valence", "low": -1, "high": 1}], "continuous_caution": "tested on toys"}
+        for run in (run for runs in found["lanes"].values() for run in runs):
+            for point in run:
+                point["continuous"] = [0.5]
+        route.fulfill(json=found)
+
+    seen = look(served)
+    seen.page.route("**/curves*", with_valence)
+    seen.page.goto(f"{served}/#{number}")
+    drawing = seen.page.get_by_role("img", name=re.compile("^valence of ")).first
+    expect(drawing.locator("line")).to_have_attribute("y1", "50.0")
+    points = drawing.locator("polyline").first.get_attribute("points") or ""
+    assert {point.split(",")[1] for point in points.split()} == {"25.0"}, "0.5 on a scale from -1 to 1"
+    expect(drawing.locator("title").first).to_have_text(re.compile(r"^\d+:\d\d\.\d: valence 0\.50$"))
+    expect(seen.page.locator(".caution").first).to_have_text("tested on toys")
+    assert [each for each in seen.page.evaluate(CONTRASTS) if each[0] < 4.5] == []
+    assert seen.complaints == []
 
 
 def test_the_page_asks_for_the_token(
