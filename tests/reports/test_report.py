@@ -13,6 +13,7 @@ import yaml
 from cimeu.errors import CheckpointError, CimeuError, RecipeError
 from cimeu.evaluation.metrics import uar
 from cimeu.reports.report import report
+from cimeu.reports.run_summary import summarise
 from cimeu.sealed import seal
 from cimeu.timeline.style import COLOURS
 
@@ -605,3 +606,42 @@ def test_latex_escapes_what_latex_would_read(tmp_path):
     text = report([run], tmp_path / "r.html").with_suffix(".tex").read_text()
     assert r"a\~{}b\^{}c" in text
     assert text.count(r"\begin{table}") == text.count(r"\caption{") == text.count(r"\end{table}") >= 2
+
+
+@pytest.mark.parametrize(
+    ("second", "said"),
+    [
+        (
+            None,
+            "the tested corpora are, to wavlm-large, unseen (never trained, or all of its data is named without these "
+            "corpora): cremad and iemocap, unknown (both were gathered from the same kind of place): msppodcast. "
+            "UAR over unseen corpora alone {} %, over all {} %",
+        ),
+        (
+            "models/hubert-large-superb-er",
+            "the tested corpora are, to wavlm-large, unseen (never trained, or all of its data is named without these "
+            "corpora): cremad and iemocap, unknown (both were gathered from the same kind of place): msppodcast; to "
+            "hubert-large-superb-er, unknown (its authors do not name all of its data): cremad and msppodcast, SEEN "
+            "(it was fine-tuned on them): iemocap",
+        ),
+    ],
+)
+def test_corpora_that_an_encoder_may_know_are_marked_and_left_out_of_a_second_mean(
+    tmp_path: Path, second: str | None, said: str
+) -> None:
+    uars = {}
+    for fold, corpus in (("amber", "iemocap"), ("basalt", "cremad"), ("cedar", "msppodcast")):
+        run = make_run(tmp_path / fold, fold, 0, columns={"corpus": corpus})
+        recipe = yaml.safe_load((run / "recipe.yaml").read_text())
+        streams = {"first": {"encoder": "hub-sound", "settings": {"preset": "wavlm-large"}}}
+        if second:
+            streams["second"] = {"encoder": "hub-sound", "settings": {"weights": second}}
+        (run / "recipe.yaml").write_text(yaml.safe_dump(recipe | {"streams": streams}))
+        table = pd.read_csv(run / "predictions.csv").query("part == 'test'")
+        right = table[[f"fused.{emotion}" for emotion in EMOTIONS]].fillna(0).to_numpy().argmax(1)
+        is_right = (np.array(EMOTIONS)[right] == table["emotion"]) & table["problem"].isna()
+        uars[corpus] = is_right.groupby(table["emotion"]).mean().mean()
+    summary = summarise([tmp_path / fold for fold in ("amber", "basalt", "cedar")])
+    text = {fact["label"]: fact["value"] for fact in summary["facts"]}["Pretraining"]
+    alone = np.mean([uars["iemocap"], uars["cremad"]])
+    assert text == said.format(f"{100 * alone:.1f}", f"{100 * np.mean(list(uars.values())):.1f}")

@@ -101,12 +101,8 @@ def predict_files(
     recordings = dict(part_of(list(recordings_by_name(given, formats).items()), shard))
     with locked(output / ROOM / "failures.writing"):  # also shows that the folder can be written to
         recognisers = _by_folder(model, output)
-    for recogniser in recognisers.values():
-        if recogniser.style in TOGETHER and (ray or shard != (1, 1)):
-            raise RecipeError(
-                f"a style of the {recogniser.style} is read from all recordings\n\n"
-                f"hint: leave out --{'ray' if ray else 'shard'}, or --style none"
-            )
+    if ray or shard != (1, 1):
+        _check_apart(recognisers.values(), "ray" if ray else "shard")
     work = partial(_predict_all, recognisers=recognisers, formats=formats, explained=explained, video=video)
     if ray:
         heavy = any(recogniser.device.type == "cuda" for recogniser in recognisers.values())
@@ -184,6 +180,16 @@ def _predict_all(
                 failures[folder][path] = reason
     progress("files", len(recordings), len(recordings))
     return failures
+
+
+def _check_apart(recognisers: Iterable[Recogniser], option: str) -> None:
+    """Recordings can be worked on apart. Raises RecipeError where one model reads all of them together."""
+    for recogniser in recognisers:
+        if recogniser.style in TOGETHER:
+            raise RecipeError(
+                f"a style of the {recogniser.style} is read from all recordings\n\n"
+                f"hint: leave out --{option}, or --style none"
+            )
 
 
 def _check_formats(formats: Iterable[str]) -> None:
