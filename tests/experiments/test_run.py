@@ -15,7 +15,7 @@ from cimeu.corpora.manifest import read_manifest
 from cimeu.errors import CheckpointError, FingerprintMismatch, RecipeError, WeightsMissing
 from cimeu.evaluation.continuous import concordance
 from cimeu.evaluation.predict import EnsembleSettings
-from cimeu.experiments.prepare import cores, default_streams, folds_named, prepare
+from cimeu.experiments.prepare import clips_of, cores, default_streams, folds_named, prepare
 from cimeu.experiments.recipe import Recipe, load_recipe
 from cimeu.experiments.run import evaluate_run, run_recipe
 from cimeu.experiments.run_folder import read_run
@@ -361,6 +361,8 @@ def test_clips_without_an_emotion_and_with_valence_are_scored_by_ccc_alone(
         changed(*settings, "training.criterion=uar_ccc", "training.weights.continuous=1.0", table=table)
     )
     assert "1 of 36 clips take no part, label space `four` lacks their emotion: no label 1" in caplog.text
+    # Rows of a bench are about emotions: there, and for new groups of a run, such clips take no part.
+    assert "" not in set(clips_of(load_recipe(run / "recipe.yaml"), emotions_only=True)[0].table["emotion"])
     summary, rows = summarise([run]), predictions(run).query("part == 'test'")
     assert (len(rows), (rows["emotion"] == "").sum()) == (12, 1)
     fused = [row for row in summary["results"] if row["kind"] == "fused"][-1]

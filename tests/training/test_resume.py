@@ -5,7 +5,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from cimeu.training.resume import pack, saved, unpack
+from cimeu.model.checkpoint import Specifications
+from cimeu.model.network import CiMEU
+from cimeu.training.resume import pack, resumed, saved, unpack
+
+from .conftest import network_of
 
 
 def state() -> dict[str, object]:
@@ -43,3 +47,13 @@ def test_what_was_packed_comes_back_in_memory_of_its_own() -> None:
 def test_a_run_that_an_earlier_version_stopped_goes_on(tmp_path: Path) -> None:
     torch.save({"identity": {"processes": 1}, **state()}, tmp_path / "resume.pt")
     assert same(saved(tmp_path, {"processes": 1}), state())
+
+
+def test_the_best_score_of_an_earlier_version_has_another_name(tmp_path: Path) -> None:
+    config = network_of()
+    network = CiMEU(config, Specifications(emotions=config.emotions))
+    optimiser = torch.optim.AdamW(network.parameters())
+    parts = {"model": network.state_dict(), "optimiser": optimiser.state_dict()}
+    earlier = {**parts, "epoch": 3, "best_epoch": 2, "best_uar": 0.6}
+    state = resumed(tmp_path, earlier, network, optimiser)
+    assert (state.epoch, state.best_epoch, state.best_score) == (3, 2, 0.6)
