@@ -262,6 +262,14 @@ def test_a_rater_corrects_beside_the_model_with_mouse_and_keyboard(
     assert borders(copy) == borders(lane)
     assert [segment["label"] for segment in copy] == [segment["label"] or "unsure" for segment in lane]
 
+    # Fewer lines about the model's segment than about the own one do not move the lanes under the pointer.
+    where = "document.getElementById('lanes').getBoundingClientRect().y + scrollY"
+    before = page.evaluate(where)
+    page.locator(f".segment[data-number='{lane[0]['number']}']").hover()
+    expect(page.locator("#scores li").first).to_be_visible()
+    assert page.evaluate(where) == before
+    page.mouse.move(5, 5)
+
     # The keyboard alone: split at the position of the recording, move the border, take it back, label.
     assert "rated" in page.evaluate("document.activeElement.className")
     page.evaluate("document.getElementById('video').currentTime = 0.8")

@@ -1,6 +1,6 @@
 // Microphone and camera go to the service in small pieces over a socket, and answers come back.
 
-import { announce, ask, at, bearer, clock, node, showProblem, tone, vector } from "/page.js";
+import { announce, ask, at, bearer, clock, keepHeight, node, showProblem, tone, vector } from "/page.js";
 
 const RATE_HZ = 16000;
 const SHOWN_S = 60;
@@ -248,6 +248,7 @@ function drawLatest(before) {
       node("span", { textContent: emotion }), node("span", { className: "bar-of", ariaHidden: "true" }, bar),
       node("span", { className: "number", textContent: score.toFixed(2) }));
   }));
+  keepHeight(at("details"));
   if (moment.label && moment.label !== before) announce(`${moment.person}: ${moment.label}`);
 }
 
@@ -326,6 +327,10 @@ async function open() {
   at("start").addEventListener("click", start);
   at("stop").addEventListener("click", stop);
   window.addEventListener("pagehide", stop);
+  window.addEventListener("resize", () => {
+    at("details").style.minHeight = "";
+    keepHeight(at("details"));
+  });
 }
 
 open().catch((error) => showProblem(error.message, error.hint ?? "Is the server still running?"));

@@ -77,6 +77,11 @@ export function coded(text) {
   return parts.map((part, index) => (index % 2 ? node("code", { textContent: part }) : part));
 }
 
+// What stands below must not move under the pointer when a box has fewer lines than before.
+export function keepHeight(box) {
+  box.style.minHeight = `${Math.max(Number.parseFloat(box.style.minHeight) || 0, box.offsetHeight)}px`;
+}
+
 export function clock(time_s) {
   const minutes = Math.floor(time_s / 60);
   return `${minutes}:${(time_s - 60 * minutes).toFixed(1).padStart(4, "0")}`;

@@ -1,6 +1,6 @@
 // The viewer: recordings on the left, one recording with its timeline on the right. It knows only the service's API.
 
-import { announce, ask, at, bearer, clock, coded, node, showProblem, tone, vector } from "/page.js";
+import { announce, ask, at, bearer, clock, coded, keepHeight, node, showProblem, tone, vector } from "/page.js";
 import { UNSURE, canSplit, copied, merged, moved, relabelled, split } from "/tiers.js";
 
 const FORMATS = {
@@ -204,6 +204,7 @@ async function open(id) {
     state.explained = {};
     state.curves = null;
     at("zoom").value = 1;
+    at("details").style.minHeight = "";
   }
   draw(isOther);
   drawRecordings();
@@ -543,6 +544,7 @@ function showRated() {
   for (const id of ["why-not", "correction", "explained"]) at(id).hidden = true;
   at("editing").hidden = rater !== state.rater;
   drawEditing(result, part, index === tierOf(lane, rater).length - 1);
+  keepHeight(at("details"));
 }
 
 function drawEditing(result, part, isLast) {
@@ -591,6 +593,7 @@ function showSegment(number) {
   at("why").hidden = !sizeOf(segment.scores);
   at("why").onclick = () => explain(segment.number);
   drawExplanation(segment.number);
+  keepHeight(at("details"));
 }
 
 // What a segment rests on
@@ -907,6 +910,10 @@ function listen() {
     send([...event.dataTransfer.files]);
   });
   new ResizeObserver(() => { if (state.open?.result) drawAxis(); }).observe(at("scroll"));
+  window.addEventListener("resize", () => {
+    at("details").style.minHeight = "";
+    keepHeight(at("details"));
+  });
   window.addEventListener("hashchange", () => {
     const id = location.hash.slice(1);
     if (id && id !== state.open?.id) open(id);
