@@ -267,3 +267,22 @@ def test_a_difference_without_ends_has_no_interval() -> None:
     nan = float("nan")
     unknown = Difference(value=0.1, low=nan, high=nan, p=nan, improved=1, n_cultures=1, cultures={})
     assert interval_of(unknown) == Interval(0.1, None, None)
+
+
+def test_clips_of_nobody_known_are_no_speakers_and_the_table_says_so(tmp_path: Path) -> None:
+    def nameless(cell: Cell) -> CellResult:
+        result = run(cell)
+        table = result.predictions.copy()
+        table.loc[(table["culture"] == "ur") & (table.index < 45), "speaker"] = ""
+        return replace(result, predictions=table)
+
+    run_bench(BENCH, nameless, tmp_path)
+    notes = "\n".join(comparison_table(summarise(tmp_path)).notes)
+    assert "N = 180 test clips of 23 speakers" in notes  # ten each of two groups, and three whole ones of the third
+    assert "Speakers unknown: clips that stand for themselves (ur 45); intervals of these groups" in notes
+
+
+def test_where_all_speakers_are_known_nothing_is_said_of_them(folder: Path) -> None:
+    notes = "\n".join(comparison_table(summarise(folder)).notes)
+    assert "N = 180 test clips of 30 speakers" in notes
+    assert "unknown" not in notes

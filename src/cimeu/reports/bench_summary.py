@@ -91,6 +91,18 @@ class Summary:
         return chance_of(tested[self.bench.group], tested["emotion"])
 
     @property
+    def unnamed(self) -> dict[str, int]:
+        """Test clips whose speaker is unknown, by group, as far as there are any."""
+        tables = [cell.predictions for cells in self.cells.values() for cell in cells.values()]
+        if not tables:
+            return {}
+        tested = pd.concat(
+            table.loc[table["part"] == "test", ["clip_id", "speaker", self.bench.group]] for table in tables
+        )
+        tested = tested[tested["speaker"].fillna("") == ""].drop_duplicates("clip_id")
+        return {str(name): int(count) for name, count in tested[self.bench.group].value_counts(sort=False).items()}
+
+    @property
     def complete(self) -> bool:
         """Whether every cell is there."""
         return all(line.cells == line.cells_expected for line in self.lines)

@@ -204,12 +204,22 @@ def _text_line(line: RowSummary, groups: Sequence[str], width: int) -> tuple[str
 
 def _notes(summary: Summary) -> tuple[str, ...]:
     bench, measured = summary.bench, [line for line in summary.lines if line.uar is not None]
-    size = f"N = {measured[0].n_clips} test clips of {measured[0].n_speakers} speakers, " if measured else ""
+    unnamed = summary.unnamed if measured else {}
+    size = ""
+    if measured:  # each clip of nobody known is drawn as a speaker of its own
+        named = measured[0].n_speakers - sum(unnamed.values())
+        size = f"N = {measured[0].n_clips} test clips of {named} speakers, "
     notes = [
         f"{size}{len(bench.folds)} folds, chance {percent(summary.chance)} %. "
         f"Intervals: bootstrap over speakers within each {summary.word}; clips that could not be used are wrong. "
         "Parameters, updates and seconds are those of a cell.",
     ]
+    if unnamed:
+        groups = ", ".join(f"{name or 'no name'} {count:,}" for name, count in sorted(unnamed.items()))
+        notes.append(
+            f"Speakers unknown: clips that stand for themselves ({groups}); intervals of these groups, and of the mean, are "
+            "too narrow."
+        )
     if bench.compared():
         notes.append(
             f"Compared with `{bench.reference}`, named before the first cell was run: {', '.join(bench.compared())}. "
