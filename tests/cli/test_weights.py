@@ -77,3 +77,15 @@ def test_fetching_a_model_of_the_hub_names_the_command_of_its_client(cimeu) -> N
     status, _, err = cimeu("fetch", "wavlm-large")
     assert status == 1
     assert f"hint: `{PRESETS['wavlm-large'].fetch_command}` fetches them (licence: CC BY-SA 3.0" in err
+
+
+def test_one_wrong_file_stops_no_other(cimeu, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, digest in (("bad", "0" * 64), ("good", hashlib.sha256(b"weights").hexdigest())):
+        monkeypatch.setitem(module.WEIGHTS, name, Weights(name, "page", "", "MIT", sha256=digest))
+        (tmp_path / name).write_bytes(b"weights")
+    status, out, err = cimeu("verify", "bad", "good", "none")
+    assert status == 3
+    assert out.startswith("good ")
+    assert "error: bad: " in err
+    assert "1 of 3 weights as published, 2 failed" in err
+    assert cimeu("verify", "bad", "none")[0] == 1

