@@ -217,8 +217,8 @@ def _notes(summary: Summary) -> tuple[str, ...]:
     if unnamed:
         groups = ", ".join(f"{name or 'no name'} {count:,}" for name, count in sorted(unnamed.items()))
         notes.append(
-            f"Speakers unknown: clips that stand for themselves ({groups}); intervals of these groups, and of the mean, are "
-            "too narrow."
+            f"Speakers unknown: clips that stand for themselves ({groups}); intervals of these groups, and of the "
+            "mean, are too narrow."
         )
     if bench.compared():
         notes.append(
