@@ -13,6 +13,7 @@ import torch
 
 from cimeu.errors import RecipeError
 from cimeu.inference.explain import MOMENTS, Occluder, explain, explained_timeline
+from cimeu.inference.model_store import STARTER
 from cimeu.inference.neighbours import TrainingClips
 from cimeu.inference.recogniser import Recogniser
 from cimeu.inference.windows import WindowInput
@@ -169,3 +170,14 @@ def test_a_segment_of_another_recording_is_refused(
 ) -> None:
     with pytest.raises(RecipeError, match=r"speech\.wav` has no segment of `person 1` from 0\.0"):
         explain(recogniser, replace(timeline, media_path=recordings / "speech.wav"), timeline.segments[0])
+
+
+def test_a_model_that_reads_one_stream_says_nothing_without_it(trial_data: Path, tmp_path: Path) -> None:
+    recogniser = Recogniser.from_pretrained(STARTER, settings=TimelineSettings(abstain_below=0.0))
+    shutil.copy(sorted((trial_data / "speech").glob("emodb/*/03*.flac"))[0], tmp_path / "talk.flac")
+    timeline = explained_timeline(recogniser, tmp_path / "talk.flac")
+    assert timeline.explanations
+    for each in timeline.explanations:
+        assert [(one.stream, one.lost) for one in each.streams] == [("voice (moonshine)", pytest.approx(each.score))]
+        assert all(-1 <= one.lost <= 1 for one in each.moments)
+    assert b"NaN" not in to_json(timeline, tmp_path / "talk.json")

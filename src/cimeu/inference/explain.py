@@ -2,7 +2,7 @@
 
 A whole stream is replaced by the network's own token for an absent stream; where it was the only one, and for short
 stretches of a stream, its vectors become the mean of the training clips. What the label's probability loses is the
-part's contribution. Nothing is read from attention weights.
+part's contribution; a model that says nothing without the part loses all. Nothing is read from attention weights.
 
 Vectors of a window are taken to be spread evenly over it. An encoder's own window (16 frames and more) is longer than
 a stretch, so a stretch's contribution is blurred by about half a second.
@@ -219,11 +219,11 @@ def _explained(
     moments: dict[tuple[str, int], float] = defaultdict(float)
     for number, score, nearest in zip(windows, scores, evidence, strict=True):
         for stream, other in nearest.without.items():
-            lost = score - recogniser.given_style(reading, name, number, *other)[emotion]
-            streams[stream] += float(lost) / len(windows)
+            without = recogniser.given_style(reading, name, number, *other)[emotion]
+            streams[stream] += _lost(score, without) / len(windows)
         for key, other in nearest.without_moment.items():
-            lost = score - recogniser.given_style(reading, name, number, *other)[emotion]
-            moments[key] += float(lost) / len(windows)
+            without = recogniser.given_style(reading, name, number, *other)[emotion]
+            moments[key] += _lost(score, without) / len(windows)
     emotions = [nearest.emotion for nearest in evidence if nearest.emotion is not None]
     styles = [nearest.style for nearest in evidence if nearest.style is not None]
     style = np.mean(styles, axis=0) if styles else None
@@ -248,6 +248,11 @@ def _explained(
         neighbours=near(None),
         neighbours_with_style=() if style is None else near(style),
     )
+
+
+def _lost(score: float, without: float) -> float:
+    """Probability lost; all of it where nothing is said any more."""
+    return score if np.isnan(without) else float(score - without)
 
 
 def _told(
