@@ -213,3 +213,49 @@ def test_a_pipe_is_named_as_one(words: tuple[str, ...], tmp_path: Path, monkeypa
     status, said = run([*words])
     assert status == 1
     assert ".csv` is a pipe, not a regular file" in said
+
+
+OPTIONS = {
+    "agree": ("--tier", "--second-tier", "--grid", "--iou", "--ratings", "--label-map", "--also"),
+    "prepare csv": ("--column", "--label-map", "--name", "--list", "--task", "--strength"),
+    "score": ("--labels", "--group", "--against", "--trained-on"),
+}
+VALUES = [
+    "",
+    "-1",
+    "nan",
+    "inf",
+    "1e308",
+    "１",
+    "=",
+    "a=b=c",
+    "\udce9",
+    "x\n",
+    "../x",
+    "/",
+    ".",
+    ",",
+    "n" * 300,
+    "[1",
+    "a.wav",
+]
+
+
+@settings(
+    max_examples=12, deadline=None, derandomize=True, phases=(Phase.generate,), suppress_health_check=list(HealthCheck)
+)
+@given(data=st.data(), name=st.sampled_from(sorted(OPTIONS)))
+def test_whatever_an_option_is_given_nothing_is_lost_and_nothing_else_is_said_than_why(
+    data: st.DataObject, name: str
+) -> None:
+    given_options = data.draw(st.dictionaries(st.sampled_from(OPTIONS[name]), st.sampled_from(VALUES), min_size=1))
+    with in_a_folder(GOOD) as root:
+        before, expected = files_below(root), COMMANDS[name][1](Path("new"))
+        words = [word for pair in given_options.items() for word in pair]
+        status, said = run([*WORKING[name], "-o", "new", *words])
+        after = files_below(root)
+        assert {path: after.get(path) for path in before} == before
+        assert "Traceback" not in said
+        if status == 0 and "--ratings" not in given_options:
+            assert all(path.is_file() for path in expected), (given_options, said)
+        assert status == 0 or said
