@@ -76,6 +76,8 @@ COMMANDS: dict[str, tuple[tuple[str, ...], Callable[[Path], list[Path]]]] = {
     "utterances": (("utterances", "{}", "{}"), lambda out: [out]),
     "overlap": (("overlap", "{}", "{}", "--workers", "1"), lambda out: [out]),
     "embed": (("embed", "{}", "--model", "{}"), lambda out: [out]),
+    "submit": (("submit", "{}", "--format", "table"), lambda out: [out]),
+    "prepare lists": (("prepare", "lists", ".", "--list", "test={}"), lambda out: [out]),
     "features import": (("features", "import", "{}", "--root", ".", "--encoder", "x"), lambda out: [out]),
 }
 WITHOUT_OUTPUT = ("train", "evaluate")
