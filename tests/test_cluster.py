@@ -52,6 +52,12 @@ def test_without_a_cluster_it_says_how_to_start_one(tmp_path: Path, monkeypatch:
         extract(sounds(tmp_path / "clips", 1), [SPECTRAL], tmp_path / "features", ray="auto")
 
 
+@pytest.mark.parametrize("address", ["127.0.0.1:9", "nonsense", "127.0.0.1:port"])
+def test_a_cluster_that_nobody_runs_is_named_at_once(address: str) -> None:
+    with pytest.raises(RecipeError, match=rf"no Ray cluster runs at `{address}`\n\nhint: `ray start --head`"):
+        list(on_ray([1], lambda number: [number], address))
+
+
 @pytest.mark.long
 def test_a_task_that_kills_its_workers_costs_no_other(cluster: Callable[[], int]) -> None:
     def deadly(number: int) -> list[int]:

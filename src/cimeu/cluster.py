@@ -9,6 +9,7 @@ Source: Ray core (actors with `max_restarts` and `max_task_retries`).
 
 import contextlib
 import os
+import socket
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from enum import Enum, auto
@@ -186,12 +187,24 @@ def _connected(address: str) -> Any:
     except ImportError as error:
         raise RecipeError("Ray is not installed\n\nhint: pip install 'cimeu[ray]'") from error
     if not ray.is_initialized():
+        where = "here" if address == "auto" else f"at `{address}`"
         try:
+            if address != "auto":  # Ray itself goes on trying for minutes
+                _reach(address)
             ray.init(address=address, log_to_driver=False)
-        except (ConnectionError, ValueError) as error:
-            where = "here" if address == "auto" else f"at `{address}`"
+        except (OSError, ValueError) as error:
             raise RecipeError(
                 f"no Ray cluster runs {where}"
                 "\n\nhint: `ray start --head` on one machine, `ray start --address=...` on the others"
             ) from error
     return ray
+
+
+def _reach(address: str) -> None:
+    """Raises OSError where nobody listens, ValueError where the address is none."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    socket.create_connection((host, int(port)), timeout=REACHED_S).close()
+
+
+REACHED_S = 5.0
+"""Within which a cluster answers."""
