@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cimeu.cluster import Event, on_ray, part_of
+from cimeu.cluster import Event, Machines, on_ray, part_of
 from cimeu.corpora.manifest import Manifest, build_manifest
 from cimeu.encoders.registry import build_encoder
 from cimeu.errors import RecipeError
@@ -49,7 +49,7 @@ def test_without_a_cluster_it_says_how_to_start_one(tmp_path: Path, monkeypatch:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
     with pytest.raises(RecipeError, match=r"no Ray cluster runs here\n\nhint: `ray start --head`"):
-        extract(sounds(tmp_path / "clips", 1), [SPECTRAL], tmp_path / "features", ray="auto")
+        extract(sounds(tmp_path / "clips", 1), [SPECTRAL], tmp_path / "features", machines=Machines(ray="auto"))
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:9", "nonsense", "127.0.0.1:port"])
@@ -87,7 +87,9 @@ def test_a_worker_that_dies_loses_and_doubles_nothing(cluster: Callable[[], int]
         if completed == 5:
             killed.append(cluster())
 
-    done = extract(manifest, [SPECTRAL], tmp_path / "features", workers=2, ray="auto", progress=kill_one)
+    done = extract(
+        manifest, [SPECTRAL], tmp_path / "features", workers=2, machines=Machines(ray="auto"), progress=kill_one
+    )
 
     assert killed == [2]
     assert (done.done, done.kept, len(done.failures)) == (24, 0, 0)

@@ -12,6 +12,7 @@ import os
 import socket
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from dataclasses import dataclass
 from enum import Enum, auto
 from itertools import islice
 from types import TracebackType
@@ -35,6 +36,20 @@ class Event(Enum):
 
 class WorkerLost(Exception):
     """The worker of a task died, and so did the one that tried again."""
+
+
+@dataclass(frozen=True)
+class Machines:
+    """Which of several machines does what."""
+
+    shard: tuple[int, int] = (1, 1)
+    """(i, n): every n-th item from the i-th on, for n processes that share a folder."""
+    ray: str = ""
+    """Address of a running Ray cluster that sees the same files, `auto` for that of this machine; empty: none."""
+
+
+HERE = Machines()
+"""All of it on this machine."""
 
 
 def part_of(items: Sequence[Item], shard: tuple[int, int]) -> Sequence[Item]:

@@ -17,7 +17,7 @@ import pytest
 from cimeu.bench.cells import CellResult
 from cimeu.bench.comparison import Bench, Cell, open_bench, read_cell, write_cell
 from cimeu.bench.runner import _held, failures_text, run_bench
-from cimeu.cluster import LOST
+from cimeu.cluster import LOST, Machines
 from cimeu.errors import FeatureError, RecipeError
 from cimeu.reports.bench_report import write_bench
 
@@ -75,7 +75,7 @@ def test_shards_share_all_cells_and_none_twice(tmp_path: Path) -> None:
     seen: list[Cell] = []
     for part in (1, 2, 3):
         run = Counting()
-        run_bench(BENCH, run, tmp_path, shard=(part, 3))
+        run_bench(BENCH, run, tmp_path, machines=Machines((part, 3)))
         seen += run.cells
     assert sorted(seen) == sorted(BENCH.cells())
 
@@ -191,7 +191,7 @@ def test_the_reference_must_not_be_absent() -> None:
 
 def test_shards_are_counted_from_one(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="shard 0/4\n\nhint: parts are counted from 1"):
-        run_bench(BENCH, result, tmp_path, shard=(0, 4))
+        run_bench(BENCH, result, tmp_path, machines=Machines((0, 4)))
 
 
 def test_rows_that_read_the_journal_of_another_come_after_it_seed_by_seed() -> None:
@@ -203,7 +203,7 @@ def test_rows_that_read_the_journal_of_another_come_after_it_seed_by_seed() -> N
 def test_a_row_that_reads_a_journal_starts_when_that_one_is_done_and_not_before(tmp_path: Path) -> None:
     bench = replace(BENCH, rows=("full", "without-er", "random-style"), absent={})
     run = Counting()
-    run_bench(bench, run, tmp_path, shard=(1, 4))
+    run_bench(bench, run, tmp_path, machines=Machines((1, 4)))
     assert [cell.row for cell in run.cells] == ["full", "without-er", "random-style"]
 
 
@@ -278,7 +278,7 @@ def test_a_worker_of_a_cluster_that_is_killed_costs_no_cell(cluster: Callable[[]
         if completed == 3:
             killed.append(cluster())
 
-    report = run_bench(BENCH, slow, tmp_path / "there", workers=2, ray="auto", progress=kill_one)
+    report = run_bench(BENCH, slow, tmp_path / "there", workers=2, machines=Machines(ray="auto"), progress=kill_one)
     assert (killed, report.done, report.failures) == ([2], 8, {})
     assert tables(tmp_path / "there") == tables(tmp_path / "here")
 
@@ -292,14 +292,14 @@ def test_a_cell_that_kills_its_workers_fails_alone(cluster: Callable[[], int], t
             os.kill(os.getpid(), signal.SIGKILL)
         return read_cell(BENCH, cell, tmp_path / "here")
 
-    report = run_bench(BENCH, deadly, tmp_path / "there", ray="auto")
+    report = run_bench(BENCH, deadly, tmp_path / "there", machines=Machines(ray="auto"))
     assert report.failures == {Cell("without-er", "en", 1): LOST}
     assert report.done == 7
 
 
 def test_parts_leave_the_tables_of_the_whole(tmp_path: Path) -> None:
     run_bench(BENCH, result, tmp_path / "whole")
-    left = [run_bench(BENCH, result, tmp_path / "parts", shard=(part, 3)).elsewhere for part in (3, 1, 2)]
+    left = [run_bench(BENCH, result, tmp_path / "parts", machines=Machines((part, 3))).elsewhere for part in (3, 1, 2)]
     assert left == [6, 2, 0]  # four pairs of fold and seed with two rows each, in three parts
     assert tables(tmp_path / "parts") == tables(tmp_path / "whole")
 

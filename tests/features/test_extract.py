@@ -14,6 +14,7 @@ import pandas as pd
 import psutil
 import pytest
 
+from cimeu.cluster import Machines
 from cimeu.corpora.manifest import Manifest, build_manifest, read_manifest
 from cimeu.encoders.base import Encoder
 from cimeu.encoders.description import describe
@@ -192,7 +193,7 @@ def test_an_unforeseen_error_becomes_a_reason(tmp_path: Path) -> None:
 def test_shards_share_the_work_without_overlap(tmp_path: Path) -> None:
     manifest = sounds(tmp_path / "clips", 5)
 
-    done = [run(manifest, tmp_path / "features", shard=(number, 2)).done for number in (1, 2)]
+    done = [run(manifest, tmp_path / "features", machines=Machines((number, 2))).done for number in (1, 2)]
 
     assert done == [3, 2]
     assert run(manifest, tmp_path / "features").kept == 5
@@ -219,7 +220,7 @@ def test_an_unknown_second_stream_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("shard", [(0, 2), (3, 2), (1, 0)])
 def test_an_impossible_shard_is_refused(tmp_path: Path, shard: tuple[int, int]) -> None:
     with pytest.raises(RecipeError, match=rf"no shard {shard[0]} of {shard[1]}\n\nhint: shards are counted from 1"):
-        run(sounds(tmp_path / "clips", 1), tmp_path / "features", shard=shard)
+        run(sounds(tmp_path / "clips", 1), tmp_path / "features", machines=Machines(shard))
 
 
 def test_other_preprocessing_in_the_same_folder_is_refused(tmp_path: Path) -> None:

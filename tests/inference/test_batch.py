@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from cimeu.atomic import adopt_file
-from cimeu.cluster import LOST
+from cimeu.cluster import LOST, Machines
 from cimeu.csv_files import read_csv
 from cimeu.errors import RecipeError
 from cimeu.inference.batch import FORMATS, _on_cluster, predict_files
@@ -281,13 +281,14 @@ def test_results_of_a_version_without_series_are_made_again(
 def test_shards_share_a_folder_and_its_failures(recogniser: Recogniser, folder: Path, tmp_path: Path) -> None:
     # In order: broken.mp4, mute.mp4, zero.mp4, deep/speech.wav
     reports = [
-        predict_files([folder], tmp_path / "out", recogniser, formats=[".csv"], shard=(number, 2)) for number in (1, 2)
+        predict_files([folder], tmp_path / "out", recogniser, formats=[".csv"], machines=Machines((number, 2)))
+        for number in (1, 2)
     ]
     assert [report.recordings for report in reports] == [2, 2]
     assert len(pd.read_csv(tmp_path / "out" / "failures.csv")) == 2
     assert {path.name for path in (tmp_path / "out").rglob("*.csv")} == {"mute.csv", "speech.csv", "failures.csv"}
     with pytest.raises(RecipeError, match=r"no shard 3 of 2\n\nhint: shards are counted from 1"):
-        predict_files([folder], tmp_path / "out", recogniser, shard=(3, 2))
+        predict_files([folder], tmp_path / "out", recogniser, machines=Machines((3, 2)))
 
 
 @pytest.mark.long
@@ -301,7 +302,7 @@ def test_a_cluster_writes_what_one_machine_writes_though_a_worker_is_killed(
             killed.append(cluster())
 
     here = predict_files([folder], tmp_path / "here", recogniser)
-    there = predict_files([folder], tmp_path / "there", recogniser, kill_one, ray="auto")
+    there = predict_files([folder], tmp_path / "there", recogniser, kill_one, machines=Machines(ray="auto"))
     assert killed == [2]
     assert (there.recordings, len(there.failures)) == (4, 2)
     pd.testing.assert_frame_equal(there.failures, here.failures)
@@ -336,7 +337,7 @@ def test_a_style_of_all_recordings_is_not_read_on_a_cluster(
 ) -> None:
     monkeypatch.setattr(recogniser, "style", "study")
     with pytest.raises(RecipeError, match=r"read from all recordings\n\nhint: leave out --ray"):
-        predict_files([folder], tmp_path / "out", recogniser, ray="auto")
+        predict_files([folder], tmp_path / "out", recogniser, machines=Machines(ray="auto"))
 
 
 def test_pages_play_the_video_with_covered_faces_and_later_calls_keep_it(

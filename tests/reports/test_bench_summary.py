@@ -11,6 +11,7 @@ import pytest
 from cimeu.bench.cells import CellResult
 from cimeu.bench.comparison import Bench, Cell
 from cimeu.bench.runner import run_bench
+from cimeu.cluster import Machines
 from cimeu.errors import RecipeError
 from cimeu.evaluation.metrics import uar
 from cimeu.evaluation.uncertainty import Difference
@@ -133,7 +134,7 @@ def test_comparisons_that_are_not_there_yet_count_for_holm(tmp_path: Path) -> No
 
 
 def test_an_empty_bench_prints_dashes(tmp_path: Path) -> None:
-    run_bench(BENCH, run, tmp_path, shard=(50, 50))
+    run_bench(BENCH, run, tmp_path, machines=Machines((50, 50)))
     table = comparison_table(summarise(tmp_path, resamples=50))
     assert set(table.lines[0][1:]) == {"–"}
 
@@ -238,7 +239,7 @@ def test_the_page_of_a_bench_says_what_it_found_before_its_tables(summary: Summa
 
 
 def test_the_page_of_an_unfinished_bench_says_how_much_is_there(tmp_path: Path) -> None:
-    run_bench(BENCH, run, tmp_path, shard=(1, 6))
+    run_bench(BENCH, run, tmp_path, machines=Machines((1, 6)))
     assert bench_answer(summarise(tmp_path, resamples=50)) == ["The bench is not finished: 3 of 18 cells are there."]
 
 

@@ -17,6 +17,7 @@ from cimeu.bench.nested import TuningWork, trials_of
 from cimeu.bench.protocols import folds_table
 from cimeu.bench.rows import REFERENCE, dotted, row_named, setting_of, why_absent
 from cimeu.bench.runner import BenchReport, do_all, run_bench
+from cimeu.cluster import HERE, Machines
 from cimeu.corpora.folds import Fold
 from cimeu.csv_files import frame_text
 from cimeu.evaluation.selection import rule_named
@@ -45,8 +46,7 @@ def bench_recipe(
     *,
     seeds: Sequence[int] = (0, 1, 2),
     workers: int = 1,
-    shard: tuple[int, int] = (1, 1),
-    ray: str = "",
+    machines: Machines = HERE,
     progress: Progress = silent,
 ) -> BenchReport:
     """Run the cells of a comparison that are not there yet.
@@ -58,9 +58,8 @@ def bench_recipe(
         how: protocol, selection and tuning of every row.
         seeds: seeds of each row and fold.
         workers: processes that run cells; on a cluster, 0 takes one for each core.
-        shard: (i, n) runs every n-th pair of fold and seed from the i-th on.
-        ray: address of a running Ray cluster that sees the same files, `auto` for that of this machine; its workers run
-            the cells. Features are extracted here first.
+        machines: the part of the pairs of fold and seed that is meant, or whose workers run the cells. Features are
+            extracted here first.
         progress: called after every cell.
 
     Raises:
@@ -76,14 +75,14 @@ def bench_recipe(
     write_whole(folder / FOLDS, frame_text(table), "bench")
     untuned: dict[tuple[str, str], str] = {}
     if how.tune:
-        chosen = {cell.fold for cell in bench.cells(shard)}
+        chosen = {cell.fold for cell in bench.cells(machines.shard)}
         tuned = [row_named(row) for row in bench.rows if row not in bench.absent]
         within = [fold for fold in folds if fold.name in chosen]
         trials = trials_of(tuned, within, clips.manifest, recipe.folds, how.tune)
         work = TuningWork(runner.trial, folder, bench.fingerprint)
-        tuning = do_all(work, trials, workers=workers, ray=ray, step="tuning", progress=progress)
+        tuning = do_all(work, trials, workers=workers, ray=machines.ray, step="tuning", progress=progress)
         untuned = {(trial.row, trial.fold): f"{trial} failed: {reason}" for trial, reason in tuning.failures.items()}
-    report = run_bench(bench, runner, folder, shard=shard, workers=workers, ray=ray, progress=progress)
+    report = run_bench(bench, runner, folder, machines=machines, workers=workers, progress=progress)
     # A cell whose trials failed says why they did, rather than that they are not there.
     failures = {cell: untuned.get((cell.row, cell.fold), reason) for cell, reason in report.failures.items()}
     return replace(report, failures=failures)

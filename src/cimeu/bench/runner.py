@@ -27,7 +27,7 @@ from threadpoolctl import threadpool_limits
 from cimeu.atomic import NO_ROOM, ROOM, locked
 from cimeu.bench.cells import CellResult
 from cimeu.bench.comparison import Bench, Cell, open_bench, read_cell, write_cell
-from cimeu.cluster import THREAD_VARIABLES, RayPool, WorkerLost
+from cimeu.cluster import HERE, THREAD_VARIABLES, Machines, RayPool, WorkerLost
 from cimeu.errors import CimeuError, RecipeError
 from cimeu.progress import Progress, silent
 
@@ -102,9 +102,8 @@ def run_bench(
     run_cell: Callable[[Cell], CellResult],
     folder: Path,
     *,
-    shard: tuple[int, int] = (1, 1),
+    machines: Machines = HERE,
     workers: int = 1,
-    ray: str = "",
     progress: Progress = silent,
 ) -> BenchReport:
     """Run the cells that are not there yet.
@@ -115,20 +114,20 @@ def run_bench(
         bench: what is compared.
         run_cell: runs one cell; with several workers it is sent to processes, so it must be picklable.
         folder: of the bench.
-        shard: (i, n), this machine's part of n.
+        machines: the part of the cells that is meant, or whose workers run them. A cell whose worker died twice has
+            failed.
         workers: processes, with one thread each; 1 runs everything here, unless there is a cluster.
-        ray: address of a running Ray cluster that sees the same files. A cell whose worker died twice has failed.
         progress: called after every cell.
 
     Raises:
         RecipeError: the folder holds another bench, or the shard is none.
     """
-    part, parts = shard
+    part, parts = machines.shard
     if not 1 <= part <= parts:
         raise RecipeError(f"shard {part}/{parts}\n\nhint: parts are counted from 1, as in 1/4 to 4/4")
     work = CellWork(open_bench(bench, folder), run_cell, folder)
-    mine = bench.cells(shard)
-    report = do_all(work, mine, workers=workers, ray=ray, step="bench", progress=progress)
+    mine = bench.cells(machines.shard)
+    report = do_all(work, mine, workers=workers, ray=machines.ray, step="bench", progress=progress)
     others = set(bench.cells()) - set(mine)
     return replace(report, elsewhere=sum(not work.is_done(cell) for cell in others))
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cimeu.cli.terminal import Output, Ray, Shard, complete_recipe, finish, parse_shard, progress_bars, say
+from cimeu.cluster import Machines
 from cimeu.errors import RecipeError
 
 if TYPE_CHECKING:
@@ -94,8 +95,7 @@ def bench(
             how,
             seeds=range(seeds),
             workers=workers if ray else workers or cores(),
-            shard=parse_shard(shard),
-            ray=ray,
+            machines=Machines(parse_shard(shard), ray),
             progress=progress,
         )
     say(f"{output}: {cells.done} cells run, {cells.kept} already there, {cells.wall_s:.0f} s")

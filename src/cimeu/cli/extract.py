@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from cimeu.cli.terminal import Device, Output, Ray, Shard, Workers, finish, pairs, parse_shard, progress_bars, say
+from cimeu.cluster import Machines
 from cimeu.errors import RecipeError, guess
 
 if TYPE_CHECKING:
@@ -100,8 +101,7 @@ def extract(
             output,
             second=[config.encoder for config, backward in streams if not backward],
             workers=workers if ray else workers or cores(),
-            shard=part,
-            ray=ray,
+            machines=Machines(part, ray),
             progress=progress,
         )
     say(f"{output}: {extraction.done} clips computed, {extraction.kept} already there")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cimeu.cli.terminal import Device, Output, Ray, Shard, finish, pairs, parse_shard, progress_bars, say
+from cimeu.cluster import Machines
 from cimeu.errors import RecipeError
 
 if TYPE_CHECKING:
@@ -118,8 +119,7 @@ def predict(
             progress,
             formats=suffixes,
             explained=explain,
-            shard=parse_shard(shard),
-            ray=ray,
+            machines=Machines(parse_shard(shard), ray),
             video=VideoOptions(blur_faces=blur_faces, sound=not no_sound),
         )
     for recogniser in recognisers if profile else ():

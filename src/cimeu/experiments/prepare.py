@@ -159,7 +159,6 @@ def extract_streams(
     folder: Path,
     *,
     workers: int,
-    shard: tuple[int, int] = (1, 1),
     progress: Progress = silent,
 ) -> Extraction:
     """Fill the stores of several encoders; each comes with whether it is also played backward."""
@@ -167,7 +166,7 @@ def extract_streams(
         build_encoder(encoder_config.encoder, **encoder_config.settings) for encoder_config, _ in streams
     ]
     second = [encoder.name for encoder, (_, backward) in zip(encoders, streams, strict=True) if not backward]
-    return extract(manifest, encoders, folder, second=second, workers=workers, shard=shard, progress=progress)
+    return extract(manifest, encoders, folder, second=second, workers=workers, progress=progress)
 
 
 def usable_clips(manifest: Manifest) -> list[Clip]:

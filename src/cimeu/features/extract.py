@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from cimeu.cluster import Event, on_ray, part_of
+from cimeu.cluster import HERE, Event, Machines, on_ray, part_of
 from cimeu.corpora.content_hash import content_of
 from cimeu.corpora.manifest import Clip, Manifest
 from cimeu.encoders.base import Encoder
@@ -75,8 +75,7 @@ def extract(
     second: Collection[str] = (),
     progress: Progress = silent,
     workers: int = 0,
-    shard: tuple[int, int] = (1, 1),
-    ray: str = "",
+    machines: Machines = HERE,
 ) -> Extraction:
     """Fill the stores `folder/<store name>/` with the clips of a manifest.
 
@@ -89,9 +88,7 @@ def extract(
         progress: called after every clip (`extract`), and after every batch of a heavy encoder (`windows`).
         workers: processes that decode, and compute light encoders, one thread each; 0 works in this process. A script
             that asks for workers has to guard its entry with `if __name__ == "__main__":`.
-        shard: (i, n) takes every n-th clip from the i-th on, for n machines that share the folder.
-        ray: address of a running Ray cluster that sees the same files, `auto` for that of this machine; its workers do
-            the work.
+        machines: the part of the clips that is meant, or whose workers do the work.
 
     Raises:
         CheckpointError: weights of an encoder do not fit it.
@@ -100,7 +97,7 @@ def extract(
         RecipeError: encoders with the same name, an impossible shard, or no cluster.
     """
     _check(encoders, second)
-    clips = part_of(manifest.clips(), shard)
+    clips = part_of(manifest.clips(), machines.shard)
     played = [("forward",) if encoder.name in second else tuple(directions) for encoder in encoders]
     with ExitStack() as stack:
         stores = [
@@ -109,7 +106,7 @@ def extract(
         ]
         work = _Work(clips, encoders, stores, played, progress)
         computing = Computing(encoders, tell=work.count_windows)
-        for task, finished in _work_through(work.lacking(), encoders, computing, workers, ray):
+        for task, finished in _work_through(work.lacking(), encoders, computing, workers, machines.ray):
             work.store(task, finished)
         if computing.done:
             progress("windows", computing.done, computing.done)

@@ -18,7 +18,7 @@ from pathlib import Path
 import pandas as pd
 
 from cimeu.atomic import NO_ROOM, ROOM, adopt_file, check_free, is_own, locked, write_whole
-from cimeu.cluster import LOST, Event, on_ray, part_of
+from cimeu.cluster import HERE, LOST, Event, Machines, on_ray, part_of
 from cimeu.csv_files import frame_text, read_csv
 from cimeu.errors import CimeuError, MediaError, RecipeError
 from cimeu.inference.explain import explained_timeline
@@ -65,8 +65,7 @@ def predict_files(
     *,
     formats: Sequence[str] = FORMATS,
     explained: bool = False,
-    shard: tuple[int, int] = (1, 1),
-    ray: str = "",
+    machines: Machines = HERE,
     video: VideoOptions = DEFAULT_VIDEO,
 ) -> BatchReport:
     """Write a timeline in each format for each recording, its `.json` in any case, and `failures.csv`.
@@ -83,9 +82,8 @@ def predict_files(
         progress: counts recordings (`files`) and seconds of each.
         formats: suffixes among those of `Timeline.save`.
         explained: whether each segment is explained: the network then runs about ten times as often.
-        shard: (i, n) takes every n-th recording from the i-th on, for n processes that share the output.
-        ray: address of a running Ray cluster that sees the same files, `auto` for that of this machine: its workers
-            have a recording each. One whose worker died twice has failed.
+        machines: the part of the recordings that is meant, or whose workers have a recording each. One whose worker
+            died twice has failed.
         video: what annotated videos show. Where these cover faces, pages play them instead of the recording.
 
     Raises:
@@ -98,19 +96,19 @@ def predict_files(
     output, given = Path(output), [Path(path) for path in paths]
     results = [output / name for name in model] if isinstance(model, Mapping) else [output]
     check_free([folder / FAILURES for folder in results], "failures")
-    recordings = dict(part_of(list(recordings_by_name(given, formats).items()), shard))
+    recordings = dict(part_of(list(recordings_by_name(given, formats).items()), machines.shard))
     with locked(output / ROOM / "failures.writing"):  # also shows that the folder can be written to
         recognisers = _by_folder(model, output)
-    if ray or shard != (1, 1):
-        _check_apart(recognisers.values(), "ray" if ray else "shard")
+    if machines != HERE:
+        _check_apart(recognisers.values(), "ray" if machines.ray else "shard")
     work = partial(_predict_all, recognisers=recognisers, formats=formats, explained=explained, video=video)
-    if ray:
+    if machines.ray:
         heavy = any(recogniser.device.type == "cuda" for recogniser in recognisers.values())
-        failures = _on_cluster(recordings, work, ray, list(recognisers), progress, heavy=heavy)
+        failures = _on_cluster(recordings, work, machines.ray, list(recognisers), progress, heavy=heavy)
     else:
         failures = work(recordings, progress)
     # Other shards answer for the other recordings of a folder.
-    folders = [path for path in given if path.is_dir()] if shard == (1, 1) else []
+    folders = [path for path in given if path.is_dir()] if machines.shard == HERE.shard else []
     tables = {folder: failures_table(reasons) for folder, reasons in failures.items()}
     for folder, table in tables.items():
         _write_failures(folder, table, folders, recordings.values())
