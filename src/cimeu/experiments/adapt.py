@@ -109,9 +109,7 @@ def adapt_run(
         ManifestError: the target contradicts the labels of the run.
     """
     adaptation = adaptation or Adaptation()
-    if output.exists() and any(output.iterdir()):
-        raise RecipeError(f"`{output}` is not empty\n\nhint: choose a new folder for the adapted run")
-    check_writable(output)
+    _check_new(output)
     ensemble = EnsembleSettings.load(run)
     check_unseen(read_manifest(target), training_record(run), run.name)
     prepared = _prepared(run, target, ensemble, settings, progress)
@@ -141,6 +139,12 @@ def adapt_run(
     write_json(output / "fold.json", {**asdict(fold), "protocol": "adaptation", "group": prepared.recipe.folds.group})
     score_run(prepared, fold, output, settings=ensemble)
     return rows
+
+
+def _check_new(output: Path) -> None:
+    if output.exists() and any(output.iterdir()):
+        raise RecipeError(f"`{output}` is not empty\n\nhint: choose a new folder for the adapted run")
+    check_writable(output)
 
 
 def adaptation_table(rows: Sequence[Adapted], title: str) -> Table:

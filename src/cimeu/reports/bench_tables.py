@@ -149,7 +149,7 @@ def bench_page(summary: Summary, tables: Sequence[Table], timing: Table, drawing
     if any("oracle" in line.selection for line in summary.lines):
         cautions.append("Oracle selection. Something was chosen on the test clips; these figures are too good.")
     return tables_page(
-        f"{bench.name}: {len(bench.rows)} rows on the same clips",
+        f"{bench.name}: {len(bench.rows)} row{'s' * (len(bench.rows) != 1)} on the same clips",
         tables,
         kind="bench",
         footer=USE_LIMITS,
@@ -210,7 +210,7 @@ def _notes(summary: Summary) -> tuple[str, ...]:
         named = measured[0].n_speakers - sum(unnamed.values())
         size = f"N = {measured[0].n_clips} test clips of {named} speakers, "
     notes = [
-        f"{size}{len(bench.folds)} folds, chance {percent(summary.chance)} %. "
+        f"{size}{len(bench.folds)} fold{'s' * (len(bench.folds) != 1)}, chance {percent(summary.chance)} %. "
         f"Intervals: bootstrap over speakers within each {summary.word}; clips that could not be used are wrong. "
         "Parameters, updates and seconds are those of a cell.",
     ]
