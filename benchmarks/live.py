@@ -5,7 +5,7 @@
 DATA is a manifest of labelled clips with speakers (`$CIMEU_DATA/speech/manifest.csv`), the model the voice that ships.
 
 late     the clips of a speaker joined and sent to `cimeu serve --live` at the pace of time: from the end of a window to
-         the arrival of its answer, with all there is between. The clock runs, so the machine must be idle.
+         the arrival of its answer, with all there is between. On a busy machine answers come later.
 apart    recordings of one speaker each, twelve clips with pauses, live and afterwards: how far encoders listened back,
          share of windows of one likeliest emotion, and UAR of the clips (the mean over the windows of a clip). The
          model was trained on these very clips: only the difference says anything.

@@ -1,12 +1,12 @@
 """What ER gains on a toy culture never seen, by the strength of culture's effect.
 
-    python benchmarks/toy_er_gain.py build/toy --strengths 0 1 1:0 --seeds 3 -o docs/results/toy
+    python benchmarks/toy_er_gain.py build/toy --strengths 0 0.5 1 1:0 --seeds 3 -o build/er_gain
 
 `1:0` is strength 1 where no culture has gestures of its own, so that what sets cultures apart is no shortcut to the
 emotion. Draws a toy corpus (synthetic) per strength, runs the recipe `toy/leave_one_culture_out` (forward models)
 with and without ER and with random style labels, and writes `er_gain.csv` and `er_gain.svg`: UAR gained
-over the row without ER, paired on the same clips, intervals drawn over speakers within each culture. Goes on where it
-stopped; several processes may share the folder.
+over the row without ER, paired on the same clips, intervals drawn over speakers within each culture. Resumes;
+several processes may share the folder.
 """
 
 import argparse
@@ -85,10 +85,10 @@ def drawn(table: pd.DataFrame, path: Path) -> None:
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("folder", type=Path)
-    arguments.add_argument("--strengths", nargs="+", default=["0", "1", "1:0"])
+    arguments.add_argument("--strengths", nargs="+", default=["0", "0.5", "1", "1:0"])
     arguments.add_argument("--seeds", type=int, default=3)
     arguments.add_argument("--workers", type=int, default=2)
-    arguments.add_argument("-o", "--output", type=Path, default=Path("docs/results/toy"))
+    arguments.add_argument("-o", "--output", type=Path, default=Path("build/er_gain"))
     given = arguments.parse_args()
     table = pd.DataFrame(
         [line for strength in given.strengths for line in gains(given.folder, strength, given.seeds, given.workers)]

@@ -70,7 +70,7 @@ def part_of(items: Sequence[Item], shard: tuple[int, int]) -> Sequence[Item]:
 def on_ray(
     tasks: Iterable[Any], work: Callable[[Any], list[Any]], address: str, workers: int = 0, *, heavy: bool = False
 ) -> Iterator[tuple[Any, object]]:
-    """Each result of `work(task)` with its task, then `Event.DONE`, as they are finished; `Event.LOST` in their place.
+    """Each result of `work(task)` with its task, then `Event.DONE`; only `Event.LOST` for one whose worker died twice.
 
     Args:
         tasks: taken as workers become free.
@@ -153,7 +153,7 @@ class RayPool(Executor):
             if isinstance(error, self._ray.exceptions.RayActorError):
                 future.set_exception(WorkerLost(LOST))
             elif error is not None:
-                future.set_exception(error)
+                future.set_exception(getattr(error, "cause", None) or error)  # Ray's own has neither hint nor errno
             else:
                 future.set_result(answer.result())
 
@@ -211,6 +211,11 @@ def _connected(address: str) -> Any:
             raise RecipeError(
                 f"no Ray cluster runs {where}"
                 "\n\nhint: `ray start --head` on one machine, `ray start --address=...` on the others"
+            ) from error
+        except RuntimeError as error:
+            raise RecipeError(
+                f"the Ray cluster {where} cannot be used: {error}"
+                "\n\nhint: install the same versions of Python and Ray on all machines"
             ) from error
     return ray
 

@@ -190,7 +190,7 @@ def test_the_reference_must_not_be_absent() -> None:
 
 
 def test_shards_are_counted_from_one(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match="shard 0/4\n\nhint: parts are counted from 1"):
+    with pytest.raises(RecipeError, match="no shard 0 of 4\n\nhint: shards are counted from 1"):
         run_bench(BENCH, result, tmp_path, machines=Machines((0, 4)))
 
 

@@ -17,7 +17,7 @@ from cimeu.bench.nested import TuningWork, trials_of
 from cimeu.bench.protocols import folds_table
 from cimeu.bench.rows import REFERENCE, dotted, row_named, setting_of, why_absent
 from cimeu.bench.runner import BenchReport, do_all, run_bench
-from cimeu.cluster import HERE, Machines
+from cimeu.cluster import HERE, Machines, part_of
 from cimeu.corpora.folds import Fold
 from cimeu.csv_files import frame_text
 from cimeu.evaluation.selection import rule_named
@@ -68,6 +68,7 @@ def bench_recipe(
     if how.selection:
         training = replace(recipe.training, selection=rule_named(how.selection).training)
         recipe = replace(recipe, training=training)
+    part_of((), machines.shard)  # refused before the extraction
     runner = CellRunner(recipe, folder, how)
     clips, folds = runner.prepare(rows, progress)
     bench = open_bench(_bench(clips, folds, rows, seeds, how), folder, _defaults())

@@ -23,6 +23,7 @@ import pandas as pd
 from cimeu.atomic import STATE, write_whole
 from cimeu.bench.cells import CellResult
 from cimeu.bench.rows import REFERENCE, row_named
+from cimeu.cluster import part_of
 from cimeu.csv_files import read_csv
 from cimeu.errors import RecipeError
 from cimeu.evaluation.predictions import PROBABILITY
@@ -115,11 +116,10 @@ class Bench:
         Seed after seed, so that a complete seed is there soon; the cheapest rows first, and a row that reads the run
         of another after it.
         """
-        part, parts = shard
         running = [row_named(row) for row in self.rows if row not in self.absent]
         # The reference before other rows of its kind: differences can then be read from the first seed on.
         running.sort(key=lambda row: (bool(row.after), COSTS.index(row.kind), row.name != self.reference))
-        pairs = [(fold, seed) for seed in self.seeds for fold in self.folds][part - 1 :: parts]
+        pairs = part_of([(fold, seed) for seed in self.seeds for fold in self.folds], shard)
         seeds = dict.fromkeys(seed for _, seed in pairs)
         return [Cell(row.name, fold, seed) for now in seeds for row in running for fold, seed in pairs if seed == now]
 

@@ -28,7 +28,7 @@ from cimeu.atomic import NO_ROOM, ROOM, locked
 from cimeu.bench.cells import CellResult
 from cimeu.bench.comparison import Bench, Cell, open_bench, read_cell, write_cell
 from cimeu.cluster import HERE, THREAD_VARIABLES, Machines, RayPool, WorkerLost
-from cimeu.errors import CimeuError, RecipeError
+from cimeu.errors import CimeuError
 from cimeu.progress import Progress, silent
 
 logger = logging.getLogger(__name__)
@@ -122,11 +122,8 @@ def run_bench(
     Raises:
         RecipeError: the folder holds another bench, or the shard is none.
     """
-    part, parts = machines.shard
-    if not 1 <= part <= parts:
-        raise RecipeError(f"shard {part}/{parts}\n\nhint: parts are counted from 1, as in 1/4 to 4/4")
-    work = CellWork(open_bench(bench, folder), run_cell, folder)
     mine = bench.cells(machines.shard)
+    work = CellWork(open_bench(bench, folder), run_cell, folder)
     report = do_all(work, mine, workers=workers, ray=machines.ray, step="bench", progress=progress)
     others = set(bench.cells()) - set(mine)
     return replace(report, elsewhere=sum(not work.is_done(cell) for cell in others))

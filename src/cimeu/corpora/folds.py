@@ -266,6 +266,11 @@ def _deal(table: pd.DataFrame, people: Rows, pool: Rows, config: FoldsConfig, wh
     emotions = pd.factorize(table["emotion"])[0].astype(np.int64)
     usable = pool[table["problem"].to_numpy()[pool] == ""]
     named = usable[table["emotion"].to_numpy()[usable] != ""]  # others have continuous labels alone
+    if not len(named):
+        raise ManifestError(
+            f"{where} has no usable clip with an emotion\n\n"
+            "hint: label some, leave the group out, or hold out whole groups (folds.protocol=leave-one-group-out)"
+        )
 
     def worth(tests: list[Rows]) -> tuple[int, int]:
         in_pool = np.unique(emotions[named])

@@ -25,7 +25,7 @@ COLUMNS = (
 NEVER_RELEASED = "never released"
 """Reason of a clip that its corpus lists and nobody outside has."""
 UNLABELLED = "unlabelled"
-"""Extra column: why a row has no emotion, such as `no agreement`; such rows are never trained on or scored."""
+"""Extra column: why a row has no emotion, such as `no agreement`; of such a row only continuous labels are used."""
 HIDDEN = "hidden"
 """Reason of a test clip whose label its corpus keeps to itself."""
 _TIMES = ("start_s", "end_s")

@@ -73,7 +73,7 @@ class LiveStreams:
         clock only."""
         self._rate_hz, self._size, self._has_ears = rate_hz, size, has_ears
         self._blocks: deque[Float32[np.ndarray, " N"]] = deque()
-        self._pictures: SimpleQueue[tuple[float, bytes | None] | None] = SimpleQueue()
+        self._waiting: SimpleQueue[tuple[float, bytes | None] | None] = SimpleQueue()
         self._shown: bytes | None = None
         self._n_frames = 0
         self._n_samples = 0
@@ -98,7 +98,9 @@ class LiveStreams:
             self._show_until(self.heard_s - STALLED_S)
 
     def see(self, time_s: float, jpeg: bytes) -> None:
-        """A frame that is on screen from `time_s` on, on the clock of the sound."""
+        """A frame that is on screen from `time_s` on, on the clock of the sound; ignored where none is read."""
+        if self._size is None:
+            return
         # No clock runs ahead of the sound: a wrong time must not fill the memory with frames.
         self._show_until(min(time_s, self.heard_s))
         self._shown = jpeg
@@ -106,12 +108,12 @@ class LiveStreams:
     def close(self) -> None:
         """Nothing more comes."""
         self._is_over = True
-        self._pictures.put(None)
+        self._waiting.put(None)
 
     def _show_until(self, time_s: float) -> None:
         while self._n_frames / self._rate_hz < time_s - 1e-6:
-            self._pictures.put((self._n_frames / self._rate_hz, self._shown))
-            self._shown = None  # the same again needs not be decoded again
+            self._waiting.put((self._n_frames / self._rate_hz, self._shown))
+            self._shown = None  # the same again need not be decoded again
             self._n_frames += 1
 
     def frames(self, rate_hz: float, start_s: float, max_side: int) -> Generator[Frame, None, None]:
@@ -122,12 +124,12 @@ class LiveStreams:
         pixels = np.zeros((height, width, 3), np.uint8)
         while True:
             try:
-                picture = self._pictures.get(timeout=GIVEN_UP_S)
+                shown = self._waiting.get(timeout=GIVEN_UP_S)
             except Empty:
                 return
-            if picture is None:
+            if shown is None:
                 return
-            time_s, jpeg = picture
+            time_s, jpeg = shown
             pixels = pixels if jpeg is None else _decoded(jpeg, (width, height), pixels)
             yield Frame(time_s, pixels)
 
@@ -261,7 +263,7 @@ class LiveSession:
             return alone
         assert isinstance(classifier, StyleReader), "any other model scores each window alone"
         x = lane.representations[window.number]
-        past = self._past.setdefault(name, deque(maxlen=MOST_SUPPORT))
+        past = self._past[name] = self._past.pop(name, deque(maxlen=MOST_SUPPORT))
         apart = [one for one in past if one[1][1] <= window.reach_s[0] + 1e-6]
         before = [Support(*(np.stack(part) for part in zip(*apart, strict=True)))] if apart else []
         this = Windows((window.number,), x[None], np.array([window.reach_s]), alone[None])
@@ -274,7 +276,7 @@ class LiveSession:
     def _said(self, name: str, cell: Cell) -> Segment:
         settings = self._recogniser.settings
         most = ceil(settings.smoothing_s / self._recogniser.hop_s) + 1
-        cells = self._cells.setdefault(name, deque(maxlen=most))
+        cells = self._cells[name] = self._cells.pop(name, deque(maxlen=most))  # last in order: seen most recently
         cells.append(cell)
         return latest_segment(name, list(cells), self._recogniser.emotions, settings, self._recogniser.abstain_below)
 
@@ -283,7 +285,7 @@ class LiveSession:
         self._reader.forget_stretches(number)
         while self._lost and self._lost[0][1] < self._end_s - self._recogniser.window_s:
             self._lost.popleft()
-        # A camera in a crowd sees new faces all day.
+        # A camera in a crowd sees new faces all day: those not seen for longest are dropped.
         for by_lane in (self._past, self._cells):
             while len(by_lane) > MOST_PEOPLE:
                 by_lane.pop(next(iter(by_lane)))

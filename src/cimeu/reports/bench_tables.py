@@ -208,7 +208,8 @@ def _notes(summary: Summary) -> tuple[str, ...]:
     size = ""
     if measured:  # each clip of nobody known is drawn as a speaker of its own
         named = measured[0].n_speakers - sum(unnamed.values())
-        size = f"N = {measured[0].n_clips} test clips of {named} speakers, "
+        speakers = f"{named} speaker{'s' * (named != 1)}" if named else "unknown speakers"
+        size = f"N = {measured[0].n_clips} test clips of {speakers}, "
     notes = [
         f"{size}{len(bench.folds)} fold{'s' * (len(bench.folds) != 1)}, chance {percent(summary.chance)} %. "
         f"Intervals: bootstrap over speakers within each {summary.word}; clips that could not be used are wrong. "
@@ -217,7 +218,7 @@ def _notes(summary: Summary) -> tuple[str, ...]:
     if unnamed:
         groups = ", ".join(f"{name or 'no name'} {count:,}" for name, count in sorted(unnamed.items()))
         notes.append(
-            f"Speakers unknown: clips that stand for themselves ({groups}); intervals of these groups, and of the "
+            f"Clips without a known speaker ({groups}) are drawn one by one: intervals of these groups, and of the "
             "mean, are too narrow."
         )
     if bench.compared():

@@ -140,7 +140,7 @@ def _pretraining_in_words(tested: Tested) -> str:
     if not 0 < len(unseen_ones) < len(marks):
         return words
     alone, everywhere = _mean_uar(tested, unseen_ones), _mean_uar(tested, list(marks))
-    return f"{words}. UAR over unseen corpora alone {100 * alone:.1f} %, over all {100 * everywhere:.1f} %"
+    return f"{words}. Mean UAR over corpora: unseen alone {100 * alone:.1f} %, all {100 * everywhere:.1f} %"
 
 
 def _known_in_words(encoder: str, corpora: Sequence[str]) -> str:
@@ -150,7 +150,7 @@ def _known_in_words(encoder: str, corpora: Sequence[str]) -> str:
         "seen": "SEEN (it was fine-tuned on them)",
     }
     if encoder in ALL_DATA_NAMED:
-        reasons["unknown"] = "unknown (both were gathered from the same kind of place)"
+        reasons["unknown"] = "unknown (its data and these corpora were gathered from the same kind of place)"
     marks = {corpus: knowledge_of(encoder, corpus) for corpus in corpora}
     several = [mark for mark in reasons if mark in marks.values()]
     if len(several) == 1:

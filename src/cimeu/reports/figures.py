@@ -125,8 +125,11 @@ def continuous(tested: Tested) -> list[Json]:
         if PREDICTED + name not in clips:
             continue
         predicted = np.stack([table[PREDICTED + name].to_numpy(float) for table in tested.answers])
-        estimate = concordance_estimate(clips[name].to_numpy(float), predicted, speakers)
-        rows.append({"name": name, "scale": list(ends), "ccc": _plain(estimate)})
+        truth = clips[name].to_numpy(float)
+        rated = np.isfinite(truth).tolist()
+        named = {speaker for speaker, is_rated in zip(speakers, rated, strict=True) if speaker and is_rated}
+        ccc = _plain(concordance_estimate(truth, predicted, speakers)) | {"n_speakers": len(named)}
+        rows.append({"name": name, "scale": list(ends), "ccc": ccc})
     return rows
 
 

@@ -177,6 +177,13 @@ def socket_protocol_of(connections: Connections) -> type[asyncio.Protocol]:
     from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
     class CountedSocket(WebSocketsSansIOProtocol):
+        def handle_ping(self) -> None:
+            # Pongs bypass `send`: a client that reads none of them would fill the memory.
+            if self.writable.is_set():
+                super().handle_ping()
+            else:
+                self.transport.abort()
+
         def connection_lost(self, exc: Exception | None) -> None:
             # The protocol before it hears nothing any more of a connection that it gave away.
             if self.client is not None:

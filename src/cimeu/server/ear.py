@@ -51,10 +51,15 @@ class Ear:
         assert self._session is not None, "begin comes first"
         if piece.lost_bytes:
             self._session.lose(piece.lost_bytes // SAMPLE_BYTES)
+        # A frame stays until the next one: sound is taken in up to each, or only the last of a piece would be seen.
+        samples = np.frombuffer(piece.sound, "<i2").astype(np.float32) / FULL_SCALE
+        begins_s, heard = self._session.heard_s, 0
         for time_s, jpeg in piece.frames:
+            until = min(len(samples), max(heard, round((time_s - begins_s) * RATE_HZ)))
+            self._session.hear(samples[heard:until])
             self._session.see(time_s, jpeg)
-        if piece.sound:
-            self._session.hear(np.frombuffer(piece.sound, "<i2").astype(np.float32) / FULL_SCALE)
+            heard = until
+        self._session.hear(samples[heard:])
         moments = [_moment_out(moment) for moment in self._session.answers()]
         return Answered(moments, self._session.heard_s, self._session.dropped)
 

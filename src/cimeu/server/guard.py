@@ -118,4 +118,7 @@ def _is_same_origin(request: HTTPConnection, host: str) -> bool:
     if site is not None and site not in ("same-origin", "none"):
         return False
     origin = request.headers.get("origin")
-    return origin is None or urlsplit(origin).netloc == host
+    try:
+        return origin is None or urlsplit(origin).netloc == host
+    except ValueError:  # `http://[`
+        return False

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -125,7 +125,9 @@ def _while_read(send: Send, connection: Connection) -> Send:
         loop = asyncio.get_running_loop()
         timer = loop.call_later(ANSWER_STALL_S, connection.transport.abort)
         try:
-            with _waiting(connection, loop.time()):
+            # On a socket a `receive` may be waiting already, and for longer.
+            is_waiting = connection.waits_since_s is not None
+            with nullcontext() if is_waiting else _waiting(connection, loop.time()):
                 await send(message)
         finally:
             timer.cancel()

@@ -14,20 +14,20 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from fastapi import APIRouter, WebSocket
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from starlette.concurrency import run_in_threadpool
 from starlette.websockets import WebSocketDisconnect, WebSocketState
 
 from cimeu.errors import CimeuError
-from cimeu.server.isolated import Isolated
+from cimeu.server.isolated import Isolated, Lost
 from cimeu.server.pieces import SAMPLE_BYTES, Answered, Needs, Piece
 from cimeu.server.refusals import Refused, from_error
 from cimeu.server.settings import ServerSettings
 
 SOCKET = "/live/socket"
-SOUND, FRAME = 1, 2
+SOUND, FRAME, LOST = 1, 2, 3
 """First byte of a message: 16-bit PCM, mono at 16 kHz, little-endian; or milliseconds (uint32, little-endian) on the
-clock of the sound, and a JPEG."""
+clock of the sound, and a JPEG; or how many samples (uint32, little-endian) the page could not send."""
 LARGEST_MESSAGE_BYTES = 512 * 1024
 MOST_WAITING_S = 3.0
 """Older sound is thrown away while the model is busy."""
@@ -106,7 +106,13 @@ class Room:
 
     async def _ask(self, name: str, *arguments: object) -> object:
         def ask() -> object:
-            return self._child(name, *arguments, silence_s=SILENCE_S)
+            try:
+                return self._child(name, *arguments, silence_s=SILENCE_S)
+            except Lost as lost:  # its hint speaks of a file
+                reason = str(lost).partition("\n\nhint: ")[0]
+                raise Lost(
+                    f"the live session ended: {reason}\n\nhint: start again; the server's log says why"
+                ) from lost
 
         return await run_in_threadpool(ask)
 
@@ -128,6 +134,10 @@ class _Waiting:
             too_many = max(0, len(self._sound) - int(MOST_WAITING_S * SOUND_BYTES_S))
             del self._sound[:too_many]
             self._lost_bytes += too_many
+        elif kind == bytes([LOST]) and len(content) == 4:
+            # What waits before a gap goes with it: no window across the gap is answered.
+            self._lost_bytes += len(self._sound) + SAMPLE_BYTES * struct.unpack("<I", content)[0]
+            self._sound.clear()
         elif kind == bytes([FRAME]) and len(content) > 4:
             if self._has_frames:
                 (time_ms,) = struct.unpack_from("<I", content)
@@ -135,6 +145,11 @@ class _Waiting:
                 del self._frames[:-MOST_WAITING_FRAMES]
         else:
             raise _not_understood("a message is neither sound nor a frame")
+        # As much is lost in real time only while a child is stopped; the child has to make room for it.
+        if self._lost_bytes > SILENCE_S * SOUND_BYTES_S:
+            raise Refused(
+                413, "too_fast", f"more than {SILENCE_S:g} s of sound were lost at once", "send sound as it is spoken"
+            )
         self.came_in.set()
 
     def take(self) -> Piece:
@@ -159,14 +174,14 @@ async def live(socket: WebSocket) -> None:
         async with room.place():
             try:
                 await _session(socket, room, hello)
+            except CimeuError as error:
+                await _refuse(socket, from_error(error), BROKEN)  # before `end` starts a lost child again
             finally:
                 await room.end()
     except WebSocketDisconnect:
         return
     except Refused as refused:
         await _refuse(socket, refused)
-    except CimeuError as error:
-        await _refuse(socket, from_error(error), BROKEN)
 
 
 async def _session(socket: WebSocket, room: Room, hello: Hello) -> None:
@@ -208,8 +223,8 @@ async def _hello(socket: WebSocket) -> Hello:
     message = await _next(socket)
     try:
         return Hello.model_validate(json.loads(message.get("text") or ""))
-    except (ValidationError, ValueError, RecursionError):
-        raise _not_understood('the first message is no JSON such as {"width": 640, "height": 480}') from None
+    except (ValueError, RecursionError):
+        raise _not_understood('the first message is not JSON such as {"width": 640, "height": 480}') from None
 
 
 async def _next(socket: WebSocket) -> Any:

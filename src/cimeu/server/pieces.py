@@ -22,7 +22,7 @@ class Needs:
 
 @dataclass(frozen=True)
 class Piece:
-    """What came in since the piece before, in this order."""
+    """What came in since the piece before: sound that was lost, then sound, and the frames shown during both."""
 
     lost_bytes: int = 0
     """Of sound that came in and was thrown away."""

@@ -60,6 +60,8 @@ def serve(
         say(f"reading the model {model}")
         checker.start()
         recogniser.start()
+        if settings.live:
+            ear.start()
         room = Room(ear, settings) if settings.live else None
         predictions = Predictions(settings, folder, checker=checker, recogniser=recogniser)
         host, port = listener.getsockname()[:2]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from cimeu.plots.fonts import families_for
 from cimeu.timeline.annotations import Tier
 from cimeu.timeline.segments import UNSURE, Segment, Segmentation
-from cimeu.timeline.style import NOTHING, clock, colours_of, named, printable
+from cimeu.timeline.style import NOTHING, clock, colours_of, named, printable, shortened
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -53,7 +53,7 @@ def figure(timeline: Segmentation) -> "Figure":
     bands_in, footer_in = LANE_IN * len(persons), 0.14 * len(footer)
     height_in = 0.65 + bands_in + 0.65 + footer_in + 0.1
     drawn = Figure(figsize=(WIDTH_IN, height_in))
-    names = [_short(person) for person in persons]
+    names = [shortened(person, LONGEST_NAME) for person in persons]
     left = max(0.1, 0.02 + max(map(len, names)) * LETTER_IN / WIDTH_IN)
     axes = drawn.add_axes((left, (footer_in + 0.7) / height_in, 0.98 - left, bands_in / height_in))
     colours = colours_of(header.emotions)
@@ -119,11 +119,6 @@ def _band(axes: object, segment: Segment, row: int, colours: dict[str, str], end
         short = text if len(text) <= room else text[: room - 1] + "…"
         plate = None if segment.label else {"facecolor": NOTHING, "edgecolor": "none", "pad": 1}
         axes.text(segment.start_s + length_s / 2, row, short, fontsize=7, ha="center", va="center", bbox=plate)
-
-
-def _short(name: str) -> str:
-    line = " ".join(printable(name).split())
-    return line if len(line) <= LONGEST_NAME else line[: LONGEST_NAME - 1] + "…"
 
 
 def _title(timeline: Segmentation) -> str:

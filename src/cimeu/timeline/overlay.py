@@ -31,7 +31,7 @@ from cimeu.media.video import Frame, frames, probe
 from cimeu.plots.fonts import file_for
 from cimeu.timeline.blur import FaceBlur
 from cimeu.timeline.segments import UNSURE, USE_LIMITS, Place, Segment, Segmentation
-from cimeu.timeline.style import NOTHING, colours_of, printable
+from cimeu.timeline.style import NOTHING, colours_of, shortened
 
 logger = logging.getLogger(__name__)
 
@@ -184,7 +184,7 @@ class Drawing:
         what = segment.label or segment.reason or UNSURE
         sure = "" if segment.confidence is None else f" {segment.confidence:.2f}"
         left, _, right, bottom = self._plate(
-            draw, at, f"{_short(segment.person)}: {what}{sure}", size, self._colour(segment)
+            draw, at, f"{shortened(segment.person, LONGEST_NAME)}: {what}{sure}", size, self._colour(segment)
         )
         if segment.confidence is not None:
             thick = max(2, size // 6)
@@ -230,12 +230,6 @@ class Drawing:
 
     def _colour(self, segment: Segment) -> str:
         return self._colours.get(segment.label, NOTHING)
-
-
-def _short(name: str) -> str:
-    """A name on one line, short enough to leave room for the emotion behind it."""
-    line = " ".join(printable(name).split())
-    return line if len(line) <= LONGEST_NAME else line[: LONGEST_NAME - 1] + "…"
 
 
 def _font(text: str, size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:

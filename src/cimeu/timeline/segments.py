@@ -39,7 +39,7 @@ USE_LIMITS = (
 """First words of every exported result."""
 DEMONSTRATION = "DEMONSTRATION ONLY: the model was trained on synthetic data; its labels say nothing about people."
 CONTINUOUS_CAUTION = (
-    "the head that answers these has been tested on synthetic clips alone (the toy corpus), never on ratings of people"
+    "in cimeu's own tests, the head that answers these saw synthetic clips alone (the toy corpus), no ratings of people"
 )
 """Stands beside every value of a continuous label."""
 UNSURE = "unsure"

@@ -62,6 +62,12 @@ def printable(text: str) -> str:
     return _UNPRINTABLE.sub("\ufffd", text)
 
 
+def shortened(name: str, most: int) -> str:
+    """A name on one line of at most so many characters."""
+    line = " ".join(printable(name).split())
+    return line if len(line) <= most else line[: most - 1] + "…"
+
+
 def clock(time_s: float) -> str:
     """Minutes and seconds.
 

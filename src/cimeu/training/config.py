@@ -10,9 +10,9 @@ from cimeu.training.objective import LossWeights
 from cimeu.training.optim import OptimiserConfig
 
 CHOOSING = ("validation", "oracle")
-"""Selections that compare epochs on the validation clips,"""
+"""Selections that compare epochs on the validation clips."""
 UAR, CCC, UAR_CCC = ("uar", "ccc", "uar_ccc")
-"""and the figures that may compare them."""
+"""Figures of the validation clips by which epochs may be compared."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -38,7 +38,7 @@ from cimeu.model.disentangle import standardised
 from cimeu.model.network import CiMEU, Output
 from cimeu.progress import Progress, silent
 from cimeu.pyramid import Stream
-from cimeu.training.config import CHOOSING, UAR, TrainingConfig
+from cimeu.training.config import CCC, CHOOSING, UAR, TrainingConfig
 from cimeu.training.distributed import average_gradients, fabric_of, first_only, is_first, share_of, together
 from cimeu.training.health import (
     STREAMS,
@@ -424,14 +424,22 @@ def _check(model_config: ModelConfig, train: ClipDataset, validation: ClipDatase
 
 
 def _check_criterion(train: ClipDataset, validation: ClipDataset, config: TrainingConfig) -> None:
-    if config.criterion == UAR:
+    """Validation clips have what the criterion compares epochs by."""
+    if config.selection not in CHOOSING:
         return
-    assert train.scales, "a recipe without continuous labels is refused"
-    assert validation.continuous is not None, "both parts have the labels of the recipe"
-    if config.selection in CHOOSING and not np.isfinite(validation.continuous[validation.usable]).any():
+    usable = validation.usable
+    if config.criterion != UAR:
+        assert train.scales, "a recipe without continuous labels is refused"
+        assert validation.continuous is not None, "both parts have the labels of the recipe"
+        if not np.isfinite(validation.continuous[usable]).any():
+            raise RecipeError(
+                f"no validation clip has a continuous label, epochs cannot be compared by {config.criterion}\n\n"
+                "hint: training.criterion=uar, or another fold"
+            )
+    if config.criterion != CCC and not (validation.emotions[usable] >= 0).any():
         raise RecipeError(
-            f"no validation clip has a continuous label, epochs cannot be compared by {config.criterion}\n\n"
-            "hint: training.criterion=uar, or another fold"
+            f"no usable validation clip has an emotion, epochs cannot be compared by {config.criterion}\n\n"
+            "hint: training.selection=last, or another fold"
         )
 
 

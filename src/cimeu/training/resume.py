@@ -3,6 +3,8 @@
 import hashlib
 import io
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -66,13 +68,24 @@ def saved(folder: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
     path = folder / RESUME
     if not is_there(path, CheckpointError, BEGIN_AGAIN):
         return None
-    with blaming(path, CheckpointError, BEGIN_AGAIN):
+    with blaming(path, CheckpointError, BEGIN_AGAIN), _enough_memory(path):
         whole = torch.load(path, map_location="cpu", weights_only=True)
         if "tensors" in whole:  # versions before 0.2 saved every tensor by itself
             whole = unpack(whole["state"], whole["tensors"])
         stored_identity = dict(whole.pop("identity"))
     _check_same(folder, stored_identity, identity)
     return whole
+
+
+@contextmanager
+def _enough_memory(path: Path) -> Iterator[None]:
+    """A file that finds no room in memory is not damaged: nobody should delete it."""
+    try:
+        yield
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        raise RecipeError(
+            f"memory ran out reading `{path}`\n\nhint: free memory, then run the command again"
+        ) from error
 
 
 def pack(tree: Any) -> tuple[Any, dict[torch.dtype, Tensor]]:
@@ -115,7 +128,7 @@ def resumed(folder: Path, whole: dict[str, Any] | None, model: CiMEU, optimiser:
     """Put weights and optimiser back; a run that left nothing starts. Raises CheckpointError where they do not fit."""
     if whole is None:
         return State()
-    with blaming(folder / RESUME, CheckpointError, BEGIN_AGAIN):
+    with blaming(folder / RESUME, CheckpointError, BEGIN_AGAIN), _enough_memory(folder / RESUME):
         model.load_state_dict(whole.pop("model"))
         optimiser.load_state_dict(whole.pop("optimiser"))
         if "best_uar" in whole:  # its name before 0.2

@@ -5,7 +5,7 @@ import { announce, ask, at, bearer, clock, keepHeight, node, showProblem, tone, 
 const RATE_HZ = 16000;
 const SHOWN_S = 60;
 const MOST_UNSENT_BYTES = 2 * RATE_HZ; // a second of sound
-const SOUND = 1, FRAME = 2;            // first byte of a message
+const SOUND = 1, FRAME = 2, LOST = 3;  // first byte of a message
 const FRAME_WIDTH = 640, FRAME_QUALITY = 0.85;
 // Cleaning would change how a voice sounds; the model was trained on voices as they were recorded.
 const AS_IT_IS = { echoCancellation: false, noiseSuppression: false, autoGainControl: false, channelCount: 1 };
@@ -29,7 +29,7 @@ async function start() {
     const wanted = { audio: AS_IT_IS, video: health.live.frames_hz > 0 && { width: FRAME_WIDTH, frameRate: health.live.frames_hz } };
     const stream = await navigator.mediaDevices.getUserMedia(wanted);
     moments = [];
-    session = { stream, sent_s: 0, unsent_s: 0, dropped: 0, delays: [], timer: null, recorder: null, kept: at("keep").checked ? [] : null };
+    session = { stream, sent_s: 0, unsent_s: 0, gap: 0, dropped: 0, delays: [], timer: null, recorder: null, kept: at("keep").checked ? [] : null };
     await begin(session);
   } catch (error) {
     stop();
@@ -96,7 +96,16 @@ function sendSound(own, samples) {
   // Nothing is sent late: what the socket cannot take now is lost, and said so.
   if (own.socket.readyState !== WebSocket.OPEN || own.socket.bufferedAmount > MOST_UNSENT_BYTES) {
     own.unsent_s += samples.length / RATE_HZ;
+    own.gap += samples.length;
     return;
+  }
+  if (own.gap) {
+    const gap = new DataView(new ArrayBuffer(5));
+    gap.setUint8(0, LOST);
+    gap.setUint32(1, own.gap, true);
+    own.socket.send(gap);
+    own.sent_s += own.gap / RATE_HZ; // the clock of the server goes on
+    own.gap = 0;
   }
   const message = new Uint8Array(1 + samples.byteLength);
   message[0] = SOUND;
@@ -220,14 +229,14 @@ function drawState() {
     return;
   }
   const { delays, dropped, unsent_s } = session;
-  const facts = [`${clock(heard_s)} heard`];
+  const notes = [`${clock(heard_s)} heard`];
   if (delays.length) {
     const middle = [...delays].sort((one, other) => one - other)[Math.floor(delays.length / 2)];
-    facts.push(`answers come ${Math.max(0, middle).toFixed(1)} s after the end of their window`);
+    notes.push(`answers come ${Math.max(0, middle).toFixed(1)} s after the end of their window`);
   }
-  if (dropped) facts.push(`${dropped} windows were not answered, because this computer is too slow for all`);
-  if (unsent_s > 0.05) facts.push(`${unsent_s.toFixed(1)} s of sound could not be sent`);
-  at("state").textContent = facts.join(" · ");
+  if (dropped) notes.push(`${dropped} windows were not answered: the computer was too slow, or sound was lost`);
+  if (unsent_s > 0.05) notes.push(`${unsent_s.toFixed(1)} s of sound could not be sent`);
+  at("state").textContent = notes.join(" · ");
 }
 
 function drawLatest(before) {
