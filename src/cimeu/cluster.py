@@ -1,8 +1,8 @@
 """Work that outgrows one machine: every n-th item for job arrays, or the workers of a running Ray cluster.
 
 Paths travel to the workers and results come back; files lie in folders that all machines see. Each worker has one item
-at a time. One that dies is started again, anywhere, and its item tried once more: an item that kills its worker costs
-no other item.
+at a time. One that dies is started again, anywhere, and its item tried again, twice at most: an item that kills its
+worker costs no other item.
 
 Source: Ray core (actors with `max_restarts` and `max_task_retries`).
 """
@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 from cimeu.errors import RecipeError
 
 Item = TypeVar("Item")
-LOST = "the worker that had it died twice (out of memory, or a broken codec)"
+LOST = "the workers that had it died (out of memory, or a broken codec)"
 
 
 class Event(Enum):
@@ -70,7 +70,7 @@ def part_of(items: Sequence[Item], shard: tuple[int, int]) -> Sequence[Item]:
 def on_ray(
     tasks: Iterable[Any], work: Callable[[Any], list[Any]], address: str, workers: int = 0, *, heavy: bool = False
 ) -> Iterator[tuple[Any, object]]:
-    """Each result of `work(task)` with its task, then `Event.DONE`; only `Event.LOST` for one whose worker died twice.
+    """Each result of `work(task)` with its task, then `Event.DONE`; only `Event.LOST` for one whose workers died.
 
     Args:
         tasks: taken as workers become free.
@@ -138,7 +138,7 @@ class RayPool(Executor):
             num_cpus=max(1, min(cores // self.workers, smallest)),
             num_gpus=min(1, cards / self.workers) if heavy else 0,
             max_restarts=-1,
-            max_task_retries=1,
+            max_task_retries=2,  # one that comes while the worker is being started again may be lost too
             runtime_env={"env_vars": threads} if threads else None,
         )(_Worker)
         self._actors = [worker.remote(os.getcwd(), initializer, initargs) for _ in range(self.workers)]

@@ -12,6 +12,7 @@ import torch
 import transformers as hub
 from torch import nn
 
+from cimeu import devices
 from cimeu.encoders import hub as hub_encoders
 from cimeu.encoders import hub_models
 from cimeu.encoders.base import Encoder
@@ -28,6 +29,12 @@ SMALL = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "i
 CONVOLUTIONS = {"conv_dim": (8,) * 7, "num_conv_pos_embeddings": 4, "num_conv_pos_embedding_groups": 2}
 SAMPLES = np.random.default_rng(0).normal(0, 0.1, 16_000).astype(np.float32)
 CROPS = np.random.default_rng(0).integers(0, 256, (9, 32, 32, 3), np.uint8)
+
+
+@pytest.fixture(autouse=True)
+def _without_native_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What encoders are compared with is computed in fp32, and `auto` would be bf16 on some processors."""
+    monkeypatch.setattr(devices, "_processor_flags", frozenset)
 
 
 def wav2vec2(folder: Path) -> None:

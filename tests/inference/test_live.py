@@ -163,3 +163,12 @@ def test_a_face_is_seen_and_its_voice_heard(toy) -> None:
     assert all(moment.scored.scores is not None for moment in moments)
     assert session.dropped == 0
     assert len(moments) >= 4
+
+
+def test_frames_for_a_model_of_sound_are_ignored(ear: Recogniser) -> None:
+    session = LiveSession(ear, size=(64, 64))
+    for number in range(50):
+        session.hear(talk(0.1))
+        session.see(number / 10, b"\xff\xd8")
+    assert session._streams._waiting.empty()
+    session.close()

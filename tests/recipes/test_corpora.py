@@ -20,6 +20,7 @@ TESTED = {
     "cameo/within_language": [f"{language}-{part}" for language in ("de", "en", "fr") for part in range(1, 6)],
     "mer/default": ["official"],
     "affwild2/expr": ["1", "2", "3", "4", "5"],
+    "affwild2/both": ["1", "2", "3", "4", "5"],
 }
 
 

@@ -280,7 +280,7 @@ def test_clips_of_nobody_known_are_no_speakers_and_the_table_says_so(tmp_path: P
     run_bench(BENCH, nameless, tmp_path)
     notes = "\n".join(comparison_table(summarise(tmp_path)).notes)
     assert "N = 180 test clips of 23 speakers" in notes  # ten each of two groups, and three whole ones of the third
-    assert "Speakers unknown: clips that stand for themselves (ur 45); intervals of these groups" in notes
+    assert "Clips without a known speaker (ur 45) are drawn one by one: intervals of these groups" in notes
 
 
 def test_where_all_speakers_are_known_nothing_is_said_of_them(folder: Path) -> None:

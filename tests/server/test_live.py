@@ -1,6 +1,7 @@
 """The live socket on a real connection: who may open it, what it answers, and what it refuses."""
 
 import asyncio
+import io
 import json
 import socket
 import time
@@ -12,17 +13,33 @@ from urllib.parse import urlsplit
 import httpx2
 import numpy as np
 import pytest
+from PIL import Image
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
+from cimeu.media.video import frames
 from cimeu.server import connections, live, start
 from cimeu.server.app import LIVE_PAGE
 from cimeu.server.connections import Connections
+from cimeu.server.ear import Ear
 from cimeu.server.guard import COOKIE, cookie_value
 from cimeu.server.isolated import Isolated
-from cimeu.server.live import FRAME, LARGEST_MESSAGE_BYTES, MOST_WAITING_S, SOCKET, SOUND, SOUND_BYTES_S, Room, _Waiting
+from cimeu.server.live import (
+    FRAME,
+    LARGEST_MESSAGE_BYTES,
+    LOST,
+    MOST_WAITING_S,
+    SOCKET,
+    SOUND,
+    SOUND_BYTES_S,
+    Room,
+    _Waiting,
+)
+from cimeu.server.pieces import Answered, Piece
 from cimeu.server.predictions import Predictions
+from cimeu.server.refusals import Refused
 from cimeu.server.settings import ServerSettings
+from cimeu.timeline.settings import TimelineSettings
 
 from .conftest import serving
 
@@ -199,6 +216,7 @@ def test_who_sends_faster_than_time_loses_windows_and_is_told(open_room: str) ->
     [
         {"Origin": "http://evil.example"},
         {"Origin": "null"},
+        {"Origin": "http://["},
         {"Origin": "http://127.0.0.1:1"},
         {"Sec-Fetch-Site": "cross-site"},
     ],
@@ -254,3 +272,43 @@ def test_what_waits_is_bounded_and_what_is_thrown_away_is_counted() -> None:
         assert waiting.take().sound == b""
 
     asyncio.run(fill())
+
+
+def test_sound_that_the_page_could_not_send_is_lost_with_what_waits_before_it() -> None:
+    async def fill() -> None:
+        waiting = _Waiting(has_frames=False)
+        waiting.put(bytes([SOUND]) + bytes(100))
+        waiting.put(bytes([LOST]) + (1_600).to_bytes(4, "little"))
+        waiting.put(bytes([SOUND]) + bytes(60))
+        piece = waiting.take()
+        assert (piece.lost_bytes, len(piece.sound)) == (100 + 3_200, 60)
+        with pytest.raises(Refused) as refused:
+            waiting.put(bytes([LOST]) + b"\xff\xff\xff\xff")
+        assert refused.value.code == "too_fast"
+
+    asyncio.run(fill())
+
+
+def test_every_frame_of_a_piece_is_seen(toy) -> None:
+    clip = toy.manifest.parent / "east" / "east01" / "anger_01.mp4"
+    pictures = []
+    for frame in frames(clip):
+        Image.fromarray(frame.pixels).save(stream := io.BytesIO(), "JPEG", quality=95)
+        pictures.append(stream.getvalue())
+    sound, step = speech(2 * len(pictures) / 25), 2 * 640
+    shown = [(number / 25, jpeg) for number, jpeg in enumerate(pictures * 2)]
+    answers = []
+    for size in (1, 10):  # frames in a piece
+        ear = Ear(toy.run, {}, "cpu")
+        ear.begin(TimelineSettings(), (128, 128))
+        answered: list[Answered] = [
+            ear.feed(Piece(sound=sound[step * at : step * (at + size)], frames=shown[at : at + size]))
+            for at in range(0, len(shown), size)
+        ]
+        ear.end()
+        answers.append([moment for one in answered for moment in one.moments])
+    few = {moment.window_end_s: moment.scores for moment in answers[1]}
+    many = {moment.window_end_s: moment.scores for moment in answers[0]}
+    assert few
+    for end_s, scores in few.items():
+        assert scores == pytest.approx(many[end_s], abs=1e-6)

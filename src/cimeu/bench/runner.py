@@ -114,7 +114,7 @@ def run_bench(
         bench: what is compared.
         run_cell: runs one cell; with several workers it is sent to processes, so it must be picklable.
         folder: of the bench.
-        machines: the part of the cells that is meant, or whose workers run them. A cell whose worker died twice has
+        machines: the part of the cells that is meant, or whose workers run them. A cell whose workers died has
             failed.
         workers: processes, with one thread each; 1 runs everything here, unless there is a cluster.
         progress: called after every cell.

@@ -23,7 +23,7 @@ APPLIES_TO = {
     **dict.fromkeys(("csv", "column"), ("folder", "csv")),
 }
 """Corpora by the option that is for them alone; `allow_partial` is for all but `UNPUBLISHED`, the others for all."""
-TASKS = {"mafw": ("single", "compound"), "affwild2": ("expr", "va")}
+TASKS = {"mafw": ("single", "compound"), "affwild2": ("expr", "va", "both")}
 EXAMPLE_OF = {
     "folder": "cimeu prepare folder recordings -o manifest.csv",
     "csv": "cimeu prepare csv recordings --csv labels.csv -o manifest.csv",
@@ -65,8 +65,8 @@ Habit = Annotated[
     typer.Option(help="Toy corpus: how far each culture has gestures of its own, 0 to 1. [default: 1]"),
 ]
 Task = Annotated[
-    Literal["single", "compound", "expr", "va"] | None,
-    typer.Option(help="Which labels. MAFW: single (default) or compound; Aff-Wild2: expr (default) or va."),
+    Literal["single", "compound", "expr", "va", "both"] | None,
+    typer.Option(help="Which labels. MAFW: single (default) or compound; Aff-Wild2: expr (default), va or both."),
 ]
 Modality = Annotated[
     Literal["01", "02", "03"] | None, typer.Option(help="RAVDESS: 01 with sound, 02 silent, 03 sound only.")

@@ -82,8 +82,8 @@ def predict_files(
         progress: counts recordings (`files`) and seconds of each.
         formats: suffixes among those of `Timeline.save`.
         explained: whether each segment is explained: the network then runs about ten times as often.
-        machines: the part of the recordings that is meant, or whose workers have a recording each. One whose worker
-            died twice has failed.
+        machines: the part of the recordings that is meant, or whose workers have a recording each. One whose workers
+            died has failed.
         video: what annotated videos show. Where these cover faces, pages play them instead of the recording.
 
     Raises:

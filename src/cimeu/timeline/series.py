@@ -239,8 +239,8 @@ def runs_with_values(runs: Iterable[Sequence[Point]]) -> list[list[tuple[Point, 
 def by_scale(scales: Mapping[str, tuple[float, float]]) -> list[tuple[tuple[float, float], list[str], list[int]]]:
     """Continuous labels that share a scale and so an axis: scale, names, and their places among all.
 
-    >>> by_scale({"valence": (-1, 1), "dominance": (1, 7), "arousal": (-1, 1)})
-    [((-1, 1), ['valence', 'arousal'], [0, 2]), ((1, 7), ['dominance'], [1])]
+    >>> by_scale({"valence": (-1.0, 1.0), "dominance": (1.0, 7.0), "arousal": (-1.0, 1.0)})
+    [((-1.0, 1.0), ['valence', 'arousal'], [0, 2]), ((1.0, 7.0), ['dominance'], [1])]
     """
     names = list(scales)
     return [
@@ -256,7 +256,7 @@ def by_scale(scales: Mapping[str, tuple[float, float]]) -> list[tuple[tuple[floa
 def zero_of(scale: tuple[float, float]) -> float:
     """Where on a scale, from 0 to 1, a curve is neutral: at its zero, or in its middle where it has none.
 
-    >>> zero_of((-1, 1)), zero_of((-1, 3)), zero_of((1, 7))
+    >>> zero_of((-1.0, 1.0)), zero_of((-1.0, 3.0)), zero_of((1.0, 7.0))
     (0.5, 0.25, 0.5)
     """
     low, high = scale

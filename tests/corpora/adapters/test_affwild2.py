@@ -62,6 +62,19 @@ def test_frames_with_minus_five_are_left_out_of_the_mean(corpus: Path) -> None:
     assert one["emotion"] == ""
 
 
+def test_both_tasks_make_one_table_whose_hidden_videos_are_there_once(corpus: Path) -> None:
+    table = from_affwild2(corpus, task="both", check_counts=False).table
+    assert table["clip_id"].is_unique
+    one = table[table["video"] == "one"].set_index("clip_id")
+    assert set(one.index) == {"one@1-2", "one@3-3", "one@4-5", "one@1-5:va"}
+    assert one.loc["one@1-5:va", ["emotion", "valence", "unlabelled"]].tolist() == [
+        "", "0.3500", "valence and arousal only",
+    ]  # fmt: skip
+    assert one.loc["one@1-2", ["emotion", "valence"]].tolist() == ["happiness", ""]
+    assert set(one["speaker"]) == {"affwild2_one"}
+    assert table["unlabelled"].tolist().count("hidden") == 1
+
+
 def test_videos_that_were_never_counted_are_a_warning(corpus: Path, caplog: pytest.LogCaptureFixture) -> None:
     from_affwild2(corpus)
     assert "`affwild2` expr: 248 videos of train expected, 2 found" in caplog.text

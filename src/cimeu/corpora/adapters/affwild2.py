@@ -12,9 +12,10 @@ Source: Kollias et al., ABAW, CVPR workshops 2022 to 2025, and the layouts that 
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 from cimeu.corpora.adapters.layout import Row, checked, files_below, logger, manifest_of
 from cimeu.corpora.manifest import HIDDEN, UNLABELLED, Manifest
@@ -44,13 +45,39 @@ Task = Literal["expr", "va"]
 Label: TypeAlias = tuple[float, ...] | None
 
 
-def from_affwild2(root: Path, *, task: Task = "expr", check_counts: bool = True) -> Manifest:
-    """Rows of the stretches of every video of one task.
+def from_affwild2(root: Path, *, task: Task | Literal["both"] = "expr", check_counts: bool = True) -> Manifest:
+    """Rows of the stretches of every video of one task, or of both.
 
     Extra columns: `video`, `recording` (without `_left` and `_right`), `first_frame`, `last_frame`, `unlabelled`, and
     for `va` the means `valence` and `arousal` with `valid_frames`. The recording stands for the speaker, since no list
     of people was released. Raises ManifestError.
     """
+    tasks = get_args(Task) if task == "both" else (task,)
+    files = {path.stem: path for path in files_below(root, VIDEO_SUFFIXES)}
+    rows: list[Row] = []
+    named: set[str] = set()
+    for each in tasks:
+        annotations = _annotations(root, each)
+        if check_counts:
+            _warn(each, annotations)
+        for video, path in sorted(annotations.items()):
+            labels = _expressions(path) if each == "expr" else _values(path)
+            # Two people of one recording share its file; a file that is not there keeps its row, with a problem.
+            file = files.get(video, files.get(recording_of(video), root / "batch1" / f"{video}.mp4"))
+            for row in _stretches(video, file, labels, SPLITS[path.parent.name], each):
+                # The same frames may be a stretch of both tasks.
+                rows.append(row | {"clip_id": f"{row['clip_id']}:va"} if len(tasks) > 1 and each == "va" else row)
+        named |= {*annotations, *map(recording_of, annotations)}
+    # Videos without any annotation are the test set, whose labels were never released.
+    for video, file in sorted(files.items()):
+        if video not in named:
+            rows += _stretches(video, file, [None] * _rate(file)[1], "test", tasks[-1])
+    manifest = manifest_of(rows, root, corpus="affwild2", acted="no")
+    return checked(manifest, {}) if check_counts else manifest
+
+
+def _annotations(root: Path, task: Task) -> dict[str, Path]:
+    """Files of annotations by video."""
     annotations = {
         path.stem: path
         for path in files_below(root, {".txt"})
@@ -61,20 +88,7 @@ def from_affwild2(root: Path, *, task: Task = "expr", check_counts: bool = True)
             f"no annotation of `{task}` below `{root}`\n\n"
             f"hint: expected `.../{FOLDERS[task][0]}/Train_Set/<video>.txt`, one line per frame"
         )
-    files = {path.stem: path for path in files_below(root, VIDEO_SUFFIXES)}
-    rows: list[Row] = []
-    for video, path in sorted(annotations.items()):
-        labels = _expressions(path) if task == "expr" else _values(path)
-        # Two people of one recording share its file; a file that is not there keeps its row, with a problem.
-        file = files.get(video, files.get(recording_of(video), root / "batch1" / f"{video}.mp4"))
-        rows += _stretches(video, file, labels, SPLITS[path.parent.name], task)
-    # Videos without any annotation are the test set, whose labels were never released.
-    named = {*annotations, *map(recording_of, annotations)}
-    for video, file in sorted(files.items()):
-        if video not in named:
-            rows += _stretches(video, file, [None] * _rate(file)[1], "test", task)
-    manifest = manifest_of(rows, root, corpus="affwild2", acted="no")
-    return _with_warnings(manifest, task) if check_counts else manifest
+    return annotations
 
 
 def recording_of(video: str) -> str:
@@ -86,13 +100,12 @@ def recording_of(video: str) -> str:
     return re.sub(r"_(left|right)$", "", video)
 
 
-def _with_warnings(manifest: Manifest, task: Task) -> Manifest:
-    videos = manifest.table.groupby("split")["video"].nunique()
+def _warn(task: Task, annotations: Mapping[str, Path]) -> None:
+    videos = Counter(SPLITS[path.parent.name] for path in annotations.values())
     for split, expected in VIDEOS[task].items():
-        if videos.get(split, 0) != expected:
+        if videos[split] != expected:
             text = "`affwild2` %s: %d videos of %s expected, %d found (this count was never checked)"
-            logger.warning(text, task, expected, split, videos.get(split, 0))
-    return checked(manifest, {})
+            logger.warning(text, task, expected, split, videos[split])
 
 
 def _expressions(path: Path) -> list[Label]:
