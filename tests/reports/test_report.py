@@ -614,14 +614,16 @@ def test_latex_escapes_what_latex_would_read(tmp_path):
         (
             None,
             "the tested corpora are, to wavlm-large, unseen (never trained, or all of its data is named without these "
-            "corpora): cremad and iemocap, unknown (its data and these corpora were gathered from the same kind of place): "
+            "corpora): cremad and iemocap, unknown (its data and these corpora were gathered from the same kind of "
+            "place): "
             "msppodcast. "
             "Mean UAR over corpora: unseen alone {} %, all {} %",
         ),
         (
             "models/hubert-large-superb-er",
             "the tested corpora are, to wavlm-large, unseen (never trained, or all of its data is named without these "
-            "corpora): cremad and iemocap, unknown (its data and these corpora were gathered from the same kind of place): "
+            "corpora): cremad and iemocap, unknown (its data and these corpora were gathered from the same kind of "
+            "place): "
             "msppodcast; to "
             "hubert-large-superb-er, unknown (its authors do not name all of its data): cremad and msppodcast, SEEN "
             "(it was fine-tuned on them): iemocap",

@@ -38,7 +38,10 @@ USE_LIMITS = (
 )
 """First words of every exported result."""
 DEMONSTRATION = "DEMONSTRATION ONLY: the model was trained on synthetic data; its labels say nothing about people."
-CONTINUOUS_CAUTION = "the head that answers these was tested by cimeu on synthetic clips alone (the toy corpus), not on ratings of people"
+CONTINUOUS_CAUTION = (
+    "the head that answers these was tested by cimeu on synthetic clips alone (the toy corpus), "
+    "not on ratings of people"
+)
 """Stands beside every value of a continuous label."""
 UNSURE = "unsure"
 """Reason of a segment in which no emotion reaches the abstention threshold."""
