@@ -180,6 +180,24 @@ def test_the_pointer_on_a_segment_shows_every_score_and_reason(seen: Seen, serve
             expect(seen.page.locator("#why-not")).to_have_text(each["reason"])
 
 
+def test_a_name_that_is_being_typed_outlasts_the_arrival_of_the_curves(
+    look: Callable[..., Seen], served: str, number: str
+) -> None:
+    page = look(served).page
+    held: list[Route] = []
+    page.route("**/curves*", lambda route: held.append(route))
+    page.goto(f"{served}/#{number}")
+    name = page.locator(".lane input").first
+    name.press_sequentially("Anna")
+    typed = name.input_value()
+    while not held:
+        page.wait_for_timeout(20)
+    held[0].continue_()
+    expect(page.locator(".curves polyline").first).to_be_attached()
+    expect(name).to_be_focused()
+    assert name.input_value() == typed
+
+
 def test_everything_is_reached_by_the_keyboard(seen: Seen, served: str, number: str) -> None:
     page = seen.page
     page.locator(".lane input").first.focus()

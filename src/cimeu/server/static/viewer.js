@@ -290,7 +290,8 @@ function length_s(result) {
 }
 
 function drawLanes(result) {
-  const focused = document.activeElement?.dataset ?? {};
+  const before = document.activeElement;
+  const focused = before?.dataset ?? {};
   const whole_s = length_s(result);
   const lanes = Object.entries(result.persons).map(([lane, person]) => {
     const name = node("input", { value: person, maxLength: 120, spellcheck: false, dataset: { lane } });
@@ -316,6 +317,16 @@ function drawLanes(result) {
   drawRater(result);
   if (focused.number !== undefined) segmentNode(focused.number)?.focus();
   else if (focused.index !== undefined && state.rated) ratedNode(state.rated)?.focus();
+  else if (before?.matches(".who input")) typeOn(before);
+}
+
+// Lanes are drawn anew when their curves arrive: whoever is typing a name meanwhile loses nothing.
+function typeOn(before) {
+  const name = at("lanes").querySelector(`.who input[data-lane="${CSS.escape(before.dataset.lane)}"]`);
+  if (!name) return;
+  name.value = before.value;
+  name.focus();
+  name.setSelectionRange(before.selectionStart, before.selectionEnd);
 }
 
 // The rater's own tiers, and on request those of others: who sees them is no longer independent of them.
