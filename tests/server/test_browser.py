@@ -196,6 +196,8 @@ def test_a_name_that_is_being_typed_outlasts_the_arrival_of_the_curves(
     expect(page.locator(".curves polyline").first).to_be_attached()
     expect(name).to_be_focused()
     assert name.input_value() == typed
+    name.press("Escape")
+    expect(name).to_have_value(typed.replace("Anna", ""))
 
 
 def test_everything_is_reached_by_the_keyboard(seen: Seen, served: str, number: str) -> None:

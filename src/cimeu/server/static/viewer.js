@@ -311,6 +311,7 @@ function drawLanes(result) {
   });
   const axis = node("div", { className: "axis" });
   axis.setAttribute("aria-hidden", "true");
+  if (before?.matches(".who input")) before.onchange = null; // taken away, it would save what is half typed
   at("lanes").replaceChildren(...lanes, axis);
   drawAxis();
   rove();
