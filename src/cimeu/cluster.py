@@ -21,6 +21,9 @@ from typing import Any, TypeVar
 from cimeu.errors import RecipeError
 
 Item = TypeVar("Item")
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+REACHED_S = 5.0
+"""Within which a cluster answers."""
 LOST = "the workers that had it died (out of memory, or a broken codec)"
 
 
@@ -167,9 +170,6 @@ class RayPool(Executor):
             self._ray.kill(actor)
 
 
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-
-
 class _Worker:
     """A process somewhere."""
 
@@ -224,7 +224,3 @@ def _reach(address: str) -> None:
     """Raises OSError where nobody listens, ValueError where the address is none."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     socket.create_connection((host, int(port)), timeout=REACHED_S).close()
-
-
-REACHED_S = 5.0
-"""Within which a cluster answers."""

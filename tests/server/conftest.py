@@ -17,8 +17,8 @@ from cimeu.media.audio import read_sound
 from cimeu.media.video import frames, write_video
 from cimeu.server.app import create_app
 from cimeu.server.isolated import Isolated
-from cimeu.server.listening import listening
 from cimeu.server.live import Room
+from cimeu.server.live_child import answering_live
 from cimeu.server.predictions import Predictions
 from cimeu.server.recording import checking, recognising
 from cimeu.server.settings import ServerSettings
@@ -55,9 +55,9 @@ def recogniser(toy) -> Iterator[Isolated]:
 
 
 @pytest.fixture(scope="session")
-def ear(toy) -> Iterator[Isolated]:
+def live_child(toy) -> Iterator[Isolated]:
     """The process that holds the toy model for live sessions."""
-    made = Isolated(partial(listening, toy.run))
+    made = Isolated(partial(answering_live, toy.run))
     yield made
     made.close()
 

@@ -440,12 +440,12 @@ def live_browser(launch: Callable[..., Browser], microphone: Path) -> Browser:
 
 @pytest.fixture(scope="module")
 def live_address(
-    checker: Isolated, recogniser: Isolated, ear: Isolated, tmp_path_factory: pytest.TempPathFactory
+    checker: Isolated, recogniser: Isolated, live_child: Isolated, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[str]:
     settings = ServerSettings(live=True)
     folder = tmp_path_factory.mktemp("files")
     predictions = Predictions(settings, folder, checker=checker, recogniser=recogniser)
-    with serving(predictions, Room(ear, settings)) as address:
+    with serving(predictions, Room(live_child, settings)) as address:
         yield address
 
 

@@ -21,7 +21,6 @@ from cimeu.media.video import frames
 from cimeu.server import connections, live, start
 from cimeu.server.app import LIVE_PAGE
 from cimeu.server.connections import Connections
-from cimeu.server.ear import Ear
 from cimeu.server.guard import COOKIE, cookie_value
 from cimeu.server.isolated import Isolated
 from cimeu.server.live import (
@@ -35,6 +34,7 @@ from cimeu.server.live import (
     Room,
     _Waiting,
 )
+from cimeu.server.live_model import LiveModel
 from cimeu.server.pieces import Answered, Piece
 from cimeu.server.predictions import Predictions
 from cimeu.server.refusals import Refused
@@ -75,7 +75,7 @@ class Watched(Connections):
 
 @pytest.fixture(scope="module")
 def open_room(
-    checker: Isolated, recogniser: Isolated, ear: Isolated, tmp_path_factory: pytest.TempPathFactory
+    checker: Isolated, recogniser: Isolated, live_child: Isolated, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[str]:
     """Address of a service with a live room, where a request must come within half a second."""
     with pytest.MonkeyPatch.context() as patch:
@@ -83,7 +83,7 @@ def open_room(
         patch.setattr(start, "Connections", Watched)
         settings = ServerSettings(live=True)
         predictions = Predictions(settings, tmp_path_factory.mktemp("files"), checker=checker, recogniser=recogniser)
-        with serving(predictions, Room(ear, settings)) as address:
+        with serving(predictions, Room(live_child, settings)) as address:
             yield address
 
 
@@ -237,11 +237,11 @@ def test_a_foreign_name_for_this_machine_cannot_listen(open_room: str) -> None:
 
 
 def test_the_own_page_and_who_has_the_token_may(
-    checker: Isolated, recogniser: Isolated, ear: Isolated, tmp_path: Path
+    checker: Isolated, recogniser: Isolated, live_child: Isolated, tmp_path: Path
 ) -> None:
     settings = ServerSettings(live=True, token=TOKEN)
     predictions = Predictions(settings, tmp_path, checker=checker, recogniser=recogniser)
-    with serving(predictions, Room(ear, settings)) as address:
+    with serving(predictions, Room(live_child, settings)) as address:
         where = f"ws://{urlsplit(address).netloc}{SOCKET}"
         with pytest.raises(InvalidStatus, match="401"):
             connect(where)
@@ -299,13 +299,13 @@ def test_every_frame_of_a_piece_is_seen(toy) -> None:
     shown = [(number / 25, jpeg) for number, jpeg in enumerate(pictures * 2)]
     answers = []
     for size in (1, 10):  # frames in a piece
-        ear = Ear(toy.run, {}, "cpu")
-        ear.begin(TimelineSettings(), (128, 128))
+        model = LiveModel(toy.run, {}, "cpu")
+        model.begin(TimelineSettings(), (128, 128))
         answered: list[Answered] = [
-            ear.feed(Piece(sound=sound[step * at : step * (at + size)], frames=shown[at : at + size]))
+            model.feed(Piece(sound=sound[step * at : step * (at + size)], frames=shown[at : at + size]))
             for at in range(0, len(shown), size)
         ]
-        ear.end()
+        model.end()
         answers.append([moment for one in answered for moment in one.moments])
     few = {moment.window_end_s: moment.scores for moment in answers[1]}
     many = {moment.window_end_s: moment.scores for moment in answers[0]}

@@ -121,9 +121,8 @@ class CellRunner:
 
     def prepare(self, rows: Sequence[str], progress: Progress) -> tuple[Prepared, list[Fold]]:
         """Fill the stores that the rows read."""
-        folds = list(
-            self._folds_of(clips_of(self.recipe, emotions_only=True)[0]).values()
-        )  # refused before the extraction
+        # Refused before the extraction.
+        folds = list(self._folds_of(clips_of(self.recipe, emotions_only=True)[0]).values())
         prepared = prepare(self.recipe, emotions_only=True, progress=progress)
         if any(row_named(row).inputs == HANDMADE for row in rows):
             handmade = [(EncoderConfig(encoder=HANDMADE), False)]

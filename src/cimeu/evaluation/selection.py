@@ -179,7 +179,8 @@ def _best(
     mu_grid: Sequence[float],
 ) -> tuple[float, Levels, float | None, Float[np.ndarray, "N K"]] | None:
     """The first mu, levels and a of the highest UAR, with their fused probabilities; None where nothing is a number."""
-    (best_uar, best), labelled = (-1.0, None), truth >= 0
+    labelled = truth >= 0
+    best_uar, best = -1.0, None
     for level, a in product(levels, a_grid):
         answers = [
             None if direction_scores is None else direction_probabilities(direction_scores, levels=level, a=a)

@@ -64,10 +64,10 @@ BLANK_DEVIATION = 2.0
 """A frame whose colours deviate less from their mean (of 255) shows nothing: black, white, before a camera is on. A
 face that is not found there is not absent."""
 NOISE_PATCHES, NOISE_PIXELS = 4, 32
-"""Nor does the noise of a television: in each of 4 x 4 patches of 32 x 32 pixels,"""
+"""Television noise is looked for in 4 x 4 patches of 32 x 32 pixels: it shows nothing either."""
 NOISE_CHANGE = 0.6
-"""neighbours differ by more than this share of what independent ones would. Encoded noise had 0.8 or more in every
-patch, six recordings and a drawn one at most 0.4 in any, and nothing in some."""
+"""In noise, the neighbours in each patch differ by more than this share of what independent pixels would. Encoded noise
+had 0.8 or more in every patch, six recordings and a drawn one at most 0.4 in any, and nothing in some."""
 Vectors = Mapping[Direction, Float32[np.ndarray, "_ _"]]
 Frames = tuple[int, int]
 """From the first of these to before the second."""

@@ -70,7 +70,7 @@ class Room:
     """The one place for a live session."""
 
     def __init__(self, child: Isolated, settings: ServerSettings) -> None:
-        """`child` runs the functions of `cimeu.server.listening`."""
+        """`child` runs the functions of `cimeu.server.live_child.answering_live`."""
         self._child, self.settings = child, settings
         self.needs: Needs = child("needs", silence_s=SILENCE_S)
         self._place = asyncio.Lock()

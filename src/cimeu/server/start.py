@@ -18,8 +18,8 @@ from cimeu.server.app import create_app
 from cimeu.server.connections import ACCEPT_AT_ONCE, Connections, protocol_of, socket_protocol_of
 from cimeu.server.isolated import Isolated
 from cimeu.server.kept import kept_folder
-from cimeu.server.listening import listening as listening_child
 from cimeu.server.live import LARGEST_MESSAGE_BYTES, Room
+from cimeu.server.live_child import answering_live
 from cimeu.server.predictions import Predictions
 from cimeu.server.recording import checking, recognising
 from cimeu.server.settings import ServerSettings
@@ -55,14 +55,14 @@ def serve(
         own_folder(Path(tempfile.gettempdir())) if settings.folder is None else kept_folder(settings.folder) as folder,
         closing(Isolated(partial(checking, settings.max_memory_bytes))) as checker,
         closing(Isolated(partial(recognising, model, weights, device, settings.max_memory_bytes))) as recogniser,
-        closing(Isolated(partial(listening_child, model, weights, device, settings.max_memory_bytes))) as ear,
+        closing(Isolated(partial(answering_live, model, weights, device, settings.max_memory_bytes))) as live_child,
     ):
         say(f"reading the model {model}")
         checker.start()
         recogniser.start()
         if settings.live:
-            ear.start()
-        room = Room(ear, settings) if settings.live else None
+            live_child.start()
+        room = Room(live_child, settings) if settings.live else None
         predictions = Predictions(settings, folder, checker=checker, recogniser=recogniser)
         host, port = listener.getsockname()[:2]
         address = f"http://{f'[{host}]' if ':' in host else host}:{port}/"

@@ -32,23 +32,38 @@ export async function ask(path, { method = "GET", body } = {}) {
 let asking = null;
 function askForToken() {
   asking ??= new Promise((resolve) => {
-    const dialog = at("ask-token");
+    const dialog = tokenDialog();
+    document.body.append(dialog);
     dialog.addEventListener("cancel", (event) => event.preventDefault());
-    at("token-form").onsubmit = async (event) => {
+    dialog.firstChild.onsubmit = async (event) => {
       event.preventDefault();
       sessionStorage.setItem("token", at("token").value);
       const answer = await fetch("/session", { method: "POST", headers: bearer() });
       at("token-problem").hidden = answer.ok;
       at("token-problem").textContent = answer.ok ? "" : "That is not the token.";
       if (!answer.ok) return;
-      at("token").value = "";
-      dialog.close();
+      dialog.remove();
       asking = null;
       resolve();
     };
     dialog.showModal();
   });
   return asking;
+}
+
+function tokenDialog() {
+  const problem = node("p", { id: "token-problem", className: "problem", role: "alert", hidden: true });
+  const form = node("form", { method: "dialog" },
+    node("h2", { id: "token-title", textContent: "This server asks for a token" }),
+    node("p", { textContent: "Whoever started it knows it. It is kept until this tab is closed." }),
+    node("label", { htmlFor: "token", textContent: "Token" }),
+    node("input", { id: "token", type: "password", autocomplete: "off", required: true }),
+    problem,
+    node("div", { className: "actions" }, node("button", { type: "submit", className: "primary", textContent: "Continue" })),
+  );
+  const dialog = node("dialog", { id: "ask-token" }, form);
+  dialog.setAttribute("aria-labelledby", "token-title");
+  return dialog;
 }
 
 // Saying things

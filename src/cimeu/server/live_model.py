@@ -1,4 +1,4 @@
-"""What runs in the child that answers live: one camera and one microphone at a time, fed in small pieces.
+"""A model that answers live: one camera and one microphone at a time, fed in small pieces.
 
 Sound is 16-bit PCM, mono at 16 kHz; frames are JPEG. Both are damaged at worst: whatever arrives is read as samples and
 as images, in a process whose memory is bounded.
@@ -18,7 +18,7 @@ from cimeu.server.schema import MomentOut
 from cimeu.timeline.settings import TimelineSettings
 
 
-class Ear:
+class LiveModel:
     """A model, and the session that is running."""
 
     def __init__(self, run_folder: Path, weights: Mapping[str, str], device: str) -> None:

@@ -1,4 +1,4 @@
-"""The child that answers live."""
+"""What runs in the child that answers live. Apart from `recording`, which what a live answer looks like builds on."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,7 +8,7 @@ from cimeu.server.isolated import Functions, bound_memory
 from cimeu.server.recording import DEFAULT_MEMORY_BYTES
 
 
-def listening(
+def answering_live(
     run_folder: Path,
     weights: Mapping[str, str] = MappingProxyType({}),
     device: str = "auto",
@@ -19,8 +19,8 @@ def listening(
     Raises:
         CheckpointError, FingerprintMismatch, WeightsMissing: the model cannot be used here.
     """
-    from cimeu.server.ear import Ear  # heavy, and for the child alone
+    from cimeu.server.live_model import LiveModel  # heavy, and for the child alone
 
-    ear = Ear(run_folder, weights, device)
+    model = LiveModel(run_folder, weights, device)
     bound_memory(memory_bytes)
-    return {"needs": ear.needs, "begin": ear.begin, "feed": ear.feed, "end": ear.end}
+    return {"needs": model.needs, "begin": model.begin, "feed": model.feed, "end": model.end}
