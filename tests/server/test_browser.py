@@ -495,6 +495,18 @@ def test_the_live_page_fits_and_can_be_read(look: Callable[..., Seen], live_addr
         assert [each for each in found if each[0] < 4.5] == []
 
 
+def test_nothing_can_be_started_before_the_service_has_answered(look: Callable[..., Seen], live_address: str) -> None:
+    page = look(live_address).page
+    held: list[Route] = []
+    page.route("**/health", lambda route: held.append(route))
+    page.goto(f"{live_address}/live")
+    while not held:
+        page.wait_for_timeout(50)
+    expect(page.get_by_role("button", name="Start")).to_be_disabled()
+    held[0].continue_()
+    expect(page.get_by_role("button", name="Start")).to_be_enabled()
+
+
 def test_a_browser_that_gives_no_microphone_is_told_why(look: Callable[..., Seen], live_address: str) -> None:
     page = look(f"{live_address}/live").page
     page.get_by_role("button", name="Start").click()

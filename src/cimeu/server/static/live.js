@@ -335,6 +335,7 @@ async function open() {
     node("li", {}, node("i", { className: "none" }), "nothing said"));
   at("start").addEventListener("click", start);
   at("stop").addEventListener("click", stop);
+  at("start").disabled = false;
   window.addEventListener("pagehide", stop);
   window.addEventListener("resize", () => {
     at("details").style.minHeight = "";
