@@ -70,6 +70,12 @@ Explain = Annotated[
     bool, typer.Option("--explain", help="Say what each segment rests on, in .json and .html; takes longer.")
 ]
 
+Participants = Annotated[
+    Path | None,
+    typer.Option(help="Table of a study, kept beside the results for `cimeu collect`: file, participant, person."),
+]
+Events = Annotated[Path | None, typer.Option(help="Another one: file (or *), start, end, condition.")]
+
 
 def predict(
     paths: Annotated[list[Path], typer.Argument(help="Videos, sound files or folders of them.")],
@@ -84,6 +90,8 @@ def predict(
     end: Annotated[str, typer.Option(help="Leave out what comes after.")] = "",
     hop: Annotated[str, typer.Option(help="Seconds between two windows; --setting hop_s.")] = "",
     abstain_at: AbstainAt = "",
+    participants: Participants = None,
+    events: Events = None,
     shard: Shard = "1/1",
     ray: Ray = "",
     blur_faces: BlurFaces = False,
@@ -96,21 +104,21 @@ def predict(
     chosen_options = {name: text for name, text in named_options.items() if text}
     models: list[str | None] = [*model] if model else [None]
     folders = folder_names([name for name in models if name is not None])
-    recognisers = [recogniser_of(name, setting, weights, device, style, chosen_options) for name in models]
-    from cimeu.inference.batch import FAILURES, FORMATS, predict_files
+    from cimeu.inference.batch import FAILURES, predict_files, recordings_by_name
     from cimeu.inference.side_by_side import SideBySide
-    from cimeu.timeline.formats import EVERY_FORMAT
-    from cimeu.timeline.overlay import OVERLAY, VideoOptions
+    from cimeu.timeline.overlay import VideoOptions
+    from cimeu.timeline.study.kept_tables import read_tables
 
-    named = [f".{name.strip().lower().removeprefix('.')}" for name in formats.split(",") if name.strip()]
-    suffixes = EVERY_FORMAT if named == [".all"] else named or FORMATS
-    if (blur_faces or no_sound) and OVERLAY not in suffixes:
-        suffixes = (*suffixes, OVERLAY)
-    if len(recognisers) > 1:
-        passes = len(recognisers) if explain else SideBySide(recognisers).passes
-        say(
-            f"{len(recognisers)} models read each recording {'once together' if passes == 1 else f'in {passes} passes'}"
-        )
+    suffixes = suffixes_of(formats, with_video=blur_faces or no_sound)
+    results = [output / folder for folder in folders] if len(folders) > 1 else [output]
+    tables = read_tables(participants, events, recordings_by_name(paths, suffixes) if participants or events else {})
+    tables.check_free(results)
+    for file in tables.without_recordings:
+        say(f"not among the recordings, though a table names it: {file}")
+    recognisers = [recogniser_of(name, setting, weights, device, style, chosen_options) for name in models]
+    if (several := len(recognisers)) > 1:
+        passes = several if explain else SideBySide(recognisers).passes
+        say(f"{several} models read each recording {'once together' if passes == 1 else f'in {passes} passes'}")
     with progress_bars() as progress:
         report = predict_files(
             paths,
@@ -122,6 +130,7 @@ def predict(
             machines=Machines(parse_shard(shard), ray),
             video=VideoOptions(blur_faces=blur_faces, sound=not no_sound),
         )
+    tables.write(results)
     for recogniser in recognisers if profile else ():
         for line in recogniser.stopwatch.lines():
             say(line)
@@ -130,6 +139,17 @@ def predict(
     done = report.recordings - len(report.failures)
     lists = ", ".join(str(output / folder / FAILURES) for folder in folders) if len(folders) > 1 else output / FAILURES
     finish(done, report.recordings, f"timelines written to {output}", lists)
+
+
+def suffixes_of(formats: str, *, with_video: bool = False) -> tuple[str, ...]:
+    """The formats that an option names, as suffixes; the annotated video too where its own options are given."""
+    from cimeu.inference.batch import FORMATS
+    from cimeu.timeline.formats import EVERY_FORMAT
+    from cimeu.timeline.overlay import OVERLAY
+
+    named = tuple(f".{name.strip().lower().removeprefix('.')}" for name in formats.split(",") if name.strip())
+    suffixes = EVERY_FORMAT if named == (".all",) else named or FORMATS
+    return suffixes if OVERLAY in suffixes or not with_video else (*suffixes, OVERLAY)
 
 
 def folder_names(models: Sequence[str]) -> list[str]:
