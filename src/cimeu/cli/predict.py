@@ -100,8 +100,8 @@ def predict(
     profile: Annotated[bool, typer.Option("--profile", help="Say where the time went, stage by stage.")] = False,
 ) -> None:
     """Write a timeline for each file, with reasons where nothing can be said."""
-    named_options = {"start_s": start, "end_s": end, "hop_s": hop, "abstain_below": abstain_at}
-    chosen_options = {name: text for name, text in named_options.items() if text}
+    options = {"start_s": start, "end_s": end, "hop_s": hop, "abstain_below": abstain_at}
+    given = {name: text for name, text in options.items() if text}
     models: list[str | None] = [*model] if model else [None]
     folders = folder_names([name for name in models if name is not None])
     from cimeu.inference.batch import FAILURES, predict_files, recordings_by_name
@@ -115,7 +115,7 @@ def predict(
     tables.check_free(results)
     for file in tables.without_recordings:
         say(f"not among the recordings, though a table names it: {file}")
-    recognisers = [recogniser_of(name, setting, weights, device, style, chosen_options) for name in models]
+    recognisers = [recogniser_of(name, setting, weights, device, style, given) for name in models]
     if (several := len(recognisers)) > 1:
         passes = several if explain else SideBySide(recognisers).passes
         say(f"{several} models read each recording {'once together' if passes == 1 else f'in {passes} passes'}")
@@ -131,13 +131,11 @@ def predict(
             video=VideoOptions(blur_faces=blur_faces, sound=not no_sound),
         )
     tables.write(results)
-    for recogniser in recognisers if profile else ():
-        for line in recogniser.stopwatch.lines():
-            say(line)
+    for line in (line for recogniser in recognisers if profile for line in recogniser.stopwatch.lines()):
+        say(line)
     for path, reason in report.failures.itertuples(index=False):
         say(f"{path}: {reason}")
-    done = report.recordings - len(report.failures)
-    lists = ", ".join(str(output / folder / FAILURES) for folder in folders) if len(folders) > 1 else output / FAILURES
+    done, lists = report.recordings - len(report.failures), ", ".join(str(folder / FAILURES) for folder in results)
     finish(done, report.recordings, f"timelines written to {output}", lists)
 
 
