@@ -1,9 +1,11 @@
 """Precision and recall of `cimeu overlap` on copies of real speech.
 
-    CIMEU_DATA=... python benchmarks/overlap.py [--clips 200]
+    CIMEU_DATA=... python benchmarks/overlap.py [--clips 200] [--features spectral]
 
 Half of the clips are copied: encoded as MP3 at 32 kbit/s, ten times quieter, cut at both ends (10 to 40 % of the clip),
-or cut and encoded. The other half of the second corpus are other clips of the same people.
+or cut and encoded. The other half of the second corpus are other clips of the same people. `--features` compares the
+features of an encoder instead of the recordings; `--first` skips clips, so that a limit is chosen on others than it is
+judged on.
 """
 
 import argparse
@@ -19,6 +21,9 @@ import numpy as np
 from cimeu.corpora.adapters.folder import from_flat_folder
 from cimeu.corpora.audit.shared_recordings import shared_recordings
 from cimeu.corpora.manifest import read_manifest
+from cimeu.encoders.registry import build_encoder
+from cimeu.features.extract import extract
+from cimeu.features.shared_clips import shared_clips
 from cimeu.media.audio import RATE_HZ, read_sound, write_sound
 
 KINDS = ("encoded", "quieter", "cut", "cut and encoded")
@@ -28,10 +33,12 @@ def main() -> None:
     """Make the copies, compare, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clips", type=int, default=200)
+    parser.add_argument("--features", metavar="ENCODER", default="")
+    parser.add_argument("--first", type=int, default=0)
     arguments = parser.parse_args()
     speech = read_manifest(Path(os.environ["CIMEU_DATA"]) / "speech" / "manifest.csv")
     generator = np.random.default_rng(0)
-    drawn = generator.permutation(len(speech))[: 3 * arguments.clips // 2]
+    drawn = generator.permutation(len(speech))[arguments.first :][: 3 * arguments.clips // 2]
     clips = [speech.clips()[row] for row in drawn]
     n_copied = arguments.clips // 2
     with tempfile.TemporaryDirectory() as folder:
@@ -44,8 +51,17 @@ def main() -> None:
             write_copy(other / f"copy{place}", read_sound(clip.path), KINDS[place % 4], generator)
         for place, clip in enumerate(clips[arguments.clips :]):
             write_sound(other / f"own{place}.wav", read_sound(clip.path))
+        manifests = [from_flat_folder(corpus) for corpus in (one, other)]
+        stores = Path(folder, "features")
+        if arguments.features:
+            for manifest in manifests:
+                extract(manifest, [build_encoder(arguments.features)], stores, directions=("forward",))
         started_s = time.perf_counter()
-        found = shared_recordings(from_flat_folder(one), from_flat_folder(other))
+        found = (
+            shared_clips(manifests[0], manifests[1], [stores]).overlap
+            if arguments.features
+            else shared_recordings(*manifests)
+        )
         pairs = {(copy.one, copy.other) for copy in found.copies}
         elapsed_s = time.perf_counter() - started_s
     right = {(str(place), f"copy{place}") for place in range(n_copied)}

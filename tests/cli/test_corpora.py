@@ -10,8 +10,11 @@ import pytest
 
 from cimeu.cli.terminal import pairs
 from cimeu.corpora.adapters.registry import PUBLISHED
+from cimeu.corpora.manifest import read_manifest
+from cimeu.encoders.registry import build_encoder
 from cimeu.errors import RecipeError
-from cimeu.media.audio import RATE_HZ, write_sound
+from cimeu.features.extract import extract
+from cimeu.media.audio import RATE_HZ, read_sound, write_sound
 
 Command = Callable[..., tuple[int, str, str]]
 
@@ -168,6 +171,38 @@ def test_overlap_names_shared_recordings_and_ends_with_2(cimeu: Command, emodb: 
     assert status == 2
     assert f"2 of 3 clips of `{emodb}` are in `{tmp_path / 'own'}`, as 2 of 2 clips of it" in err
     assert table[["one", "other", "by"]].to_numpy().tolist() == [["03a01Wa", "y", "sound"], ["08a01Fa", "x", "sound"]]
+
+
+@pytest.fixture
+def stored(emodb: Path, tmp_path: Path) -> Path:
+    """Features of two corpora whose recordings are gone: `y` is `03a01Wa` without its first fifth of a second."""
+    samples = read_sound(emodb / "03a01Wa.wav")
+    write_sound(emodb / "y.wav", samples[RATE_HZ // 5 :] / 2)
+    write_sound(emodb / "x.wav", np.random.default_rng(9).normal(size=RATE_HZ).astype(np.float32) / 10)
+    for name, clips in (("one", ("03a01Wa", "08a01Fa", "09a01Na")), ("other", ("x", "y", "never"))):
+        (tmp_path / f"{name}.csv").write_text("path\n" + "".join(f"emodb/{clip}.wav\n" for clip in clips))
+        manifest = read_manifest(tmp_path / f"{name}.csv", labelled=False)
+        extract(manifest, [build_encoder("spectral")], tmp_path / "features", directions=("forward",))
+    emodb.rename(tmp_path / "gone")
+    return tmp_path
+
+
+def test_overlap_by_features_needs_no_recording(cimeu: Command, stored: Path) -> None:
+    output = stored / "overlap.csv"
+    features = ("--features", stored / "features")
+    status, _, err = cimeu("overlap", stored / "one.csv", stored / "other.csv", *features, "-o", output)
+    table = pd.read_csv(output, dtype=str, keep_default_na=False)
+    assert table.to_numpy().tolist() == [["emodb/03a01Wa", "emodb/y", "sound", ""]]
+    assert status == 2
+    assert "1 of 6 clips have no features and were not compared\n5 of 6 clips compared by spectral" in err
+    status, _, err = cimeu("overlap", stored / "one.csv", stored / "one.csv", *features, "-o", output)
+    assert status == 1, "one store cannot tell two clips of one name apart"
+    assert "0 of 6 clips compared by spectral, 6 failed" in err
+    status, _, err = cimeu("overlap", stored / "one.csv", stored / "one.csv", *features, *features, "-o", output)
+    assert (status, len(pd.read_csv(output))) == (2, 3)
+    status, _, err = cimeu("overlap", stored / "one.csv", stored / "one.csv", *features * 3, "-o", output)
+    assert status == 1
+    assert "--features names 3 folders\n\nhint: one for both, or one for each manifest" in err
 
 
 @pytest.mark.parametrize(("good", "status"), [(True, 3), (False, 1)])

@@ -176,6 +176,15 @@ class FeatureStore:
         batch, row = self._rows[key]
         return self._batches[batch].problems[row]
 
+    def keys_of_clips(self, direction: Direction) -> dict[str, list[str]]:
+        """Keys of the sealed rows of one direction by clip_id: several where clips of one name hold something else."""
+        keys: dict[str, list[str]] = {}
+        for key, (batch, row) in self._rows.items():
+            clip_id, played = self._batches[batch].named(row)
+            if played == direction:
+                keys.setdefault(clip_id, []).append(key)
+        return keys
+
     def rows(self) -> Iterator[tuple[str, Row]]:
         """Every key with its row."""
         for key in list(self.keys()):
@@ -300,6 +309,10 @@ class _Batch:
         features = batch.column("features")
         self._offsets, self._values = features.offsets.to_numpy(), features.values.to_numpy()
         self._verified = np.zeros(len(self.keys), bool)
+
+    def named(self, index: int) -> tuple[str, str]:
+        """Clip and direction of a row."""
+        return self._clip_ids[index], self._directions[index]
 
     def row(self, index: int) -> Row:
         clip_id, problem = self._clip_ids[index], self.problems[index]

@@ -12,7 +12,7 @@ Axes: F frames of a clip, N samples.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -55,7 +55,7 @@ class Contents:
 
 @dataclass(frozen=True)
 class Copy:
-    """Two clips that hold one recording. `offset_s`: where the second begins within the first, by their sound."""
+    """Two clips that hold one recording. `offset_s`: where the second begins within the first, if known."""
 
     one: str
     other: str
@@ -86,22 +86,31 @@ def shared_recordings(one: Manifest, other: Manifest, *, workers: int = 1, progr
 
     with ThreadPoolExecutor(max(1, workers)) as pool:
         first, second = (list(pool.map(counted, manifest.clips())) for manifest in (one, other))
-    names = [list(map(str, manifest.table["clip_id"])) for manifest in (one, other)]
     offsets = same_sounds(
         [clip_contents.sound for clip_contents in first], [clip_contents.sound for clip_contents in second]
     )
-    pictures = _same_pictures(first, second)
-    copies = [
+    copies = copies_of(one, other, offsets, dict.fromkeys(_same_pictures(first, second)))
+    n_first, n_second = (sum(not contents.is_read for contents in clips) for clips in (first, second))
+    return Overlap(copies, (n_first, n_second))
+
+
+def copies_of(
+    one: Manifest,
+    other: Manifest,
+    sounds: Mapping[tuple[int, int], float | None],
+    pictures: Mapping[tuple[int, int], float | None],
+) -> list[Copy]:
+    """Places of clips whose sounds or pictures agree, each with its offset in seconds where that is known, by name."""
+    names = [list(map(str, manifest.table["clip_id"])) for manifest in (one, other)]
+    return [
         Copy(
             names[0][pair[0]],
             names[1][pair[1]],
-            "sound and picture" if pair in offsets and pair in pictures else "sound" if pair in offsets else "picture",
-            offsets.get(pair),
+            "sound and picture" if pair in sounds and pair in pictures else "sound" if pair in sounds else "picture",
+            sounds.get(pair, pictures.get(pair)),
         )
-        for pair in sorted({*offsets, *pictures})
+        for pair in sorted({*sounds, *pictures})
     ]
-    n_first, n_second = (sum(not contents.is_read for contents in clips) for clips in (first, second))
-    return Overlap(copies, (n_first, n_second))
 
 
 def contents_of(clip: Clip) -> Contents:
