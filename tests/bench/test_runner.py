@@ -5,7 +5,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from multiprocessing.synchronize import Event
 from pathlib import Path
@@ -298,6 +298,29 @@ def test_a_cell_that_kills_its_workers_fails_alone(cluster: Callable[[], int], t
     report = run_bench(BENCH, deadly, tmp_path / "there", machines=Machines(ray="auto"))
     assert report.failures == {Cell("without-er", "en", 1): LOST}
     assert report.done == 7
+
+
+@dataclass(frozen=True)
+class Deadly:
+    """A cell that always kills its process, and one that does so at its first try."""
+
+    folder: Path
+
+    def __call__(self, cell: Cell) -> CellResult:
+        first_try = self.folder / "tried"
+        if cell == Cell("without-er", "en", 1) or (cell == Cell("full", "en", 0) and not first_try.exists()):
+            first_try.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return result(cell)
+
+
+@pytest.mark.long
+def test_a_process_of_this_machine_that_is_killed_costs_its_own_cell_at_most(tmp_path: Path) -> None:
+    report = run_bench(BENCH, Deadly(tmp_path), tmp_path / "bench", workers=2)
+    assert report.failures == {Cell("without-er", "en", 1): LOST}
+    assert report.done == 7
+    again = run_bench(BENCH, result, tmp_path / "bench")
+    assert (again.done, again.kept) == (1, 7)
 
 
 def test_parts_leave_the_tables_of_the_whole(tmp_path: Path) -> None:

@@ -15,10 +15,13 @@ import multiprocessing
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from types import TracebackType
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -27,8 +30,8 @@ from threadpoolctl import threadpool_limits
 from cimeu.atomic import NO_ROOM, ROOM, locked
 from cimeu.bench.cells import CellResult
 from cimeu.bench.comparison import Bench, Cell, open_bench, read_cell, write_cell
-from cimeu.cluster import HERE, THREAD_VARIABLES, Machines, RayPool, WorkerLost
-from cimeu.errors import CimeuError
+from cimeu.cluster import HERE, LOST, THREAD_VARIABLES, Machines, RayPool, WorkerLost
+from cimeu.errors import CimeuError, RecipeError
 from cimeu.progress import Progress, silent
 
 logger = logging.getLogger(__name__)
@@ -114,9 +117,9 @@ def run_bench(
         bench: what is compared.
         run_cell: runs one cell; with several workers it is sent to processes, so it must be picklable.
         folder: of the bench.
-        machines: the part of the cells that is meant, or whose workers run them. A cell whose workers died has
-            failed.
-        workers: processes, with one thread each; 1 runs everything here, unless there is a cluster.
+        machines: the part of the cells that is meant, or whose workers run them.
+        workers: processes, with one thread each; 1 runs everything here, unless there is a cluster. A cell whose worker
+            dies is tried once more; the second death is its failure.
         progress: called after every cell.
 
     Raises:
@@ -156,7 +159,7 @@ DONE, KEPT, BUSY = "", "kept", "busy"
 def _outcomes(work: Work, tasks: Sequence[Any], workers: int, ray: str) -> Iterator[tuple[Any, str]]:
     """Each task as it ends, in the order given as far as they wait for no other."""
     busy: list[Any] = []
-    with _pool(work, workers, ray) as (pool, workers):
+    with _pool(work, workers, ray, len(tasks)) as (pool, workers):
         for task, outcome in _as_they_end(pool, tasks, workers, wait_for_others=False):
             if outcome == BUSY:
                 busy.append(task)
@@ -228,7 +231,7 @@ def _held(folder: Path, task: Task, *, wait_for_others: bool) -> Iterator[bool]:
 
 
 @contextmanager
-def _pool(work: Work, workers: int, ray: str) -> Iterator[tuple[Executor, int]]:
+def _pool(work: Work, workers: int, ray: str, n_tasks: int) -> Iterator[tuple[Executor, int]]:
     """Where tasks are done, and how many at a time: here, by processes or on a cluster; one thread each in any case."""
     if ray:
         with RayPool(ray, workers, one_thread=True, initializer=_begin, initargs=(work,)) as cluster:
@@ -240,19 +243,78 @@ def _pool(work: Work, workers: int, ray: str) -> Iterator[tuple[Executor, int]]:
         return
     before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))  # libraries read them when a worker loads them
-    # Forked workers would inherit locks of threads that no longer exist in them (OpenMP, Arrow).
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=(work,))
     try:
-        yield pool, workers
-    # Also on Ctrl-C: cells under way end by themselves, and none is begun.
-    except BaseException:
-        pool.shutdown(wait=False, cancel_futures=True)
-        raise
+        workers = min(workers, n_tasks)  # each takes seconds to start
+        with _Processes(workers, work) as pool:
+            yield pool, workers
     finally:
         for name, value in before.items():
             os.environ.pop(name) if value is None else os.environ.update({name: value})
-    pool.shutdown()
+
+
+class _Processes(Executor):
+    """Processes that each have one task in hand; one that dies costs no other task.
+
+    Its task is tried once more in a fresh process; a second death ends its future with `WorkerLost`.
+
+    Raises:
+        RecipeError: no process can be started.
+    """
+
+    def __init__(self, workers: int, work: Work) -> None:
+        # Forked workers would inherit locks of threads that no longer exist in them (OpenMP, Arrow).
+        context = multiprocessing.get_context("spawn")
+        # Pools of one process: a pool of several is lost as a whole with any of them.
+        self._new = partial(ProcessPoolExecutor, 1, mp_context=context, initializer=_begin, initargs=(work,))
+        self._idle = [self._new() for _ in range(workers)]
+        self._all = set(self._idle)
+        try:
+            for ready in [pool.submit(os.getpid) for pool in self._idle]:
+                ready.result()
+        except BrokenProcessPool as error:
+            self.shutdown(wait=False)
+            raise RecipeError(
+                "worker processes could not start\n\n"
+                'hint: guard the script that asks for them with `if __name__ == "__main__":`, or use one worker'
+            ) from error
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **named: Any) -> Future[Any]:
+        future = Future[Any]()
+        self._try(future, partial(fn, *args, **named), is_last=False)
+        return future
+
+    def _try(self, future: Future[Any], call: Callable[[], Any], *, is_last: bool) -> None:
+        pool = self._idle.pop()
+
+        def settle(answer: Future[Any]) -> None:
+            error = CancelledError() if answer.cancelled() else answer.exception()
+            if not isinstance(error, BrokenProcessPool):
+                self._idle.append(pool)  # before anybody hears of the result and submits the next task
+            else:
+                pool.shutdown(wait=False)
+                fresh = self._new()
+                self._idle.append(fresh)
+                self._all = self._all - {pool} | {fresh}
+                if not is_last:
+                    self._try(future, call, is_last=True)
+                    return
+                error = WorkerLost(LOST)
+            if error is None:
+                future.set_result(answer.result())
+            else:
+                future.set_exception(error)
+
+        pool.submit(call).add_done_callback(settle)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        for pool in self._all:
+            pool.shutdown(wait, cancel_futures=cancel_futures)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        # After Ctrl-C cells under way end by themselves, and none is begun.
+        self.shutdown(wait=kind is None, cancel_futures=kind is not None)
 
 
 class _Here(Executor):
