@@ -287,3 +287,49 @@ def test_where_all_speakers_are_known_nothing_is_said_of_them(folder: Path) -> N
     notes = "\n".join(comparison_table(summarise(folder)).notes)
     assert "N = 180 test clips of 30 speakers" in notes
     assert "unknown" not in notes
+
+
+@pytest.fixture(scope="module")
+def of_known_encoders(tmp_path_factory: pytest.TempPathFactory) -> Summary:
+    """`wavlm-large` cannot have seen two of three corpora; `linear-second` reads what was never trained."""
+
+    def of_several_corpora(cell: Cell) -> CellResult:
+        result = run(replace(cell, row="plain" if cell.row.startswith("linear") else cell.row))
+        corpora = {"de": "emodb", "en": "msppodcast", "ur": "urdu"}
+        return replace(result, predictions=result.predictions.assign(corpus=corpora[cell.fold]))
+
+    first = {"streams.first.encoder": "hub-sound", "streams.first.settings.preset": "wavlm-large"}
+    settings = first | {"streams.second.encoder": "prosody"}
+    bench = replace(BENCH, rows=("full", "linear-second", "without-rfa"), settings=settings)
+    path = tmp_path_factory.mktemp("known")
+    run_bench(bench, of_several_corpora, path)
+    return summarise(path, resamples=200)
+
+
+def test_the_mean_over_what_pretraining_has_not_seen_stands_beside_the_mean(of_known_encoders: Summary) -> None:
+    line = line_of(of_known_encoders, "full")
+    assert line.marks == {"de": "unseen", "en": "unknown", "ur": "unseen"}
+    assert line.uar_unseen is not None
+    assert line.uar_unseen.value == pytest.approx((line.groups["de"].value + line.groups["ur"].value) / 2)
+    assert line.uar_unseen.low < line.uar_unseen.value < line.uar_unseen.high
+    table = comparison_table(of_known_encoders)
+    cells = dict(zip(table.columns, table.lines[0], strict=True))
+    assert cells["UAR, unseen in pretraining alone [95 %]"] == span(line.uar_unseen)
+    assert cells["pretraining"] == "unknown: en; unseen: de, ur"
+    (note,) = [note for note in table.notes if note.startswith("Pretraining: the tested corpora are, to wavlm-large, ")]
+    assert "emodb and urdu, unknown (its data and these corpora were gathered from the same kind of place): msp" in note
+    assert "; to prosody, unseen (never trained" in note
+
+
+def test_a_row_is_marked_by_what_it_reads(of_known_encoders: Summary) -> None:
+    line = line_of(of_known_encoders, "linear-second")
+    assert (set(line.marks.values()), line.uar_unseen) == ({"unseen"}, None)
+    figures = pd.read_csv(io.StringIO(figures_csv(of_known_encoders))).set_index("row")
+    assert figures["pretraining"].tolist()[:2] == ["unknown: en; unseen: de, ur", "unseen"]
+    assert figures["uar_unseen"].notna().tolist() == [True, False, False]
+
+
+def test_a_bench_that_does_not_name_its_encoders_has_no_marks(summary: Summary) -> None:
+    table = comparison_table(summary)
+    assert "pretraining" not in table.columns
+    assert not any(note.startswith("Pretraining") for note in table.notes)

@@ -11,14 +11,18 @@ Which clips and answers belong to a figure depends on the protocol: `views`.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from cimeu.bench.comparison import Bench, finished, read_bench
+from cimeu.bench.rows import HANDMADE, STREAMS, row_named
+from cimeu.encoders.pretraining import Knowledge
 from cimeu.evaluation.predictions import chance_of
-from cimeu.evaluation.uncertainty import N_RESAMPLES, Difference, Estimates, compared, holm
+from cimeu.evaluation.uncertainty import N_RESAMPLES, Difference, Estimates, compared, estimates_over, holm
 from cimeu.pyramid import DIRECTIONS
+from cimeu.reports.pretraining import encoders_of, marks_of, unseen_among
 from cimeu.reports.views import Cells, Figures
 from cimeu.tables import Interval, finite, interval_of
 
@@ -41,6 +45,10 @@ class RowSummary:
     absent: str
     """Why the row is n/a; empty where it is not."""
     uar: Interval | None = None
+    uar_unseen: Interval | None = None
+    """Mean over the groups that the encoders surely have not seen, where those are some of all."""
+    marks: dict[str, Knowledge] = field(default_factory=dict)
+    """What the encoders of the row may know of each group; empty where the bench does not name them."""
     groups: dict[str, Interval] | None = None
     worst: str = ""
     war: Interval | None = None
@@ -103,6 +111,16 @@ class Summary:
         return {str(name): int(count) for name, count in tested[self.bench.group].value_counts(sort=False).items()}
 
     @property
+    def corpora(self) -> list[str]:
+        """Corpora of the test clips."""
+        groups = (_corpora(self.bench, cells) for cells in self.cells.values())
+        return sorted({corpus for by_group in groups for corpora in by_group.values() for corpus in corpora})
+
+    def encoders(self, row: str) -> tuple[str, ...]:
+        """Encoders whose features a row reads; none where the bench does not name them (version 0.1)."""
+        return _encoders(self.bench, row)
+
+    @property
     def complete(self) -> bool:
         """Whether every cell is there."""
         return all(line.cells == line.cells_expected for line in self.lines)
@@ -144,12 +162,17 @@ def _line(drawn: Figures, row: str) -> RowSummary:
     if figures is None:
         return RowSummary(row=row, absent="", cells=len(costs), cells_expected=n_expected)
     groups = {name: interval_of(estimate) for name, estimate in figures["uar"].cultures.items()}
+    marks = marks_of(_encoders(bench, row), _corpora(bench, cells))
+    unseen = unseen_among({name: mark for name, mark in marks.items() if name in groups})
+    unseen_alone = estimates_over({name: figures["uar"].cultures[name] for name in unseen}) if unseen else None
     by_seed = [_of_one_seed(bench, cells, seed) for seed in bench.seeds]
     values = [value for value in by_seed if value is not None]
     return RowSummary(
         row=row,
         absent="",
         uar=interval_of(figures["uar"].mean),
+        uar_unseen=None if unseen_alone is None else interval_of(unseen_alone.mean),
+        marks=marks,
         groups=groups,
         worst=min(groups, key=lambda name: groups[name].value),
         war=interval_of(figures["war"].mean),
@@ -167,6 +190,31 @@ def _line(drawn: Figures, row: str) -> RowSummary:
         selection=" ".join(sorted({cell.selection for cell in costs})),
         alone=_alone(drawn, row, figures["uar"]),
     )
+
+
+def _encoders(bench: Bench, row: str) -> tuple[str, ...]:
+    kind = row_named(row)
+    settings = {**bench.settings, **kind.overrides}
+    if kind.inputs == HANDMADE:
+        return (HANDMADE,)
+    streams: list[dict[str, Any]] = []
+    for place in STREAMS if kind.inputs == "streams" else (kind.inputs,):
+        prefix = f"streams.{place}."
+        stream = {name.removeprefix(prefix): value for name, value in settings.items() if name.startswith(prefix)}
+        if stream:
+            own = {name.removeprefix("settings."): value for name, value in stream.items() if "." in name}
+            streams.append({"encoder": stream["encoder"], "settings": own})
+    return encoders_of(streams)
+
+
+def _corpora(bench: Bench, cells: Cells) -> dict[str, set[str]]:
+    """Corpora of the test clips of each group."""
+    corpora: dict[str, set[str]] = {}
+    for cell in cells.values():
+        tested = cell.predictions.loc[cell.predictions["part"] == "test", [bench.group, "corpus"]].drop_duplicates()
+        for group, corpus in tested.itertuples(index=False):
+            corpora.setdefault(str(group), set()).add(str(corpus))
+    return corpora
 
 
 def _alone(drawn: Figures, row: str, fused: Estimates) -> dict[str, Alone]:

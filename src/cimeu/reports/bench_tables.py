@@ -17,21 +17,28 @@ from cimeu.bench.rows import row_named
 from cimeu.plots.pages import ForestRow, tables_page
 from cimeu.pyramid import DIRECTIONS
 from cimeu.reports.bench_summary import RowSummary, Summary
+from cimeu.reports.pretraining import knowledge_in_words, marks_in_words
 from cimeu.reports.verdict import bench_answer
 from cimeu.tables import ABSENT, MISSING, TABLE_SUFFIXES, Interval, Table, percent, span, to_csv, write_table
 from cimeu.timeline.segments import USE_LIMITS
+
+UNSEEN, PRETRAINING = "UAR, unseen in pretraining alone [95 %]", "pretraining"
+"""Columns: the mean over the groups that no encoder of the row has seen, where others were; what is known of each."""
 
 
 def comparison_table(summary: Summary) -> Table:
     """The comparison for people: one line per row, figures in percent."""
     bench = summary.bench
     groups = sorted({name for line in summary.lines for name in line.groups or {}})
+    unseen = any(line.uar_unseen for line in summary.lines)
+    marks = any(line.marks for line in summary.lines)
     columns = (
-        *("row", f"UAR, mean over {summary.word}s [95 %]", "worst", *groups, "WAR", "macro F1"),
+        *("row", f"UAR, mean over {summary.word}s [95 %]", *([UNSEEN] if unseen else [])),
+        *("worst", *groups, "WAR", "macro F1"),
         *(f"minus {bench.reference} [95 %]", "p (Holm)", "better in", "validation UAR", "seeds", "parameters"),
-        *("updates", "seconds", "selection"),
+        *("updates", "seconds", "selection", *([PRETRAINING] if marks else [])),
     )
-    lines = tuple(_text_line(line, groups, len(columns)) for line in summary.lines)
+    lines = tuple(_text_line(line, groups, columns) for line in summary.lines)
     return Table(bench.name, columns, lines, _notes(summary))
 
 
@@ -81,14 +88,14 @@ def baselines_table(summary: Summary) -> Table:
 def figures_csv(summary: Summary) -> str:
     """Every figure with full digits, one line per row; empty where there is none."""
     groups = sorted({name for line in summary.lines for name in line.groups or {}})
-    spans = ("uar", "war", "macro_f1", "difference")
+    spans = ("uar", "uar_unseen", "war", "macro_f1", "difference")
     alone = ("uar", "gain")
     plain = (
         *("p", "p_holm", "improved", "validation_uar", "seed_deviation", "seeds", "cells", "cells_expected"),
         *("n_clips", "n_speakers", "parameters", "updates", "wall_s", "selection"),
     )
     heading = [
-        *("row", "absent", "worst"),
+        *("row", "absent", "worst", PRETRAINING),
         *(f"{name}{end}" for name in spans for end in ("", "_low", "_high")),
         *(f"uar.{name}{end}" for name in groups for end in ("", "_low", "_high")),
         *plain,
@@ -98,7 +105,7 @@ def figures_csv(summary: Summary) -> str:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(heading)
     for line in summary.lines:
-        cells: list[object] = [line.row, line.absent, line.worst]
+        cells: list[object] = [line.row, line.absent, line.worst, marks_in_words(line.marks)]
         for interval in (*(getattr(line, name) for name in spans), *((line.groups or {}).get(name) for name in groups)):
             cells += _with_ends(interval)
         cells += [getattr(line, name) for name in plain]
@@ -176,16 +183,17 @@ def timing_table(summary: Summary) -> Table:
     return Table(f"{summary.bench.name}: time", ("row", "cells", "wall_s", "cpu_s"), tuple(lines), (note,))
 
 
-def _text_line(line: RowSummary, groups: Sequence[str], width: int) -> tuple[str, ...]:
+def _text_line(line: RowSummary, groups: Sequence[str], columns: Sequence[str]) -> tuple[str, ...]:
     if line.absent:
-        return (line.row, *[ABSENT] * (width - 1))
+        return (line.row, *[ABSENT] * (len(columns) - 1))
     if line.uar is None or line.groups is None:
-        return (line.row, *[MISSING] * (width - 1))
+        return (line.row, *[MISSING] * (len(columns) - 1))
     spread = "" if line.seed_deviation is None else f" (±{100 * line.seed_deviation:.1f})"
     cells = "" if line.cells == line.cells_expected else f", {line.cells}/{line.cells_expected} cells"
     return (
         line.row,
         span(line.uar),
+        *([span(line.uar_unseen)] if UNSEEN in columns else []),
         f"{percent(line.groups[line.worst].value)} {line.worst}",
         *(percent(line.groups[name].value) if name in line.groups else MISSING for name in groups),
         percent(None if line.war is None else line.war.value),
@@ -199,6 +207,7 @@ def _text_line(line: RowSummary, groups: Sequence[str], width: int) -> tuple[str
         f"{line.updates:,}" if line.updates else MISSING,
         f"{line.wall_s:.0f}",
         line.selection,
+        *([marks_in_words(line.marks) if line.marks else MISSING] if PRETRAINING in columns else []),
     )
 
 
@@ -227,6 +236,8 @@ def _notes(summary: Summary) -> tuple[str, ...]:
             "p (Holm) is over all of them."
         )
     notes += [f"`{row}` is {ABSENT}: {reason}." for row, reason in bench.absent.items()]
+    if any(line.marks for line in measured):
+        notes.append(f"Pretraining: {_pretraining(summary)}.")
     if any("oracle" in line.selection for line in summary.lines):
         notes.append("Selection `oracle` chose on test clips: a figure to compare with published ones, no estimate.")
     if bench.settings.get("folds.allow_shared_speakers"):
@@ -243,6 +254,12 @@ def _notes(summary: Summary) -> tuple[str, ...]:
     if not summary.complete:
         notes.append("The bench is not finished.")
     return tuple(notes)
+
+
+def _pretraining(summary: Summary) -> str:
+    """What the encoders of all rows may know of the tested corpora."""
+    encoders = dict.fromkeys(name for line in summary.lines if line.marks for name in summary.encoders(line.row))
+    return knowledge_in_words(tuple(encoders), summary.corpora)
 
 
 def _with_ends(interval: Interval | None) -> list[float | None]:

@@ -4,15 +4,14 @@ How many clips, which folds and seeds, what was chosen on which clips, whether s
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
 from cimeu.corpora.folds import SPEAKERS_SHARED
-from cimeu.encoders.pretraining import ALL_DATA_NAMED, knowledge_of, known_of
 from cimeu.evaluation.metrics import uar
 from cimeu.experiments.run_folder import Json, Run
 from cimeu.reports.pooling import Tested, group_column
+from cimeu.reports.pretraining import encoders_of, knowledge_in_words, marks_of, unseen_among
 from cimeu.training.config import CCC, CHOOSING, UAR, UAR_CCC
 
 SPEAKERS_APART = ("leave-one-group-out", "within-group", "speaker-independent")
@@ -127,44 +126,14 @@ def _checkpoint_in_words(training: Json) -> str:
 
 def _pretraining_in_words(tested: Tested) -> str:
     """Whether each tested corpus was among the data of the encoders, and UAR over those that surely were not."""
-    streams = [stream for stream in tested.runs[0].recipe.get("streams", {}).values() if stream]
-    encoders = tuple(map(_encoder_name, streams))
-    if not encoders:
-        return "encoders not noted"
+    encoders = encoders_of(tested.runs[0].recipe.get("streams", {}).values())
     corpora = sorted(map(str, tested.clips["corpus"].unique()))
-    words = "the tested corpora are, to " + "; to ".join(
-        f"{name}, {_known_in_words(name, corpora)}" for name in encoders
-    )
-    marks = {corpus: known_of(encoders, corpus) for corpus in corpora}
-    unseen_ones = [name for name, mark in marks.items() if mark == "unseen"]
-    if not 0 < len(unseen_ones) < len(marks):
+    words = knowledge_in_words(encoders, corpora)
+    unseen_ones = unseen_among(marks_of(encoders, {corpus: [corpus] for corpus in corpora}))
+    if not unseen_ones:
         return words
-    alone, everywhere = _mean_uar(tested, unseen_ones), _mean_uar(tested, list(marks))
+    alone, everywhere = _mean_uar(tested, unseen_ones), _mean_uar(tested, corpora)
     return f"{words}. Mean UAR over corpora: unseen alone {100 * alone:.1f} %, all {100 * everywhere:.1f} %"
-
-
-def _known_in_words(encoder: str, corpora: Sequence[str]) -> str:
-    reasons = {
-        "unseen": "unseen (never trained, or all of its data is named without these corpora)",
-        "unknown": "unknown (its authors do not name all of its data)",
-        "seen": "SEEN (it was fine-tuned on them)",
-    }
-    if encoder in ALL_DATA_NAMED:
-        reasons["unknown"] = "unknown (its data and these corpora were gathered from the same kind of place)"
-    marks = {corpus: knowledge_of(encoder, corpus) for corpus in corpora}
-    several = [mark for mark in reasons if mark in marks.values()]
-    if len(several) == 1:
-        return reasons[several[0]]
-    return ", ".join(
-        f"{reasons[mark]}: {' and '.join(name or 'corpus without a name' for name in corpora if marks[name] == mark)}"
-        for mark in several
-    )
-
-
-def _encoder_name(stream: Json) -> str:
-    settings = stream.get("settings", {})
-    hub = str(stream.get("encoder")).startswith("hub-") and settings.get("weights")
-    return str(settings.get("preset") or (Path(hub).name if hub else stream.get("encoder")))
 
 
 def _mean_uar(tested: Tested, corpora: Sequence[str]) -> float:
