@@ -1,6 +1,7 @@
 """A run folder is an ensemble with everything one needs to read it again."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -10,9 +11,10 @@ import pandas as pd
 import pytest
 
 from cimeu.atomic import ROOM
+from cimeu.corpora.adapters.chsims import from_chsims
 from cimeu.corpora.folds import Fold
-from cimeu.corpora.manifest import read_manifest
-from cimeu.errors import CheckpointError, FingerprintMismatch, RecipeError, WeightsMissing
+from cimeu.corpora.manifest import read_manifest, write_manifest
+from cimeu.errors import CheckpointError, EmptyClass, FingerprintMismatch, RecipeError, WeightsMissing
 from cimeu.evaluation.continuous import concordance
 from cimeu.evaluation.predict import EnsembleSettings
 from cimeu.experiments.prepare import clips_of, cores, default_streams, folds_named, prepare
@@ -382,6 +384,49 @@ def test_a_continuous_label_named_like_an_emotion_is_refused(changed: Change, ta
         RecipeError, match=r"data\.continuous names `anger`, an emotion of .*\n\nhint: rename the column"
     ):
         run_recipe(recipe)
+
+
+@pytest.mark.parametrize("scales", ["{valence: [-1, 1]}", "{}"])
+def test_a_manifest_without_an_emotion_is_refused_before_any_work(
+    changed: Change, table: pd.DataFrame, scales: str, tmp_path: Path
+) -> None:
+    table = table.assign(emotion="", unlabelled="rated alone")
+    recipe = changed(f"data.continuous={scales}", f"data.features={tmp_path / 'features'}", table=table)
+    with pytest.raises(EmptyClass, match=r"none of the 36 clips of `.*` has an emotion, .*\n\nhint: .*--task both`"):
+        run_recipe(recipe)
+    assert not (tmp_path / "features").exists()
+
+
+@pytest.mark.long
+def test_the_recipe_of_ch_sims_goes_from_its_folder_to_the_metrics_of_its_benchmark(toy, tmp_path: Path) -> None:
+    """On SYNTHETIC clips in the layout of the corpus."""
+    modes, signs = ("train", "train", "valid", "test"), {"happiness": "Positive", "neutral": "Neutral"}
+    clips = read_manifest(toy.manifest)
+    lines = ["video_id,clip_id,text,label,label_T,label_A,label_V,annotation,mode"]
+    for number, clip in enumerate(clips.clips()):
+        video, label = f"video_{number // 4:04}", clips.table["valence"].iloc[number]
+        path = tmp_path / "ch-simsv2s" / "Raw" / video / f"{number % 4:04}{clip.path.suffix}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(clip.path, path)
+        annotation = signs.get(clip.emotion, "Negative")
+        lines.append(f"{video},{number % 4},嗯,{label},0,0,0,{annotation},{modes[number // 4 % 4]}")
+    (tmp_path / "ch-simsv2s" / "meta.csv").write_text("\n".join(lines), encoding="utf-8")
+    write_manifest(from_chsims(tmp_path, check_counts=False), tmp_path / "chsims.csv")
+    tree = load_recipe(toy.recipe)
+    streams = [f"streams.{name}.encoder={getattr(tree.streams, name).encoder}" for name in ("first", "second")]
+    places = [
+        f"data.manifest={tmp_path / 'chsims.csv'}",
+        f"data.features={toy.features}",
+        f"output={tmp_path / 'runs'}",
+    ]
+    settings = [*QUICK, *places, *streams, "streams.first.settings={}", "model.size=tiny", "data.workers=1"]
+    runs = run_recipe(load_recipe("chsims/default", settings))
+    ours, theirs = summarise(runs)["elsewhere"][:2]
+    assert (ours["Tested on"], ours["Method"], theirs["Method"]) == ("test", "these runs", "TFN")
+    assert re.fullmatch(
+        r"Acc2 [\d.]+, F1 [\d.]+, weak Acc2 [\d.–]+, Acc3 [\d.]+, Acc5 [\d.]+, correlation -?[\d.]+, MAE 1?\.\d{3}",
+        ours["Figures as published"],
+    )
 
 
 def test_epochs_cannot_be_compared_by_labels_that_are_not_learned(changed: Change) -> None:

@@ -21,6 +21,7 @@ TESTED = {
     "mer/default": ["official"],
     "affwild2/expr": ["1", "2", "3", "4", "5"],
     "affwild2/both": ["1", "2", "3", "4", "5"],
+    "chsims/default": ["official"],
 }
 
 

@@ -407,6 +407,35 @@ def test_published_figures_of_a_benchmark_stand_in_its_report(tmp_path):
         assert "weighted F1 77.57, MSE of valence .82" in page.with_suffix(suffix).read_text()
 
 
+def test_runs_on_blemore_stand_in_its_metrics_above_the_published_figures(tmp_path):
+    runs = [make_run(tmp_path / fold, fold, 0, columns={"corpus": "blemore"}) for fold in ("0", "1")]
+    clips = pd.concat([pd.read_csv(run / "predictions.csv") for run in runs])[["clip_id", "emotion"]]
+    clips["path"] = clips["clip_id"] + ".mov"
+    votes = {f"votes_{name}": 100 * (clips["emotion"] == name) for name in EMOTIONS}
+    clips.assign(**votes).to_csv(tmp_path / "manifest.csv", index=False)
+    data = {"manifest": str(tmp_path / "manifest.csv"), "labels": list(EMOTIONS), "targets": "shares"}
+    for run in runs:
+        (run / "recipe.yaml").write_text(yaml.safe_dump({"extends": "default", "name": "blemore", "data": data}))
+    rows = summarise(runs)["elsewhere"]
+    assert [row["What differs"] for row in rows[:2]] == [
+        "thresholds chosen on the other folds",
+        "thresholds chosen on the scored fold",
+    ]
+    assert {row["Method"] for row in rows[:2]} == {"these runs"}
+    # No clip is a blend: salience cannot be scored, and presence is at most the share of right answers.
+    presence = float(re.fullmatch(r"ACC_presence (\.\d+), ACC_salience –", rows[0]["Figures as published"])[1])
+    assert 0.25 < presence <= accuracy_of(runs)
+    (tmp_path / "manifest.csv").unlink()
+    assert summarise(runs)["elsewhere"][0]["Method"] == "most frequent emotion"
+
+
+def accuracy_of(runs: list[Path]) -> float:
+    table = pd.concat([pd.read_csv(run / "predictions.csv").query("part == 'test'") for run in runs])
+    scores = table[[f"fused.{emotion}" for emotion in EMOTIONS]].fillna(-1).to_numpy()
+    right = (np.array(EMOTIONS)[scores.argmax(axis=1)] == table["emotion"]) & (scores.max(axis=1) >= 0)
+    return float(right.groupby(table["corpus"].to_numpy()).mean().mean()) + 5e-4
+
+
 def test_a_report_says_whether_encoders_may_have_met_the_corpora(tmp_path):
     run = make_run(tmp_path / "run", "1", 0)
     recipe = yaml.safe_load((run / "recipe.yaml").read_text())

@@ -31,7 +31,7 @@ EXAMPLE_OF = {
     "lists": "cimeu prepare lists corpus --list train=train.csv --list test=test.csv --label-map 0=happiness",
     "mafw": "cimeu prepare mafw MAFW --task compound -o manifest.csv",
     "ravdess": "cimeu prepare ravdess RAVDESS --modality 03 -o manifest.csv",
-    "affwild2": "cimeu prepare affwild2 AFFWILD2 --task va -o manifest.csv",
+    "affwild2": "cimeu prepare affwild2 AFFWILD2 --task both -o manifest.csv",
     "iemocap": "cimeu prepare iemocap IEMOCAP_full_release --label-map excitement=happiness -o manifest.csv",
 }
 

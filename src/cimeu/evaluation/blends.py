@@ -36,16 +36,14 @@ def blends(
     [[70, 30, 0]]
     """
     saliences = np.zeros(probabilities.shape, np.int64)
-    order = np.argsort(-np.nan_to_num(probabilities), axis=1, kind="stable")
-    for row in np.flatnonzero(np.isfinite(probabilities).all(axis=1)):
-        first, second = order[row, :2]
-        stronger, weaker = probabilities[row, first], probabilities[row, second]
-        if weaker < thresholds.presence or NEVER_BLENDS in (emotions[first], emotions[second]):
-            saliences[row, first] = 100
-        elif stronger - weaker < thresholds.difference:
-            saliences[row, [first, second]] = 50
-        else:
-            saliences[row, [first, second]] = 70, 30
+    rows = np.flatnonzero(np.isfinite(probabilities).all(axis=1))
+    first, second = np.argsort(-probabilities[rows], axis=1, kind="stable")[:, :2].T
+    stronger, weaker = probabilities[rows, first], probabilities[rows, second]
+    never = np.array([emotion == NEVER_BLENDS for emotion in emotions])
+    is_single = (weaker < thresholds.presence) | never[first] | never[second]
+    is_even = ~is_single & (stronger - weaker < thresholds.difference)
+    saliences[rows, first] = np.select([is_single, is_even], [100, 50], 70)
+    saliences[rows, second] = np.select([is_single, is_even], [0, 50], 30)
     return saliences
 
 

@@ -15,7 +15,7 @@ from cimeu.corpora.same_file import with_same_file
 from cimeu.corpora.votes import strongest_named
 from cimeu.encoders.base import Encoder
 from cimeu.encoders.registry import build_encoder
-from cimeu.errors import FeatureError, FingerprintMismatch, MediaError, RecipeError, WeightsMissing
+from cimeu.errors import EmptyClass, FeatureError, FingerprintMismatch, MediaError, RecipeError, WeightsMissing
 from cimeu.experiments.recipe import EncoderConfig, Recipe
 from cimeu.features.extract import Extraction, extract
 from cimeu.features.store import FeatureStore, key_of
@@ -104,6 +104,12 @@ def clips_of(recipe: Recipe, *, emotions_only: bool = False) -> tuple[Manifest, 
                 f"two columns of one name\n\nhint: rename the column of the manifest, such as `{name}_intensity`"
             )
     manifest = read_manifest(recipe.data.table, root=recipe.data.root)
+    if not (manifest.table["emotion"] != "").any():
+        raise EmptyClass(
+            f"none of the {len(manifest)} clips of `{recipe.data.table}` has an emotion, and continuous labels are "
+            "learned beside emotions, not alone\n\nhint: put clips with emotions into the manifest too, as "
+            "`cimeu prepare affwild2 --task both` does; each clip trains what it has labels of"
+        )
     if recipe.data.targets == "shares":
         manifest = strongest_named(manifest, labels)
     rated = [] if emotions_only or not recipe.is_network else list(recipe.data.continuous)

@@ -25,7 +25,7 @@ from cimeu.corpora.continuous import Scales
 from cimeu.corpora.manifest import HIDDEN, UNLABELLED, Manifest, read_manifest
 from cimeu.corpora.votes import shares_of
 from cimeu.csv_files import frame_text
-from cimeu.errors import RecipeError
+from cimeu.errors import ManifestError, RecipeError
 from cimeu.evaluation.blends import blends, choose_thresholds
 from cimeu.experiments.prepare import directions_of, open_stores
 from cimeu.experiments.recipe import Recipe, load_recipe
@@ -186,7 +186,7 @@ def _blemore(answered: Answered, runs: Sequence[Run]) -> str:
         )
     tests = pd.concat([run.predictions[run.predictions["part"] == "test"] for run in runs])
     scores = tests[[f"fused.{emotion}" for emotion in answered.emotions]].to_numpy(float)
-    thresholds = choose_thresholds(scores, _saliences(runs[0], tests["clip_id"]), answered.emotions)
+    thresholds = choose_thresholds(scores, true_saliences(runs[0], tests["clip_id"]), answered.emotions)
     saliences = blends(answered.probabilities, answered.emotions, thresholds)
     rows = {
         name: [
@@ -199,11 +199,21 @@ def _blemore(answered: Answered, runs: Sequence[Run]) -> str:
     return json.dumps(rows, indent=1) + "\n"
 
 
-def _saliences(run: Run, clip_ids: pd.Series) -> Float[np.ndarray, "M K"]:
-    """The true saliences of clips, in percent, in the order of the emotions of the run."""
+def true_saliences(run: Run, clip_ids: pd.Series) -> Float[np.ndarray, "M K"]:
+    """The true saliences of clips, in percent, in the order of the emotions of the run.
+
+    Raises:
+        ManifestError: the manifest of the run is not there, or lacks a clip or the votes.
+    """
     recipe = load_recipe(run.folder / "recipe.yaml")
     labels = label_space(recipe.data.labels)
     table = read_manifest(recipe.data.table, root=recipe.data.root).table
+    missing = set(clip_ids) - set(table["clip_id"])
+    if missing:
+        raise ManifestError(
+            f"`{recipe.data.table}` has no clip `{min(missing)}`, which `{run.name}` was tested on\n\n"
+            "hint: prepare the corpus again as it was"
+        )
     tested = table.set_index("clip_id", drop=False).loc[clip_ids]
     return 100.0 * shares_of(tested, labels)[:, [labels.index(emotion) for emotion in run.emotions]]
 

@@ -24,6 +24,7 @@ from cimeu.evaluation.uncertainty import (
 from cimeu.experiments.run_folder import Json
 from cimeu.pyramid import DIRECTIONS
 from cimeu.reports.fold_table import fold_table
+from cimeu.reports.own_figures import own_rows
 from cimeu.reports.pooling import Tested
 from cimeu.reports.published import benchmark_rows, benchmarks_of, published_for
 
@@ -158,8 +159,8 @@ def folds(tested: Tested) -> Json | None:
 
 
 def elsewhere(tested: Tested) -> list[dict[str, str]]:
-    """What others published on the benchmark of the tested clips, by column."""
-    return benchmark_rows(benchmarks_of(set(tested.clips["corpus"])))
+    """What others published on the benchmark of the tested clips, by column, and these runs in its metrics first."""
+    return benchmark_rows([*own_rows(tested), *benchmarks_of(set(tested.clips["corpus"]))])
 
 
 def _abstention(tested: Tested) -> Json | None:
