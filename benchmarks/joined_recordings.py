@@ -1,14 +1,19 @@
 """What `cimeu predict --style` is worth in recordings: clips of one speaker joined, by how their emotions are mixed.
 
     python benchmarks/joined_recordings.py DATA [--features FOLDER] [--speakers N]
+    python benchmarks/joined_recordings.py DATA --run RUN [--alone RUN] [--speakers N]
 
 DATA holds the manifests of the recipe `starter/voice`. Each culture is recognised by a model that was trained on the
 others with the shipped rule. Mixes of twelve clips, with pauses between them: `even`, `neutral` (eight neutral clips)
 and `single` (one emotion, each in a recording of its own). A clip's answer is the mean over the stretches inside it.
 The last lines say how close a clip inside a recording is to the same clip by itself.
+
+With RUN, test clips of that run (trained with `training.supports=true`) are joined and recognised by it; DATA is then
+the folder of its manifest. `--alone` is the same run without supports, for the column of that name.
 """
 
 import argparse
+import json
 import tempfile
 from itertools import pairwise
 from pathlib import Path
@@ -17,6 +22,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from cimeu.corpora.manifest import read_manifest
 from cimeu.evaluation.metrics import uar
 from cimeu.evaluation.predict import EnsembleSettings
 from cimeu.experiments.held_out import HeldOut
@@ -37,7 +43,12 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--features", type=Path, default=Path("features"))
     parser.add_argument("--speakers", type=int, default=6)
+    parser.add_argument("--run", type=Path)
+    parser.add_argument("--alone", type=Path)
     arguments = parser.parse_args()
+    if arguments.run:
+        measure_run(arguments.data, arguments.run, arguments.alone, arguments.speakers)
+        return
     recipe = load_starter("starter/voice", [f"data.root={arguments.data}", f"data.features={arguments.features}"])
     clips, table, description = embedded(recipe)
     paths = located(recipe.data.root, recipe.data.manifests, table)
@@ -49,20 +60,45 @@ def main() -> None:
         model.specifications.first_encoder.update(description)
         for mix in MIXES:
             for number, (speaker, chosen) in enumerate(drawn(table, clips.of(group), mix, arguments.speakers)):
-                for style, answers in recognised(model, paths, chosen, number).items():
+                models = {style: loaded(model, style) for style in ("none", "recording")}
+                for style, answers in recognised(models, paths, chosen, number).items():
                     for clip, answer in answers.items():
                         rows.append((group, mix, style, speaker, clips.emotion[clip], int(answer.argmax())))
                         if style == "none":
                             apart.append(np.abs(answer - alone(model, clips.x[clip])).max())
+    show(rows)
+    print(f"clip in a recording against the clip alone: mean largest difference of a probability {np.mean(apart):.3f}")
+
+
+def measure_run(data: Path, run: Path, without: Path | None, speakers: int) -> None:
+    """Print what a style is worth in recordings of the clips that a run did not see."""
+    manifest = read_manifest(data / "manifest.csv")
+    test = manifest.select(json.loads((run / "fold.json").read_text())["test"])
+    table, paths = test.table.reset_index(drop=True), [clip.path for clip in test.clips()]
+    models = {style: Recogniser.from_pretrained(run, style=style) for style in ("none", "recording")}
+    if without:
+        models["alone"] = Recogniser.from_pretrained(without, style="none")
+    emotions, rows = list(models["none"].emotions), []
+    for mix in MIXES:
+        inside = table["emotion"].isin(emotions).to_numpy()
+        for number, (speaker, chosen) in enumerate(drawn(table, inside, mix, speakers)):
+            for style, answers in recognised(models, paths, chosen, number).items():
+                for clip, answer in answers.items():
+                    truth = emotions.index(table["emotion"][clip])
+                    rows.append((run.name, mix, style, speaker, truth, int(answer.argmax())))
+    show(rows)
+
+
+def show(rows: list[tuple[object, ...]]) -> None:
+    """Print UAR of each mix and scope."""
     found = pd.DataFrame(rows, columns=["group", "mix", "style", "speaker", "emotion", "answer"])
     for (group, mix), part in found.groupby(["group", "mix"], sort=False):
         by_style = dict(list(part.groupby("style")))
         values = {
             name: 100 * uar(np.array(each["emotion"]), np.array(each["answer"])) for name, each in by_style.items()
         }
-        none, recording = (f"{name} {values[name]:5.1f}" for name in ("none", "recording"))
-        print(f"{group:16}{mix:9} {none}  {recording}  N {len(by_style['none'])}")
-    print(f"clip in a recording against the clip alone: mean largest difference of a probability {np.mean(apart):.3f}")
+        columns = "  ".join(f"{name} {value:5.1f}" for name, value in values.items())
+        print(f"{group:16}{mix:9} {columns}  N {len(by_style['none'])}")
 
 
 def located(root: Path, manifests: tuple[Path, ...], table: pd.DataFrame) -> list[Path]:
@@ -77,7 +113,7 @@ def drawn(table: pd.DataFrame, inside: np.ndarray, mix: str, most: int) -> list[
     for speaker in sorted(set(table["speaker"][inside]))[:most]:
         own = {
             e: np.flatnonzero(inside & (table["speaker"] == speaker) & (table["emotion"] == e))
-            for e in set(table["emotion"])
+            for e in set(table["emotion"][inside])
         }
         wanted: list[dict[str, int]] = [dict.fromkeys(own, CLIPS // len(own))]
         if mix == "neutral":
@@ -91,8 +127,15 @@ def drawn(table: pd.DataFrame, inside: np.ndarray, mix: str, most: int) -> list[
     return recordings
 
 
-def recognised(model: StyleSet, paths: list[Path], chosen: list[int], seed: int) -> dict[str, dict[int, np.ndarray]]:
-    """Mean answer for each clip of a joined recording, by scope of the style."""
+def loaded(model: StyleSet, style: str) -> Recogniser:
+    """A recogniser with a model that is not kept."""
+    return Recogniser(LoadedRun(model, EnsembleSettings(directions=("forward",)), "benchmark"), style=style)
+
+
+def recognised(
+    models: dict[str, Recogniser], paths: list[Path], chosen: list[int], seed: int
+) -> dict[str, dict[int, np.ndarray]]:
+    """Mean answer for each clip of a joined recording, by name of the model."""
     generator, parts, spans, at = np.random.default_rng(seed), [], {}, 0
     for clip in chosen:
         samples = read_sound(paths[clip])
@@ -104,12 +147,10 @@ def recognised(model: StyleSet, paths: list[Path], chosen: list[int], seed: int)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "joined.flac"
         write_sound(path, np.concatenate(parts))
-        for style in ("none", "recording"):
-            run = LoadedRun(model, EnsembleSettings(directions=("forward",)), "benchmark")
-            recogniser = Recogniser(run, style=style)
+        for style, recogniser in models.items():
             reading = recogniser.adapted(recogniser.read(path))
             middles = [(start_s + end_s) / 2 for start_s, end_s in pairwise(reading.edges)]
-            said = {middles[number]: answer for number, answer in reading.lanes["voice"].answers.items()}
+            said = {middles[number]: answer for number, answer in reading.lanes["voice"].probabilities.items()}
             for clip, (start_s, end_s) in spans.items():
                 near = [answer for middle, answer in said.items() if start_s <= middle < end_s]
                 if near:

@@ -26,13 +26,12 @@ from cimeu.batching.dataset import ClipDataset
 from cimeu.errors import RecipeError, guess
 from cimeu.evaluation.predictions import part_table
 from cimeu.evaluation.supports import Condition, Mix, draw
+from cimeu.model.style_set import opinion_pool
 from cimeu.pyramid import Direction
 from cimeu.training.episodes import Scope, StreamRule, SupportReader, Supports
 
 DRAWS = 5
 """Supports drawn for each tested clip."""
-SMALLEST = 1e-12
-"""Probability below which none is told from another."""
 COUNT = "support."
 """Start of the names of the columns that count the emotions in the support of a clip."""
 
@@ -120,23 +119,13 @@ def answers_with_supports(
             if all(support is None for support in supports):
                 continue
             adapted = {name: reader.less_style(supports, protocol.scope) for name, reader in readers.items()}
-            answered = _weighted(unadapted, given(adapted), first.trust(supports))
+            answered = opinion_pool(unadapted, given(adapted), first.trust(supports))
             table = part_table(first.clips, "test", answered, group=first.rule.group)
             table = table.assign(condition=str(protocol), draw=number)
             table[[COUNT + name for name in first.clips.labels.emotions]] = _counts(first.clips, supports)
             drawn = np.array([support is not None for support in supports])
             tables.append(table[drawn].reset_index(drop=True))
     return tables
-
-
-def _weighted(
-    alone: Float[np.ndarray, "N K"], given: Float[np.ndarray, "N K"], trust: Float[np.ndarray, " N"]
-) -> Float[np.ndarray, "N K"]:
-    """Probabilities whose logarithms are weighted means, as in `cimeu.model.style_set`."""
-    weight = trust[:, None]
-    logits = weight * np.log(np.maximum(given, SMALLEST)) + (1 - weight) * np.log(np.maximum(alone, SMALLEST))
-    raised = np.exp(logits)
-    return raised / raised.sum(axis=1, keepdims=True)
 
 
 def _counts(clips: ClipDataset, supports: Supports) -> np.ndarray:

@@ -62,15 +62,19 @@ class Ensemble:
 
     def answer(self, clips: Sequence[Clip]) -> Answers:
         """Fused probabilities, and the primitives of the first direction's network."""
-        outputs = {direction: self._output(clips, direction) for direction in self.models}
+        return self.answer_apart(dict.fromkeys(self.models, clips))
+
+    def answer_apart(self, clips: Mapping[Direction, Sequence[Clip]]) -> Answers:
+        """The same about clips that each network reads otherwise."""
+        outputs = {direction: self._output(clips[direction], direction) for direction in self.models}
         scores = {
-            direction: _scores(self.models[direction], output, _present(clips, direction))
+            direction: _scores(self.models[direction], output, _present(clips[direction], direction))
             for direction, output in outputs.items()
         }
         fused = fused_probabilities(scores.get("forward"), scores.get("backward"), self.settings)["fused"]
         direction, output = next(iter(outputs.items()))
         # Streams with primitives of their own: a clip with neither of them has none.
-        present = _present(clips, direction)[:, : len(output.emotion)].any(axis=1, keepdims=True)
+        present = _present(clips[direction], direction)[:, : len(output.emotion)].any(axis=1, keepdims=True)
         emotion = np.where(present, output.emotion_pooled[0].numpy(), np.float32(np.nan))
         continuous = fused_continuous(scores.get("forward"), scores.get("backward"), self.settings)
         style = None

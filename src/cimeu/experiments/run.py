@@ -4,6 +4,7 @@ A run folder is an ensemble and everything one needs to read it again without tr
 
     recipe.yaml environment.json fold.json       what was asked for, where it ran, who was held out
     forward/ backward/                           checkpoints with their journals
+    forward/style/ backward/style/               how a style is read, where trained with `training.supports`
     ensemble.json                                mu, levels, temperature, thresholds, and how they were chosen
     predictions.csv                              every validation and test clip with its probabilities
     familiarity.safetensors                      views of the training clips, for out-of-distribution scores
@@ -25,12 +26,14 @@ from cimeu.baselines.train import Rivalry, check_rival, train_rival
 from cimeu.batching.dataset import ClipDataset
 from cimeu.corpora.folds import Fold, check_contents, make_folds
 from cimeu.errors import OutputError, RecipeError
+from cimeu.evaluation.behind_rule import rule_files
 from cimeu.evaluation.predict import EnsembleSettings
 from cimeu.experiments.artefacts import PREDICTIONS, score_run, write_json
 from cimeu.experiments.prepare import Prepared, clips_of, cores, folds_named, prepare
 from cimeu.experiments.recipe import Recipe, load_recipe, to_tree, to_yaml
-from cimeu.model.checkpoint import CONFIG_FILE, WEIGHTS_FILE, versions
+from cimeu.model.checkpoint import CONFIG_FILE, WEIGHTS_FILE, save_checkpoint, versions
 from cimeu.model.config import StreamConfig
+from cimeu.model.support_rule import FOLDER as STYLE
 from cimeu.progress import Progress, silent
 from cimeu.pyramid import DIRECTIONS, Direction
 from cimeu.reading import blaming, read_json
@@ -128,6 +131,10 @@ def _opened(prepared: Prepared, fold: Fold, seed: int, folder: Path) -> bool:
 
 
 def _closed(prepared: Prepared, fold: Fold, folder: Path, describe: bool) -> None:
+    if prepared.recipe.training.supports:
+        for direction in prepared.directions:
+            rule = prepared.style_rule(fold.train, direction).kept(direction)
+            save_checkpoint(rule, folder / direction / STYLE)
     trained = [direction for direction in DIRECTIONS if (folder / direction / "finished.json").is_file()]
     if set(trained) > set(prepared.directions):  # forward yesterday and backward today make an ensemble
         prepared = replace(prepared, recipe=replace(prepared.recipe, direction="both"))
@@ -149,7 +156,8 @@ def evaluate_run(folder: Path, *, progress: Progress = silent) -> Path:
     adopt_earlier(folder)
     check_free([folder / "MODEL_CARD.md", folder / PREDICTIONS], "run")
     # Scoring seals the folder again: weights that were changed must not get a fresh digest.
-    check_seal(folder, [f"{direction}/{name}" for direction in DIRECTIONS for name in (CONFIG_FILE, WEIGHTS_FILE)])
+    networks = [f"{direction}/{name}" for direction in DIRECTIONS for name in (CONFIG_FILE, WEIGHTS_FILE)]
+    check_seal(folder, [*networks, *rule_files(DIRECTIONS)])
     prepared = prepare(load_recipe(folder / "recipe.yaml"), progress=progress)
     hint = "copy the run folder again"
     stored = read_json(folder / "fold.json", RecipeError, hint)

@@ -1,7 +1,7 @@
 """One file with everything a machine without a network needs to use a model.
 
     bundle.json             what is in it: size and SHA-256 of every other member, model id, versions
-    forward/ backward/      configuration and weights of each direction
+    forward/ backward/      configuration and weights of each direction, in `style` how it reads a style, if it does
     ensemble.json           how their answers are put together
     MODEL_CARD.md           who it was trained on, how well it does for whom, what it is not for
     familiarity.safetensors what the training clips look like, where the run keeps it

@@ -11,17 +11,18 @@ Axes: N windows, K emotions, T steps of a window, D width, C width of the primit
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import pairwise
 from math import ceil, inf
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32
 
 from cimeu.errors import RecipeError
+from cimeu.inference.kept_clips import KeptClip, KeptSteps
 from cimeu.inference.own_style import Support
 from cimeu.inference.recogniser import Reading, Recogniser
 from cimeu.inference.windows import PLACES_HZ, WindowInput
@@ -39,21 +40,16 @@ AT_ONCE = 256
 WORDS = {"face": "face", "frame": "picture", "sound": "voice"}
 
 
-class Answer(NamedTuple):
-    """Probabilities of a window alone, and what they rest on: a style may change them once it is known."""
-
-    probabilities: Float[np.ndarray, " K"]
-    representation: Float32[np.ndarray, " C"]
-
-
 @dataclass
 class Evidence:
     """What the model would have said about one window without parts of its input."""
 
-    without: dict[str, Answer] = field(default_factory=dict)
+    without: dict[str, Float[np.ndarray, " K"]] = field(default_factory=dict)
     """By stream."""
-    without_moment: dict[tuple[str, int], Answer] = field(default_factory=dict)
+    without_moment: dict[tuple[str, int], Float[np.ndarray, " K"]] = field(default_factory=dict)
     """By stream and stretch: stretch k goes from k to k + 1 hops."""
+    waiting: tuple[WindowInput, KeptClip] | None = None
+    """The window without its steps, and these, until the style of its person is known."""
     emotion: Float32[np.ndarray, " C"] | None = None
     """Emotion primitives; None where no face was read."""
     style: Float32[np.ndarray, " C"] | None = None
@@ -66,6 +62,7 @@ class Occluder:
     def __init__(self, recogniser: Recogniser, *, from_s: float = 0.0, until_s: float = inf) -> None:
         self._recogniser, self._from_s, self._until_s = recogniser, from_s, until_s
         self.hop_s = recogniser.hop_s
+        self._steps = KeptSteps()
         self.evidence: dict[tuple[str, int], Evidence] = defaultdict(Evidence)
         """By lane, as the reader calls it, and number of the window."""
 
@@ -79,20 +76,42 @@ class Occluder:
                 evidence = self.evidence[window.lane, window.number]
                 evidence.emotion = answers.representation[row]
                 evidence.style = None if answers.style is None else answers.style[row]
+        if self._recogniser.style == "none":
+            self._ask(concerned, lambda changed: self._recogniser.answer(changed).probabilities)
+            return
+        # What a changed window is answered given a style is known once all other windows are read.
+        for window in concerned:
+            bare = replace(window, first={}, second=None)
+            self.evidence[window.lane, window.number].waiting = bare, self._steps.keep(window.clip)
+
+    def given_style(self, reading: Reading, name: str, evidence: Sequence[Evidence]) -> None:
+        """Score windows of a lane again that were waiting for its style."""
+        for each in evidence:
+            if each.waiting is not None:
+                bare, kept = each.waiting
+                clip = kept.clip()
+                window = replace(bare, first=dict(clip.first), second=clip.second)
+                self._ask([window], partial(self._recogniser.given_style, reading, name))
+                each.waiting = None
+
+    def _ask(
+        self,
+        windows: Sequence[WindowInput],
+        answer: Callable[[Sequence[WindowInput]], Float[np.ndarray, "N K"]],
+    ) -> None:
         # All changed windows at once: a network answers a batch in one pass.
         changed = [
-            (window, stream, moment, other) for window in concerned for stream, moment, other in self._changed(window)
+            (window, stream, moment, other) for window in windows for stream, moment, other in self._changed(window)
         ]
         for start in range(0, len(changed), AT_ONCE):
             part = changed[start : start + AT_ONCE]
-            answers = self._recogniser.answer([other for *_, other in part])
-            rows = map(Answer, answers.probabilities, answers.representation)
-            for (window, stream, moment, _), answer in zip(part, rows, strict=True):
+            answers = answer([other for *_, other in part])
+            for (window, stream, moment, _), answer_without in zip(part, answers, strict=True):
                 evidence = self.evidence[window.lane, window.number]
                 if moment is None:
-                    evidence.without[stream] = answer
+                    evidence.without[stream] = answer_without
                 else:
-                    evidence.without_moment[stream, moment] = answer
+                    evidence.without_moment[stream, moment] = answer_without
 
     def _changed(self, window: WindowInput) -> Iterator[tuple[str, int | None, WindowInput]]:
         """Each stream of a window taken away as a whole, and for each stretch that it reaches into."""
@@ -214,16 +233,15 @@ def _explained(
         next(((track, number) for track in tracks if (track, number) in occluder.evidence), None) for number in windows
     ]
     evidence = [Evidence() if key is None else occluder.evidence[key] for key in keys]
+    occluder.given_style(reading, name, evidence)
     scores = [float(lane.probabilities[number][emotion]) for number in windows]
     streams: dict[str, float] = defaultdict(float)
     moments: dict[tuple[str, int], float] = defaultdict(float)
-    for number, score, nearest in zip(windows, scores, evidence, strict=True):
-        for stream, other in nearest.without.items():
-            without = recogniser.given_style(reading, name, number, *other)[emotion]
-            streams[stream] += _lost(score, without) / len(windows)
-        for key, other in nearest.without_moment.items():
-            without = recogniser.given_style(reading, name, number, *other)[emotion]
-            moments[key] += _lost(score, without) / len(windows)
+    for score, nearest in zip(scores, evidence, strict=True):
+        for stream, without in nearest.without.items():
+            streams[stream] += _lost(score, without[emotion]) / len(windows)
+        for key, without in nearest.without_moment.items():
+            moments[key] += _lost(score, without[emotion]) / len(windows)
     emotions = [nearest.emotion for nearest in evidence if nearest.emotion is not None]
     styles = [nearest.style for nearest in evidence if nearest.style is not None]
     style = np.mean(styles, axis=0) if styles else None

@@ -233,7 +233,7 @@ class LiveSession:
     def _answer(self, number: int, span: Span) -> Iterator[Moment]:
         reader, recogniser = self._reader, self._recogniser
         inputs = {window.lane: window for window in reader.inputs(number, span)}
-        recogniser.score(list(inputs.values()), reader.lanes)
+        recogniser.score(list(inputs.values()), reader.lanes, keep=False)
         for track, lane in reader.lanes.items():
             if number not in lane.basis:
                 continue
@@ -266,7 +266,7 @@ class LiveSession:
         past = self._past[name] = self._past.pop(name, deque(maxlen=MOST_SUPPORT))
         apart = [one for one in past if one[1][1] <= window.reach_s[0] + 1e-6]
         before = [Support(*(np.stack(part) for part in zip(*apart, strict=True)))] if apart else []
-        this = Windows((window.number,), x[None], np.array([window.reach_s]), alone[None])
+        this = Windows((window.number,), x[None], np.array([window.reach_s]), alone[None], [window.clip])
         given = adapt(classifier, this, before, scope=scope).probabilities[0]
         # Windows of the support do not overlap, so that the same second does not count twice.
         if np.isfinite(x).any() and len(apart) == len(past):

@@ -5,6 +5,7 @@ it as well. In order: digests (`cimeu.sealed`), then what each file says by itse
 
     ensemble.json            ranges                          cimeu.evaluation.predict.EnsembleSettings
     forward/ backward/       ranges, twins, tensors          cimeu.model.checkpoint
+    forward/style/ ...       the same, and those of its model cimeu.evaluation.behind_rule
     familiarity.safetensors  shapes, finite, above 0         cimeu.evaluation.ood
     training_clips.npz       shapes, finite                  cimeu.inference.neighbours
 """
@@ -17,6 +18,7 @@ from pathlib import Path
 import torch
 
 from cimeu.errors import CheckpointError
+from cimeu.evaluation.behind_rule import BehindRule, read_rules, rule_files
 from cimeu.evaluation.ensemble import Ensemble, load_classifier
 from cimeu.evaluation.ood import FILE as FAMILIARITY
 from cimeu.evaluation.ood import PRIMITIVES, Familiarity
@@ -54,6 +56,8 @@ def open_model_folder(folder: Path, device: torch.device | str = "cpu") -> Model
     classifier = load_classifier(folder, ensemble, device)
     if isinstance(classifier, Ensemble):
         check_models(classifier.models, folder)
+    if rules := read_rules(folder, classifier, ensemble.directions):
+        classifier = BehindRule(classifier, rules)
     familiarity, training_clips = Familiarity.load(folder), TrainingClips.load(folder)
     specifications = classifier.specifications
     if familiarity is not None:
@@ -68,7 +72,7 @@ def open_model_folder(folder: Path, device: torch.device | str = "cpu") -> Model
 def model_files(ensemble: EnsembleSettings) -> list[str]:
     """Names of the files that answers depend on."""
     parts = [f"{direction}/{name}" for direction in ensemble.directions for name in (CONFIG_FILE, WEIGHTS_FILE)]
-    return [ENSEMBLE, *parts, FAMILIARITY, TRAINING_CLIPS]
+    return [ENSEMBLE, *parts, *rule_files(ensemble.directions), FAMILIARITY, TRAINING_CLIPS]
 
 
 def check_models(models: Mapping[Direction, CiMEU], folder: Path) -> None:

@@ -105,6 +105,7 @@ def model_id(folder: Path, ensemble: "EnsembleSettings") -> str:
 
     The model that ships is named before them, `cimeu-voice-`, also where its bundle answers.
     """
+    from cimeu.evaluation.behind_rule import rule_files
     from cimeu.evaluation.ood import FILE as FAMILIARITY
 
     digest = hashlib.sha256()
@@ -112,8 +113,9 @@ def model_id(folder: Path, ensemble: "EnsembleSettings") -> str:
     for file in files:
         digest.update((folder / file).read_bytes())
     digest.update(json.dumps(asdict(ensemble), sort_keys=True).encode())
-    if (folder / FAMILIARITY).is_file():
-        digest.update((folder / FAMILIARITY).read_bytes())
+    for name in (FAMILIARITY, *rule_files(ensemble.directions)):
+        if (folder / name).is_file():
+            digest.update((folder / name).read_bytes())
     ships = all((STARTER / file).is_file() and cmp(folder / file, STARTER / file, shallow=False) for file in files)
     return f"cimeu-{f'{STARTER.name}-' if ships else ''}{digest.hexdigest()[:12]}"
 

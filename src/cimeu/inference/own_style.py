@@ -20,7 +20,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32
 
 from cimeu.errors import RecipeError, guess
-from cimeu.model.classifier import StyleReader
+from cimeu.model.classifier import Clip, StyleReader
 
 Scope = Literal["recording", "person", "study", "none"]
 SCOPES: tuple[str, ...] = get_args(Scope)
@@ -42,6 +42,8 @@ class Windows:
     """From when to when the encoders listened."""
     probabilities: Float[np.ndarray, "N K"]
     """Of each window alone."""
+    clips: Sequence[Clip] = ()
+    """The windows themselves, for models that read them again."""
 
     def support(self) -> "Support":
         """Windows that share nothing with each other, evenly spread."""
@@ -101,7 +103,7 @@ def adapt(reader: StyleReader, windows: Windows, others: Sequence[Support] = (),
     elsewhere = np.ones((len(windows.numbers), len(pool) - len(own.x)), bool)
     marked = np.concatenate([own.apart_from(windows), elsewhere], axis=1)
     shrink = STUDY_SHRINK if scope == "study" else None
-    given = reader.adapt(windows.x, pool, marked, shrink=shrink)
+    given = reader.adapt(windows.x, pool, marked, windows.clips, shrink=shrink)
     mix = np.concatenate([part.probabilities for part in parts]).mean(axis=0) if len(pool) else np.zeros(1)
     rows = {number: row for row, number in enumerate(windows.numbers)}
     looks_like = int(mix.argmax()) if mix.max() > ONE_EMOTION else None

@@ -41,6 +41,7 @@ from cimeu.inference.appearance import Appearance
 from cimeu.inference.bundle import bundled_weights, open_bundle
 from cimeu.inference.diarisation import voices_apart
 from cimeu.inference.face_path import REACH_S
+from cimeu.inference.kept_clips import KeptClips
 from cimeu.inference.lanes import Lane, give_voices_back, joined, named_tracks
 from cimeu.inference.model_folder import open_model_folder
 from cimeu.inference.model_store import model_id
@@ -112,6 +113,7 @@ class Reading:
             np.stack([lane.representations[number] for number in numbers]),
             np.array([lane.reach_s[number] for number in numbers]),
             np.stack([lane.probabilities[number] for number in numbers]),
+            KeptClips([lane.kept[number] for number in numbers if number in lane.kept]),
         )
 
 
@@ -362,21 +364,14 @@ class Recogniser:
         reading = self.read(path, progress=progress)
         return [reading.windows(name).support() for name, lane in reading.lanes.items() if lane.representations]
 
-    def given_style(
-        self,
-        reading: "Reading",
-        name: str,
-        number: int,
-        probabilities: Float[np.ndarray, " K"],
-        representation: Float32[np.ndarray, " C"],
-    ) -> Float[np.ndarray, " K"]:
-        """What a changed window of a lane would have been answered, given the style that its own answer rests on."""
-        if name not in reading.styles:
-            return probabilities
+    def given_style(self, reading: "Reading", name: str, windows: Sequence[WindowInput]) -> Float[np.ndarray, "N K"]:
+        """What changed windows of a lane would have been answered, given the style that its own answers rest on."""
+        clips, style = [window.clip for window in windows], reading.styles.get(name)
+        if style is None:
+            return self.classifier.answer(clips).probabilities
         assert isinstance(self.classifier, StyleReader), "no other model reads a style"
-        style = reading.styles[name]
-        own = slice(style.rows[number], style.rows[number] + 1)
-        return self.classifier.probabilities(representation[None], style.styles[own], style.trust[own])[0]
+        rows = [style.rows[window.number] for window in windows]
+        return self.classifier.probabilities(self.classifier.embed(clips), style.styles[rows], style.trust[rows], clips)
 
     def timeline(self, reading: "Reading") -> Timeline:
         """Segments of what was read."""
@@ -452,8 +447,8 @@ class Recogniser:
         faces = self.detector.name, self.detector.version, self.identity.name
         return encoders, self._directions, grid, faces, str(self.device), self.settings
 
-    def score(self, windows: Sequence[WindowInput], lanes: Mapping[str, Lane]) -> None:
-        """Put what the model says of windows into their lanes."""
+    def score(self, windows: Sequence[WindowInput], lanes: Mapping[str, Lane], *, keep: bool = True) -> None:
+        """Put what the model says of windows into their lanes; with `keep` also the windows that it will read again."""
         if not windows:
             return
         with self.stopwatch("models and fusion"):
@@ -465,9 +460,13 @@ class Recogniser:
             lane.ood_scores[window.number] = float(ood_scores[row])
             if answers.continuous is not None and np.isfinite(answers.continuous[row]).all():
                 lane.continuous[window.number] = answers.continuous[row]
-            if self.style != "none":
-                lane.representations[window.number] = answers.representation[row]
-                lane.reach_s[window.number] = window.reach_s
+        if isinstance(self.classifier, StyleReader) and self.style != "none":
+            x = self.classifier.embed([window.clip for window in windows])
+            for row, window in enumerate(windows):
+                lane = lanes[window.lane]
+                lane.representations[window.number], lane.reach_s[window.number] = x[row], window.reach_s
+                if keep and self.classifier.reads_steps:
+                    lane.kept[window.number] = lane.steps.keep(window.clip)
 
     def answer(self, windows: Sequence[WindowInput]) -> Answers:
         """What the model says about each window alone."""

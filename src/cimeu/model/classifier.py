@@ -65,13 +65,33 @@ class StyledAnswers:
 class StyleReader(Classifier, Protocol):
     """A classifier that also reads the style of a person from other clips of the person, without labels."""
 
-    def adapt(
-        self, x: np.ndarray, pool: np.ndarray, support: np.ndarray, *, shrink: float | None = None
-    ) -> StyledAnswers:
-        """Answers about representations `x` given, for each, those rows of `pool` that `support` marks; `shrink`
-        replaces the model's own assumption of how many clips a style needs."""
+    @property
+    def reads_steps(self) -> bool:
+        """Whether an answer given a style needs the steps of a clip; else what `embed` gives is enough."""
         ...
 
-    def probabilities(self, x: np.ndarray, styles: np.ndarray, trust: np.ndarray) -> Float[np.ndarray, "N K"]:
-        """Probabilities of representations given styles and the weights of these."""
+    def embed(self, clips: Sequence[Clip]) -> Float32[np.ndarray, "N D"]:
+        """What a style is read from in each clip."""
+        ...
+
+    def adapt(
+        self,
+        x: np.ndarray,
+        pool: np.ndarray,
+        support: np.ndarray,
+        clips: Sequence[Clip] = (),
+        *,
+        shrink: float | None = None,
+    ) -> StyledAnswers:
+        """Answers about clips given, for each, those rows of `pool` that `support` marks.
+
+        `x` and `pool` are what `embed` gave; the clips themselves are needed where `reads_steps`. `shrink` replaces the
+        model's own assumption of how many clips a style needs.
+        """
+        ...
+
+    def probabilities(
+        self, x: np.ndarray, styles: np.ndarray, trust: np.ndarray, clips: Sequence[Clip] = ()
+    ) -> Float[np.ndarray, "N K"]:
+        """Probabilities of clips given styles and the weights of these."""
         ...

@@ -45,6 +45,9 @@ from cimeu.ranges import Within, check_values
 FURTHEST = 8.0
 """Standardised values are cut here: single dimensions of foreign sound must not decide alone."""
 
+SMALLEST = 1e-12
+"""Probability below which none is told from another."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class StyleSetConfig:
@@ -67,16 +70,12 @@ class StyleSetConfig:
         check_values(self)
 
 
-class StyleSet(nn.Module):
-    """Two linear classifiers of one embedding per clip: of the clip alone, and of the clip less a person's style."""
+class SupportReading(nn.Module):
+    """What a support is read with: statistics of the training groups, what emotions add, a classifier that knows no
+    person."""
 
-    kind: ClassVar[str] = "style-set"
-
-    def __init__(self, config: StyleSetConfig, specifications: Specifications | None = None) -> None:
+    def __init__(self, width: int, n_emotions: int) -> None:
         super().__init__()
-        self.config = config
-        self.specifications = specifications or Specifications(emotions=config.emotions)
-        width, n_emotions = config.first.width, len(config.emotions)
         self.mean: Tensor
         self.register_buffer("mean", torch.zeros(width))
         self.deviation: Tensor
@@ -84,18 +83,30 @@ class StyleSet(nn.Module):
         self.deltas: Tensor
         self.register_buffer("deltas", torch.zeros(n_emotions, width))
         self.alone = nn.Linear(width, n_emotions)
-        self.adapted = nn.Linear(width, n_emotions)
-        self.sharpness: Tensor
-        self.register_buffer("sharpness", torch.ones(2))
-        """Inverse temperatures of answers alone and of answers given a support, fitted on held-out groups."""
 
     def standardised(self, x: Float[Tensor, "N D"]) -> Float[Tensor, "N D"]:
         """With the training groups' statistics; what was not measurable (NaN) becomes their mean, 0."""
         return ((x - self.mean) / self.deviation).nan_to_num(nan=0.0).clamp(-FURTHEST, FURTHEST)
 
     def posteriors(self, z: Float[Tensor, "M D"]) -> Float[Tensor, "M K"]:
-        """By the classifier that knows no person, as it was when the other one was trained."""
+        """By the classifier that knows no person, as it was when what answers without style was trained."""
         return self.alone(z).softmax(-1)
+
+
+class StyleSet(SupportReading):
+    """Two linear classifiers of one embedding per clip: of the clip alone, and of the clip less a person's style."""
+
+    kind: ClassVar[str] = "style-set"
+    reads_steps: ClassVar[bool] = False
+
+    def __init__(self, config: StyleSetConfig, specifications: Specifications | None = None) -> None:
+        super().__init__(config.first.width, len(config.emotions))
+        self.config = config
+        self.specifications = specifications or Specifications(emotions=config.emotions)
+        self.adapted = nn.Linear(config.first.width, len(config.emotions))
+        self.sharpness: Tensor
+        self.register_buffer("sharpness", torch.ones(2))
+        """Inverse temperatures of answers alone and of answers given a support, fitted on held-out groups."""
 
     def forward(
         self,
@@ -132,6 +143,7 @@ class StyleSet(nn.Module):
         x: Float32[np.ndarray, "N D"],
         pool: Float32[np.ndarray, "M D"],
         support: Bool[np.ndarray, "N M"],
+        clips: Sequence[Clip] = (),
         *,
         shrink: float | None = None,
     ) -> StyledAnswers:
@@ -145,7 +157,11 @@ class StyleSet(nn.Module):
 
     @torch.inference_mode()
     def probabilities(
-        self, x: Float32[np.ndarray, "N D"], styles: Float32[np.ndarray, "N D"], trust: Float32[np.ndarray, " N"]
+        self,
+        x: Float32[np.ndarray, "N D"],
+        styles: Float32[np.ndarray, "N D"],
+        trust: Float32[np.ndarray, " N"],
+        clips: Sequence[Clip] = (),
     ) -> Float[np.ndarray, "N K"]:
         """Probabilities of embeddings given a style for each, and its weight; NaN where there is no embedding."""
         answered = self(*map(torch.from_numpy, (x, styles, trust))).softmax(-1).double().numpy()
@@ -194,6 +210,16 @@ def trust(posteriors: Float[Tensor, "M K"], support: Bool[Tensor, "N M"], cautio
     evenness = torch.special.entr(mixes).sum(1) / math.log(posteriors.shape[1])
     # Rounding may leave an even mix a little above 1.
     return torch.where(n > 0, evenness.clamp(0, 1) ** caution, 0.0)
+
+
+def opinion_pool(
+    alone: Float[np.ndarray, "N K"], given: Float[np.ndarray, "N K"], trust: Float[np.ndarray, " N"]
+) -> Float[np.ndarray, "N K"]:
+    """Probabilities whose logarithms are weighted means of those given a style and those of clips alone."""
+    weight = trust[:, None].astype(np.float64)
+    logits = weight * np.log(np.maximum(given, SMALLEST)) + (1 - weight) * np.log(np.maximum(alone, SMALLEST))
+    raised = np.exp(logits)
+    return np.where(weight > 0, raised / raised.sum(axis=1, keepdims=True), alone)
 
 
 def _refined_mixes(

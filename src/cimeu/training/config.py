@@ -48,8 +48,8 @@ class TrainingConfig:
     balance: Literal["off", "loss", "sampling"] = "off"
     """Make up for rare emotions by their weight in the class error, or by drawing them more often."""
     supports: bool = False
-    """Learn from clips less the style in drawn supports (`cimeu.training.episodes`); a bench sets it for models that
-    answer given support sets."""
+    """Learn from clips less the style in drawn supports (`cimeu.training.episodes`), and keep the rule of it for
+    `cimeu predict --style`; a bench sets it for models that answer given support sets."""
     label_smoothing: Annotated[float, Within(0, 1, below=True)] = 0.0
     """Share of the target spread over all emotions."""
     weights: LossWeights = field(default_factory=LossWeights)

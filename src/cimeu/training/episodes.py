@@ -26,6 +26,8 @@ from cimeu.evaluation.uncertainty import speaker_names
 from cimeu.model.config import StreamConfig
 from cimeu.model.pooling import pool_steps
 from cimeu.model.style_set import StyleSetConfig, trust
+from cimeu.model.support_rule import SupportRule, SupportRuleConfig
+from cimeu.pyramid import Direction
 from cimeu.training.style_set import STRENGTH, Embedded, StyleFit, styles_of
 
 Scope = Literal["person", "culture"]
@@ -70,6 +72,22 @@ class StreamRule:
     def in_episodes(self, clips: ClipDataset) -> ClipDataset:
         """Clips that are less the style in another support in each epoch; the same ones for every model."""
         return clips.in_episodes(partial(_episode, SupportReader(self, clips)))
+
+    def kept(self, direction: Direction) -> SupportRule:
+        """What a run folder keeps of the rule: people who are met later are of none of the training groups."""
+        fit, everyone = self.fit, self.fit.alone(STRENGTH)
+        config = SupportRuleConfig(
+            emotions=fit.clips.emotions,
+            widths=self.widths,
+            direction=direction,
+            shrink=SHRINK["person"],
+            caution=CAUTION,
+        )
+        rule = SupportRule(config)
+        values = {"mean": fit.mean, "deviation": fit.deviation, "deltas": fit.deltas}
+        values |= {"alone.weight": everyone.weight, "alone.bias": everyone.bias}
+        rule.load_state_dict({name: torch.from_numpy(value).float() for name, value in values.items()})
+        return rule.eval()
 
 
 @dataclass(frozen=True)
