@@ -40,6 +40,7 @@ GERMAN = "name;score\r\nAnna;0,5\r\nBen;1\r\n"
         ("name;;score;;\r\nAnna;;0,5;;\r\nBen;;1;;\r\n;;;;\r\n", "utf-8-sig"),
         (",,\nname,score,\nAnna,0.5\n,,\nBen,1,,,\n", "utf-8"),
         ("name, score\nAnna, 0.5\nBen, 1\n# the end,\n", "utf-8"),
+        ("# made\n#\n# by hand\nname,score\nAnna,0.5\n#\nBen,1\n", "utf-8"),
     ],
 )
 def test_every_dialect_holds_the_same_table(tmp_path: Path, text: str, encoding: str) -> None:
@@ -106,12 +107,36 @@ def test_what_is_no_table_is_refused(tmp_path: Path, content: bytes, message: st
     [
         ("soon", "`score` in line 2 of .* is `soon`\n\nhint: write a number, such as 12.5"),
         ("inf", "is `inf`"),
+        ("1_0", "is `1_0`"),
         ('"1,234"', "is `1,234`: a thousand, or a decimal comma"),
     ],
 )
 def test_what_is_no_number_is_refused(tmp_path: Path, cell: str, message: str) -> None:
     with pytest.raises(ManifestError, match=message):
         read_csv(saved(tmp_path, f"name,score\nAnna,{cell}\n")).numbers("score")
+
+
+@pytest.mark.parametrize("cell", ["1.234,5", "1,234.5", "1 234,5", "1\u00a0234.5", "1\u202f234,5", "1234,5"])
+def test_thousands_that_can_be_read_in_one_way_only_are_read(tmp_path: Path, cell: str) -> None:
+    assert read_csv(saved(tmp_path, f"name;score\nAnna;{cell}\n")).numbers("score").tolist() == [1234.5]
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        ('Anna,"1\nBen,2\nEve,3\n', "line 2 of .* up to line 4"),
+        ('Anna,"1\nBen,"2"\nEve,3\n', "line 2 of .* up to line 3"),
+        ('Eve,3\n\nAnna,"1\nBen,2', "line 4 of .* up to line 5"),
+    ],
+)
+def test_a_quote_that_nobody_closed_never_swallows_rows(tmp_path: Path, rows: str, words: str) -> None:
+    with pytest.raises(ManifestError, match=rf"a quote in {words}\n\nhint: close it"):
+        read_csv(saved(tmp_path, f"name,score\n{rows}"))
+
+
+def test_quotes_inside_a_cell_and_lines_inside_quotes_stay(tmp_path: Path) -> None:
+    table = read_csv(saved(tmp_path, 'name,note\nAnna,5" wide\nBen,"two\nlines, ""quoted"""\n'))
+    assert table.rows == (("Anna", '5" wide'), ("Ben", 'two\nlines, "quoted"'))
 
 
 def test_an_absent_column_is_named(tmp_path: Path) -> None:

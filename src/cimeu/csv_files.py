@@ -37,6 +37,8 @@ _FORMULA = re.compile(
     re.DOTALL,
 )
 _DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+(?:[eE][+-]?\d+)?")
+_GROUPED = re.compile(r"[+-]?\d{1,3}(?:(?:[.]\d{3})+,\d+|(?:,\d{3})+[.]\d+|(?:[\u00a0\u202f ]\d{3})+(?:[.,]\d+)?)")
+"""Thousands that cannot be read in two ways: `1.234,5`, `1,234.5`, `1 234,5`."""
 _AMBIGUOUS = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}")
 _BLANK_NUMBERS = frozenset({"", "NA", "nan", "NaN"})
 """What table programs, R and pandas write for a number that is not there."""
@@ -108,7 +110,7 @@ class CsvTable:
                 "hint: write decimal points, or save with semicolons between the cells"
             )
         try:
-            number = float(cell.replace(",", ".") if _DECIMAL_COMMA.fullmatch(cell) else cell)
+            number = float(_with_point(cell))
         except ValueError:
             number = np.nan
         if not np.isfinite(number):
@@ -135,18 +137,7 @@ def read_csv(path: Path | str, *, quotes: bool = True, errors: str = "strict") -
     path = Path(path)
     text = _text(path, errors)
     separator, skipped, text = _from_header(text)
-    reader = csv.reader(
-        _lines(text),
-        delimiter=separator,
-        skipinitialspace=True,
-        quoting=csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE,
-    )
-    try:
-        records = [(reader.line_num + skipped, cells) for cells in reader if any(map(str.strip, cells))]
-    except csv.Error as error:
-        raise ManifestError(
-            f"line {reader.line_num + skipped} of `{path}` is not of a table ({error})\n\n{_HINT}"
-        ) from error
+    records = _records(text, separator, path, skipped, quotes=quotes)
     if not records:
         raise ManifestError(f"`{path}` is empty\n\nhint: the first line names the columns")
     _, header = records[0]
@@ -158,7 +149,7 @@ def read_csv(path: Path | str, *, quotes: bool = True, errors: str = "strict") -
     records.pop()
     while records:  # each is let go once it is read: a large table would be there twice
         line, cells = records.pop()
-        if len(columns) > 1 and _is_comment(cells[0]) and not any(cell.strip() for cell in cells[1:]):
+        if len(columns) > 1 and cells[0].startswith("#") and not any(cell.strip() for cell in cells[1:]):
             continue
         if any(map(str.strip, cells[kept[-1] + 1 :])):
             raise ManifestError(
@@ -171,6 +162,15 @@ def read_csv(path: Path | str, *, quotes: bool = True, errors: str = "strict") -
             rows.append(tuple(plain[cells[place]] if place < len(cells) else "" for place in kept))
         lines.append(line)
     return CsvTable(path, separator, columns, tuple(rows), tuple(lines))
+
+
+def decimal_points(cells: pd.Series) -> pd.Series:
+    """Cells that hold numbers, with points for decimal commas and without blanks around them.
+
+    >>> decimal_points(pd.Series([" 0,5", "7", ""])).tolist()
+    ['0.5', '7', '']
+    """
+    return cells.astype(str).str.strip().str.replace(r"^([+-]?\d*),(\d+)$", r"\1.\2", regex=True)
 
 
 def csv_text(rows: Iterable[Sequence[object]]) -> str:
@@ -201,6 +201,21 @@ def frame_text(table: pd.DataFrame, *, digits: int | None = None) -> str:
     ]
     rows = map(",".join, zip(*columns, strict=True))
     return "\n".join((",".join(map(_cell, table.columns)), *rows, ""))
+
+
+def _with_point(cell: str) -> str:
+    """A number as Python reads it; text that is none stays what it is, or loses what would make it one.
+
+    >>> [_with_point(cell) for cell in ("0,5", "1.234,5", "1,234.5", "1\u00a0234,5", "1_0")]
+    ['0.5', '1234.5', '1234.5', '1234.5', '1?0']
+    """
+    if _DECIMAL_COMMA.fullmatch(cell):
+        return cell.replace(",", ".")
+    if _GROUPED.fullmatch(cell):
+        decimals = re.search(r"[.,](\d+)$", cell)
+        whole = re.sub(r"[.,\s]", "", cell[: decimals.start()] if decimals else cell)
+        return f"{whole}.{decimals[1]}" if decimals else whole
+    return cell.replace("_", "?")  # Python would read `1_0` as 10
 
 
 def _text(path: Path, errors: str) -> str:
@@ -246,7 +261,7 @@ def _from_header(text: str) -> tuple[str, int, str]:
         first = re.split(r"[,;\t]", line.lstrip("\"' "), maxsplit=1)[0]
         if excel:
             separator = excel[1]
-        elif line.strip(' \t\r\n,;"') and not _is_comment(first):
+        elif line.strip(' \t\r\n,;"#') and not _is_comment(first):
             # What is in quotes is a name and says nothing about separators.
             bare = re.sub(r'"[^"]*"', "", line)
             return separator or max(SEPARATORS, key=bare.count), skipped, text[start:]
@@ -258,6 +273,47 @@ def _from_header(text: str) -> tuple[str, int, str]:
 def _lines(text: str) -> Iterator[str]:
     """Lines with their ends, as of a file that is read without translation; a buffer would take four times the text."""
     return (line[0] for line in _LINE.finditer(text))
+
+
+def _records(text: str, separator: str, path: Path, skipped: int, *, quotes: bool) -> list[tuple[int, list[str]]]:
+    """Cells of the rows that have any, each with the line on which it ends, counted from 1 in the file."""
+    reader = csv.reader(
+        _lines(text),
+        delimiter=separator,
+        skipinitialspace=True,
+        quoting=csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE,
+    )
+    records: list[tuple[int, list[str]]] = []
+    several: list[range] = []  # lines of each row that takes several
+    above = 0
+    try:
+        for cells in reader:
+            if reader.line_num > above + 1:
+                several.append(range(above, reader.line_num))
+            above = reader.line_num
+            if any(map(str.strip, cells)):
+                records.append((above + skipped, cells))
+    except csv.Error as error:
+        raise ManifestError(
+            f"line {reader.line_num + skipped} of `{path}` is not of a table ({error})\n\n{_HINT}"
+        ) from error
+    _check_quotes(text, several, separator, path, skipped)
+    return records
+
+
+def _check_quotes(text: str, several: Sequence[range], separator: str, path: Path, skipped: int) -> None:
+    """Refuse a quote that nobody closed: the rows after it would be one cell, and lost without a word."""
+    lines, place = _lines(text), 0
+    for span in several:
+        row = list(islice(lines, span.start - place, span.stop - place))
+        place = span.stop
+        try:
+            list(csv.reader(row, delimiter=separator, skipinitialspace=True, strict=True))
+        except csv.Error as error:
+            raise ManifestError(
+                f"a quote in line {span.start + skipped + 1} of `{path}` is not closed, up to line "
+                f"{span.stop + skipped}\n\nhint: close it, or write it twice where it is a sign of the text"
+            ) from error
 
 
 def _columns(path: Path, header: Sequence[str], body: Sequence[Sequence[str]]) -> tuple[tuple[str, ...], list[int]]:

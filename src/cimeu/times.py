@@ -18,7 +18,7 @@ def seconds_of(text: str) -> float | None:
         hours, minutes, seconds = clock.groups()
         return 3600.0 * int(hours or 0) + 60.0 * int(minutes) + float(seconds.replace(",", "."))
     try:
-        number = float(text.replace(",", "."))
+        number = float(text.replace(",", ".").replace("_", "?"))  # Python would read `1_0` as 10
     except ValueError:
         return None
     return number if math.isfinite(number) else None

@@ -54,6 +54,20 @@ def test_a_model_of_synthetic_clips_marks_every_format(toy, clip: Path, cimeu: C
     assert {each["culture"] for each in explained["neighbours"]} <= {"north", "south"}
 
 
+def test_tables_of_a_study_are_checked_before_the_work_and_found_by_collect(cimeu: Command) -> None:
+    write_sound(Path("speech.wav"), voice(3.0))
+    Path("people.csv").write_text("file;participant;age\nspeech.wav;p01;30\nlost.mp4;p02;31\n")
+    Path("events.csv").write_text("file,start,end,condition\nspeech,0,0:01,rest\n")
+    words = ["predict", "speech.wav", "-o", "results", "--format", "series.parquet,csv", "--events"]
+    status, _, err = cimeu(*words, "people.csv")
+    assert (status, "no column `start`" in err, Path("results").exists()) == (1, True, False)
+    status, _, err = cimeu(*words, "events.csv", "--participants", "people.csv")
+    assert (status, "not among the recordings, though a table names it: lost.mp4" in err) == (0, True)
+    status, _, err = cimeu("collect", "results", "-o", "study")
+    assert (status, "events: `results/events.csv`, which lies beside the results" in err) == (3, True)
+    assert "p01,rest,30," in Path("study", "participants.csv").read_text()
+
+
 def test_without_a_model_the_voice_that_ships_answers_and_is_named(cimeu: Command) -> None:
     write_sound(Path("speech.wav"), voice(6.0))
     status, _, err = cimeu("predict", "speech.wav", "-o", "results", "--format", "csv,rttm")

@@ -14,6 +14,11 @@ def test_values_are_scaled_to_minus_one_to_one_and_an_empty_cell_is_not_a_number
     np.testing.assert_allclose(continuous_of(TABLE, SCALES), expected)
 
 
+def test_a_decimal_comma_is_one_whatever_stands_between_the_cells() -> None:
+    table = TABLE.assign(valence=["1,0", "", " 5,5"])
+    np.testing.assert_array_equal(continuous_of(table, SCALES), continuous_of(TABLE, SCALES))
+
+
 def test_values_come_back_on_the_scale_of_the_corpus() -> None:
     np.testing.assert_allclose(native(continuous_of(TABLE, SCALES), SCALES), [[1, 7], [np.nan, 4], [5.5, np.nan]])
 

@@ -79,6 +79,14 @@ def test_equal_channels_mix_down_to_one_of_them(tmp_path: Path, layout: str, cod
     assert np.abs(heard).max() == pytest.approx(0.5, abs=0.08)
 
 
+def test_samples_that_are_no_numbers_are_silent(tmp_path: Path) -> None:
+    samples = tone(1)
+    samples[4000:4100], samples[6000] = np.nan, np.inf
+    heard = read_sound(encode(tmp_path / "a.wav", samples[None], codec="pcm_f32le", rate_hz=16_000, layout="mono"))
+    assert (heard[4000:4100] == 0).all()
+    assert heard == pytest.approx(np.nan_to_num(samples, posinf=0.0), abs=1e-6)
+
+
 def test_start_and_end_cut_exactly(tmp_path: Path) -> None:
     write_sound(tmp_path / "a.wav", np.linspace(-0.5, 0.5, 80_000, dtype=np.float32))
     whole = read_sound(tmp_path / "a.wav")

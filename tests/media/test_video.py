@@ -419,3 +419,28 @@ def test_a_name_that_cannot_exist_is_an_error_in_words(tmp_path: Path) -> None:
         probe(tmp_path / ("a" * 300))
     with pytest.raises(MediaError, match=r"cannot be read \(embedded null byte\)"):
         probe(tmp_path / "a\0b")
+
+
+@pytest.mark.parametrize("suffix", ["mkv", "mp4", "ts"])
+def test_a_recording_whose_clock_begins_at_an_hour_is_as_long_as_it_is(
+    tmp_path: Path, suffix: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = encode(tmp_path / f"a.{suffix}", [grey(90)] * 50, [3_600_000 + 40 * index for index in range(50)])
+    assert probe(path).duration_s == pytest.approx(2.0, abs=0.05)
+    assert len(list(frames(path))) == 50
+    assert "breaks off" not in caplog.text
+
+
+def test_a_length_that_is_guessed_from_the_bit_rate_is_not_believed(tmp_path: Path) -> None:
+    path = tmp_path / "a.aac"
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, (1, 16_000)).astype(np.float32)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("aac", rate=16_000, layout="mono")
+        # A loud beginning: the rest would be guessed to be as large.
+        for first in range(0, 160_000, 1024):
+            part = np.zeros((1, 1024), np.float32) if first >= 14_000 else noise[:, first : first + 1024]
+            frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(part), format="fltp", layout="mono")
+            frame.sample_rate, frame.pts, frame.time_base = 16_000, first, Fraction(1, 16_000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    assert probe(path).duration_s == pytest.approx(10.0, abs=0.2)

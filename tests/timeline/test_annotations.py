@@ -175,12 +175,32 @@ def test_references_that_lead_nowhere_are_an_error(tmp_path: Path, references: d
         (('TIME_VALUE="1000"', f'TIME_VALUE="{"9" * 400}"'), "OverflowError: integer division result too large"),
         (('TIME_SLOT_ID="2"', 'TIME_SLOT_ID="1"'), "time slot `1` is there twice"),
         (('TIME_SLOT_REF2="2"', 'TIME_SLOT_REF2="7"'), "'7'"),
+        (('TIME_SLOT_REF2="2"', 'TIME_SLOT_REF2="7"'), "the time slot '7' of annotation `a` is not in the document"),
+        ((' TIME_VALUE="[^"]*"', ""), "the time slot '1' of annotation `a` has no time, nor has any other"),
     ],
 )
 def test_time_slots_that_cannot_be_are_an_error(tmp_path: Path, change: tuple[str, str], message: str) -> None:
     path = edited(document_of_references(tmp_path / "a.eaf", {}), change)
     with pytest.raises(ManifestError, match=f"`.*a.eaf` cannot be read .*{message}"):
         read_tiers(path)
+
+
+def test_no_annotation_ends_after_two_days(tmp_path: Path) -> None:
+    path = edited(document_of_references(tmp_path / "a.eaf", {}), ('TIME_VALUE="1000"', f'TIME_VALUE="{"9" * 30}"'))
+    with pytest.raises(ManifestError, match=r"annotation a of .* ends at 1e\+27 s, .* hours\n\nhint: at most 48 hours"):
+        read_tiers(path)
+
+
+def test_an_annotation_that_holds_the_id_of_a_word_of_its_vocabulary_has_that_word(tmp_path: Path) -> None:
+    path = document_of_references(tmp_path / "a.eaf", {})
+    vocabulary = '<CV_ENTRY_ML CVE_ID="w"><CVE_VALUE LANG_REF="eng">anger</CVE_VALUE></CV_ENTRY_ML>'
+    edited(
+        path,
+        ('TIME_SLOT_REF2="2"', 'TIME_SLOT_REF2="2" CVE_REF="w"'),
+        ("(?s)<ANNOTATION_VALUE.*?(/>|</ANNOTATION_VALUE>)", "<ANNOTATION_VALUE/>"),
+        ("</ANNOTATION_DOCUMENT>", f"{vocabulary}</ANNOTATION_DOCUMENT>"),
+    )
+    assert [label for _, _, label in next(iter(tiers_of(path).values()))] == ["anger"]
 
 
 @pytest.mark.parametrize("encoding", ["klingon", "utf-7", "idna"])

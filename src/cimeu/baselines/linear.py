@@ -3,13 +3,17 @@
 Axes: E numbers of a vector, K emotions.
 """
 
+from typing import TYPE_CHECKING
+
 import torch
-from sklearn.linear_model import LogisticRegression
 
 from cimeu.baselines.simple import Baseline, Settings
 from cimeu.model.checkpoint import Specifications
 from cimeu.model.rivals.pooled import NEVER, PooledLinear
 from cimeu.model.rivals.rival import RivalConfig
+
+if TYPE_CHECKING:
+    from sklearn.linear_model import LogisticRegression
 
 
 class Linear(Baseline):
@@ -19,7 +23,9 @@ class Linear(Baseline):
     # Validation speakers of the training cultures would choose the weakest penalty, which costs accuracy on others.
     grid = tuple({"C": inverse_penalty} for inverse_penalty in (0.003, 0.01))
 
-    def classifier(self, settings: Settings, n_features: int, n_emotions: int, seed: int) -> LogisticRegression:
+    def classifier(self, settings: Settings, n_features: int, n_emotions: int, seed: int) -> "LogisticRegression":
+        from sklearn.linear_model import LogisticRegression
+
         return LogisticRegression(C=settings["C"], class_weight="balanced", max_iter=2000, random_state=seed)
 
     def network(self, config: RivalConfig, specifications: Specifications | None = None) -> PooledLinear:

@@ -1,12 +1,16 @@
 """Always answer the commonest emotion of the training clips: what no model may fall below."""
 
+from typing import TYPE_CHECKING
+
 import torch
-from sklearn.dummy import DummyClassifier
 
 from cimeu.baselines.simple import Baseline, Settings
 from cimeu.model.checkpoint import Specifications
 from cimeu.model.rivals import pooled
 from cimeu.model.rivals.rival import RivalConfig
+
+if TYPE_CHECKING:
+    from sklearn.dummy import DummyClassifier
 
 
 class Majority(Baseline):
@@ -14,7 +18,9 @@ class Majority(Baseline):
 
     name = "majority"
 
-    def classifier(self, settings: Settings, n_features: int, n_emotions: int, seed: int) -> DummyClassifier:
+    def classifier(self, settings: Settings, n_features: int, n_emotions: int, seed: int) -> "DummyClassifier":
+        from sklearn.dummy import DummyClassifier
+
         return DummyClassifier(strategy="prior")
 
     def network(self, config: RivalConfig, specifications: Specifications | None = None) -> pooled.Majority:

@@ -8,17 +8,20 @@ Axes: N clips, E numbers of a vector, C emotions seen in training, P pairs of th
 
 from dataclasses import replace
 from itertools import combinations, product
+from typing import TYPE_CHECKING
 
 import numpy as np
+import scipy
 import torch
 from jaxtyping import Float, Int
-from scipy.special import log_softmax, softmax
-from sklearn.svm import SVC
 
 from cimeu.baselines.simple import Baseline, Settings
 from cimeu.model.checkpoint import Specifications
 from cimeu.model.rivals.pooled import PooledKernel
 from cimeu.model.rivals.rival import RivalConfig
+
+if TYPE_CHECKING:
+    from sklearn.svm import SVC
 
 TEMPERATURES = tuple(np.geomspace(0.1, 10, 25))
 
@@ -29,7 +32,9 @@ class RadialSupportVectors(Baseline):
     name = "rbf"
     grid = tuple({"C": c, "gamma": gamma} for c, gamma in product((0.3, 1.0, 3.0, 10.0), (0.3, 1.0, 3.0)))
 
-    def classifier(self, settings: Settings, n_features: int, n_emotions: int, seed: int) -> SVC:
+    def classifier(self, settings: Settings, n_features: int, n_emotions: int, seed: int) -> "SVC":
+        from sklearn.svm import SVC
+
         gamma = settings["gamma"] / n_features  # a number, so that the fitted kernel can be written down
         return SVC(C=settings["C"], gamma=gamma, class_weight="balanced", break_ties=n_emotions > 2, random_state=seed)
 
@@ -40,7 +45,9 @@ class RadialSupportVectors(Baseline):
         decisions = self._decisions(validation)[trained]
 
         def negative_log_likelihood(temperature: float) -> float:
-            return -float(log_softmax(decisions / temperature, axis=1)[np.arange(len(columns)), columns].mean())
+            return -float(
+                scipy.special.log_softmax(decisions / temperature, axis=1)[np.arange(len(columns)), columns].mean()
+            )
 
         self._temperature = float(min(TEMPERATURES, key=negative_log_likelihood)) if trained.any() else 1.0
         return {"temperature": self._temperature}
@@ -77,7 +84,7 @@ class RadialSupportVectors(Baseline):
 
     def shares(self, standardised: Float[np.ndarray, "N E"]) -> Float[np.ndarray, "N C"]:
         """Softmax of the decision values over the fitted temperature."""
-        return softmax(self._decisions(standardised) / self._temperature, axis=1)
+        return scipy.special.softmax(self._decisions(standardised) / self._temperature, axis=1)
 
     def _decisions(self, standardised: Float[np.ndarray, "N E"]) -> Float[np.ndarray, "N C"]:
         decisions = self.model.decision_function(standardised)

@@ -13,10 +13,16 @@ def collect(
     output: Output = Path("study"),
     participants: Annotated[
         Path | None,
-        typer.Option(help="Table: file, participant, person (where a file shows several), any other columns."),
+        typer.Option(
+            help="Table: file, participant, person (where a file shows several), any other columns. "
+            "[default: that beside the results]"
+        ),
     ] = None,
     events: Annotated[
-        Path | None, typer.Option(help="Table: file (or *), start, end (empty for a moment), condition.")
+        Path | None,
+        typer.Option(
+            help="Table: file (or *), start, end (empty for a moment), condition. [default: that beside the results]"
+        ),
     ] = None,
     baseline: Annotated[
         str, typer.Option(help="Condition that differences are taken from. [default: each participant's own mean]")
@@ -28,10 +34,11 @@ def collect(
     ] = "",
 ) -> None:
     """Join recordings to a study: one series, participants by condition, curves around events, a page."""
-    from cimeu.timeline.study.collect import SUMMARY, StudySettings
+    from cimeu.timeline.study.collect import SUMMARY, StudySettings, with_kept_tables
     from cimeu.timeline.study.collect import collect as collect_results
+    from cimeu.timeline.study.kept_tables import TABLES
 
-    settings = StudySettings(
+    named = StudySettings(
         participants=participants,
         events=events,
         baseline=baseline,
@@ -39,6 +46,10 @@ def collect(
         after_s=after,
         formats=[f".{name.strip().lower().removeprefix('.')}" for name in formats.split(",") if name.strip()],
     )
+    settings = with_kept_tables(named, folders)
+    for name in TABLES:
+        if getattr(settings, name) != getattr(named, name):
+            say(f"{name}: `{getattr(settings, name)}`, which lies beside the results")
     with progress_bars() as progress:
         study = collect_results(folders, output, settings, progress)
     for words in study.left_out:

@@ -35,7 +35,6 @@ Style = Annotated[
         "windows of it), person or study (all recordings given), none."
     ),
 ]
-DEFAULT_STYLE = "recording"
 STARTER_LINE = (
     "model: the voice model that ships with cimeu (research use; anger, happiness, neutral, sadness; no faces)"
 )
@@ -71,6 +70,12 @@ Explain = Annotated[
     bool, typer.Option("--explain", help="Say what each segment rests on, in .json and .html; takes longer.")
 ]
 
+Participants = Annotated[
+    Path | None,
+    typer.Option(help="Table of a study, kept beside the results for `cimeu collect`: file, participant, person."),
+]
+Events = Annotated[Path | None, typer.Option(help="Another one: file (or *), start, end, condition.")]
+
 
 def predict(
     paths: Annotated[list[Path], typer.Argument(help="Videos, sound files or folders of them.")],
@@ -80,11 +85,13 @@ def predict(
     setting: Setting = None,
     weights: Weights = None,
     device: Device = "auto",
-    style: Style = DEFAULT_STYLE,
+    style: Style = "recording",
     start: Annotated[str, typer.Option(help="Leave out what comes before: seconds, 10:00 or 1:02:03.")] = "",
     end: Annotated[str, typer.Option(help="Leave out what comes after.")] = "",
     hop: Annotated[str, typer.Option(help="Seconds between two windows; --setting hop_s.")] = "",
     abstain_at: AbstainAt = "",
+    participants: Participants = None,
+    events: Events = None,
     shard: Shard = "1/1",
     ray: Ray = "",
     blur_faces: BlurFaces = False,
@@ -93,25 +100,25 @@ def predict(
     profile: Annotated[bool, typer.Option("--profile", help="Say where the time went, stage by stage.")] = False,
 ) -> None:
     """Write a timeline for each file, with reasons where nothing can be said."""
-    named_options = {"start_s": start, "end_s": end, "hop_s": hop, "abstain_below": abstain_at}
-    chosen_options = {name: text for name, text in named_options.items() if text}
+    options = {"start_s": start, "end_s": end, "hop_s": hop, "abstain_below": abstain_at}
+    given = {name: text for name, text in options.items() if text}
     models: list[str | None] = [*model] if model else [None]
     folders = folder_names([name for name in models if name is not None])
-    recognisers = [recogniser_of(name, setting, weights, device, style, chosen_options) for name in models]
-    from cimeu.inference.batch import FAILURES, FORMATS, predict_files
+    from cimeu.inference.batch import FAILURES, predict_files, recordings_by_name
     from cimeu.inference.side_by_side import SideBySide
-    from cimeu.timeline.formats import EVERY_FORMAT
-    from cimeu.timeline.overlay import OVERLAY, VideoOptions
+    from cimeu.timeline.overlay import VideoOptions
+    from cimeu.timeline.study.kept_tables import read_tables
 
-    named = [f".{name.strip().lower().removeprefix('.')}" for name in formats.split(",") if name.strip()]
-    suffixes = EVERY_FORMAT if named == [".all"] else named or FORMATS
-    if (blur_faces or no_sound) and OVERLAY not in suffixes:
-        suffixes = (*suffixes, OVERLAY)
-    if len(recognisers) > 1:
-        passes = len(recognisers) if explain else SideBySide(recognisers).passes
-        say(
-            f"{len(recognisers)} models read each recording {'once together' if passes == 1 else f'in {passes} passes'}"
-        )
+    suffixes = suffixes_of(formats, with_video=blur_faces or no_sound)
+    results = [output / folder for folder in folders] if len(folders) > 1 else [output]
+    tables = read_tables(participants, events, recordings_by_name(paths, suffixes) if participants or events else {})
+    tables.check_free(results)
+    for file in tables.without_recordings:
+        say(f"not among the recordings, though a table names it: {file}")
+    recognisers = [recogniser_of(name, setting, weights, device, style, given) for name in models]
+    if (several := len(recognisers)) > 1:
+        passes = several if explain else SideBySide(recognisers).passes
+        say(f"{several} models read each recording {'once together' if passes == 1 else f'in {passes} passes'}")
     with progress_bars() as progress:
         report = predict_files(
             paths,
@@ -123,14 +130,24 @@ def predict(
             machines=Machines(parse_shard(shard), ray),
             video=VideoOptions(blur_faces=blur_faces, sound=not no_sound),
         )
-    for recogniser in recognisers if profile else ():
-        for line in recogniser.stopwatch.lines():
-            say(line)
+    tables.write(results)
+    for line in (line for recogniser in recognisers if profile for line in recogniser.stopwatch.lines()):
+        say(line)
     for path, reason in report.failures.itertuples(index=False):
         say(f"{path}: {reason}")
-    done = report.recordings - len(report.failures)
-    lists = ", ".join(str(output / folder / FAILURES) for folder in folders) if len(folders) > 1 else output / FAILURES
+    done, lists = report.recordings - len(report.failures), ", ".join(str(folder / FAILURES) for folder in results)
     finish(done, report.recordings, f"timelines written to {output}", lists)
+
+
+def suffixes_of(formats: str, *, with_video: bool = False) -> tuple[str, ...]:
+    """The formats that an option names, as suffixes; the annotated video too where its own options are given."""
+    from cimeu.inference.batch import FORMATS
+    from cimeu.timeline.formats import EVERY_FORMAT
+    from cimeu.timeline.overlay import OVERLAY
+
+    named = tuple(f".{name.strip().lower().removeprefix('.')}" for name in formats.split(",") if name.strip())
+    suffixes = EVERY_FORMAT if named == (".all",) else named or FORMATS
+    return suffixes if OVERLAY in suffixes or not with_video else (*suffixes, OVERLAY)
 
 
 def folder_names(models: Sequence[str]) -> list[str]:
@@ -167,10 +184,4 @@ def recogniser_of(
 
     if model is None:
         say(STARTER_LINE)
-    recogniser = Recogniser.from_pretrained(chosen, settings=settings, weights=files, device=device, style=style)
-    # `recording` is the default: only who asked for another scope is told that there is nothing to read a style with.
-    if recogniser.style != style != DEFAULT_STYLE:
-        say(
-            f"{recogniser.model_id} reads no style: each window is answered alone (`training.supports=true` trains one)"
-        )
-    return recogniser
+    return Recogniser.from_pretrained(chosen, settings=settings, weights=files, device=device, style=style)

@@ -1,5 +1,6 @@
 """`cimeu utterances`: one answer for each stretch of a transcript."""
 
+from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
@@ -19,4 +20,7 @@ def utterances(
 
     measures, answers = answer_utterances(series, transcript, tier)
     print(write_answers(measures, answers, output))
-    say(f"{len({answer.utterance for answer in answers}):,} utterances, {len(answers):,} rows")
+    n_utterances, n_rows = len({answer.utterance for answer in answers}), len(answers)
+    say(f"{n_utterances:,} utterance{'s' * (n_utterances != 1)}, {n_rows:,} row{'s' * (n_rows != 1)}")
+    for reason, number in Counter(answer.reason for answer in answers if not answer.person).items():
+        say(f"without an answer: {number:,} ({reason})")

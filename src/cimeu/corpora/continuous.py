@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Float32
 
+from cimeu.csv_files import decimal_points
 from cimeu.errors import ManifestError, RecipeError
 
 Scales: TypeAlias = Mapping[str, tuple[float | int, float | int]]
@@ -32,7 +33,7 @@ def continuous_of(table: pd.DataFrame, scales: Scales) -> Float32[np.ndarray, "N
                 f"the recipe learns `{name}`, and the manifest has no such column\n\n"
                 "hint: add the column, or leave the dimension out of data.continuous"
             )
-        cells = table[name].astype(str).str.strip()
+        cells = decimal_points(table[name])
         values = pd.to_numeric(cells.where(cells != "", None), errors="coerce").to_numpy(float)
         wrong = (cells != "").to_numpy() & ~((values >= low) & (values <= high))
         if wrong.any():

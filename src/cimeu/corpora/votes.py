@@ -11,6 +11,7 @@ import pandas as pd
 from jaxtyping import Float32
 
 from cimeu.corpora.manifest import Manifest
+from cimeu.csv_files import decimal_points
 from cimeu.errors import ManifestError
 from cimeu.labels import LabelSpace, canonical
 
@@ -29,7 +30,7 @@ def shares_of(table: pd.DataFrame, labels: LabelSpace) -> Float32[np.ndarray, "N
         emotion = canonical(name.removeprefix(VOTES))
         if emotion not in labels:
             continue
-        cells = pd.to_numeric(table[name].replace("", "0"), errors="coerce").to_numpy(np.float32)
+        cells = pd.to_numeric(decimal_points(table[name]).replace("", "0"), errors="coerce").to_numpy(np.float32)
         wrong = ~np.isfinite(cells) | (cells < 0)
         if wrong.any():
             row = int(wrong.argmax())

@@ -10,8 +10,8 @@ Axes: N clips, K emotions. Clips whose probabilities are not numbers are left ou
 from dataclasses import dataclass
 
 import numpy as np
+import scipy  # its parts are imported when they are used
 from jaxtyping import Float, Int
-from scipy.optimize import minimize_scalar
 
 _SMALLEST = 1e-12
 _LOG_RANGE = (np.log(0.05), np.log(20.0))
@@ -48,7 +48,7 @@ def fit_temperature(probabilities: Float[np.ndarray, "N K"], truth: Int[np.ndarr
     probabilities, truth = _usable(probabilities, truth)
     if not len(truth):
         return 1.0
-    fit = minimize_scalar(
+    fit = scipy.optimize.minimize_scalar(
         lambda log_t: negative_log_likelihood(at_temperature(probabilities, float(np.exp(log_t))), truth),
         bounds=_LOG_RANGE,
         method="bounded",

@@ -16,16 +16,17 @@ Axes: N clips, D features.
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
-from sklearn.neural_network import MLPClassifier
 
 from cimeu.evaluation.uncertainty import bootstrap
 from cimeu.model.pooling import Standardiser
+
+if TYPE_CHECKING:
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.neural_network import MLPClassifier
 
 Kind = Literal["logistic", "hidden"]
 KINDS: tuple[Kind, ...] = ("logistic", "hidden")
@@ -99,6 +100,8 @@ def probe(
     Only classes that both sides know count, so chance is one over their number; `speakers` are those of the test
     clips, resampled whole for the interval. None where fewer than two classes are left.
     """
+    from sklearn.exceptions import ConvergenceWarning
+
     classes = np.intersect1d(train_y[train_y >= 0], test_y[test_y >= 0])
     if len(classes) < 2:
         return None
@@ -182,7 +185,10 @@ def halves(clips: ProbeClips, seed: int = 0) -> tuple[ProbeClips, ProbeClips]:
     return clips.take(chosen), clips.take(~chosen)
 
 
-def _untrained(kind: Kind, seed: int) -> LogisticRegression | MLPClassifier:
+def _untrained(kind: Kind, seed: int) -> "LogisticRegression | MLPClassifier":
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.neural_network import MLPClassifier
+
     if kind == "logistic":
         return LogisticRegression(C=0.1, max_iter=2000, random_state=seed)
     return MLPClassifier((HIDDEN_UNITS,), alpha=1e-2, learning_rate_init=3e-3, max_iter=60, tol=0.0, random_state=seed)

@@ -13,8 +13,8 @@ from itertools import pairwise
 from math import inf
 
 import numpy as np
+import scipy  # its parts are imported when they are used
 from jaxtyping import Bool, Float, Float32, UInt8
-from scipy.ndimage import gaussian_filter1d
 
 from cimeu.encoders.silero import SPEECH_FRAME_SAMPLES, speech_probabilities
 from cimeu.media.audio import RATE_HZ, frame_energies, is_silent
@@ -147,8 +147,10 @@ def _fit(motion: Float[np.ndarray, " F"], samples: Float32[np.ndarray, " N"], ra
     levels_db = _levels_db(samples, len(motion), rate_hz)
     if seen.sum() < FEWEST_FRAMES:
         return float("nan")
-    moves = gaussian_filter1d(np.interp(np.arange(len(motion)), np.flatnonzero(seen), motion[seen]), MOTION_S * rate_hz)
-    voice = gaussian_filter1d(levels_db, MOTION_S * rate_hz)
+    moves = scipy.ndimage.gaussian_filter1d(
+        np.interp(np.arange(len(motion)), np.flatnonzero(seen), motion[seen]), MOTION_S * rate_hz
+    )
+    voice = scipy.ndimage.gaussian_filter1d(levels_db, MOTION_S * rate_hz)
     most = round(LAG_S * rate_hz)
     return max(_correlation(moves, np.roll(voice, lag), seen) for lag in range(-most, most + 1))
 

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -41,6 +42,8 @@ SHORTEST_PAUSE_S = 0.05
 """Gaps in the time stamps from this length on are filled with silence; shorter ones are rounding."""
 RATES_HZ = (2_000, 768_000)
 """Sampling rates that exist; a header that claims another one would make hours, or nothing, of a short file."""
+STORED_FLOATS = ("flt", "dbl")
+"""Formats of samples that a file may hold as they are, whatever a program left in them."""
 MOST_CHANNELS = 63
 """FFmpeg mixes no more to one."""
 
@@ -210,7 +213,18 @@ def _plausible(frames: Iterable[av.AudioFrame], path: Path) -> Iterator[av.Audio
                 f"`{path}` has {frame.layout.nb_channels} channels\n\n"
                 f"hint: up to {MOST_CHANNELS} can be mixed to one; save the sound again as mono or stereo"
             )
-        yield frame
+        yield _with_numbers(frame) if frame.format.name in STORED_FLOATS else frame
+
+
+def _with_numbers(frame: av.AudioFrame) -> av.AudioFrame:
+    """The frame with silence for samples that are no numbers: FFmpeg makes the loudest sound there is of them."""
+    samples = frame.to_ndarray()
+    if np.isfinite(samples).all():
+        return frame
+    numbers: Any = np.nan_to_num(samples, nan=0.0, posinf=0.0, neginf=0.0)
+    made = av.AudioFrame.from_ndarray(numbers, format=frame.format.name, layout=frame.layout.name)
+    made.sample_rate, made.pts, made.time_base = frame.sample_rate, frame.pts, frame.time_base
+    return made
 
 
 def _placed(

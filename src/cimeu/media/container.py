@@ -49,6 +49,8 @@ FORMATS = (
 )
 """Formats that are opened, as FFmpeg names them. Playlists (HLS, DASH, concat, SDP, IMF) are not among them: a
 file that somebody uploads must not say which other files of this machine are read. `img%d.jpg` is one file, no list."""
+GUESSED = frozenset({"aac", "loas"})
+"""Formats without a length of their own: FFmpeg guesses one from the bit rate of the beginning, 5 s for 3 s."""
 
 LACK_OF_MEMORY = (MemoryError, BlockingIOError)
 """The second where a decoder cannot start its threads."""
@@ -171,12 +173,16 @@ def declared_end_s(container: InputContainer, stream: av.VideoStream | av.AudioS
     The length of the container is that of its longest track, so it stands for a track only where there is no other.
     """
     duration_s: float | None = None
+    if container.format.name in GUESSED:
+        return None
     if stream.duration and stream.time_base:
         duration_s = float(stream.duration * stream.time_base)
     elif "DURATION" in stream.metadata:  # Matroska: hours:minutes:seconds of each track, where its writer left it
         duration_s = _seconds(stream.metadata["DURATION"])
-    elif container.duration and len(container.streams) == 1:
-        duration_s = container.duration / av.time_base
+        if duration_s is not None and _counts_from_zero(container):
+            return duration_s - origin_s(container)
+    elif len(container.streams) == 1:
+        duration_s = _container_length_s(container)
     return None if duration_s is None else _start_s(stream) + duration_s - origin_s(container)
 
 
@@ -186,7 +192,7 @@ def declared_length_s(container: InputContainer) -> float | None:
     ends = [end_s for stream in streams if (end_s := declared_end_s(container, stream)) is not None]
     if len(ends) == len(streams) and max(ends, default=0.0) > 0:
         return max(ends)
-    return container.duration / av.time_base if container.duration else max(ends, default=None)
+    return _container_length_s(container) or max(ends, default=None)
 
 
 def longest_gap_s(length_s: float | None, time_s: float | int) -> float:
@@ -266,6 +272,20 @@ def decoded_from(
 
 def _start_s(stream: av.VideoStream | av.AudioStream) -> float:
     return float((stream.start_time or 0) * (stream.time_base or 0))
+
+
+def _counts_from_zero(container: InputContainer) -> bool:
+    """Whether lengths are times of the end: FFmpeg writes them so into Matroska, where a clip may begin at an hour."""
+    writer = container.metadata.get("ENCODER", container.metadata.get("encoder", ""))
+    return "matroska" in container.format.name and writer.startswith("Lavf")
+
+
+def _container_length_s(container: InputContainer) -> float | None:
+    """Length of the container as the file says; None if it says nothing."""
+    if not container.duration or container.format.name in GUESSED:
+        return None
+    start = (container.start_time or 0) if _counts_from_zero(container) else 0
+    return float((container.duration - start) / av.time_base)
 
 
 def _seconds(text: str) -> float | None:

@@ -3,13 +3,16 @@
 Axes: H rows, W columns, 3 colours (RGB), S side of the crop, L pixels of an axis that matter.
 """
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+import scipy  # its parts are imported when they are used
 from jaxtyping import UInt8
-from scipy.sparse import csr_array
 
 from cimeu.media.faces import Box
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 MARGIN = 0.1
 """Part of the face's longer side added on each side of the square that is cut out."""
@@ -57,7 +60,7 @@ def stretched(
 
 def _weights(
     start: float | int, extent: float | int, side: int, size: int, resampling: Resampling
-) -> tuple[slice, csr_array]:
+) -> "tuple[slice, csr_array]":
     """Which L pixels of an axis matter, and the share of each in each new pixel, S x L.
 
     A new pixel averages a stretch around its centre. One pixel wide, the stretch is bilinear interpolation; as wide as
@@ -73,4 +76,4 @@ def _weights(
     first, last = int(indices.min()), int(indices.max()) + 1
     ends = np.arange(0, indices.size + 1, indices.shape[1], dtype=np.int32)
     weights = (shares.astype(np.float32).ravel(), (indices - first).ravel(), ends)
-    return slice(first, last), csr_array(weights, shape=(side, last - first))
+    return slice(first, last), scipy.sparse.csr_array(weights, shape=(side, last - first))

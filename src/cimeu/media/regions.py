@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 import numpy as np
+import scipy  # its parts are imported when they are used
 from jaxtyping import UInt8
-from scipy.ndimage import gaussian_filter1d
 
 from cimeu.media.face_crops import Resampling, square, stretched
 from cimeu.media.face_tracks import TrackedFrame
@@ -193,7 +193,7 @@ class MainFace:
         """One face by frame: one size, on a smoothed path."""
         centres = np.array([(one.left + one.extent / 2, one.top + one.extent / 2) for one in sightings])
         # Detections jitter by some pixels, which an encoder of motion would read as movement.
-        smooth = gaussian_filter1d(centres, STEADY_S * self._rate_hz, axis=0, mode="nearest")
+        smooth = scipy.ndimage.gaussian_filter1d(centres, STEADY_S * self._rate_hz, axis=0, mode="nearest")
         # The median: one size for the clip, that a single wrong box does not change.
         extent = float(np.median([one.extent for one in sightings]))
         return {

@@ -4,6 +4,7 @@ The name that comes with it is for showing only; no path is ever made of it.
 """
 
 import re
+import unicodedata
 from pathlib import Path
 from typing import BinaryIO
 
@@ -17,6 +18,8 @@ FIELD = "file"
 FORM_BYTES = 10_000
 """Room for what a form adds to its file: boundaries and headers."""
 LONGEST_NAME = 120
+_JOINERS = "\u200c\u200d"
+"""Letters of Persian and Hindi, and emoji of several parts, are other ones without these."""
 
 
 async def save_upload(request: Request, path: Path, max_bytes: int) -> str:
@@ -65,8 +68,13 @@ def display_name(raw: str) -> str:
 
 
 def printable(text: str) -> str:
-    """Without control characters, marks of direction and halves of characters, not too long."""
-    return "".join(sign for sign in text if sign.isprintable())[:LONGEST_NAME].strip()
+    """Without control characters, marks of direction and halves of characters, not too long.
+
+    >>> printable("Zo\u00eb\u00a0\u202eM. \u0645\u06cc\u200c\u062e") == "Zo\u00eb M. \u0645\u06cc\u200c\u062e"
+    True
+    """
+    signs = (" " if unicodedata.category(sign) == "Zs" else sign for sign in text)
+    return "".join(sign for sign in signs if sign.isprintable() or sign in _JOINERS)[:LONGEST_NAME].strip()
 
 
 def _too_large(max_bytes: int) -> Refused:

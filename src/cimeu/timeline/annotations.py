@@ -203,9 +203,14 @@ def _check_seconds(table: CsvTable, shortest_s: float, end_s: float) -> None:
     whole = cells.apply(lambda column: column.str.strip().str.fullmatch(r"\d*")).to_numpy().all()
     if end_s > LONGEST_S or (whole and end_s > SUSPECT_S and shortest_s >= SHORTEST_S):
         raise ManifestError(
-            f"`{table.path}` ends at {end_s:,.0f} s, after {end_s / 3600:,.1f} hours: are its times milliseconds?\n\n"
+            f"`{table.path}` ends at {_shown(end_s, 0)} s, after {_shown(end_s / 3600, 1)} hours: are its times "
+            "milliseconds?\n\n"
             "hint: give seconds, such as 12.5; whole seconds of a recording that long are written 7200.0"
         )
+
+
+def _shown(number: float, decimals: int) -> str:
+    return f"{number:,.{decimals}f}" if number < 1e12 else f"{number:.3g}"
 
 
 # ELAN
@@ -246,6 +251,11 @@ def _eaf_rows(path: Path) -> Iterable[AnnotationRow]:
         ) from error
     for name, (start_s, end_s) in spans.items():
         place = f"annotation {name}"
+        if end_s > LONGEST_S:
+            raise ManifestError(
+                f"{place} of `{path}` ends at {_shown(end_s, 0)} s, after {_shown(end_s / 3600, 1)} hours\n\n"
+                f"hint: at most {LONGEST_S / 3600:g} hours are read; save it again with ELAN"
+            )
         yield AnnotationRow(document.tier[name], place, start_s + origin_s, end_s + origin_s, document.label[name])
 
 
@@ -262,6 +272,7 @@ def _origin_s(root: ElementTree.Element) -> float:
 
 def _document(root: ElementTree.Element) -> _Document:
     document = _Document()
+    words = _vocabularies(root)
     constraints = {kind.get("LINGUISTIC_TYPE_ID"): kind.get("CONSTRAINTS") for kind in root.iter("LINGUISTIC_TYPE")}
     for tier in root.iter("TIER"):
         if constraints.get(tier.get("LINGUISTIC_TYPE_REF")) == "Symbolic_Subdivision":
@@ -274,7 +285,7 @@ def _document(root: ElementTree.Element) -> _Document:
             if name in document.tier:
                 raise ValueError(f"annotation `{name}` is there twice")
             document.tier[name] = tier.attrib["TIER_ID"]
-            document.label[name] = annotation.findtext("ANNOTATION_VALUE") or ""
+            document.label[name] = annotation.findtext("ANNOTATION_VALUE") or words.get(values.get("CVE_REF"), "")
             if annotation.tag == "ALIGNABLE_ANNOTATION":
                 document.alignable[name] = values["TIME_SLOT_REF1"], values["TIME_SLOT_REF2"]
                 continue
@@ -284,6 +295,14 @@ def _document(root: ElementTree.Element) -> _Document:
             if previous:
                 document.subdivided.add(tier.attrib["TIER_ID"])
     return document
+
+
+def _vocabularies(root: ElementTree.Element) -> dict[str | None, str]:
+    """Words of the controlled vocabularies by their ids, for annotations that hold the id alone."""
+    words: dict[str | None, str] = {}
+    for entry in root.iter("CV_ENTRY_ML"):
+        words[entry.get("CVE_ID")] = entry.findtext("CVE_VALUE") or ""
+    return words
 
 
 def _own_spans(root: ElementTree.Element, document: _Document) -> dict[str, tuple[float, float]]:
@@ -297,6 +316,10 @@ def _own_spans(root: ElementTree.Element, document: _Document) -> dict[str, tupl
     # A slot without TIME_VALUE is legal: ELAN places it between its neighbours when it opens the document.
     placed = {slot: int(value) / 1000 for slot, value in zip(order, values, strict=True) if value is not None}
     times = _between_neighbours(order, placed)
+    for name, ends in document.alignable.items():
+        if absent := set(ends) - times.keys():
+            why = "is not in the document" if absent - set(order) else "has no time, nor has any other"
+            raise ValueError(f"the time slot {min(absent)!r} of annotation `{name}` {why}")
     following: dict[str, dict[str, str]] = defaultdict(dict)  # in each tier, the slot that ends what a slot begins
     for name, (first, last) in document.alignable.items():
         following[document.tier[name]][first] = last

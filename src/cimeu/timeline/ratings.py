@@ -20,7 +20,10 @@ from cimeu.csv_files import csv_text, read_csv
 from cimeu.errors import ManifestError
 from cimeu.evaluation.continuous import concordance
 from cimeu.timeline.agreement import GRID_S
+from cimeu.timeline.annotations import LONGEST_S
 
+MOST_MOMENTS = 5_000_000
+"""More would take gigabytes; 48 hours every 0.1 s are a third of it."""
 PERSON = "person"
 """Column of a series that tells lanes apart."""
 
@@ -67,7 +70,8 @@ def read_rating(path: Path | str, column: str, *, person: str | None = None) -> 
         person: the lane, where the table has several.
 
     Raises:
-        ManifestError: a column is missing, times overlap or run backward, several lanes, or no value at all.
+        ManifestError: a column is missing, times overlap, run backward or cannot be seconds of a recording, several
+            lanes, or no value at all.
     """
     table = read_csv(path)
     table.need(column)
@@ -93,6 +97,13 @@ def read_rating(path: Path | str, column: str, *, person: str | None = None) -> 
         start_s, end_s = (table.numbers(name).to_numpy()[chosen] for name in ("start_s", "end_s"))
     if not (np.isfinite(start_s).all() and (start_s[1:] >= end_s[:-1] - 1e-6).all() and (end_s > start_s).all()):
         raise ManifestError(f"times of `{path}` overlap or run backward\n\nhint: one row per moment, in order of time")
+    if start_s[0] < 0:
+        raise ManifestError(f"`{path}` starts at {start_s[0]:g} s\n\nhint: the recording starts at 0")
+    if start_s[-1] > LONGEST_S:
+        raise ManifestError(
+            f"`{path}` reaches {start_s[-1]:,.0f} s, {start_s[-1] / 3600:,.1f} hours: are its times milliseconds?\n\n"
+            "hint: give seconds, such as 12.5"
+        )
     if not np.isfinite(numbers[chosen]).any():
         raise ManifestError(f"`{path}` holds no number in `{column}`\n\nhint: name the column of the ratings")
     return Rating(str(path), start_s, end_s, numbers[chosen])
@@ -102,13 +113,19 @@ def agree_on(ratings: Sequence[Rating], *, grid_s: float = GRID_S) -> RatingAgre
     """Compare ratings of one recording.
 
     Raises:
-        ManifestError: fewer than two ratings, a grid that is not above 0, or fewer than two moments that all rated.
+        ManifestError: fewer than two ratings, a grid that is not above 0 or too fine, or fewer than two moments that
+            all rated.
     """
     if len(ratings) < 2:
         raise ManifestError(f"{len(ratings)} rating\n\nhint: give two or more")
     if not 0 < grid_s < np.inf:
         raise ManifestError(f"a grid of {grid_s:g} s\n\nhint: above 0, such as {GRID_S:g}")
     last_s = min(float(rating.end_s[np.isfinite(rating.end_s)].max(initial=0.0)) for rating in ratings)
+    if last_s / grid_s > MOST_MOMENTS:
+        raise ManifestError(
+            f"a grid of {grid_s:g} s has {last_s / grid_s:,.0f} moments in {last_s:,.0f} s\n\n"
+            f"hint: up to {MOST_MOMENTS:,} are compared; ratings seldom change within {GRID_S:g} s"
+        )
     times_s = (np.arange(int(last_s / grid_s + 1e-6)) + 0.5) * grid_s
     values = np.stack([rating.at(times_s) for rating in ratings], axis=1)
     values = values[np.isfinite(values).all(axis=1)]

@@ -23,7 +23,6 @@ from functools import cached_property
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Float32, Int
-from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 from cimeu.errors import EmptyClass
@@ -222,6 +221,8 @@ class Linear:
         strength: float,
         n_emotions: int,
     ) -> "Linear":
+        from sklearn.linear_model import LogisticRegression  # half a second, which models that are read do not need
+
         weight, bias = np.zeros((n_emotions, z.shape[1])), np.full(n_emotions, NEVER)
         shown = np.unique(labels)
         if len(shown) == 1:

@@ -11,12 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
+import scipy  # its parts are imported when they are used
 import torch
 from jaxtyping import Float, Float32, Int64
-from scipy.optimize import linear_sum_assignment
-from sklearn.cluster import KMeans
-from sklearn.decomposition import PCA
-from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
@@ -133,6 +130,8 @@ def style_numbers(
 
     Clips without a style or with an empty cell are left out; a number that needs two groups and finds one is None.
     """
+    from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
+
     labelled = labels >= 0
     numbers: Entry = {
         f"style.size.{style}": int((labels == style).sum()) for style in range(max(labels.max(initial=-1) + 1, 0))
@@ -161,6 +160,8 @@ def length_groups(n_steps: Sequence[int]) -> list[str]:
 
 
 def _on_the_sphere(vectors: Float[np.ndarray, "N C"], seed: int) -> Float[np.ndarray, "N P"]:
+    from sklearn.decomposition import PCA
+
     values = vectors.astype(np.float64)
     values = (values - values.mean(0)) / np.maximum(values.std(0), DEVIATION_FLOOR)
     n_clips, width = values.shape
@@ -178,12 +179,16 @@ def _cluster(points: np.ndarray, n_styles: int, start: np.ndarray | None, seed: 
 
 
 def _k_means(points: np.ndarray, n_styles: int, centres: np.ndarray | None, seed: int) -> Int64[np.ndarray, " N"]:
+    from sklearn.cluster import KMeans
+
     starts = {"init": "k-means++", "n_init": STARTS} if centres is None else {"init": centres, "n_init": 1}
     return KMeans(n_styles, random_state=seed, **starts).fit_predict(points).astype(np.int64)
 
 
 def _without_small_clusters(points: np.ndarray, labels: np.ndarray, n_styles: int, seed: int) -> np.ndarray:
     """Re-seed each cluster under 1/(4S) of the clips from one half of the largest, once per cluster."""
+    from sklearn.decomposition import PCA
+
     for _ in range(n_styles):
         sizes = np.bincount(labels, minlength=n_styles)
         small, large = int(sizes.argmin()), int(sizes.argmax())
@@ -210,7 +215,7 @@ def _renumbered(labels: np.ndarray, previous: np.ndarray, n_styles: int) -> np.n
     kept = previous >= 0
     np.add.at(shared, (labels[kept], previous[kept]), 1)
     # Greedy matching can leave two clusters with one number; the assignment is one to one.
-    rows, columns = linear_sum_assignment(shared, maximize=True)
+    rows, columns = scipy.optimize.linear_sum_assignment(shared, maximize=True)
     numbers = np.empty(n_styles, np.int64)
     numbers[rows] = columns
     return numbers[labels]

@@ -1,6 +1,7 @@
 """A study of twelve made-up recordings whose truth is known."""
 
 import html
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 
 from cimeu.errors import ManifestError, OutputError, RecipeError
 from cimeu.timeline.segments import CONTINUOUS_CAUTION
-from cimeu.timeline.study.collect import StudySettings, collect
+from cimeu.timeline.study.collect import StudySettings, collect, with_kept_tables
 from cimeu.timeline.study.statistics_files import write_statistics
 from cimeu.timeline.study.tables import Study
 
@@ -201,6 +202,47 @@ def test_an_unknown_baseline_names_the_conditions(study: Path, tmp_path: Path) -
     settings = StudySettings(events=study / "events.csv", baseline="reset")
     with pytest.raises(RecipeError, match=r"no condition `reset` .*\n\nhint: did you mean `rest`"):
         collect([study / "results"], tmp_path / "out", settings)
+
+
+def test_events_after_the_end_of_a_recording_are_named_and_milliseconds_refused(
+    make_result: ResultMaker, tmp_path: Path
+) -> None:
+    results = make_result("a", {"person 1": [(0.1, 0.8, 0.1)] * 4})
+    path = tmp_path / "events.csv"
+    path.write_text("file,start,end,condition\na,0,2.5,rest\na,60,90,task\na,1,9,rest\n")
+    study = collect([results], tmp_path / "out", StudySettings(events=path))
+    assert study.left_out == (
+        "1 event (`task` at 60 s of `a`, which ends at 2 s) outside of the recording",
+        "1 event (`rest` until 9 s of `a`, which ends at 2 s) whose end lies outside of the recording: it counts as "
+        "absent",
+    )
+    path.write_text("file,start,end,condition\na,500,1000,rest\n")
+    with pytest.raises(
+        ManifestError, match=r"no event of .* lies in its recording: `rest` at 500 s of `a`[^\0]*seconds"
+    ):
+        collect([results], tmp_path / "out", StudySettings(events=path))
+
+
+def test_tables_beside_the_results_are_taken_where_none_are_named(study: Path, tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    shutil.copytree(study / "results", results)
+    for name in ("participants.csv", "events.csv"):
+        shutil.copy(study / name, results)
+    found = collect([results], tmp_path / "out", StudySettings(baseline="rest"))
+    assert found.conditions == ("rest", "task")
+    assert "age" in found.tables.participants.columns
+
+
+def test_a_timeline_called_participants_is_no_table_of_a_study(make_result: ResultMaker) -> None:
+    results = make_result("participants", {"person 1": [(0.1, 0.8, 0.1)] * 4})
+    assert (results / "participants.csv").is_file()
+    assert with_kept_tables(StudySettings(), [results]) == StudySettings()
+
+
+def test_a_baseline_needs_events(make_result: ResultMaker, tmp_path: Path) -> None:
+    results = make_result("a", {"person 1": [(0.1, 0.8, 0.1)] * 4})
+    with pytest.raises(RecipeError, match=r"a baseline `rest` without events\n\nhint: name the table with --events"):
+        collect([results], tmp_path / "out", StudySettings(baseline="rest"))
 
 
 def test_a_file_of_somebody_else_is_not_replaced(study: Path, tmp_path: Path) -> None:

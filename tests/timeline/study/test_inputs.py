@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from cimeu.errors import ManifestError
+from cimeu.atomic import is_own
+from cimeu.errors import ManifestError, OutputError, RecipeError
 from cimeu.timeline.study.inputs import WHOLE, Events, read_events, read_participants
+from cimeu.timeline.study.kept_tables import kept_table, read_tables
 from cimeu.timeline.study.recordings import FileNames, Recording
 
 
@@ -89,3 +91,29 @@ def test_one_person_of_a_file_cannot_be_two_participants(tmp_path: Path) -> None
 
 def test_no_events_leave_the_whole_recording() -> None:
     assert Events({}).stretches(A) == {WHOLE: [(0.0, 60.0)]}
+
+
+def test_tables_are_kept_byte_for_byte_and_a_corrected_copy_stays(tmp_path: Path) -> None:
+    people, results = table(tmp_path, "file;participant\na.mp4;p\nb.mp4;q\n"), tmp_path / "results"
+    tables = read_tables(people, None, {"a": Path("in/a.mp4")})
+    assert tables.without_recordings == ("b.mp4",)
+    for _ in range(2):  # our own copy is replaced
+        tables.check_free([results])
+        tables.write([results])
+    assert (results / "participants.csv").read_bytes() == people.read_bytes()
+    assert kept_table([results], "participants") == results / "participants.csv"
+    (results / "participants.csv").write_text("file,participant\na.mp4,Anna\n")
+    with pytest.raises(OutputError, match=r"participants\.csv` was changed since cimeu wrote it"):
+        tables.check_free([results])
+    with pytest.raises(RecipeError, match=r"are both there\n\nhint: name one with --participants"):
+        kept_table([results, results], "participants")
+
+
+def test_a_table_that_lies_among_the_results_is_kept_as_it_is(tmp_path: Path) -> None:
+    people = tmp_path / "participants.csv"
+    people.write_text("file,participant\na.mp4,p\n")
+    tables = read_tables(people, None, {"a": Path("a.mp4")})
+    tables.check_free([tmp_path])
+    tables.write([tmp_path])
+    assert not is_own(people)
+    assert kept_table([tmp_path], "participants") == people

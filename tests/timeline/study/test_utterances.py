@@ -30,6 +30,29 @@ def test_subrip_is_read(tmp_path: Path) -> None:
     assert read_utterances(path) == SAID
 
 
+def test_subrip_as_it_is_found_loses_no_word(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "a.srt"
+    path.write_text(
+        "1\n00:00:01,000 --> 00:00:02,000 X1:40 X2:600\none\n2\n00:00:03,000 --> 00:00:04,000\n{\\an8}two <laughs>\n\n"
+        "after an empty line\n\n3\n-00:00:02,000 --> -00:00:01,000\nbefore\n\n4\n00:00:06,000 --> 00:00:05,000\nback\n"
+    )
+    assert [(said.start_s, said.text) for said in read_utterances(path)] == [
+        (1.0, "one"),
+        (3.0, "two <laughs> after an empty line"),
+    ]
+    assert "2 of 4 stretches with words are left out, such as `before` from -2 to -1 s" in caplog.text
+
+
+def test_notes_and_names_of_webvtt_cues_are_no_words(tmp_path: Path) -> None:
+    path = tmp_path / "a.vtt"
+    path.write_text(
+        "WEBVTT - x\n\nNOTE 00:00.000 --> 00:09.000\nnot said\n\nSTYLE\n::cue { color: red }\n\nopening\n"
+        "00:01.000 --> 00:02.000 align:start position:10%\n<v.loud Anna>a &lt; <c.x>b</c>\n\nthe end\n"
+        "00:03.000 --> 00:04.000\nc\n"
+    )
+    assert read_utterances(path) == [Utterance("Anna", 1.0, 2.0, "a < b"), Utterance("", 3.0, 4.0, "c")]
+
+
 def test_webvtt_of_another_program_is_read_with_its_speakers(tmp_path: Path) -> None:
     vtt = webvtt.WebVTT()
     for said in SAID:
@@ -106,6 +129,18 @@ def test_an_utterance_has_the_mean_of_its_windows_weighted_by_shared_time(
     assert float(table.loc["yes", "person 1"]["share.scored"]) == pytest.approx(1 / 3, abs=1e-4)
     assert table.loc["ah", "person 1"][["label", "confidence"]].tolist() == ["", ""]
     assert ("hm", "person 2") not in table.index
+
+
+def test_an_utterance_that_nobody_can_answer_has_a_row_with_the_reason(
+    make_result: ResultMaker, tmp_path: Path
+) -> None:
+    results = make_result("a", {"voice": [(0.1, 0.8, 0.1)] * 2})
+    (tmp_path / "a.csv").write_text("start_s,end_s,text\n0,0.75,so\n100,101,late\n")
+    _, answers = answer_utterances(results / "a.series.parquet", tmp_path / "a.csv")
+    assert [(answer.utterance.text, answer.person, answer.reason) for answer in answers] == [
+        ("so", "voice", ""),
+        ("late", "", "after the end of the recording"),
+    ]
 
 
 def test_a_transcript_of_another_recording_is_named(make_result: ResultMaker, tmp_path: Path) -> None:

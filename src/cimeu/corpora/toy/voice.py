@@ -9,8 +9,8 @@ Axes: N samples.
 from itertools import pairwise
 
 import numpy as np
+import scipy  # its parts are imported when they are used: `scipy.signal` alone takes half a second
 from jaxtyping import Float, Float32
-from scipy.signal import lfilter
 
 from cimeu.corpora.toy.face import loudness
 from cimeu.corpora.toy.factors import Culture, Speaker, Take
@@ -81,7 +81,7 @@ def _source(
         jitter = draw.normal(size=int(cycles[-1]) + 2)[cycles.astype(int)]
         strength = 1 - creak * (0.45 + 0.45 * (-1.0) ** cycles.astype(int)) + 0.15 * creak * jitter
     pulses = strength * (1 - 2 * (cycles % 1))
-    dark = lfilter([0.12], [1, -0.88], pulses)
+    dark = scipy.signal.lfilter([0.12], [1, -0.88], pulses)
     bright = 0.32 + take.intensity * BRIGHTNESS[take.emotion] + 0.04 * speaker.voice[1] + 0.05 * draw.normal()
     noise = np.diff(draw.normal(size=len(cycles) + 1))
     breath = (0.3 if take.gesture == 3 else 0.012) * np.exp(0.2 * draw.normal())
@@ -108,11 +108,12 @@ def _articulate(
 def _resonate(samples: Float[np.ndarray, " N"], centre_hz: float, bandwidth_hz: float) -> Float[np.ndarray, " N"]:
     radius = np.exp(-np.pi * bandwidth_hz / RATE_HZ)
     poles = [1.0, -2 * radius * np.cos(2 * np.pi * centre_hz / RATE_HZ), radius**2]
-    return lfilter([sum(poles)], poles, samples)
+    return scipy.signal.lfilter([sum(poles)], poles, samples)
 
 
 def _channel(samples: Float[np.ndarray, " N"], culture: Culture, draw: np.random.Generator) -> Float[np.ndarray, " N"]:
     """The culture's microphone: a spectral tilt and a noise floor."""
     tilt = 0.25 * culture.sign(2)
     noise = draw.normal(size=len(samples)) * 10 ** ((-58 + 5 * culture.sign(0)) / 20)
-    return np.clip(lfilter([1 - abs(tilt), (1 - abs(tilt)) * tilt], [1.0], samples) + noise, -0.99, 0.99)
+    tilted = scipy.signal.lfilter([1 - abs(tilt), (1 - abs(tilt)) * tilt], [1.0], samples)
+    return np.clip(tilted + noise, -0.99, 0.99)

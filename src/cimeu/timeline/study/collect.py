@@ -9,7 +9,7 @@ Memory does not grow with recordings, but with participants and conditions.
 
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -17,7 +17,7 @@ import pandas as pd
 
 from cimeu.atomic import check_free, whole, write_whole
 from cimeu.csv_files import csv_text, frame_text, read_csv
-from cimeu.errors import RecipeError, guess
+from cimeu.errors import ManifestError, RecipeError, guess
 from cimeu.progress import Progress, silent
 from cimeu.timeline.series import SCORE
 from cimeu.timeline.study.inputs import (
@@ -29,6 +29,7 @@ from cimeu.timeline.study.inputs import (
     read_events,
     read_participants,
 )
+from cimeu.timeline.study.kept_tables import kept_table
 from cimeu.timeline.study.page import to_page
 from cimeu.timeline.study.recordings import (
     Recording,
@@ -52,6 +53,8 @@ SEGMENT_COLUMNS = (
     *("person", "start_s", "end_s", "label", "confidence", "abstain", "modality", "reason"),
     "unlike_training",
 )
+LATE_S = 1.0
+"""Events may end so long after their recording without a word: protocols are written in whole seconds."""
 RECORDINGS_AT_ONCE = 50
 """Series that are written together, so that the joined file has few parts."""
 
@@ -62,6 +65,7 @@ class StudySettings:
 
     participants: Path | None = None
     events: Path | None = None
+    """Tables; None takes those that lie beside the results (`cimeu predict` keeps them there), if there are any."""
     baseline: str = OWN_MEAN
     """Condition that differences are taken from; empty: the participant's own mean over all of their recordings."""
     before_s: float = 5.0
@@ -77,8 +81,6 @@ class StudySettings:
         for suffix in self.formats:
             if suffix not in STATISTICS:
                 raise RecipeError(f"unknown format `{suffix}`\n\nhint: one of {', '.join(STATISTICS)}")
-        if self.baseline and self.events is None:
-            raise RecipeError(f"a baseline `{self.baseline}` without events\n\nhint: name the table with --events")
 
 
 def collect(
@@ -97,16 +99,21 @@ def collect(
 
     Raises:
         ManifestError: no series, one that is damaged or of another model, or a table that contradicts the recordings.
-        RecipeError: an unknown baseline, or pyreadstat is not installed.
+        RecipeError: an unknown baseline or one without events, several folders with tables of their own, or pyreadstat
+            is not installed.
         OutputError: a file of the folder is not ours to replace.
     """
-    settings, output = settings or StudySettings(), Path(output)
+    results, output = [Path(folder) for folder in folders], Path(output)
+    settings = with_kept_tables(settings or StudySettings(), results)
+    if settings.baseline and settings.events is None:
+        raise RecipeError(f"a baseline `{settings.baseline}` without events\n\nhint: name the table with --events")
     # Before anything is read: an hour of joining must not end in a missing package.
     check_installed(settings.formats)
-    recordings = [read_recording(name, path) for name, path in find_series([Path(f) for f in folders]).items()]
+    recordings = [read_recording(name, path) for name, path in find_series(results).items()]
     check_comparable(recordings)
     people = None if settings.participants is None else read_participants(settings.participants, recordings)
     events = Events({}) if settings.events is None else read_events(settings.events, recordings)
+    _check_times(events, recordings, settings.events)
     if settings.baseline and settings.baseline not in events.conditions:
         raise RecipeError(
             f"no condition `{settings.baseline}` to take differences from\n\n"
@@ -136,6 +143,19 @@ def collect(
     study = Study(tuple(recordings), tables, events.conditions, settings.baseline, left_out, len(missing))
     _write(study, output, settings.formats)
     return study
+
+
+def with_kept_tables(settings: StudySettings, results: Sequence[Path]) -> StudySettings:
+    """The settings with tables that lie beside the results (`cimeu predict` keeps them there), where none are named.
+
+    Raises:
+        RecipeError: several folders hold one.
+    """
+    return replace(
+        settings,
+        participants=settings.participants or kept_table(results, "participants"),
+        events=settings.events or kept_table(results, "events"),
+    )
 
 
 @dataclass
@@ -253,8 +273,36 @@ class _Collector:
         ]
         if self.events.conditions and silent_ones:
             yield f"{_listed(silent_ones, 'recording')} without an event: in `{WHOLE}` alone"
+        if outside := _outside(self.events, self.recordings):
+            yield f"{_listed(outside, 'event')} outside of the recording"
+        if late := _outside(self.events, self.recordings, ends=True):
+            yield f"{_listed(late, 'event')} whose end lies outside of the recording: it counts as absent"
         if self.without_segments:
             yield f"{_listed(self.without_segments, 'recording')} without a table of segments (`--format csv`)"
+
+
+def _outside(events: Events, recordings: Iterable[Recording], *, ends: bool = False) -> list[str]:
+    """Events that begin (or, of the others, end) after the end of their recording, in words."""
+    words = []
+    for recording in recordings:
+        for event in events.by_recording.get(recording.name, ()):
+            begins_late = event.start_s >= recording.duration_s
+            ends_late = not begins_late and (event.end_s or 0.0) > recording.duration_s + LATE_S
+            if ends_late if ends else begins_late:
+                time_s = event.end_s if ends else event.start_s
+                of = f"`{recording.name}`, which ends at {recording.duration_s:g} s"
+                words.append(f"`{event.condition}` {'until' if ends else 'at'} {time_s:g} s of {of}")
+    return words
+
+
+def _check_times(events: Events, recordings: Sequence[Recording], table: Path | None) -> None:
+    """Raises ManifestError where no event lies in its recording, as where times are milliseconds."""
+    outside = _outside(events, recordings)
+    if outside and len(outside) == sum(map(len, events.by_recording.values())):
+        raise ManifestError(
+            f"no event of `{table}` lies in its recording: {outside[0]}\n\n"
+            "hint: times are seconds, or 1:30, from the start of each recording"
+        )
 
 
 def _with_owners(table: "pa.Table", recording: Recording, owners: dict[str, str]) -> "pa.Table":

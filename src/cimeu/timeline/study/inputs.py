@@ -8,7 +8,7 @@ from pathlib import Path
 from cimeu.csv_files import CsvTable, read_csv
 from cimeu.errors import ManifestError, guess
 from cimeu.timeline.segments import NOBODY
-from cimeu.timeline.study.recordings import FileNames, Recording
+from cimeu.timeline.study.recordings import FileNames, Named, Recording
 from cimeu.times import seconds_of
 
 WHOLE = "(whole)"
@@ -100,7 +100,7 @@ class _Draft:
     without_results: dict[str, None] = field(default_factory=dict)
 
 
-def read_participants(path: Path, recordings: Sequence[Recording]) -> Participants:
+def read_participants(path: Path, recordings: Sequence[Named]) -> Participants:
     """Columns `file`, `participant` (else the file is its own), `person` (lane, where a file shows several), others.
 
     Raises:
@@ -138,7 +138,7 @@ def read_participants(path: Path, recordings: Sequence[Recording]) -> Participan
     return Participants(assignments, columns, tuple(without))
 
 
-def read_events(path: Path, recordings: Sequence[Recording]) -> Events:
+def read_events(path: Path, recordings: Sequence[Named]) -> Events:
     """Columns `file` (`*` for all), `start`, `end` (empty for a moment), `condition` or `marker`.
 
     Times are seconds, `minutes:seconds` or `hours:minutes:seconds`.

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -24,6 +24,21 @@ LARGEST_BYTES = 2**30
 AGAIN = "run `cimeu predict` on the recording again"
 SAME = ("model", "emotions", "settings", "style", "continuous")
 """What all recordings of a study have in common: scores of other models and thresholds cannot be compared."""
+
+
+@runtime_checkable
+class Named(Protocol):
+    """A recording that tables speak of, with results or before it has any."""
+
+    @property
+    def name(self) -> str:
+        """Place below the folder of results, without suffix."""
+        ...
+
+    @property
+    def media(self) -> str:
+        """Name of its file."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -247,8 +262,8 @@ def _side_by_side(table: "pa.Table", columns: Sequence[str]) -> Float[np.ndarray
 class FileNames:
     """Finds the recording that a table means: by name of the file, with or without folders and suffix."""
 
-    def __init__(self, recordings: Iterable[Recording]) -> None:
-        self._by_text: dict[str, list[Recording]] = {}
+    def __init__(self, recordings: Iterable[Named]) -> None:
+        self._by_text: dict[str, list[Named]] = {}
         self.known: list[str] = []
         for recording in recordings:
             parent = PurePosixPath(recording.name).parent
@@ -259,8 +274,8 @@ class FileNames:
                 self._by_text.setdefault(_plain(text), []).append(recording)
             self.known.append(recording.media)
 
-    def find(self, text: str, place: str) -> Recording | None:
-        """The recording, or None where there is no result of this name.
+    def find(self, text: str, place: str) -> Named | None:
+        """The recording, or None where there is none of this name.
 
         Raises:
             ManifestError: several recordings have the name.

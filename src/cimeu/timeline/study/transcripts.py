@@ -5,9 +5,11 @@ short text form, UTF-8 or UTF-16).
 """
 
 import html
+import logging
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise, takewhile
 from pathlib import Path
 
 from cimeu.csv_files import read_csv
@@ -16,12 +18,20 @@ from cimeu.reading import read_bytes
 from cimeu.timeline.annotations import TABLES, read_rows
 from cimeu.times import seconds_of
 
+logger = logging.getLogger(__name__)
+
 SUBTITLES, PRAAT, ELAN = (".srt", ".vtt"), ".textgrid", ".eaf"
 KINDS = (*SUBTITLES, ".TextGrid", ELAN, *TABLES)
 LARGEST_BYTES = 2**26
-_TIMES = re.compile(r"(?<!\S)([\d:.,]+)\s*-->\s*([\d:.,]+)")
+_SHOWN = 60
+"""Letters of an utterance in a message."""
+_TIMES = re.compile(r"(?<!\S)(-?[\d:.,]+)\s*-->\s*(-?[\d:.,]+)")
+"""A file whose times were shifted may have some before 0."""
+_VTT_NOTE = re.compile(r"(?m)^NOTE(?:[ \t][^\n]*)?$(?:\n(?![ \t]*$)[^\n]+)*")
 _VOICE = re.compile(r"<v(?:\.[^ >]*)?\s+([^>]*)>")
-_TAG = re.compile(r"<[^>]*>")
+_VTT_TAG = re.compile(r"<[^>]*>")
+_SRT_TAG = re.compile(r"</?(?:[biusv]|font)(?:[\s.][^>]*)?>|\{\\[^}]*\}", re.IGNORECASE)
+"""Others, such as `<laughs>`, are words: SubRip knows no escape for them."""
 _PRAAT_TOKEN = re.compile(r'"((?:[^"]|"")*)"|(?:\[\d*\]|![^\n]*)|([-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?)|(<exists>)')
 """Texts, numbers and the flag are what counts; numbers in brackets and comments (`!`) are for people."""
 
@@ -38,7 +48,8 @@ class Utterance:
 
 
 def read_utterances(path: Path, tier: str | None = None) -> list[Utterance]:
-    """Stretches with words, in order of time; those without words are silence and are left out.
+    """Stretches with words, in order of time; those without words are silence and are left out, and so are those that
+    do not end after they start, with a warning.
 
     Args:
         path: `.srt`, `.vtt`, `.TextGrid`, `.eaf`, or a table with `start_s`, `end_s` and `text` (or `label`).
@@ -63,13 +74,21 @@ def read_utterances(path: Path, tier: str | None = None) -> list[Utterance]:
         raise ManifestError(
             f"`{path}` has no tier `{tier}`\n\nhint: its tiers are {', '.join(map(repr, tiers)) or 'none'}"
         )
-    spoken = [
-        utterance
-        for utterance in utterances
-        if utterance.text.strip() and utterance.end_s > utterance.start_s >= 0 and tier in (None, utterance.tier)
-    ]
+    worded = [utterance for utterance in utterances if utterance.text.strip() and tier in (None, utterance.tier)]
+    spoken = [utterance for utterance in worded if utterance.end_s > utterance.start_s >= 0]
     if not spoken:
         raise ManifestError(f"`{path}` holds no stretch with words\n\nhint: give a transcript with times")
+    if len(spoken) < len(worded):
+        wrong = next(one for one in worded if not one.end_s > one.start_s >= 0)
+        logger.warning(
+            "`%s`: %d of %d stretches with words are left out, such as `%s` from %g to %g s",
+            path,
+            len(worded) - len(spoken),
+            len(worded),
+            wrong.text[:_SHOWN],
+            wrong.start_s,
+            wrong.end_s,
+        )
     return sorted(spoken, key=lambda utterance: (utterance.start_s, utterance.end_s, utterance.tier))
 
 
@@ -83,30 +102,42 @@ def _text(path: Path) -> str:
 
 
 def _subtitles(text: str, path: Path) -> Iterator[Utterance]:
-    """Blocks of SubRip and WebVTT; `<v Anna>` names who speaks."""
-    for block in re.split(r"\n\s*\n", text.replace("\r\n", "\n").replace("\r", "\n")):
-        lines = block.strip().split("\n")
-        place = next((number for number, line in enumerate(lines) if _TIMES.search(line)), None)
-        if place is None or lines[0].startswith("NOTE"):
-            continue
+    """Cues of SubRip and WebVTT; `<v Anna>` names who speaks."""
+    is_vtt = path.suffix.lower() == ".vtt"
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    lines = (_VTT_NOTE.sub("", text) if is_vtt else text).split("\n")
+    # Cues begin at their times: many files lack the empty line between two, and some have one inside.
+    places = [place for place, line in enumerate(lines) if _TIMES.search(line)]
+    for place, following in pairwise([*places, len(lines)]):
         times = _TIMES.search(lines[place])
         assert times is not None
-        start_s, end_s = (seconds_of(time) for time in times.groups())
+        start_s, end_s = map(_signed, times.groups())
         if start_s is None or end_s is None:
             raise ManifestError(
                 f"`{path}` has the times `{lines[place]}`\n\nhint: such as 00:00:01,500 --> 00:00:03,000"
             )
-        words = " ".join(lines[place + 1 :])
+        spoken = lines[place + 1 : following]
+        if following < len(lines) and spoken and spoken[-1].strip().isdigit():
+            spoken.pop()  # the number of the next cue
+        if is_vtt:  # where an empty line ends the cue, and a name may stand in front of the next one
+            spoken = list(takewhile(str.strip, spoken))
+        words = " ".join(spoken)
         voice = _VOICE.search(words)
-        plain = html.unescape(_TAG.sub("", words)) if path.suffix.lower() == ".vtt" else _TAG.sub("", words)
+        plain = html.unescape(_VTT_TAG.sub("", words)) if is_vtt else _SRT_TAG.sub("", words)
         yield Utterance(voice[1].strip() if voice else "", start_s, end_s, " ".join(plain.split()))
+
+
+def _signed(text: str) -> float | None:
+    time_s = seconds_of(text.removeprefix("-"))
+    return -time_s if time_s is not None and text.startswith("-") else time_s
 
 
 def _textgrid(text: str, path: Path) -> Iterator[Utterance]:
     """Interval tiers, long or short: after the header both are the same numbers and texts in quotes."""
     tokens = (token for token in _PRAAT_TOKEN.finditer(text) if token.lastindex)
     try:
-        if [next(tokens)[1], next(tokens)[1]] != ["ooTextFile", "TextGrid"]:
+        # Old versions of Praat call the short form so.
+        if next(tokens)[1] not in ("ooTextFile", "ooTextFile short") or next(tokens)[1] != "TextGrid":
             raise ValueError("no TextGrid")
         _number(tokens), _number(tokens), next(tokens)
         for _ in range(int(_number(tokens))):

@@ -24,6 +24,9 @@ from cimeu.timeline.study.transcripts import Utterance, read_utterances
 
 COLUMNS = ("tier", "start_s", "end_s", "text", "person", "label", "confidence", "abstain", "reason", "share.scored")
 
+OUTSIDE, NOBODY_THERE = "after the end of the recording", "nobody is seen or heard"
+"""Reasons of an utterance of which no lane says anything."""
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -31,6 +34,7 @@ class Answer:
 
     utterance: Utterance
     person: str
+    """Empty where there is nobody."""
     label: str
     abstain: bool
     reason: str
@@ -47,7 +51,8 @@ class Answer:
 
 
 def answer_utterances(series: Path, transcript: Path, tier: str | None = None) -> tuple[Measures, list[Answer]]:
-    """Emotions and continuous labels of the model, and an answer for each utterance and each person who is there.
+    """Emotions and continuous labels of the model, and an answer for each utterance and each person who is there; one
+    without a person where nobody is.
 
     Raises:
         ManifestError: a file that is damaged or of another kind, no such tier, or times that do not meet.
@@ -60,11 +65,12 @@ def answer_utterances(series: Path, transcript: Path, tier: str | None = None) -
     utterances = read_utterances(transcript, tier)
     answers = []
     for utterance in utterances:
-        for person, lane in lanes.items():
-            answer = _answer(utterance, person, lane, recording.emotions, settings)
-            if answer is not None:
-                answers.append(answer)
-    if not answers:
+        found = [_answer(utterance, person, lane, recording.emotions, settings) for person, lane in lanes.items()]
+        # Each has a row: a table that leaves out sentences looks complete.
+        is_outside = utterance.start_s >= recording.duration_s
+        nobody = Answer(utterance, "", "", False, OUTSIDE if is_outside else NOBODY_THERE, None, 0.0)
+        answers += [answer for answer in found if answer is not None] or [nobody]
+    if not any(answer.person for answer in answers):
         raise ManifestError(
             f"no utterance of `{transcript}` lies in `{series}`\n\nhint: are both about the same recording?"
         )
