@@ -35,6 +35,7 @@ Style = Annotated[
         "windows of it), person or study (all recordings given), none."
     ),
 ]
+DEFAULT_STYLE = "recording"
 STARTER_LINE = (
     "model: the voice model that ships with cimeu (research use; anger, happiness, neutral, sadness; no faces)"
 )
@@ -85,7 +86,7 @@ def predict(
     setting: Setting = None,
     weights: Weights = None,
     device: Device = "auto",
-    style: Style = "recording",
+    style: Style = DEFAULT_STYLE,
     start: Annotated[str, typer.Option(help="Leave out what comes before: seconds, 10:00 or 1:02:03.")] = "",
     end: Annotated[str, typer.Option(help="Leave out what comes after.")] = "",
     hop: Annotated[str, typer.Option(help="Seconds between two windows; --setting hop_s.")] = "",
@@ -184,4 +185,10 @@ def recogniser_of(
 
     if model is None:
         say(STARTER_LINE)
-    return Recogniser.from_pretrained(chosen, settings=settings, weights=files, device=device, style=style)
+    recogniser = Recogniser.from_pretrained(chosen, settings=settings, weights=files, device=device, style=style)
+    # `recording` is the default: only who asked for another scope is told that there is nothing to read a style with.
+    if recogniser.style != style != DEFAULT_STYLE:
+        say(
+            f"{recogniser.model_id} reads no style: each window is answered alone (`training.supports=true` trains one)"
+        )
+    return recogniser
