@@ -113,6 +113,25 @@ def test_an_option_that_does_not_exist_is_a_question_of_usage(cimeu: Command) ->
     assert "--epochs" in err
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("extract", "m.csv", "--encoder", "hog", "--workers", "-1"),
+        ("extract", "m.csv", "--encoder", "hog", "--batch", "-1"),
+        ("audit", "m.csv", "--workers", "-1"),
+        ("overlap", "m.csv", "m.csv", "--workers", "-1"),
+        ("bench", "toy/demo", "--workers", "-1"),
+        ("bench", "toy/demo", "--seeds", "0"),
+        ("bench", "toy/demo", "--tune", "-1"),
+        ("adapt", "run", "--target", "m.csv", "--seed", "-1"),
+    ],
+)
+def test_a_count_below_its_least_is_never_work_that_is_done(cimeu: Command, words: tuple[str, ...]) -> None:
+    status, _, err = cimeu(*words)
+    assert status == 2
+    assert f"Invalid value for '{words[-2]}': Input should be greater than or equal to" in err
+
+
 def test_train_prints_its_run_folders_and_nothing_else(toy, cimeu: Command) -> None:
     status, out, err = cimeu("train", toy.recipe)
     assert (status, out) == (0, f"{toy.run}\n")

@@ -241,6 +241,11 @@ def test_paths_can_be_relative_to_another_root(tmp_path: Path) -> None:
         ("path,emotion\na.mp4,anger\n ,anger\n", ManifestError, "line 3 of the manifest has no path"),
         ("path,emotion\na.mp4,anger\nx/../a.mp4,anger\n", DuplicateClip, "clip `a` is listed twice"),
         ("path,emotion\na.mp4,anger\na.wav,anger\n", DuplicateClip, "clip `a` is listed twice"),
+        (
+            "path,emotion\na.mp3,anger\na.wav,anger\n",
+            DuplicateClip,
+            r"clip `a` .*, as `a\.mp3` and `a\.wav`\n\nhint: .* the suffix alone a column clip_id",
+        ),
         ("path,emotion,end_s\na.mp4,anger,soon\n", ManifestError, "`end_s` in line 2 of .* is `soon`"),
         ("path,emotion,end_s\na.mp4,anger,inf\n", ManifestError, "`end_s` in line 2 of .* is `inf`"),
         ("path,emotion,start_s,end_s\na.mp4,anger,2,1\n", ManifestError, "clip `a.mp4` runs from 2.0 s to 1.0 s"),

@@ -12,7 +12,7 @@ from cimeu.atomic import adopt_file
 from cimeu.cluster import LOST, Machines
 from cimeu.csv_files import read_csv
 from cimeu.errors import RecipeError
-from cimeu.inference.batch import FORMATS, _on_cluster, predict_files
+from cimeu.inference.batch import FORMATS, _on_cluster, predict_files, recordings_by_name
 from cimeu.inference.recogniser import FaceTools, Recogniser
 from cimeu.media.video import probe
 from cimeu.progress import Progress, silent
@@ -224,6 +224,14 @@ def test_recordings_of_one_name_keep_their_suffix(recogniser: Recogniser, record
     shutil.copy(recordings / "speech.wav", tmp_path / "in" / "a.wav")
     predict_files([tmp_path / "in"], tmp_path / "out", recogniser, formats=(".csv",))
     assert {path.name for path in (tmp_path / "out").glob("a.*.csv")} == {"a.mp4.csv", "a.wav.csv"}
+
+
+def test_a_recording_given_in_two_spellings_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("in").mkdir()
+    Path("in/a.wav").write_bytes(b"x")
+    given = [Path("in/a.wav"), tmp_path / "in" / "a.wav", Path("in/../in/a.wav"), tmp_path / "in"]
+    assert recordings_by_name(given) == {"a": Path("in/a.wav")}
 
 
 def test_results_of_one_name_are_refused(recogniser: Recogniser, recordings: Path, tmp_path: Path) -> None:

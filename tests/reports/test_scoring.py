@@ -137,6 +137,15 @@ def test_a_probability_that_is_no_number_is_refused(manifest: Path, tmp_path: Pa
         score_predictions(tmp_path / "p.csv", manifest, labels=EMOTIONS)
 
 
+def test_an_emotion_with_a_cell_that_is_no_number_stays_in_the_label_space(manifest: Path, tmp_path: Path) -> None:
+    (tmp_path / "p.csv").write_text("clip_id,anger,neutral,sadness\nc00,nan,0.2,0.1\nc01,0.1,0.8,0.1\n")
+    with pytest.raises(RecipeError, match="holds `nan` as a probability"):
+        score_predictions(tmp_path / "p.csv", manifest)
+    (tmp_path / "p.csv").write_text("clip_id,anger,neutral,sadness\nc00,,0.2,0.1\nc01,,0.8,0.1\n")
+    score = score_predictions(tmp_path / "p.csv", manifest)
+    assert (score.emotions, score.n_clips, score.n_missing, score.n_outside) == (EMOTIONS, 60, 60, 0)
+
+
 @pytest.mark.parametrize(
     ("renamed", "hint"),
     [

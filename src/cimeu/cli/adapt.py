@@ -16,7 +16,7 @@ def adapt(
     shots: Annotated[int, typer.Option(help="Labels of each emotion.", min=1)] = 16,
     part: Annotated[Literal["heads", "style"], typer.Option(help="What is fitted.")] = "heads",
     prior: Annotated[bool, typer.Option("--prior", help="Also correct the shares of the emotions.")] = False,
-    seed: Annotated[int, typer.Option(help="Which speakers and clips give labels.")] = 0,
+    seed: Annotated[int, typer.Option(help="Which speakers and clips give labels.", min=0)] = 0,
     output: Output = Path("adapted"),
 ) -> None:
     """Fit a run to a new group with a few labels; before, after and the labels in between, on other speakers."""

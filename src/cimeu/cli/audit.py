@@ -27,7 +27,7 @@ def audit(
         Path | None,
         typer.Option(help="Cache of earlier audits, by content of the clips. [default: OUTPUT.looks.jsonl]"),
     ] = None,
-    workers: Annotated[int, typer.Option(help="Clips decoded at a time; 0 takes one for each core.")] = 0,
+    workers: Annotated[int, typer.Option(help="Clips decoded at a time; 0 takes one for each core.", min=0)] = 0,
 ) -> None:
     """Check the recordings themselves, the folds and the labels; exit status 2 if figures would be wrong."""
     from cimeu.atomic import beside, check_free, page_path

@@ -61,7 +61,7 @@ def extract(
     device: Device = "auto",
     engine: Engine = "auto",
     setting: Setting = None,
-    batch: Annotated[int, typer.Option(help="Windows computed at once; 0 takes what suits the machine.")] = 0,
+    batch: Annotated[int, typer.Option(help="Windows computed at once; 0 takes what suits the machine.", min=0)] = 0,
     fuse: Annotated[bool, typer.Option("--fuse", help="Let torch.compile fuse operations.")] = False,
     workers: Workers = 0,
     shard: Shard = "1/1",

@@ -19,7 +19,7 @@ def overlap(
             "there; repeat where the second has a folder of its own."
         ),
     ] = None,
-    workers: Annotated[int, typer.Option(help="Clips decoded at a time; 0 takes one for each core.")] = 0,
+    workers: Annotated[int, typer.Option(help="Clips decoded at a time; 0 takes one for each core.", min=0)] = 0,
 ) -> None:
     """Find recordings that are in both, recoded, cut or renamed; exit status 2 if there are any."""
     import pandas as pd

@@ -20,7 +20,7 @@ NOTHING, PARTLY = 1, 3
 """Exit status of a command that did nothing (an error too) or some of its work; 0: all, 2: wrong usage, or findings."""
 
 Output = Annotated[Path, typer.Option("--output", "-o", help="Where the result goes.")]
-Workers = Annotated[int, typer.Option(help="Processes that decode and encode; 0 takes one for each core.")]
+Workers = Annotated[int, typer.Option(help="Processes that decode and encode; 0 takes one for each core.", min=0)]
 
 Device = Annotated[
     str,

@@ -120,10 +120,12 @@ def build_manifest(table: pd.DataFrame, root: Path, *, labelled: bool = True) ->
     )
     repeated = table["clip_id"][table["clip_id"].duplicated()]
     if len(repeated):
+        paths = table["path"][table["clip_id"] == repeated.iloc[0]].unique()
+        of_files = f", as {' and '.join(f'`{path}`' for path in paths[:2])}" if len(paths) > 1 else ""
         raise DuplicateClip(
-            f"clip `{repeated.iloc[0]}` is listed twice ({len(repeated)} repeated rows)\n\n"
-            "hint: remove the repeated row; give stretches of one file their start_s and end_s, "
-            "and sound in its own file the column audio_path"
+            f"clip `{repeated.iloc[0]}` is listed twice ({len(repeated)} repeated rows){of_files}\n\n"
+            "hint: remove the repeated row; give stretches of one file their start_s and end_s, sound in its own file "
+            "the column audio_path, and clips that differ in the suffix alone a column clip_id"
         )
     return Manifest(table, root)
 

@@ -39,8 +39,10 @@ def in_processes(tasks: Iterable[Any], work: Work, workers: int) -> Iterator[tup
     With 0 workers everything happens here.
 
     Raises:
-        RecipeError: no process can be started.
+        RecipeError: no process can be started, or fewer than none.
     """
+    if workers < 0:
+        raise RecipeError(f"workers is {workers}\n\nhint: a number of 0 or more")
     if not workers:
         for task in tasks:
             yield from ((task, message) for message in work(task))

@@ -283,13 +283,14 @@ def check_recording(path: Path) -> None:
 def recordings_by_name(paths: Sequence[Path], formats: Sequence[str] = ()) -> dict[str, Path]:
     """Recordings by the name of their results, without suffix; formats say how long a name may be."""
     places: dict[Path, Path] = {}  # recording: its place among the results
+    spellings: dict[str, Path] = {}  # one file may be given as `a.mp4` and by its whole path
     for path in paths:
         inside = list(recordings_below(path)) if path.is_dir() else []
         if inside:
-            inside = [file for file in inside if not is_overlay(file)]
-            places |= {recording: recording.relative_to(path) for recording in inside}
+            found = {file: file.relative_to(path) for file in inside if not is_overlay(file)}
         else:
-            places[path] = Path(path.name or path.absolute().name)
+            found = {path: Path(path.name or path.absolute().name)}
+        places |= {spellings.setdefault(os.path.abspath(file), file): place for file, place in found.items()}
     # `a.mp4` gives `a.csv`, unless `a.wav` is there too: then `a.mp4.csv` and `a.wav.csv`.
     taken = Counter([*(str(place.with_suffix("")) for place in places.values()), *map(str, places.values())])
     taken[Path(FAILURES).stem] += 1

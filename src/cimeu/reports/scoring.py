@@ -27,7 +27,7 @@ from cimeu.evaluation.calibration import expected_calibration_error
 from cimeu.evaluation.metrics import METRICS, UNUSED, Metric, predicted_labels
 from cimeu.evaluation.predictions import PROBABILITY, UNKNOWN, Predictions
 from cimeu.evaluation.uncertainty import Estimates, compared
-from cimeu.labels import LabelSpace, canonical, label_space
+from cimeu.labels import KNOWN_EMOTIONS, LabelSpace, canonical, label_space
 from cimeu.plots.pages import tables_page
 from cimeu.reading import is_there
 from cimeu.reports.verdict import against_chance
@@ -361,7 +361,13 @@ def _emotions_of(table: pd.DataFrame) -> list[str]:
     emotions = [column.removeprefix(PROBABILITY) for column in table.columns if column.startswith(PROBABILITY)]
     if emotions:
         return emotions
-    numeric = [column for column in table.columns if column != "clip_id" and _is_numeric(table[column])]
+    # A column that has the name of an emotion is one, whatever its cells hold: clips of an emotion that was left out
+    # would not count.
+    numeric = [
+        column
+        for column in table.columns
+        if column != "clip_id" and (_is_numeric(table[column]) or canonical(column) in KNOWN_EMOTIONS)
+    ]
     return numeric if len(numeric) > 1 else []
 
 
