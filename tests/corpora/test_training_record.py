@@ -10,7 +10,7 @@ from cimeu.corpora.training_record import check_unseen, record_training, trainin
 from cimeu.errors import FoldLeak, RecipeError
 
 
-def corpus(folder: Path, contents: dict[str, bytes], **columns: list[str]) -> Manifest:
+def corpus(folder: Path, contents: dict[str, bytes], **columns: list[str] | str) -> Manifest:
     folder.mkdir()
     for name, content in contents.items():
         (folder / name).write_bytes(content)
@@ -26,6 +26,19 @@ def test_clips_that_a_run_was_trained_on_are_refused_under_any_name(tmp_path: Pa
     message = r"2 of 3 clips hold recordings that `run` was trained on: `x` \(there `a`\), `b`\n\nhint: leave them out"
     with pytest.raises(FoldLeak, match=message):
         check_unseen(again, record, "run")
+
+
+def test_a_corpus_that_holds_a_tested_one_is_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    trained = corpus(tmp_path / "one", {"a.wav": b"1"}, corpus="cameo")
+    record = record_training(trained, ["a"], [], tmp_path)
+    check_unseen(corpus(tmp_path / "two", {"a.wav": b"2"}, corpus="emodb"), record, "run")
+    check_unseen(corpus(tmp_path / "three", {"a.wav": b"3"}, corpus="cameo"), record, "run")
+    assert not caplog.messages
+    check_unseen(corpus(tmp_path / "four", {"a.wav": b"4"}, corpus="ravdess"), record, "run")
+    assert caplog.messages == [
+        "`cameo` holds 1,440 clips of `ravdess` (at most: it is a member of the collection): `run` may have learned "
+        "some of these clips; `cimeu overlap` names them"
+    ]
 
 
 def test_a_record_comes_back_equal_and_grows(tmp_path: Path) -> None:

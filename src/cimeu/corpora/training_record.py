@@ -4,6 +4,7 @@ A model that was trained on a clip knows it under any name and in any container:
 (`trained_on.csv`) holds digests of files and of their tracks, not paths.
 """
 
+import logging
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,10 +15,13 @@ import pandas as pd
 
 from cimeu.atomic import write_whole
 from cimeu.corpora.content_hash import content_of
+from cimeu.corpora.inclusions import inclusions_among
 from cimeu.corpora.manifest import Clip, Manifest
 from cimeu.corpora.track_digest import Tracks, tracks_of
 from cimeu.csv_files import frame_text, read_csv
 from cimeu.errors import FoldLeak, RecipeError
+
+logger = logging.getLogger(__name__)
 
 TRAINED_ON = "trained_on.csv"
 """In a run folder: the clips of training and validation, with what is known of them and their content."""
@@ -81,7 +85,7 @@ def with_contents(manifest: Manifest) -> pd.DataFrame:
 
 
 def check_unseen(clips: Manifest, record: pd.DataFrame, run: str) -> None:
-    """Refuse clips that a model was trained on or chosen by.
+    """Refuse clips that a model was trained on or chosen by; corpora that are known to hold each other are a warning.
 
     Raises:
         FoldLeak: there are some, by their content.
@@ -97,6 +101,11 @@ def check_unseen(clips: Manifest, record: pd.DataFrame, run: str) -> None:
             + ", ..." * (len(shared) > 3)
             + "\n\nhint: leave them out, or train without them; figures on them say nothing about other people"
         )
+    # A recoded copy has other bytes.
+    learned, tested = set(record["corpus"]), set(clips.table["corpus"])
+    for inclusion in inclusions_among(learned | tested):
+        if {inclusion.outer, inclusion.inner} & learned and {inclusion.outer, inclusion.inner} & tested - learned:
+            logger.warning("%s: `%s` may have learned some of these clips; `cimeu overlap` names them", inclusion, run)
 
 
 @dataclass(frozen=True)
