@@ -15,7 +15,6 @@ the folder of its manifest. `--alone` is the same run without supports, for the 
 import argparse
 import json
 import tempfile
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -23,12 +22,13 @@ import pandas as pd
 import torch
 
 from cimeu.corpora.manifest import read_manifest
-from cimeu.evaluation.metrics import uar
 from cimeu.evaluation.predict import EnsembleSettings
+from cimeu.evaluation.uncertainty import Estimates, bootstrap, compared
 from cimeu.experiments.held_out import HeldOut
 from cimeu.experiments.starter import embedded, load_starter
 from cimeu.inference.model_store import STARTER
 from cimeu.inference.recogniser import LoadedRun, Recogniser
+from cimeu.inference.side_by_side import SideBySide
 from cimeu.media.audio import RATE_HZ, read_sound, write_sound
 from cimeu.model.style_set import StyleSet
 from cimeu.training.style_set import StyleRule
@@ -90,15 +90,25 @@ def measure_run(data: Path, run: Path, without: Path | None, speakers: int) -> N
 
 
 def show(rows: list[tuple[object, ...]]) -> None:
-    """Print UAR of each mix and scope."""
+    """Print UAR of each mix and scope, and the gain of `recording` over each other with its interval over speakers."""
     found = pd.DataFrame(rows, columns=["group", "mix", "style", "speaker", "emotion", "answer"])
     for (group, mix), part in found.groupby(["group", "mix"], sort=False):
-        by_style = dict(list(part.groupby("style")))
-        values = {
-            name: 100 * uar(np.array(each["emotion"]), np.array(each["answer"])) for name, each in by_style.items()
-        }
-        columns = "  ".join(f"{name} {value:5.1f}" for name, value in values.items())
-        print(f"{group:16}{mix:9} {columns}  N {len(by_style['none'])}")
+        figures = {name: figures_of(each) for name, each in part.groupby("style", sort=False)}
+        words = [f"{name} {100 * each.mean.value:.1f}" for name, each in figures.items()]
+        for name, each in figures.items():
+            if name != "recording":
+                gain = compared(each, figures["recording"])
+                low, high = 100 * gain.low, 100 * gain.high
+                words.append(f"recording against {name} {100 * gain.value:+.1f} [{low:+.1f}, {high:+.1f}]")
+        n_speakers = part["speaker"].nunique()
+        print(f"{group} {mix}: {', '.join(words)}; N {len(part) // len(figures)} of {n_speakers} speakers", flush=True)
+
+
+def figures_of(part: pd.DataFrame) -> Estimates:
+    """UAR of one mix and scope."""
+    truth, answers = (part[name].to_numpy(np.int64) for name in ("emotion", "answer"))
+    n_classes = int(max(truth.max(), answers.max())) + 1
+    return bootstrap(truth, answers[None], list(part["speaker"]), list(part["group"]), n_classes=n_classes)["uar"]
 
 
 def located(root: Path, manifests: tuple[Path, ...], table: pd.DataFrame) -> list[Path]:
@@ -147,10 +157,10 @@ def recognised(
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "joined.flac"
         write_sound(path, np.concatenate(parts))
+        together = SideBySide(list(models.values()))  # read once
         for style, recogniser in models.items():
-            reading = recogniser.adapted(recogniser.read(path))
-            middles = [(start_s + end_s) / 2 for start_s, end_s in pairwise(reading.edges)]
-            said = {middles[number]: answer for number, answer in reading.lanes["voice"].probabilities.items()}
+            series = together(recogniser, path).series or ()
+            said = {(window.start_s + window.end_s) / 2: np.array(window.scores) for window in series if window.scores}
             for clip, (start_s, end_s) in spans.items():
                 near = [answer for middle, answer in said.items() if start_s <= middle < end_s]
                 if near:

@@ -157,6 +157,8 @@ def test_a_model_trained_with_supports_answers_beside_one_that_was_not(toy, tmp_
         alone, person, culture = (once.loc[once["condition"] == name, fused] for name in ("", "person-3", "culture-8"))
         assert not np.allclose(alone, person)
         assert not np.allclose(alone, culture)
+        if row == "full":
+            assert list((tmp_path / "bench" / "runs" / "full" / "supports").glob("*/forward/style/model.safetensors"))
         if row == "linear":
             np.testing.assert_array_equal(alone, plain.loc[plain["part"] == "test", fused])
     write_bench(tmp_path / "bench")

@@ -118,8 +118,9 @@ def test_a_bundle_is_a_model(toy, clip: Path, cimeu: Command) -> None:
     assert "MiB; its terms are in LICENCES.md" in err
     # Beside the run that it was made from: each writes to a folder of its name.
     words = "predict", clip, "-o", "results", "--format", "csv", "--model", "given/model.zip", "--model", toy.run
-    status, _, err = cimeu(*words)
+    status, _, err = cimeu(*words, "--style", "person")
     assert status == 0
+    assert err.count(" reads no style: each window is answered alone (`training.supports=true` trains one)\n") == 2
     assert "2 models read each recording once together\n" in err
     assert "2 of 2 timelines written to results" in err
     bundled, run = (Path("results", name, f"{clip.stem}.csv").read_text() for name in ("model", toy.run.name))

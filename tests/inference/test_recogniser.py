@@ -21,7 +21,7 @@ from cimeu.errors import CheckpointError, FingerprintMismatch, MediaError, Recip
 from cimeu.inference import recogniser as module
 from cimeu.inference.recogniser import FaceTools, Recogniser
 from cimeu.inference.windows import WindowInput, WindowReader
-from cimeu.media.audio import read_sound
+from cimeu.media.audio import read_sound, write_sound
 from cimeu.media.clips import SoundSettings, prepared_sound
 from cimeu.media.video import write_video
 from cimeu.timeline.result import Timeline
@@ -402,6 +402,14 @@ def test_a_part_of_a_recording_is_read_as_in_the_whole(recogniser: Recogniser, r
     assert inner
     assert all(window.scores == at[window.end_s] for window in inner)
     assert all(1.0 <= place.time_s <= 2.5 for place in part.places["person 1"])
+
+
+def test_windows_that_do_not_overlap_leave_no_empty_stretch_at_the_end(make_run: RunMaker, tmp_path: Path) -> None:
+    write_sound(tmp_path / "talk.wav", voice(2.0))
+    settings = TimelineSettings(window_s=1.0, hop_s=1.0)
+    series = Recogniser.from_pretrained(make_run("spectral", None), settings=settings)(tmp_path / "talk.wav").series
+    assert series is not None
+    assert [(window.start_s, window.end_s) for window in series] == [(0.0, 1.0), (1.0, 2.0)]
 
 
 def test_a_part_behind_the_end_is_an_error(recogniser: Recogniser, recordings: Path) -> None:

@@ -203,7 +203,9 @@ class WindowReader:
                     window = 0.0, end_s
                 elif end_s - window[1] > hop_s / 2:
                     window = max(0.0, end_s - length / rate_hz), end_s
-                yield from _spans(window, spoken_s, end_s, hop_s if self._n_frames or self._sound.end_s else inf)
+                # Windows that do not overlap may have spoken for all of it.
+                if not spoken_s or spoken_s < end_s - 1e-6:
+                    yield from _spans(window, spoken_s, end_s, hop_s if self._n_frames or self._sound.end_s else inf)
                 return
             window = start / rate_hz, stop_s
             # The middle of the window plus half a hop, where the next window's stretch begins.
