@@ -85,7 +85,7 @@ def from_plain(kind: type[Kind], values: Mapping[str, Any], path: Path, error: t
     """
     hint = "take the file from where it was made"
     try:
-        return _adapter(kind).validate_json(json.dumps(values), strict=True)  # type: ignore[arg-type]
+        return adapter_of(kind).validate_json(json.dumps(values), strict=True)  # type: ignore[arg-type]
     except ValidationError as wrong:
         first = wrong.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
@@ -97,7 +97,8 @@ def from_plain(kind: type[Kind], values: Mapping[str, Any], path: Path, error: t
 
 
 @cache
-def _adapter(kind: Any) -> Any:
+def adapter_of(kind: Any) -> Any:
+    """What reads and writes plain values of a type; built once, which takes as long as a thousand readings."""
     return TypeAdapter(kind)
 
 

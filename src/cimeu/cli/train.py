@@ -20,11 +20,13 @@ def train(
 ) -> None:
     """Run a recipe: features where missing, then an ensemble for each fold and seed; resumes."""
     from cimeu.experiments.recipe import load_recipe, recipe_tree
+
+    tree = recipe_tree(recipe)  # what is missing is said before the imports that take seconds
     from cimeu.experiments.run import run_recipe
     from cimeu.experiments.starter import METHOD, load_starter, train_starter
     from cimeu.training.distributed import is_first
 
-    if recipe_tree(recipe).get("method") == METHOD:
+    if tree.get("method") == METHOD:
         with progress_bars() as progress:
             print(train_starter(load_starter(recipe, settings or ()), progress=progress))
         return

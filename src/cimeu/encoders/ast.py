@@ -1,7 +1,7 @@
 """The audio spectrogram transformer (AST, Interspeech 2021): a filterbank to one token per patch of 16 x 16.
 
-One module serves twice: inside the network, trained with it, and as the frozen encoder `ast`. The layers are those of
-`transformers.ASTModel` with the LayerNorm epsilon of the original (1e-6); three file layouts are read: the released
+One module serves twice: inside the network, trained with it, and as the frozen encoder `ast`. Tensors have the names of
+`transformers.ASTModel`, LayerNorm the epsilon of the original (1e-6); three file layouts are read: the released
 checkpoints (`module.v.*`), the Hugging Face hub's, and an image transformer (DeiT-distilled), whose patch kernel is
 summed over colours. Position embeddings of another length are cut in the middle or stretched, time first.
 
@@ -9,6 +9,7 @@ Axes: B clips, T filterbank frames of 10 ms, F mel bins, N patches (frequency-ma
 """
 
 import re
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,6 +26,7 @@ from cimeu.devices import Placement
 from cimeu.encoders.base import SOUND_RATE_HZ, Window
 from cimeu.encoders.inputs import sound_input
 from cimeu.encoders.tensors import part_with, read_tensors
+from cimeu.encoders.transformer import MLP, SelfAttention
 from cimeu.encoders.weights import find_weights, sha256_of
 from cimeu.errors import CheckpointError, WeightsMissing
 from cimeu.media.fbank import fbank, middle_segments
@@ -34,6 +36,8 @@ STRIDE = 10
 BINS = 128
 FRAMES = 256
 EPS = 1e-6
+DEVIATION_OF_WEIGHTS = 0.02
+"""Of weights that are not read from a file."""
 DEIT_HEAD_WIDTH = 64
 MEAN, DEVIATION = -6.04, 3.45
 """Of the filterbank, as released; the input is (x - mean) / (2 deviations), the AST's own convention."""
@@ -72,40 +76,70 @@ def grid(frames: int, bins: int) -> tuple[int, int]:
     return (bins - PATCH) // STRIDE + 1, (frames - PATCH) // STRIDE + 1
 
 
+class _Embeddings(nn.Module):
+    """The tokens of class and distillation and one for each patch, with their positions."""
+
+    def __init__(self, width: int, tokens: int) -> None:
+        super().__init__()
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
+        self.distillation_token = nn.Parameter(torch.zeros(1, 1, width))
+        self.patch_embeddings = nn.Sequential(OrderedDict(projection=nn.Conv2d(1, width, PATCH, STRIDE)))
+        self.position_embeddings = nn.Parameter(torch.zeros(1, AST.EXTRA_TOKENS + tokens, width))
+
+    def forward(self, filterbank: Float[Tensor, "B T F"]) -> Float[Tensor, "B N D"]:
+        patches = self.patch_embeddings(filterbank.transpose(1, 2)[:, None])  # [B, D, 12, 25]
+        extra = [token.expand(len(patches), -1, -1) for token in (self.cls_token, self.distillation_token)]
+        return torch.cat((*extra, patches.flatten(2).transpose(1, 2)), dim=1) + self.position_embeddings
+
+
+class _Layer(nn.Module):
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.attention = SelfAttention(width, heads, bias=True)
+        self.layernorm_before = nn.LayerNorm(width, eps=EPS)
+        self.layernorm_after = nn.LayerNorm(width, eps=EPS)
+        self.mlp = MLP(width)
+
+    def forward(self, x: Float[Tensor, "B N D"]) -> Float[Tensor, "B N D"]:
+        x = x + self.attention(self.layernorm_before(x))
+        return x + self.mlp(self.layernorm_after(x))
+
+
+class _Transformer(nn.Module):
+    def __init__(self, width: int, layers: int, heads: int, tokens: int) -> None:
+        super().__init__()
+        self.embeddings = _Embeddings(width, tokens)
+        self.layers = nn.ModuleList(_Layer(width, heads) for _ in range(layers))
+        self.layernorm = nn.LayerNorm(width, eps=EPS)
+        for module in self.modules():
+            if isinstance(module, nn.Linear | nn.Conv2d):
+                assert module.bias is not None
+                nn.init.normal_(module.weight, std=DEVIATION_OF_WEIGHTS)
+                nn.init.zeros_(module.bias)
+        for name in ("cls_token", "distillation_token", "position_embeddings"):
+            nn.init.trunc_normal_(getattr(self.embeddings, name), std=DEVIATION_OF_WEIGHTS)
+
+    def forward(self, filterbank: Float[Tensor, "B T F"]) -> Float[Tensor, "B N D"]:
+        x = self.embeddings(filterbank)
+        for layer in self.layers:
+            x = layer(x)
+        return self.layernorm(x)
+
+
 class AST(nn.Module):
     """Filterbank `[B, T, F]` to tokens `[B, 2 + N, D]` after the final norm: class, distillation, then patches."""
 
     EXTRA_TOKENS = 2
 
     def __init__(self, *, width: int, layers: int, heads: int, n_frames: int = FRAMES, n_bins: int = BINS) -> None:
-        from transformers import ASTConfig, ASTModel
-
         super().__init__()
         self.width, self.n_frames, self.n_bins = width, n_frames, n_bins
         self.tokens = grid(n_frames, n_bins)[0] * grid(n_frames, n_bins)[1]
-        settings = ASTConfig(
-            hidden_size=width,
-            num_hidden_layers=layers,
-            num_attention_heads=heads,
-            intermediate_size=4 * width,
-            layer_norm_eps=EPS,
-            hidden_dropout_prob=0.0,
-            attention_probs_dropout_prob=0.0,
-            patch_size=PATCH,
-            frequency_stride=STRIDE,
-            time_stride=STRIDE,
-            max_length=n_frames,
-            num_mel_bins=n_bins,
-            attn_implementation="sdpa",
-        )
-        self.transformer = ASTModel(settings)
-        # transformers leaves these three at zero, where training from scratch would start without any position.
-        for name in ("cls_token", "distillation_token", "position_embeddings"):
-            nn.init.trunc_normal_(getattr(self.transformer.embeddings, name), std=0.02)
+        self.transformer = _Transformer(width, layers, heads, self.tokens)
 
     def forward(self, filterbank: Float[Tensor, "B T F"]) -> Float[Tensor, "B N D"]:
         assert filterbank.shape[1:] == (self.n_frames, self.n_bins), f"filterbank of shape {list(filterbank.shape)}"
-        return self.transformer(filterbank).last_hidden_state
+        return self.transformer(filterbank)
 
 
 def load_ast(path: Path, *, heads: int | None = None, n_frames: int = FRAMES) -> AST:

@@ -9,18 +9,18 @@ Source: Jeffries et al., Moonshine: Speech Recognition for Live Transcription an
 model card holds the recogniser unfit for classification "to infer human attributes"; what is made here of its states
 stands under the limits of use in every model card of this project.
 
-Axes: N samples, T hidden states, S steps, D width (288).
+Axes: B clips, N samples, T hidden states, S steps, D width (288), H heads, E channels of a head.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float32
+from jaxtyping import Float, Float32
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -30,6 +30,7 @@ from cimeu.devices import Placement, choose_device
 from cimeu.encoders.base import SOUND_RATE_HZ, Window
 from cimeu.encoders.inputs import check_fp32, sound_input
 from cimeu.encoders.ort import read_graph
+from cimeu.encoders.transformer import MLP, SelfAttention, Turn
 from cimeu.encoders.weights import find_weights, sha256_of
 from cimeu.errors import CheckpointError, RecipeError
 
@@ -39,17 +40,9 @@ SHORTEST_SAMPLES = SOUND_RATE_HZ // 4
 """Shorter sound is zero-padded: the convolutions need 0.06 s, and one state says little."""
 LONGEST_S, CONTEXT_S = 30.0, 4.0
 """Longer sound is encoded in stretches of this length, each with so much of its neighbours on either side."""
-CONFIG: dict[str, Any] = {
-    "hidden_size": WIDTH,
-    "intermediate_size": 4 * WIDTH,
-    "encoder_num_hidden_layers": LAYERS,
-    "encoder_num_attention_heads": 8,
-    "encoder_num_key_value_heads": 8,
-    "encoder_hidden_act": "gelu",
-    "partial_rotary_factor": 0.9,
-    "rope_theta": 10_000.0,
-    "attention_bias": False,
-}
+HEADS = 8
+ROTATED, BASE = 32, 10_000.0
+"""Channels of each head (of 36) that hold positions, and the base of their wavelengths."""
 MATRIX_INPUTS = {"MatMulIntegerToFloat": (1, 3, 5), "DynamicQuantizeMatMul": (1, 2, 3)}
 """Which inputs of a quantised product are its matrix, the matrix's scale and its zero point."""
 
@@ -76,18 +69,56 @@ def moonshine_tensors(path: Path) -> dict[str, Tensor]:
             kind = "weight" if node.operation == "Mul" else "bias"
             tensors[f"groupnorm.{kind}"] = graph.tensors[node.inputs[1]].reshape(-1)
     converted = {name: torch.from_numpy(np.array(array, np.float32)) for name, array in tensors.items()}
-    _check(converted, _network(LAYERS).state_dict(), path)
+    _check(converted, Network(LAYERS).state_dict(), path)
     return converted
 
 
-def _network(layers: int) -> Any:
-    """The encoder cut to its first layers, with random weights."""
-    from transformers import MoonshineConfig
-    from transformers.models.moonshine.modeling_moonshine import MoonshineEncoder
+class _Layer(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.self_attn = SelfAttention(WIDTH, HEADS, bias=False)
+        self.mlp = MLP(WIDTH)
+        self.input_layernorm = nn.LayerNorm(WIDTH, bias=False)
+        self.post_attention_layernorm = nn.LayerNorm(WIDTH, bias=False)
 
-    config = MoonshineConfig(**{**CONFIG, "encoder_num_hidden_layers": layers})
-    config._attn_implementation = "sdpa"
-    return MoonshineEncoder(config)
+    def forward(self, x: Float[Tensor, "B T D"], turned: Turn) -> Float[Tensor, "B T D"]:
+        x = x + self.self_attn(self.input_layernorm(x), turned)
+        return x + self.mlp(self.post_attention_layernorm(x))
+
+
+class Network(nn.Module):
+    """Samples `[B, N]` to states `[B, T, D]`: the encoder cut to its first layers, with random weights."""
+
+    def __init__(self, layers: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv1d(1, WIDTH, kernel_size=127, stride=64, bias=False)
+        self.conv2 = nn.Conv1d(WIDTH, 2 * WIDTH, kernel_size=7, stride=3)
+        self.conv3 = nn.Conv1d(2 * WIDTH, WIDTH, kernel_size=3, stride=2)
+        self.groupnorm = nn.GroupNorm(1, WIDTH)
+        self.layers = nn.ModuleList(_Layer() for _ in range(layers))
+        self.layer_norm: nn.Module = nn.LayerNorm(WIDTH, bias=False)
+
+    def forward(self, samples: Float[Tensor, "B N"]) -> Float[Tensor, "B T D"]:
+        x = self.groupnorm(torch.tanh(self.conv1(samples[:, None])))
+        x = F.gelu(self.conv3(F.gelu(self.conv2(x)))).transpose(1, 2)
+        turned = rotation(x.shape[1], x.device)
+        for layer in self.layers:
+            x = layer(x, turned)
+        return self.layer_norm(x)
+
+
+def rotation(n_states: int, device: torch.device) -> Turn:
+    """Rotary positions: what turns each pair of channels of a head by an angle that grows with the place in time."""
+    frequencies = 1 / BASE ** (torch.arange(0, ROTATED, 2, dtype=torch.float32, device=device) / ROTATED)
+    angles = torch.arange(n_states, device=device)[:, None] * frequencies  # [T, 16]
+    cosine, sine = angles.cos(), angles.sin()
+
+    def turned(x: Float[Tensor, "B H T E"]) -> Float[Tensor, "B H T E"]:
+        even, odd = x[..., :ROTATED:2], x[..., 1:ROTATED:2]
+        pairs = torch.stack((even * cosine - odd * sine, odd * cosine + even * sine), dim=-1)
+        return torch.cat((pairs.flatten(-2), x[..., ROTATED:]), dim=-1)
+
+    return turned
 
 
 def _check(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor], path: Path) -> None:
@@ -109,7 +140,7 @@ def _frozen(path: Path, changed_ns: int, layer: int, device: torch.device) -> nn
         raise CheckpointError(
             f"`{path}` cannot be read ({error})\n\nhint: delete it, then cimeu weights fetch moonshine"
         ) from error
-    network = _network(layer)
+    network = Network(layer)
     expected = network.state_dict()
     _check(tensors, expected, path)
     network.load_state_dict({name: tensors[name] for name in expected})
@@ -199,4 +230,4 @@ class Moonshine:
         network = _frozen(self._path, self._path.stat().st_mtime_ns, self.layer, self._device)
         with Placement(self._device, "fp32").arithmetic():
             inputs = torch.from_numpy(np.ascontiguousarray(samples))[None].to(self._device)
-            return network(inputs).last_hidden_state[0].float().cpu()
+            return network(inputs)[0].float().cpu()

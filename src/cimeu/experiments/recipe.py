@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from cimeu.batching.dataset import Targets
 from cimeu.corpora.continuous import check_scales
 from cimeu.corpora.folds import FoldsConfig
 from cimeu.errors import CimeuError, RecipeError, guess
 from cimeu.model.config import ModelConfig, StreamConfig
-from cimeu.ranges import Within, check_values
+from cimeu.ranges import Within, adapter_of, check_values
 from cimeu.recipes import recipe_path
 from cimeu.strict_yaml import parse_yaml, read_yaml
 from cimeu.training.config import UAR, TrainingConfig
@@ -312,7 +312,7 @@ def override(tree: Mapping[str, Any], assignments: Sequence[str]) -> dict[str, A
 
 def to_tree(recipe: Recipe) -> dict[str, Any]:
     """Nested plain mappings of a recipe; `recipe_from` reads them back."""
-    tree = TypeAdapter(Recipe).dump_python(recipe, mode="json")
+    tree = adapter_of(Recipe).dump_python(recipe, mode="json")
     assert isinstance(tree, dict)
     return tree
 
@@ -332,7 +332,7 @@ def _validated(kind: type, tree: Mapping[str, Any], prefix: str) -> Any:
     # not.
     plain = json.dumps(dict(tree), default=_plain)
     try:
-        return TypeAdapter(kind).validate_json(plain, strict=True)
+        return adapter_of(kind).validate_json(plain, strict=True)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join([*([prefix] if prefix else []), *(str(part) for part in first["loc"])])

@@ -19,7 +19,6 @@ from typing import Annotated
 import numpy as np
 import pandas as pd
 import yaml
-from pydantic import TypeAdapter
 
 from cimeu.atomic import STATE, write_whole
 from cimeu.corpora.manifest import Manifest, read_manifest
@@ -39,7 +38,7 @@ from cimeu.labels import label_space
 from cimeu.model.checkpoint import Specifications, save_checkpoint
 from cimeu.model.style_set import StyleSet
 from cimeu.progress import Progress, silent
-from cimeu.ranges import Within, check_values
+from cimeu.ranges import Within, adapter_of, check_values
 from cimeu.sealed import seal, unseal
 from cimeu.training.style_set import Embedded, calibrated
 
@@ -168,7 +167,7 @@ def embedded(recipe: StarterRecipe, progress: Progress = silent) -> tuple[Embedd
 
 def to_yaml(recipe: StarterRecipe) -> str:
     """YAML of a recipe as it was run, without the folders of one machine."""
-    tree = TypeAdapter(StarterRecipe).dump_python(recipe, mode="json")
+    tree = adapter_of(StarterRecipe).dump_python(recipe, mode="json")
     tree["data"] = {name: value for name, value in tree["data"].items() if name not in ("root", "features", "workers")}
     del tree["output"]
     return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)

@@ -20,6 +20,7 @@ import shutil
 import stat
 import zipfile
 from collections.abc import Iterator, Mapping
+from functools import cache
 from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -121,6 +122,7 @@ def licences_text(corpora: list[str], encoders: list[str]) -> str:
     return "# Licences\n\n" + "\n".join(licences(corpora, encoders)) + "\n"
 
 
+@cache
 def requirements() -> str:
     """`name==version` of every installed package that `cimeu` needs."""
     from packaging.requirements import Requirement
