@@ -51,6 +51,9 @@ demo: $(VENV)/.installed $(SPEECH)
 	@echo "timeline: $(DEMO)/timeline/happiness_01.html (synthetic clip)"
 	@echo "timeline: $(DEMO)/timeline/$(notdir $(SPEECH:.wav=.html)) (read speech; the label is the model's own)"
 
+# Two processes share the cores: threads of theirs, and of the programs they start, would only wait for each other.
+test test-long coverage: export OMP_NUM_THREADS := 1
+
 # A process that has nothing left takes tests from the other.
 test: $(VENV)/.weights-tested
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal

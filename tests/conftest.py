@@ -6,7 +6,6 @@ is, because a training repeats the same calls for hundreds of steps and spent tw
 
 import gc
 import os
-from collections import Counter
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, is_dataclass
 from functools import cache, partial, wraps
@@ -27,12 +26,13 @@ if TYPE_CHECKING:
     from cimeu.features.store import FeatureStore
     from cimeu.labels import LabelSpace
 
-CHECKED_CALLS = 24
-"""Of each function in each test: two passes through both encoders, three levels, two blocks."""
+CHECKED_CALLS = 8
+"""Of each function in each test: two streams, two encoders of each, two blocks of a kind."""
 
 FIXTURES = Path(__file__).parent / "fixtures"
 
-_calls: Counter[str] = Counter()
+_test = 0
+"""Number of the test that runs."""
 _jaxtyped = jaxtyping.jaxtyped
 
 
@@ -44,14 +44,16 @@ def _checked_at_first(item: Any, typechecker: Callable[..., Any]) -> Any:
         return item
     if not isinstance(item, FunctionType):
         return _jaxtyped(item, typechecker=typechecker)
-    name, checked = f"{item.__module__}.{item.__qualname__}", None
+    checked, test, left = None, -1, 0
 
     @wraps(item)
     def call(*args: Any, **kwargs: Any) -> Any:
-        nonlocal checked
-        if _calls[name] >= CHECKED_CALLS:
+        nonlocal checked, test, left
+        if test != _test:
+            test, left = _test, CHECKED_CALLS
+        if not left:
             return item(*args, **kwargs)
-        _calls[name] += 1
+        left -= 1
         if checked is None:
             checked = _jaxtyped(item, typechecker=typechecker)
         return checked(*args, **kwargs)
@@ -77,7 +79,8 @@ def pytest_collection_finish() -> None:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol() -> Generator[None, object, object]:
     """Each test checks its own calls, its fixtures included."""
-    _calls.clear()
+    global _test
+    _test += 1
     return (yield)
 
 
@@ -99,6 +102,24 @@ def trial_data() -> Path:
     if not (root / "speech" / "manifest.csv").is_file():
         pytest.skip(f"trial recordings absent: {root} (set CIMEU_DATA)")
     return root
+
+
+@pytest.fixture(scope="session")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], object]], Path]:
+    """A folder that is filled by whichever test process asks first; tests of all processes read it."""
+    base = tmp_path_factory.getbasetemp()
+    base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def filled(name: str, fill: Callable[[Path], object]) -> Path:
+        folder, whole = base / name, base / f"{name}.whole"
+        with FileLock(base / f"{name}.lock"):
+            if not whole.exists():
+                folder.mkdir(exist_ok=True)
+                fill(folder)
+                whole.touch()
+        return folder
+
+    return filled
 
 
 @dataclass(frozen=True)
@@ -126,15 +147,9 @@ class Toy:
 
 
 @pytest.fixture(scope="session")
-def toy(tmp_path_factory: pytest.TempPathFactory) -> Toy:
-    """Made once, whichever test process asks first; tests read it and write elsewhere."""
-    base = tmp_path_factory.getbasetemp()
-    made = Toy((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "toy")
-    made.folder.mkdir(exist_ok=True)
-    with FileLock(made.folder / "lock"):
-        if not (made.run / "predictions.csv").is_file():
-            _go_the_whole_way(made)
-    return made
+def toy(once: Callable[[str, Callable[[Path], object]], Path]) -> Toy:
+    """Tests read it and write elsewhere."""
+    return Toy(once("toy", lambda folder: _go_the_whole_way(Toy(folder))))
 
 
 def _go_the_whole_way(toy: Toy) -> None:

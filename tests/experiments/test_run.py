@@ -49,8 +49,8 @@ def changed(toy, tmp_path: Path) -> Change:
 
 @pytest.fixture(scope="module")
 def quick(toy, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of the forward direction alone, one epoch; tests that change it take a copy."""
-    (run,) = run_recipe(load_recipe(toy.recipe, [f"output={tmp_path_factory.mktemp('quick')}", *QUICK]))
+    """A run of the forward direction and the first stream alone, one epoch; tests that change it take a copy."""
+    (run,) = run_recipe(load_recipe(toy.recipe, [f"output={tmp_path_factory.mktemp('quick')}", *ONE_STREAM]))
     return run
 
 
@@ -165,7 +165,7 @@ def test_all_folds_are_run_unless_one_or_its_group_is_named() -> None:
 
 
 def test_every_seed_has_its_own_run_and_its_own_weights(quick: Path, changed: Change) -> None:
-    (other,) = run_recipe(changed(*QUICK, "seeds=[1]"))
+    (other,) = run_recipe(changed(*ONE_STREAM, "seeds=[1]"))
     assert (quick.name, other.name) == ("toy-east-s0", "toy-east-s1")
     first, second = predictions(quick), predictions(other)
     assert list(first["clip_id"]) == list(second["clip_id"])
@@ -182,13 +182,13 @@ def test_one_direction_alone_is_an_ensemble(quick: Path) -> None:
 def test_forward_yesterday_and_backward_today_make_an_ensemble(quick: Path, changed: Change, tmp_path: Path) -> None:
     shutil.copytree(quick, tmp_path / "runs" / quick.name)
     weights = (quick / "forward" / "model.safetensors").read_bytes()
-    (run,) = run_recipe(changed(*QUICK, "direction=backward"))
+    (run,) = run_recipe(changed(*ONE_STREAM, "direction=backward"))
     assert EnsembleSettings.load(run).directions == ("forward", "backward")
     assert (run / "forward" / "model.safetensors").read_bytes() == weights
     assert {"forward.anger", "backward.anger", "fused.anger"} <= set(predictions(run))
     assert load_recipe(run / "recipe.yaml").direction == "both"
     before = (run / "predictions.csv").stat().st_mtime_ns
-    assert run_recipe(changed(*QUICK)) == [run]
+    assert run_recipe(changed(*ONE_STREAM)) == [run]
     assert (run / "predictions.csv").stat().st_mtime_ns == before
 
 
@@ -197,7 +197,7 @@ def test_what_test_clips_are_called_changes_no_score(quick: Path, changed: Chang
     table.loc[held_out, "emotion"] = table.loc[held_out, "emotion"].map(
         dict(zip(EMOTIONS, EMOTIONS[::-1], strict=True))
     )
-    (lied_to,) = run_recipe(changed(*QUICK, table=table))
+    (lied_to,) = run_recipe(changed(*ONE_STREAM, table=table))
     fused = [f"fused.{emotion}" for emotion in EMOTIONS]
     before, after = predictions(quick), predictions(lied_to)
     assert list(before["emotion"]) != list(after["emotion"])
@@ -251,7 +251,7 @@ def test_a_clip_that_cannot_be_encoded_counts_as_wrong(toy, changed: Change, tab
     broken = toy.folder / "clips" / "east" / "broken.mp4"
     broken.write_text("no video")
     extra = table.iloc[[0]].assign(path="east/broken.mp4", clip_id="east/broken", culture="east", speaker="east01")
-    (run,) = run_recipe(changed(*QUICK, table=pd.concat([table, extra])))
+    (run,) = run_recipe(changed(*ONE_STREAM, table=pd.concat([table, extra])))
     row = predictions(run).set_index("clip_id").loc["east/broken"]
     assert (row["part"], row["problem"]) == ("test", "no stream could be encoded")
     assert np.isnan(row["fused.anger"])
@@ -358,7 +358,7 @@ def test_clips_without_an_emotion_and_with_valence_are_scored_by_ccc_alone(
         unlabelled=np.where(without, "nobody named an emotion", ""),
         valence=table["valence"].where(table.index != nothing, " "),
     )
-    settings = ("direction=forward", "data.continuous={valence: [-1, 1]}", "training.epochs=1")
+    settings = ("direction=forward", "streams.second=null", "data.continuous={valence: [-1, 1]}", "training.epochs=1")
     (run,) = run_recipe(
         changed(*settings, "training.criterion=uar_ccc", "training.weights.continuous=1.0", table=table)
     )

@@ -20,6 +20,8 @@ from cimeu.pyramid import DIRECTIONS
 
 EMOTIONS = ("anger", "happiness", "sadness")
 RunMaker = Callable[..., Path]
+FORWARD = {"mu": 1.0, "directions": ("forward",)}
+"""Settings of an ensemble of one direction, for facts that do not depend on the directions."""
 
 
 class Anybody:
@@ -105,7 +107,7 @@ def face_at(
     reach = 2 * radius
     top, left = max(0, y - reach), max(0, x - reach)
     pixels = pixels[top : y + reach, left : x + reach]  # a view: nothing is drawn further away
-    rows, columns = np.mgrid[top : top + pixels.shape[0], left : left + pixels.shape[1]]
+    rows, columns = np.ogrid[top : top + pixels.shape[0], left : left + pixels.shape[1]]
 
     def ellipse(dx: float, dy: float, width: float, height: float) -> np.ndarray:
         return ((columns - x - dx * radius) / (width * radius)) ** 2 + (
@@ -152,9 +154,12 @@ def voice(duration_s: float, *, from_s: float = 0.0, to_s: float = 1e9) -> np.nd
 
 
 @pytest.fixture(scope="session")
-def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def recordings(once: Callable[[str, Callable[[Path], object]], Path]) -> Path:
     """Short recordings by name."""
-    folder = tmp_path_factory.mktemp("recordings")
+    return once("recordings", _record)
+
+
+def _record(folder: Path) -> None:
     write_video(folder / "one.mp4", pictures(4.0, {160: (0, 9)}), rate_hz=25, samples=voice(4.0))
     write_video(folder / "mute.mp4", pictures(1.2, {160: (0, 9)}), rate_hz=25)
     write_video(folder / "two.mp4", pictures(3.0, {90: (0, 9), 230: (0, 9)}, radius=48), rate_hz=25, samples=voice(3.0))
@@ -162,4 +167,3 @@ def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_video(folder / "small.mp4", pictures(1.2, {160: (0, 9)}, radius=18), rate_hz=25)
     write_video(folder / "empty.mp4", pictures(2.4, {}), rate_hz=25, samples=np.zeros(38_400, np.float32))
     write_sound(folder / "speech.wav", voice(5.0, to_s=2.5))
-    return folder

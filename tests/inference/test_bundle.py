@@ -29,9 +29,15 @@ def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CIMEU_HOME", str(tmp_path / "home"))
 
 
+@pytest.fixture(scope="module")
+def written(make_run: RunMaker, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_bundle(make_run("hog", None), tmp_path_factory.mktemp("bundle") / "model.zip")
+
+
 @pytest.fixture
-def bundle(make_run: RunMaker, tmp_path: Path) -> Path:
-    return write_bundle(make_run("hog", None), tmp_path / "model.zip")
+def bundle(written: Path, tmp_path: Path) -> Path:
+    """A copy for each test."""
+    return Path(shutil.copy(written, tmp_path / "model.zip"))
 
 
 def changed(bundle: Path, change: Change) -> Path:

@@ -18,15 +18,21 @@ from cimeu.sealed import SEAL, seal
 from .conftest import EMOTIONS, RunMaker
 
 
-@pytest.fixture
-def run(make_run: RunMaker, tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def made(make_run: RunMaker, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run folder with everything in it, not sealed."""
-    folder = shutil.copytree(make_run("hog", None), tmp_path / "run")
+    folder = shutil.copytree(make_run("hog", None), tmp_path_factory.mktemp("made") / "run")
     rows = np.random.default_rng(0).normal(size=(40, 1536)).astype(np.float32)
     Familiarity.of({"first": rows[:20]}, {"first": rows[20:]}).save(folder)
     names = dict.fromkeys(NAMES, EMOTIONS)
     TrainingClips(names=names, emotion=np.ones((3, 4), np.float32), style=None).save(folder)
     return folder
+
+
+@pytest.fixture
+def run(made: Path, tmp_path: Path) -> Path:
+    """A copy for each test."""
+    return shutil.copytree(made, tmp_path / "run")
 
 
 def ensemble(**values: object) -> Callable[[Path], None]:

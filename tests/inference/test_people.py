@@ -11,7 +11,7 @@ from cimeu.inference.windows import shows_nothing
 from cimeu.media.audio import read_sound
 from cimeu.media.video import frames, write_video
 
-from .conftest import DARK, LIGHT, RunMaker, face_at, voice
+from .conftest import DARK, FORWARD, LIGHT, RunMaker, face_at, voice
 
 Shots = Sequence[np.ndarray]
 RATE_HZ = 25
@@ -19,7 +19,7 @@ RATE_HZ = 25
 
 @pytest.fixture(scope="module")
 def recogniser(make_run: RunMaker) -> Recogniser:
-    return Recogniser.from_pretrained(make_run())
+    return Recogniser.from_pretrained(make_run(**FORWARD))
 
 
 @pytest.fixture(scope="module")

@@ -49,7 +49,7 @@ def parts(world, table: pd.DataFrame, targets: str = "classes") -> list[ClipData
             manifest.select(ids),
             world.labels,
             first=world.first,
-            second=world.second,
+            second=None,
             direction="forward",
             targets=targets,
             continuous=SCALES,
@@ -62,7 +62,6 @@ def network(world) -> ModelConfig:
     return ModelConfig(
         emotions=world.labels.emotions,
         first=StreamConfig(width=8),
-        second=StreamConfig(width=3),
         size="tiny",
         disentangle="off",
         continuous=("valence",),
