@@ -54,7 +54,9 @@ def test_a_scale_names_its_axis_for_those_who_cannot_see_it() -> None:
 @pytest.mark.skipif(CHROMIUM is None, reason="Chromium absent: install Debian's package `chromium`")
 @pytest.mark.parametrize("width", [390, 1280])
 def test_a_page_is_no_wider_than_the_screen_and_its_tables_scroll_by_keyboard(tmp_path: Path, width: int) -> None:
-    (tmp_path / "page.html").write_text(page(folded={"More": WIDE}), encoding="utf-8")
+    # A name that somebody gave may be one long word.
+    content = page(folded={"More": WIDE}, answer=["W" * 119], footer="W" * 119)
+    (tmp_path / "page.html").write_text(content, encoding="utf-8")
     sandbox = ["--no-sandbox"] if os.getuid() == 0 else []
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=sandbox)

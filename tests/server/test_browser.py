@@ -371,7 +371,13 @@ def test_words_can_be_read(look: Callable[..., Seen], served: str, number: str, 
 def test_the_page_fits_any_window(look: Callable[..., Seen], served: str, number: str, width: int) -> None:
     seen = look(f"{served}/#{number}", viewport={"width": width, "height": 700})
     expect(seen.page.locator("#stage")).to_be_visible()
+    lane, address = segments(served, number)[0]["lane"], f"{served}/predictions/{number}"
+    httpx2.patch(address, json={"persons": {lane: "W" * 119}})  # one long word
+    seen.page.reload()
+    expect(seen.page.locator("#stage")).to_be_visible()
+    seen.page.locator(".segment").first.click()
     assert seen.page.evaluate("document.documentElement.scrollWidth") == width
+    httpx2.patch(address, json={"persons": {lane: None}})
     over = seen.page.evaluate("""() => [...document.querySelectorAll(".card, .drop, .notes p, .actions")]
       .filter((node) => node.checkVisibility() && node.scrollWidth > node.clientWidth + 1)
       .map((node) => node.className)""")
