@@ -106,3 +106,11 @@ def test_further_files_are_read_like_the_first(tmp_path: Path) -> None:
     (tmp_path / "c.csv").write_text("start_s,end_s,label\n0,1,Wut\n")
     (tier,) = further_tiers([tmp_path / "c.csv"], "emotion", label_map={"Wut": "anger"})
     assert tier.labels == {"anger"}
+
+
+def test_a_single_label_has_no_kappa_however_long_its_stretches_are() -> None:
+    generator = np.random.default_rng(0)
+    counts = np.zeros((7, 2))
+    counts[:, 0] = 3
+    # Sums of lengths are rounded: in one of two hundred draws, the share of the only label was not 1.
+    assert {fleiss_kappa(counts, generator.integers(1, 10**5, 7) * 0.1 / 0.1) for _ in range(500)} == {None}

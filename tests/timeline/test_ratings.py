@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from cimeu.errors import ManifestError
+from cimeu.evaluation.continuous import concordance
 from cimeu.timeline.ratings import agree_on, intraclass, ratings_csv, read_rating
 
 SHROUT_FLEISS = np.array([[9, 2, 5, 8], [6, 1, 3, 2], [8, 4, 6, 8], [7, 1, 2, 6], [10, 5, 6, 9], [6, 2, 4, 7.0]])
@@ -51,6 +52,15 @@ def test_a_value_with_a_time_holds_until_the_next(tmp_path: Path) -> None:
     rating = read_rating(tmp_path / "trace.csv", "valence")
     np.testing.assert_array_equal(rating.at(np.array([0.0, 0.9, 1.0, 2.9])), [0, 0, 1, 4])
     assert np.isnan(rating.at(np.array([3.0, -0.1]))).all()
+
+
+@pytest.mark.parametrize("value", [0.1, 0.7, 1 / 3, -0.3])
+def test_rounding_is_no_variation(value: float) -> None:
+    assert intraclass(np.full((10, 2), value)) == (None, None, None)
+    # Two raters who never agree, and never change their minds.
+    agreement, consistency, of_mean = intraclass(np.tile([value, value + 0.2], (10, 1)))
+    assert (agreement, consistency, of_mean) == (0.0, None, 0.0)
+    assert np.isnan(concordance(np.full(10, value), np.full(10, value)))
 
 
 def test_ratings_that_never_vary_have_no_correlation(tmp_path: Path) -> None:

@@ -27,6 +27,8 @@ def concordance(truth: Float[np.ndarray, " N"], predicted: Float[np.ndarray, " N
     """
     if len(truth) < 2:
         return float("nan")
+    # From the first value on: the mean of equal values, such as 0.7, is rounded, and noise would be all that varies.
+    truth, predicted = truth - truth[0], predicted - truth[0]
     covariance = np.mean((truth - truth.mean()) * (predicted - predicted.mean()))
     spread = truth.var() + predicted.var() + (truth.mean() - predicted.mean()) ** 2
     return float(2 * covariance / spread) if spread else float("nan")

@@ -119,13 +119,13 @@ def alpha_of_counts(counts: Float[np.ndarray, "U L"], weights: Float[np.ndarray,
 
 def fleiss_kappa(counts: Float[np.ndarray, "U L"], weights: Float[np.ndarray, " U"]) -> float | None:
     """Fleiss' kappa of units that all have the same number of labels; None without units, or for a single label."""
-    if not len(counts):
+    if not len(counts) or (counts.sum(axis=0) > 0).sum() < 2:
         return None
     n = counts[0].sum()
     shares = weights @ counts / (n * weights.sum())
     observed = weights @ (((counts**2).sum(axis=1) - n) / (n * (n - 1))) / weights.sum()
     by_chance = (shares**2).sum()
-    return None if by_chance == 1 else float((observed - by_chance) / (1 - by_chance))
+    return float((observed - by_chance) / (1 - by_chance))
 
 
 def pairs_csv(agreement: RaterAgreement) -> str:

@@ -153,10 +153,13 @@ def agree_on(ratings: Sequence[Rating], *, grid_s: float = GRID_S) -> RatingAgre
 def intraclass(values: Float[np.ndarray, "N R"]) -> tuple[float | None, float | None, float | None]:
     """ICC(A,1), ICC(C,1) and ICC(A,k) of a two-way model; None where nothing varies."""
     n, raters = values.shape
-    mean, of_moment, of_rater = values.mean(), values.mean(axis=1), values.mean(axis=0)
+    # From the first values on: the mean of equal ones, such as 0.1, is rounded, and noise would be all that varies.
+    of_rater = (values - values[0, 0]).mean(axis=0)
+    moved = values - values[0]
+    mean, of_moment = moved.mean(), moved.mean(axis=1)
     between_moments = raters * ((of_moment - mean) ** 2).sum() / (n - 1)
-    between_raters = n * ((of_rater - mean) ** 2).sum() / (raters - 1)
-    rest = ((values - of_moment[:, None] - of_rater + mean) ** 2).sum() / ((n - 1) * (raters - 1))
+    between_raters = n * ((of_rater - of_rater.mean()) ** 2).sum() / (raters - 1)
+    rest = ((moved - of_moment[:, None] - moved.mean(axis=0) + mean) ** 2).sum() / ((n - 1) * (raters - 1))
     shift = raters * (between_raters - rest) / n
     above = between_moments - rest
     single = between_moments + (raters - 1) * rest
