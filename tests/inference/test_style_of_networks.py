@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -66,7 +67,9 @@ def talk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@cache
 def recogniser(run: Path, style: str = "recording") -> Recogniser:
+    """Opened once; nothing is kept between two recordings."""
     return Recogniser.from_pretrained(run, style=style, settings=EVERYTHING)
 
 
