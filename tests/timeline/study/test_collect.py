@@ -239,6 +239,13 @@ def test_a_timeline_called_participants_is_no_table_of_a_study(make_result: Resu
     assert with_kept_tables(StudySettings(), [results]) == StudySettings()
 
 
+def test_a_table_beside_the_results_that_cannot_be_read_is_never_passed_over(make_result: ResultMaker) -> None:
+    results = make_result("a", {"person 1": [(0.1, 0.8, 0.1)] * 4})
+    (results / "participants.csv").write_text('file,participant\na.mp4,"Anna\nb.mp4,Ben\n')
+    with pytest.raises(ManifestError, match=r"a quote in line 2 of .*participants\.csv` is not closed"):
+        with_kept_tables(StudySettings(), [results])
+
+
 def test_a_baseline_needs_events(make_result: ResultMaker, tmp_path: Path) -> None:
     results = make_result("a", {"person 1": [(0.1, 0.8, 0.1)] * 4})
     with pytest.raises(RecipeError, match=r"a baseline `rest` without events\n\nhint: name the table with --events"):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from cimeu.atomic import check_free, write_whole
 from cimeu.csv_files import read_csv
-from cimeu.errors import ManifestError, RecipeError
+from cimeu.errors import RecipeError
 from cimeu.timeline.study.inputs import read_events, read_participants
 
 TABLES = ("participants", "events")
@@ -75,6 +75,7 @@ def kept_table(folders: Sequence[Path], name: str) -> Path | None:
     """The table of this name in one of these folders of results, whatever was changed in it since.
 
     Raises:
+        ManifestError: it is no table; a study without it would look complete.
         RecipeError: several folders hold one.
     """
     paths = [path for folder in folders if _names_files(path := folder / f"{name}.csv")]
@@ -89,7 +90,4 @@ def _is_same(source: Path, path: Path) -> bool:
 
 def _names_files(path: Path) -> bool:
     """Whether it is a table of a study and not the timeline of a recording of this name, which has no such column."""
-    try:
-        return path.is_file() and "file" in read_csv(path).columns
-    except ManifestError:
-        return False
+    return path.is_file() and "file" in read_csv(path).columns
