@@ -20,6 +20,8 @@ HEAD = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.mp4"\r\
         ("../../etc/passwd", "passwd"),
         ("..\\..\\x", "x"),
         ("C:\\films\\a.mov", "a.mov"),
+        ("\\\\server\\films\\a.mov", "a.mov"),
+        ("$\\frac{$.mov", "$\\frac{$.mov"),
         ("..", "recording"),
         ("", "recording"),
         ("a\r\nSet-Cookie: b", "aSet-Cookie: b"),

@@ -18,6 +18,7 @@ FIELD = "file"
 FORM_BYTES = 10_000
 """Room for what a form adds to its file: boundaries and headers."""
 LONGEST_NAME = 120
+_WINDOWS_PATH = re.compile(r"(?:[A-Za-z]:|\.\.?)?\\")
 _JOINERS = "\u200c\u200d"
 """Letters of Persian and Hindi, and emoji of several parts, are other ones without these."""
 
@@ -64,7 +65,10 @@ def display_name(raw: str) -> str:
     >>> display_name("../../x\\n.mp4"), display_name("C:\\\\films\\\\a.mov"), display_name("..")
     ('x.mp4', 'a.mov', 'recording')
     """
-    return printable(re.split(r"[/\\]", raw)[-1]).strip(". ") or "recording"
+    name = raw.rsplit("/", 1)[-1]
+    # Elsewhere than in a path of Windows, a backslash is a sign of the name, as in `$\frac{$.mp4`.
+    name = name.rsplit("\\", 1)[-1] if _WINDOWS_PATH.match(name) else name
+    return printable(name).strip(". ") or "recording"
 
 
 def printable(text: str) -> str:
