@@ -78,20 +78,20 @@ def test_another_model_or_recording_is_not_taken_for_done(
         predicted = json.loads((tmp_path / "out" / "mute.json").read_text())
         return predicted["model"], predicted["duration_s"]
 
-    predict_files([folder / "mute.mp4"], tmp_path / "out", recogniser)
+    predict_files([folder / "mute.mp4"], tmp_path / "out", recogniser, formats=(".csv",))
     assert model_and_length() == (recogniser.model_id, 1.2)
     other = Recogniser.from_pretrained(make_run("hog", None))
-    predict_files([folder / "mute.mp4"], tmp_path / "out", other)
+    predict_files([folder / "mute.mp4"], tmp_path / "out", other, formats=(".csv",))
     assert model_and_length() == (other.model_id, 1.2)
     shutil.copy(recordings / "empty.mp4", folder / "mute.mp4")
-    predict_files([folder / "mute.mp4"], tmp_path / "out", other)
+    predict_files([folder / "mute.mp4"], tmp_path / "out", other, formats=(".csv",))
     assert model_and_length() == (other.model_id, 2.4)
 
 
 def test_results_of_another_identity_are_made_again(make_run: RunMaker, folder: Path, tmp_path: Path) -> None:
     def faces(**changes: object) -> str:
         model = Recogniser.from_pretrained(make_run(), **changes)  # type: ignore[arg-type]
-        predict_files([folder / "mute.mp4"], tmp_path / "out", model)
+        predict_files([folder / "mute.mp4"], tmp_path / "out", model, formats=(".csv",))
         return str(json.loads((tmp_path / "out" / "mute.json").read_text())["faces"])
 
     alone = faces()
