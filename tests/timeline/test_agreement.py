@@ -228,7 +228,11 @@ def test_names_of_files_and_tiers_are_escaped() -> None:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.doc", "x", r"`a\.doc` holds no tiers that can be read\n\nhint: give an ELAN \.eaf or a table: \.csv"),
+        (
+            "a.doc",
+            "x",
+            r"`a\.doc` holds no tiers that can be read\n\nhint: .* \.eaf, a Praat \.TextGrid, or a table: \.csv",
+        ),
         ("a.eaf", "<broken", r"a\.eaf` cannot be read \(ParseError"),
         ("a.csv", "start,end,label\n0,1,x\n", r"a\.csv` has no column `start_s`, found: start, end"),
         ("a.csv", "start_s,end_s,label\n0,2,sad\n2,1,x\n", r"tier `a` of .* cannot be used: line 3 runs from 2 to 1 s"),

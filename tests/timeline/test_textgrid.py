@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from pympi import Praat
 
+from cimeu.timeline.annotations import Annotation, read_tiers
 from cimeu.timeline.result import Timeline
 from cimeu.timeline.segments import USE_LIMITS, Header, RatedSegment, RaterTier, Segment
 from cimeu.timeline.study.transcripts import read_utterances
@@ -55,6 +56,13 @@ def test_our_own_reader_gives_a_tier_back(timeline: Timeline, tmp_path: Path) ->
     path = timeline.save(tmp_path / "a.TextGrid")
     rated = read_utterances(path, 'Anna "A", rater Eva')
     assert [(one.start_s, one.end_s, one.text) for one in rated] == [(0.25, 1.0, "sadness"), (1.0, 6.0, "unsure")]
+
+
+def test_the_tiers_of_people_and_raters_can_be_compared_again(timeline: Timeline, tmp_path: Path) -> None:
+    tiers = {tier.name: tier for tier in read_tiers(timeline.save(tmp_path / "a.TextGrid"))}
+    assert not any(tier.fault for tier in tiers.values())
+    assert tiers['Anna "A"'].annotations == (Annotation(start_s=0.0, end_s=1.5, label="anger"),)
+    assert tiers['Anna "A", rater Eva'].annotations == (Annotation(start_s=0.25, end_s=1.0, label="sadness"),)
 
 
 def test_line_breaks_and_control_characters_stay_out_of_a_text(timeline: Timeline, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from cimeu.cli.terminal import AllowUnknownLabels, LabelMap, Output, pairs, say
 
 
 def agree(
-    first: Annotated[Path, typer.Argument(help="Annotation of a person: ELAN .eaf, or a table.")],
+    first: Annotated[Path, typer.Argument(help="Annotation of a person: ELAN .eaf, Praat .TextGrid, or a table.")],
     second: Annotated[Path, typer.Argument(help="What it is compared with: results of `predict`, or another person.")],
     output: Output = Path("agreement.html"),
     also: Annotated[

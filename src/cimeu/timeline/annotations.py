@@ -1,4 +1,4 @@
-"""Annotations of people and of the model, read from ELAN documents and from tables: tiers of labelled times.
+"""Annotations of people and of the model, read from ELAN, Praat and tables: tiers of labelled times.
 
 ELAN keeps times in a list of slots; a tier has times of its own (alignable), or its annotations refer to those of a
 parent tier and share its time. What the format means by that:
@@ -26,6 +26,7 @@ from cimeu.csv_files import CsvTable, read_csv
 from cimeu.errors import ManifestError
 from cimeu.labels import KNOWN_EMOTIONS, canonical
 from cimeu.reading import require_regular
+from cimeu.timeline.praat import SUFFIX, read_textgrid
 from cimeu.timeline.segments import UNLIKE, UNSURE
 
 NO_LABEL = frozenset({"", UNSURE, UNLIKE})
@@ -107,12 +108,13 @@ class _Draft:
 
 
 def read_tiers(path: Path | str, *, label_map: Mapping[str, str] | None = None) -> list[Tier]:
-    """Tiers of an ELAN document, or of a table with columns `start_s`, `end_s`, `label` and perhaps `tier` or `person`.
+    """Tiers of an ELAN document or a TextGrid, or of a table: columns `start_s`, `end_s`, `label`, perhaps `tier` or
+    `person`.
 
     Instants and annotations without a label are left out and counted.
 
     Args:
-        path: `.eaf`, or a table as any program saves it.
+        path: `.eaf`, `.TextGrid`, or a table as any program saves it.
         label_map: emotion by label, such as {"Wut": "anger"}.
 
     Raises:
@@ -120,15 +122,17 @@ def read_tiers(path: Path | str, *, label_map: Mapping[str, str] | None = None) 
     """
     path = Path(path)
     suffix = path.suffix.lower()
-    if suffix not in (".eaf", *TABLES):
+    readers = {".eaf": _eaf_rows, SUFFIX.lower(): _textgrid_rows, **dict.fromkeys(TABLES, _table_rows)}
+    if suffix not in readers:
         raise ManifestError(
-            f"`{path.name}` holds no tiers that can be read\n\nhint: give an ELAN .eaf or a table: {', '.join(TABLES)}"
+            f"`{path.name}` holds no tiers that can be read\n\n"
+            f"hint: give an ELAN .eaf, a Praat {SUFFIX}, or a table: {', '.join(TABLES)}"
         )
     require_regular(path, ManifestError, "give the file of an annotation")
     # A fault is one of its tier: somebody's comments may overlap as they like while emotions are compared.
     drafts: dict[str, _Draft] = defaultdict(_Draft)
     names = {canonical(label): emotion for label, emotion in (label_map or {}).items()}
-    for tier, place, start_s, end_s, label in _eaf_rows(path) if suffix == ".eaf" else _table_rows(path):
+    for tier, place, start_s, end_s, label in readers[suffix](path):
         drafts[tier].add(place, start_s, end_s, names.get(canonical(label), label))
     return [draft.finished(name, path.name) for name, draft in drafts.items()]
 
@@ -177,6 +181,12 @@ class AnnotationRow(NamedTuple):
     start_s: float
     end_s: float
     label: str
+
+
+def _textgrid_rows(path: Path) -> Iterable[AnnotationRow]:
+    for number, interval in enumerate(read_textgrid(path), start=1):
+        if interval.text.strip():  # Praat has an interval for every pause
+            yield AnnotationRow(interval.tier, f"interval {number}", interval.start_s, interval.end_s, interval.text)
 
 
 def _table_rows(path: Path) -> Iterable[AnnotationRow]:

@@ -1,7 +1,6 @@
 """Stretches of speech that somebody else cut: subtitles, Praat TextGrids, ELAN tiers and tables.
 
-Sources: SubRip (`HH:MM:SS,mmm --> HH:MM:SS,mmm`); WebVTT (W3C); Praat's manual, "TextGrid file formats" (long and
-short text form, UTF-8 or UTF-16).
+Sources: SubRip (`HH:MM:SS,mmm --> HH:MM:SS,mmm`); WebVTT (W3C).
 """
 
 import html
@@ -15,13 +14,14 @@ from pathlib import Path
 from cimeu.csv_files import read_csv
 from cimeu.errors import ManifestError
 from cimeu.reading import read_bytes
+from cimeu.timeline import praat
 from cimeu.timeline.annotations import TABLES, read_rows
 from cimeu.times import seconds_of
 
 logger = logging.getLogger(__name__)
 
-SUBTITLES, PRAAT, ELAN = (".srt", ".vtt"), ".textgrid", ".eaf"
-KINDS = (*SUBTITLES, ".TextGrid", ELAN, *TABLES)
+SUBTITLES, ELAN = (".srt", ".vtt"), ".eaf"
+KINDS = (*SUBTITLES, praat.SUFFIX, ELAN, *TABLES)
 LARGEST_BYTES = 2**26
 _SHOWN = 60
 """Letters of an utterance in a message."""
@@ -32,8 +32,6 @@ _VOICE = re.compile(r"<v(?:\.[^ >]*)?\s+([^>]*)>")
 _VTT_TAG = re.compile(r"<[^>]*>")
 _SRT_TAG = re.compile(r"</?(?:[biusv]|font)(?:[\s.][^>]*)?>|\{\\[^}]*\}", re.IGNORECASE)
 """Others, such as `<laughs>`, are words: SubRip knows no escape for them."""
-_PRAAT_TOKEN = re.compile(r'"((?:[^"]|"")*)"|(?:\[\d*\]|![^\n]*)|([-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?)|(<exists>)')
-"""Texts, numbers and the flag are what counts; numbers in brackets and comments (`!`) are for people."""
 
 
 @dataclass(frozen=True)
@@ -61,8 +59,8 @@ def read_utterances(path: Path, tier: str | None = None) -> list[Utterance]:
     suffix = path.suffix.lower()
     if suffix in SUBTITLES:
         utterances = list(_subtitles(_text(path), path))
-    elif suffix == PRAAT:
-        utterances = list(_textgrid(_text(path), path))
+    elif suffix == praat.SUFFIX.lower():
+        utterances = [Utterance(*interval) for interval in praat.read_textgrid(path)]
     elif suffix == ELAN:
         utterances = [Utterance(row.tier, row.start_s, row.end_s, row.label) for row in read_rows(path)]
     elif suffix in TABLES:
@@ -93,12 +91,7 @@ def read_utterances(path: Path, tier: str | None = None) -> list[Utterance]:
 
 
 def _text(path: Path) -> str:
-    content = read_bytes(path, ManifestError, "give a transcript with times", at_most=LARGEST_BYTES)
-    encoding = "utf-16" if content.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
-    try:
-        return content.decode(encoding)
-    except UnicodeDecodeError:
-        return content.decode("cp1252", "replace")  # old subtitles of Windows
+    return praat.decoded(read_bytes(path, ManifestError, "give a transcript with times", at_most=LARGEST_BYTES))
 
 
 def _subtitles(text: str, path: Path) -> Iterator[Utterance]:
@@ -130,31 +123,6 @@ def _subtitles(text: str, path: Path) -> Iterator[Utterance]:
 def _signed(text: str) -> float | None:
     time_s = seconds_of(text.removeprefix("-"))
     return -time_s if time_s is not None and text.startswith("-") else time_s
-
-
-def _textgrid(text: str, path: Path) -> Iterator[Utterance]:
-    """Interval tiers, long or short: after the header both are the same numbers and texts in quotes."""
-    tokens = (token for token in _PRAAT_TOKEN.finditer(text) if token.lastindex)
-    try:
-        # Old versions of Praat call the short form so.
-        if next(tokens)[1] not in ("ooTextFile", "ooTextFile short") or next(tokens)[1] != "TextGrid":
-            raise ValueError("no TextGrid")
-        _number(tokens), _number(tokens), next(tokens)
-        for _ in range(int(_number(tokens))):
-            kind, name = next(tokens)[1], next(tokens)[1].replace('""', '"')
-            _number(tokens), _number(tokens)
-            for _ in range(int(_number(tokens))):
-                start_s = _number(tokens)
-                end_s = _number(tokens) if kind == "IntervalTier" else start_s
-                yield Utterance(name, start_s, end_s, next(tokens)[1].replace('""', '"'))
-    except (StopIteration, ValueError, TypeError, AttributeError) as error:
-        raise ManifestError(
-            f"`{path}` is not a TextGrid, or breaks off\n\nhint: save it in Praat as a text file"
-        ) from error
-
-
-def _number(tokens: Iterator[re.Match[str]]) -> float:
-    return float(next(tokens)[2])
 
 
 def _table(path: Path) -> Iterable[Utterance]:
