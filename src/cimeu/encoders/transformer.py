@@ -16,7 +16,7 @@ Turn = Callable[[Float[Tensor, "B H N E"]], Float[Tensor, "B H N E"]]
 
 
 class SelfAttention(nn.Module):
-    """Every token hears every token."""
+    """Every token attends to every token."""
 
     def __init__(self, width: int, heads: int, *, bias: bool) -> None:
         """`bias` of queries, keys, values and output."""
