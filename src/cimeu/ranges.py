@@ -98,7 +98,7 @@ def from_plain(kind: type[Kind], values: Mapping[str, Any], path: Path, error: t
 
 @cache
 def adapter_of(kind: Any) -> Any:
-    """What reads and writes plain values of a type; built once, which takes as long as a thousand readings."""
+    """Validator and serialiser of a type, kept because building one takes as long as a thousand readings."""
     return TypeAdapter(kind)
 
 

@@ -126,7 +126,7 @@ def test_an_option_that_does_not_exist_is_a_question_of_usage(cimeu: Command) ->
         ("adapt", "run", "--target", "m.csv", "--seed", "-1"),
     ],
 )
-def test_a_count_below_its_least_is_never_work_that_is_done(cimeu: Command, words: tuple[str, ...]) -> None:
+def test_a_count_below_its_minimum_is_refused(cimeu: Command, words: tuple[str, ...]) -> None:
     status, _, err = cimeu(*words)
     assert status == 2
     assert f"Invalid value for '{words[-2]}': Input should be greater than or equal to" in err

@@ -68,6 +68,14 @@ def test_tables_of_a_study_are_checked_before_the_work_and_found_by_collect(cime
     assert "p01,rest,30," in Path("study", "participants.csv").read_text()
 
 
+def test_a_recording_that_is_called_like_a_kept_table_is_refused_before_the_work(cimeu: Command) -> None:
+    write_sound(Path("events.wav"), voice(3.0))
+    Path("table.csv").write_text("file,start,end,condition\nevents,0,0:01,rest\n")
+    status, _, err = cimeu("predict", "events.wav", "-o", "results", "--events", "table.csv")
+    assert (status, "`events.wav` and the table `table.csv` would both be `events.csv`" in err) == (1, True)
+    assert not Path("results").exists()
+
+
 def test_without_a_model_the_voice_that_ships_answers_and_is_named(cimeu: Command) -> None:
     write_sound(Path("speech.wav"), voice(6.0))
     status, _, err = cimeu("predict", "speech.wav", "-o", "results", "--format", "csv,rttm")

@@ -424,7 +424,7 @@ def test_runs_on_blemore_stand_in_its_metrics_above_the_published_figures(tmp_pa
     assert {row["Method"] for row in rows[:2]} == {"these runs"}
     # No clip is a blend: salience cannot be scored, and presence is at most the share of right answers.
     presence = float(re.fullmatch(r"ACC_presence (\.\d+), ACC_salience –", rows[0]["Figures as published"])[1])
-    assert 0.25 < presence <= accuracy_of(runs)
+    assert 0.25 < presence < accuracy_of(runs) + 5e-4  # a figure of three decimals
     (tmp_path / "manifest.csv").unlink()
     assert summarise(runs)["elsewhere"][0]["Method"] == "most frequent emotion"
 
@@ -433,7 +433,7 @@ def accuracy_of(runs: list[Path]) -> float:
     table = pd.concat([pd.read_csv(run / "predictions.csv").query("part == 'test'") for run in runs])
     scores = table[[f"fused.{emotion}" for emotion in EMOTIONS]].fillna(-1).to_numpy()
     right = (np.array(EMOTIONS)[scores.argmax(axis=1)] == table["emotion"]) & (scores.max(axis=1) >= 0)
-    return float(right.groupby(table["corpus"].to_numpy()).mean().mean()) + 5e-4
+    return float(right.groupby(table["corpus"].to_numpy()).mean().mean())
 
 
 def test_a_report_says_whether_encoders_may_have_met_the_corpora(tmp_path):

@@ -23,6 +23,7 @@ HEAD = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.mp4"\r\
         ("\\\\server\\films\\a.mov", "a.mov"),
         ("$\\frac{$.mov", "$\\frac{$.mov"),
         ("..", "recording"),
+        ("\u200d", "recording"),
         ("", "recording"),
         ("a\r\nSet-Cookie: b", "aSet-Cookie: b"),
         ("\u202egpj.exe", "gpj.exe"),

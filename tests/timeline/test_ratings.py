@@ -78,6 +78,7 @@ def test_ratings_that_never_vary_have_no_correlation(tmp_path: Path) -> None:
         ("start_s,end_s,valence\n0,2,1\n1,3,2\n", "overlap or run backward"),
         ("time_s,valence\n0,\n1,\n", "holds no number in `valence`"),
         ("time_s,valence\n-1,1\n0,2\n", "starts at -1 s\n\nhint: the recording starts at 0"),
+        ("start_s,end_s,valence\n0,1e12,1\n", r"reaches 1e\+12 s"),
         ("time_s,valence\n0,1\n3600000,2\n", r"reaches 3,600,000 s, 1,000\.0 hours: are its times milliseconds\?"),
         ("start_s,end_s,person,valence\n0,1,anna,1\n0,1,ben,2\n", "ratings of anna, ben[^\0]*--tier"),
     ],
@@ -101,9 +102,6 @@ def test_more_moments_than_memory_holds_are_refused(tmp_path: Path) -> None:
         ManifestError, match=r"a grid of 1e-09 s has 1,000,000,000 moments in 1 s\n\nhint: up to 5,000,"
     ):
         agree_on(ratings, grid_s=1e-9)
-    (tmp_path / "c.csv").write_text("start_s,end_s,valence\n0,1e12,1\n")
-    with pytest.raises(ManifestError, match=r"a grid of 0\.1 s has 10,000,000,000,000 moments"):
-        agree_on([read_rating(tmp_path / "c.csv", "valence")] * 2)
 
 
 @pytest.mark.parametrize("header", ["time_s,valence,person\n", "start_s,end_s,valence\n"])

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from pympi import Praat
 
+from cimeu.errors import ManifestError
 from cimeu.timeline.annotations import Annotation, read_tiers
 from cimeu.timeline.result import Timeline
 from cimeu.timeline.segments import USE_LIMITS, Header, RatedSegment, RaterTier, Segment
@@ -63,6 +64,22 @@ def test_the_tiers_of_people_and_raters_can_be_compared_again(timeline: Timeline
     assert not any(tier.fault for tier in tiers.values())
     assert tiers['Anna "A"'].annotations == (Annotation(start_s=0.0, end_s=1.5, label="anger"),)
     assert tiers['Anna "A", rater Eva'].annotations == (Annotation(start_s=0.25, end_s=1.0, label="sadness"),)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("size = 4", "size = 1e999", "is not a TextGrid, or breaks off"),
+        ("xmin = 0.000", 'xmin = "', "is not a TextGrid, or breaks off"),
+        ("xmax = 1.500", "xmax = 360000", "the interval at 0 s of .* ends at 360,000 s, after 100.0 hours"),
+    ],
+)
+def test_a_damaged_text_grid_is_named(timeline: Timeline, tmp_path: Path, old: str, new: str, message: str) -> None:
+    path = timeline.save(tmp_path / "a.TextGrid")
+    assert old in path.read_text(encoding="utf-8")
+    path.write_text(path.read_text(encoding="utf-8").replace(old, new), encoding="utf-8")
+    with pytest.raises(ManifestError, match=message):
+        read_tiers(path)
 
 
 def test_line_breaks_and_control_characters_stay_out_of_a_text(timeline: Timeline, tmp_path: Path) -> None:

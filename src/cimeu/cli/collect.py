@@ -15,13 +15,14 @@ def collect(
         Path | None,
         typer.Option(
             help="Table: file, participant, person (where a file shows several), any other columns. "
-            "[default: that beside the results]"
+            "[default: the one kept beside the results]"
         ),
     ] = None,
     events: Annotated[
         Path | None,
         typer.Option(
-            help="Table: file (or *), start, end (empty for a moment), condition. [default: that beside the results]"
+            help="Table: file (or *), start, end (empty for a moment), condition. "
+            "[default: the one kept beside the results]"
         ),
     ] = None,
     baseline: Annotated[

@@ -75,7 +75,9 @@ Participants = Annotated[
     Path | None,
     typer.Option(help="Table of a study, kept beside the results for `cimeu collect`: file, participant, person."),
 ]
-Events = Annotated[Path | None, typer.Option(help="Another one: file (or *), start, end, condition.")]
+Events = Annotated[
+    Path | None, typer.Option(help="Table of a study, kept beside the results: file (or *), start, end, condition.")
+]
 
 
 def predict(
@@ -120,6 +122,7 @@ def predict(
     if (several := len(recognisers)) > 1:
         passes = several if explain else SideBySide(recognisers).passes
         say(f"{several} models read each recording {'once together' if passes == 1 else f'in {passes} passes'}")
+    tables.write(results)  # before the work: a run that is stopped has its tables too
     with progress_bars() as progress:
         report = predict_files(
             paths,
@@ -131,7 +134,6 @@ def predict(
             machines=Machines(parse_shard(shard), ray),
             video=VideoOptions(blur_faces=blur_faces, sound=not no_sound),
         )
-    tables.write(results)
     for line in (line for recogniser in recognisers if profile for line in recogniser.stopwatch.lines()):
         say(line)
     for path, reason in report.failures.itertuples(index=False):

@@ -222,7 +222,8 @@ def _prepared(
         recipe,
         name=f"{recipe.name}-adapted",
         # There are no validation clips of the new group: nothing may be chosen.
-        training=replace(recipe.training, selection="last"),
+        # An adapted run keeps no rule of style.
+        training=replace(recipe.training, selection="last", supports=False),
         evaluation=replace(recipe.evaluation, mu=ensemble.mu, levels=ensemble.levels, probes=False),
     )
     return prepare(recipe, emotions_only=True, progress=progress)

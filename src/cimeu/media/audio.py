@@ -42,8 +42,8 @@ SHORTEST_PAUSE_S = 0.05
 """Gaps in the time stamps from this length on are filled with silence; shorter ones are rounding."""
 RATES_HZ = (2_000, 768_000)
 """Sampling rates that exist; a header that claims another one would make hours, or nothing, of a short file."""
-STORED_FLOATS = ("flt", "dbl")
-"""Formats of samples that a file may hold as they are, whatever a program left in them."""
+FLOATS = ("flt", "fltp", "dbl", "dblp")
+"""Formats of samples that may not be numbers, because a program left such in the file or the file is damaged."""
 MOST_CHANNELS = 63
 """FFmpeg mixes no more to one."""
 
@@ -213,7 +213,7 @@ def _plausible(frames: Iterable[av.AudioFrame], path: Path) -> Iterator[av.Audio
                 f"`{path}` has {frame.layout.nb_channels} channels\n\n"
                 f"hint: up to {MOST_CHANNELS} can be mixed to one; save the sound again as mono or stereo"
             )
-        yield _with_numbers(frame) if frame.format.name in STORED_FLOATS else frame
+        yield _with_numbers(frame) if frame.format.name in FLOATS else frame
 
 
 def _with_numbers(frame: av.AudioFrame) -> av.AudioFrame:

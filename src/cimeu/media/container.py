@@ -50,7 +50,7 @@ FORMATS = (
 """Formats that are opened, as FFmpeg names them. Playlists (HLS, DASH, concat, SDP, IMF) are not among them: a
 file that somebody uploads must not say which other files of this machine are read. `img%d.jpg` is one file, no list."""
 GUESSED = frozenset({"aac", "loas"})
-"""Formats without a length of their own: FFmpeg guesses one from the bit rate of the beginning, 5 s for 3 s."""
+"""Formats whose length FFmpeg always guesses from the bit rate of the beginning, 5 s for 3 s."""
 
 LACK_OF_MEMORY = (MemoryError, BlockingIOError)
 """The second where a decoder cannot start its threads."""
@@ -179,7 +179,7 @@ def declared_end_s(container: InputContainer, stream: av.VideoStream | av.AudioS
         duration_s = float(stream.duration * stream.time_base)
     elif "DURATION" in stream.metadata:  # Matroska: hours:minutes:seconds of each track, where its writer left it
         duration_s = _seconds(stream.metadata["DURATION"])
-        if duration_s is not None and _counts_from_zero(container):
+        if duration_s is not None and _counts_from_zero(container) and duration_s > origin_s(container):
             return duration_s - origin_s(container)
     elif len(container.streams) == 1:
         duration_s = _container_length_s(container)
@@ -275,7 +275,8 @@ def _start_s(stream: av.VideoStream | av.AudioStream) -> float:
 
 
 def _counts_from_zero(container: InputContainer) -> bool:
-    """Whether lengths are times of the end: FFmpeg writes them so into Matroska, where a clip may begin at an hour."""
+    """Whether stored lengths are times of the end, counted from 0, as FFmpeg writes them into Matroska, where a clip
+    may begin at an hour. Other programs may keep its name and write true lengths, which are then below the start."""
     writer = container.metadata.get("ENCODER", container.metadata.get("encoder", ""))
     return "matroska" in container.format.name and writer.startswith("Lavf")
 
@@ -285,7 +286,7 @@ def _container_length_s(container: InputContainer) -> float | None:
     if not container.duration or container.format.name in GUESSED:
         return None
     start = (container.start_time or 0) if _counts_from_zero(container) else 0
-    return float((container.duration - start) / av.time_base)
+    return float((container.duration - (start if start < container.duration else 0)) / av.time_base)
 
 
 def _seconds(text: str) -> float | None:

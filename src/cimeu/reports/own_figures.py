@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from cimeu.errors import ManifestError
+from cimeu.errors import CimeuError
 from cimeu.evaluation.blends import blends, choose_thresholds, presence_accuracy, salience_accuracy
 from cimeu.evaluation.continuous import sentiment_accuracy, sentiment_classes
 from cimeu.evaluation.metrics import weighted_f1
@@ -48,11 +48,13 @@ def _blemore(tested: Tested) -> list[Benchmark]:
     """With thresholds chosen on other folds, and as the published baseline chose them."""
     try:
         truth = true_saliences(tested.runs[0], tested.answers[0]["clip_id"])
-    except ManifestError as error:
+    except CimeuError as error:
         logger.warning("no accuracies of blends: %s", str(error).splitlines()[0])
         return []
     folds = sorted(set(tested.answers[0]["fold"]))
     part = f"validation, {len(folds)} folds"
+    if {run.fold_facts.get("protocol") for run in tested.runs} != {"official"}:
+        part = f"other clips than published: {part}"
     ways = {"thresholds chosen on the other folds": False, "thresholds chosen on the scored fold": True}
     if len(folds) == 1:
         del ways["thresholds chosen on the other folds"]

@@ -78,7 +78,8 @@ def printable(text: str) -> str:
     True
     """
     signs = (" " if unicodedata.category(sign) == "Zs" else sign for sign in text)
-    return "".join(sign for sign in signs if sign.isprintable() or sign in _JOINERS)[:LONGEST_NAME].strip()
+    kept = "".join(sign for sign in signs if sign.isprintable() or sign in _JOINERS)
+    return kept[:LONGEST_NAME].strip(" " + _JOINERS)
 
 
 def _too_large(max_bytes: int) -> Refused:

@@ -104,7 +104,7 @@ def agree(
     """Compare a tier of one annotation with a tier of another.
 
     Args:
-        first: ELAN `.eaf` or a table, usually of a person.
+        first: ELAN `.eaf`, Praat `.TextGrid` or a table, usually of a person.
         second: the same, usually `results/interview.eaf` of `cimeu predict`.
         tier: name of the first's tier; may be left out where one tier alone holds emotions.
         second_tier: name of the second's; left out, the tier of the same name, or the only one with emotions.

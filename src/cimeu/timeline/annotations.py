@@ -184,9 +184,11 @@ class AnnotationRow(NamedTuple):
 
 
 def _textgrid_rows(path: Path) -> Iterable[AnnotationRow]:
-    for number, interval in enumerate(read_textgrid(path), start=1):
+    for interval in read_textgrid(path):
         if interval.text.strip():  # Praat has an interval for every pause
-            yield AnnotationRow(interval.tier, f"interval {number}", interval.start_s, interval.end_s, interval.text)
+            place = f"the interval at {interval.start_s:g} s"
+            _check_end(place, path, interval.end_s)
+            yield AnnotationRow(interval.tier, place, interval.start_s, interval.end_s, interval.text)
 
 
 def _table_rows(path: Path) -> Iterable[AnnotationRow]:
@@ -213,13 +215,26 @@ def _check_seconds(table: CsvTable, shortest_s: float, end_s: float) -> None:
     whole = cells.apply(lambda column: column.str.strip().str.fullmatch(r"\d*")).to_numpy().all()
     if end_s > LONGEST_S or (whole and end_s > SUSPECT_S and shortest_s >= SHORTEST_S):
         raise ManifestError(
-            f"`{table.path}` ends at {_shown(end_s, 0)} s, after {_shown(end_s / 3600, 1)} hours: are its times "
+            f"`{table.path}` ends at {readable(end_s, 0)} s, after {readable(end_s / 3600, 1)} hours: are its times "
             "milliseconds?\n\n"
             "hint: give seconds, such as 12.5; whole seconds of a recording that long are written 7200.0"
         )
 
 
-def _shown(number: float, decimals: int) -> str:
+def _check_end(place: str, path: Path, end_s: float) -> None:
+    if end_s > LONGEST_S:
+        raise ManifestError(
+            f"{place} of `{path}` ends at {readable(end_s, 0)} s, after {readable(end_s / 3600, 1)} hours\n\n"
+            f"hint: at most {LONGEST_S / 3600:g} hours are read; save it again with the program that wrote it"
+        )
+
+
+def readable(number: float, decimals: int) -> str:
+    """A number for a message, however large it is.
+
+    >>> readable(3.6e6, 0), readable(1e27, 0)
+    ('3,600,000', '1e+27')
+    """
     return f"{number:,.{decimals}f}" if number < 1e12 else f"{number:.3g}"
 
 
@@ -261,11 +276,7 @@ def _eaf_rows(path: Path) -> Iterable[AnnotationRow]:
         ) from error
     for name, (start_s, end_s) in spans.items():
         place = f"annotation {name}"
-        if end_s > LONGEST_S:
-            raise ManifestError(
-                f"{place} of `{path}` ends at {_shown(end_s, 0)} s, after {_shown(end_s / 3600, 1)} hours\n\n"
-                f"hint: at most {LONGEST_S / 3600:g} hours are read; save it again with ELAN"
-            )
+        _check_end(place, path, end_s + origin_s)
         yield AnnotationRow(document.tier[name], place, start_s + origin_s, end_s + origin_s, document.label[name])
 
 
@@ -295,7 +306,7 @@ def _document(root: ElementTree.Element) -> _Document:
             if name in document.tier:
                 raise ValueError(f"annotation `{name}` is there twice")
             document.tier[name] = tier.attrib["TIER_ID"]
-            document.label[name] = annotation.findtext("ANNOTATION_VALUE") or words.get(values.get("CVE_REF"), "")
+            document.label[name] = annotation.findtext("ANNOTATION_VALUE") or words.get(values.get("CVE_REF", ""), "")
             if annotation.tag == "ALIGNABLE_ANNOTATION":
                 document.alignable[name] = values["TIME_SLOT_REF1"], values["TIME_SLOT_REF2"]
                 continue
@@ -307,12 +318,10 @@ def _document(root: ElementTree.Element) -> _Document:
     return document
 
 
-def _vocabularies(root: ElementTree.Element) -> dict[str | None, str]:
+def _vocabularies(root: ElementTree.Element) -> dict[str, str]:
     """Words of the controlled vocabularies by their ids, for annotations that hold the id alone."""
-    words: dict[str | None, str] = {}
-    for entry in root.iter("CV_ENTRY_ML"):
-        words[entry.get("CVE_ID")] = entry.findtext("CVE_VALUE") or ""
-    return words
+    entries = ((entry.get("CVE_ID"), entry.findtext("CVE_VALUE")) for entry in root.iter("CV_ENTRY_ML"))
+    return {name: word for name, word in entries if name and word}
 
 
 def _own_spans(root: ElementTree.Element, document: _Document) -> dict[str, tuple[float, float]]:

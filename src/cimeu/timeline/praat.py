@@ -46,7 +46,7 @@ def read_textgrid(path: Path) -> Iterator[Interval]:
                 start_s = _number(tokens)
                 end_s = _number(tokens) if kind == "IntervalTier" else start_s
                 yield Interval(name, start_s, end_s, next(tokens)[1].replace('""', '"'))
-    except (StopIteration, ValueError, TypeError, AttributeError) as error:
+    except (StopIteration, ValueError, TypeError, AttributeError, OverflowError) as error:
         raise ManifestError(
             f"`{path}` is not a TextGrid, or breaks off\n\nhint: save it in Praat as a text file"
         ) from error

@@ -125,7 +125,7 @@ def fleiss_kappa(counts: Float[np.ndarray, "U L"], weights: Float[np.ndarray, " 
     shares = weights @ counts / (n * weights.sum())
     observed = weights @ (((counts**2).sum(axis=1) - n) / (n * (n - 1))) / weights.sum()
     by_chance = (shares**2).sum()
-    return float((observed - by_chance) / (1 - by_chance))
+    return None if by_chance >= 1 else float((observed - by_chance) / (1 - by_chance))
 
 
 def pairs_csv(agreement: RaterAgreement) -> str:

@@ -20,7 +20,7 @@ from cimeu.csv_files import csv_text, read_csv
 from cimeu.errors import ManifestError
 from cimeu.evaluation.continuous import concordance
 from cimeu.timeline.agreement import GRID_S
-from cimeu.timeline.annotations import LONGEST_S
+from cimeu.timeline.annotations import LONGEST_S, readable
 
 MOST_MOMENTS = 5_000_000
 """More would take gigabytes; 48 hours every 0.1 s are a third of it."""
@@ -99,9 +99,11 @@ def read_rating(path: Path | str, column: str, *, person: str | None = None) -> 
         raise ManifestError(f"times of `{path}` overlap or run backward\n\nhint: one row per moment, in order of time")
     if start_s[0] < 0:
         raise ManifestError(f"`{path}` starts at {start_s[0]:g} s\n\nhint: the recording starts at 0")
-    if start_s[-1] > LONGEST_S:
+    late = [float(time_s) for time_s in (start_s[-1], end_s[-1]) if LONGEST_S < time_s < np.inf]
+    if late:
         raise ManifestError(
-            f"`{path}` reaches {start_s[-1]:,.0f} s, {start_s[-1] / 3600:,.1f} hours: are its times milliseconds?\n\n"
+            f"`{path}` reaches {readable(late[0], 0)} s, {readable(late[0] / 3600, 1)} hours: are its times "
+            "milliseconds?\n\n"
             "hint: give seconds, such as 12.5"
         )
     if not np.isfinite(numbers[chosen]).any():

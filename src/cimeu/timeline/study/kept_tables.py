@@ -59,7 +59,14 @@ def read_tables(participants: Path | None, events: Path | None, recordings: Mapp
 
     Raises:
         ManifestError: as `read_participants` and `read_events`.
+        RecipeError: a recording has the name under which a table is kept.
     """
+    for name, table in zip(TABLES, (participants, events), strict=True):
+        if table is not None and name in recordings:
+            raise RecipeError(
+                f"the results of `{recordings[name]}` and the table `{table}` would both be `{name}.csv`\n\n"
+                "hint: rename the recording, or give the table to `cimeu collect` instead"
+            )
     planned = [Planned(name, path.name) for name, path in recordings.items()]
     contents, without = {}, []
     if participants is not None:
