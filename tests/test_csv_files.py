@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cimeu.csv_files import csv_text, frame_text, read_csv
+from cimeu.csv_files import csv_text, decimal_points, frame_text, read_csv
 from cimeu.errors import ManifestError
 
 
@@ -108,6 +108,8 @@ def test_what_is_no_table_is_refused(tmp_path: Path, content: bytes, message: st
         ("soon", "`score` in line 2 of .* is `soon`\n\nhint: write a number, such as 12.5"),
         ("inf", "is `inf`"),
         ("1_0", "is `1_0`"),
+        ('"0,123.5"', r"is `0,123\.5`\n\nhint: write a number"),
+        ('"1.23.456"', "hint: write a number"),
         ('"1,234"', "is `1,234`: a thousand, or a decimal comma"),
     ],
 )
@@ -121,17 +123,101 @@ def test_thousands_that_can_be_read_in_one_way_only_are_read(tmp_path: Path, cel
     assert read_csv(saved(tmp_path, f"name;score\nAnna;{cell}\n")).numbers("score").tolist() == [1234.5]
 
 
+@pytest.mark.parametrize(("cell", "number"), [("1.234.567", 1234567), ("-1,234,567", -1234567), ("1 234", 1234)])
+@pytest.mark.parametrize("separator", [";", ","])
+def test_two_groups_of_thousands_are_no_decimals(tmp_path: Path, separator: str, cell: str, number: int) -> None:
+    table = read_csv(saved(tmp_path, f'name{separator}score\nAnna{separator}"{cell}"\n'))
+    assert table.numbers("score").tolist() == [number]
+    assert table.with_decimal_points()["score"].tolist() == [str(number)]
+
+
+AMBIGUOUS = [
+    (";", ["999,5", "1.234,5", "2.000"]),
+    (";", ["999,5", "2.000"]),
+    (";", ["1.234.567", "2.000"]),
+    (";", ["1,234.5", "2,000"]),
+    (";", ["1,234,567", "2,000"]),
+    ("\t", ["0.5", "2,000"]),
+    ("\t", ["1,500", "2.000"]),
+    (",", ["0,5", "2.000"]),
+    (",", ["0.5", "2,000"]),
+]
+
+
+@pytest.mark.parametrize(("separator", "cells"), AMBIGUOUS)
+def test_thousands_are_never_taken_for_decimals(tmp_path: Path, separator: str, cells: list[str]) -> None:
+    rows = "".join(f'Anna{separator}"{cell}"\n' for cell in cells)
+    table = read_csv(saved(tmp_path, f"name{separator}score\n{rows}"))
+    with pytest.raises(
+        ManifestError,
+        match=r"is `[12][.,][05]00`: a thousand, or a decimal .*\n\nhint: write all numbers of the column",
+    ):
+        table.numbers("score")
+    assert pd.to_numeric(table.with_decimal_points()["score"], errors="coerce").isna().any()
+
+
+@pytest.mark.parametrize(
+    ("separator", "cells", "numbers"),
+    [
+        (";", ["1,234", "2,000"], [1.234, 2]),
+        (";", ["1.234,5", "2,000"], [1234.5, 2]),
+        (";", ["0.5", "2.000", "12"], [0.5, 2, 12]),
+        (",", ["2.000", "1,234.5"], [2, 1234.5]),
+        (",", ["0,5", "2,000"], [0.5, 2]),
+    ],
+)
+def test_three_decimals_are_read_where_the_column_has_one_spelling(
+    tmp_path: Path, separator: str, cells: list[str], numbers: list[float]
+) -> None:
+    rows = "".join(f'Anna{separator}"{cell}"\n' for cell in cells)
+    table = read_csv(saved(tmp_path, f"name{separator}score\n{rows}"))
+    assert table.numbers("score").tolist() == numbers
+    assert table.with_decimal_points()["score"].astype(float).tolist() == numbers
+
+
+def test_cells_of_a_file_that_nobody_knows_are_read_as_between_commas() -> None:
+    assert decimal_points(pd.Series(["1,234", " 7"])).tolist() == ["1,234?", "7"]
+    assert decimal_points(pd.Series([], dtype=object)).tolist() == []
+
+
 @pytest.mark.parametrize(
     ("rows", "words"),
     [
         ('Anna,"1\nBen,2\nEve,3\n', "line 2 of .* up to line 4"),
         ('Anna,"1\nBen,"2"\nEve,3\n', "line 2 of .* up to line 3"),
         ('Eve,3\n\nAnna,"1\nBen,2', "line 4 of .* up to line 5"),
+        ('Anna,"1\n"Ben",2\nEve,3\n', "line 2 of .* up to line 3"),
+        ('Anna,"1""\nBen,""\n', "line 2 of .* up to line 3"),
+        ('Anna,"1\n' + "Ben,2 and more\n" * 10_000, r"line 2 of .* up to line 87\d\d"),
     ],
 )
 def test_a_quote_that_nobody_closed_never_swallows_rows(tmp_path: Path, rows: str, words: str) -> None:
     with pytest.raises(ManifestError, match=rf"a quote in {words}\n\nhint: close it"):
         read_csv(saved(tmp_path, f"name,score\n{rows}"))
+
+
+@pytest.mark.parametrize(
+    ("row", "cells"),
+    [
+        ('a,"two\nlines" ,1', ("a", "two\nlines ", "1")),
+        ('a,"two\r\nlines, ""quoted"""\t', ("a", 'two\r\nlines, "quoted"\t', "")),
+        ('"b" c,"two\nlines",1', ("b c", "two\nlines", "1")),
+        ('"b, "c, "two\n,", ""', ("b, c", "two\n,", "")),
+    ],
+)
+def test_what_stands_behind_a_closed_quote_is_kept(tmp_path: Path, row: str, cells: tuple[str, ...]) -> None:
+    assert read_csv(saved(tmp_path, f"x,y,z\n{row}\nlast,2,3\n")).rows == (cells, ("last", "2", "3"))
+
+
+def test_text_behind_a_cell_of_several_lines_is_named_as_such(tmp_path: Path) -> None:
+    with pytest.raises(ManifestError, match="text stands behind a closing quote in the row from line 2 to line 3"):
+        read_csv(saved(tmp_path, 'name,score\nAnna,"1\nBen,5" wide\n'))
+
+
+@pytest.mark.parametrize("content", ["#\n1\n2\n", '"#"\r\n"1"\r\n2\r\n', "# made\n#\n\n1\n2"])
+def test_a_column_of_numbers_may_be_called_number_sign(tmp_path: Path, content: str) -> None:
+    table = read_csv(saved(tmp_path, content))
+    assert (table.columns, table.numbers("#").tolist()) == (("#",), [1, 2])
 
 
 def test_quotes_inside_a_cell_and_lines_inside_quotes_stay(tmp_path: Path) -> None:

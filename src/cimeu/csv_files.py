@@ -13,7 +13,7 @@ import csv
 import re
 import stat
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
@@ -37,9 +37,14 @@ _FORMULA = re.compile(
     re.DOTALL,
 )
 _DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+(?:[eE][+-]?\d+)?")
-_GROUPED = re.compile(r"[+-]?\d{1,3}(?:(?:[.]\d{3})+,\d+|(?:,\d{3})+[.]\d+|(?:[\u00a0\u202f ]\d{3})+(?:[.,]\d+)?)")
-"""Thousands that cannot be read in two ways: `1.234,5`, `1,234.5`, `1 234,5`."""
-_AMBIGUOUS = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}")
+_GROUPED = re.compile(
+    r"[+-]?[1-9]\d{0,2}(?:(?:[.]\d{3})+,\d+|(?:,\d{3})+[.]\d+|(?:[.]\d{3}){2,}|(?:,\d{3}){2,}"
+    r"|(?:[\u00a0\u202f ]\d{3})+(?:[.,]\d+)?)"
+)
+"""Thousands that can be read in one way only: `1.234,5`, `1,234.5`, `1.234.567`, `1 234,5`."""
+_ONE_GROUP = re.compile(r"[+-]?[1-9]\d{0,2}([.,])\d{3}")
+"""Thousands or decimals: `1.234`, `1,234`."""
+_OTHER_SIGN = {".": ",", ",": "."}
 _BLANK_NUMBERS = frozenset({"", "NA", "nan", "NaN"})
 """What table programs, R and pandas write for a number that is not there."""
 
@@ -91,24 +96,25 @@ class CsvTable:
         cells = self.frame[column].str.strip()
         # Each text is read once, where it is first seen: a column of times is mostly blank.
         first = cells[~cells.duplicated()]
+        unsure = _unsure(first.array, self.separator)
+        for line, cell in first.items():
+            if cell in unsure:
+                raise ManifestError(
+                    f"`{column}` in line {line} of `{self.path}` is `{cell}`: a thousand, or a decimal "
+                    f"{'comma' if ',' in cell else 'point'}?\n\n"
+                    "hint: write all numbers of the column in one way, without separators of thousands"
+                    + (", with decimal points" if self.separator == "," else "")
+                )
         numbers = {cell: self._number(column, line, cell) for line, cell in first.items()}
         return pd.Series([numbers[cell] for cell in cells.array], cells.index, dtype=float)
 
     def with_decimal_points(self) -> pd.DataFrame:
-        """The cells as text, with points for decimal commas; in comma-separated files only in numbers below 1."""
-        # Between commas, `1,5` may be two cells that lost their quotes; `0,5` can only be a number.
-        pattern = r"([+-]?0*),(\d+)" if self.separator == "," else r"([+-]?\d*),(\d+)"
-        return self.frame.apply(lambda cells: cells.str.replace(f"^{pattern}$", r"\1.\2", regex=True))
+        """The cells as text, each column as `decimal_points` gives it."""
+        return self.frame.apply(decimal_points, separator=self.separator)
 
     def _number(self, column: str, line: object, cell: str) -> float:
         if cell in _BLANK_NUMBERS:
             return np.nan
-        # A quoted `1,234` between commas may be a thousand (English) or one and a bit (German).
-        if self.separator == "," and _AMBIGUOUS.fullmatch(cell):
-            raise ManifestError(
-                f"`{column}` in line {line} of `{self.path}` is `{cell}`: a thousand, or a decimal comma?\n\n"
-                "hint: write decimal points, or save with semicolons between the cells"
-            )
         try:
             number = float(_with_point(cell))
         except ValueError:
@@ -164,13 +170,22 @@ def read_csv(path: Path | str, *, quotes: bool = True, errors: str = "strict") -
     return CsvTable(path, separator, columns, tuple(rows), tuple(lines))
 
 
-def decimal_points(cells: pd.Series) -> pd.Series:
-    """Cells that hold numbers, with points for decimal commas and without blanks around them.
+def decimal_points(cells: pd.Series, separator: str = ",") -> pd.Series:
+    """Cells of a column in Python's spelling of numbers, without blanks around them; `float` refuses what can be read
+    in two ways, and other text.
 
-    >>> decimal_points(pd.Series([" 0,5", "7", ""])).tolist()
-    ['0.5', '7', '']
+    Args:
+        cells: the column as text.
+        separator: what stands between the cells of the file; commas where nobody knows.
+
+    >>> decimal_points(pd.Series([" 0,5", "7", "", "2.000"])).tolist()
+    ['0.5', '7', '', '2.000?']
     """
-    return cells.astype(str).str.strip().str.replace(r"^([+-]?\d*),(\d+)$", r"\1.\2", regex=True)
+    cells = cells.astype(str).str.strip()
+    texts = cells.unique()
+    unsure = _unsure(texts, separator)
+    read = {cell: f"{cell}?" if cell in unsure else _with_point(cell) for cell in texts}
+    return pd.Series([read[cell] for cell in cells.array], cells.index, dtype=object, name=cells.name)
 
 
 def csv_text(rows: Iterable[Sequence[object]]) -> str:
@@ -203,18 +218,48 @@ def frame_text(table: pd.DataFrame, *, digits: int | None = None) -> str:
     return "\n".join((",".join(map(_cell, table.columns)), *rows, ""))
 
 
-def _with_point(cell: str) -> str:
-    """A number as Python reads it; text that is none stays what it is, or loses what would make it one.
+def _unsure(cells: Collection[str], separator: str) -> set[str]:
+    """Cells of a column that may be thousands or have decimals.
 
-    >>> [_with_point(cell) for cell in ("0,5", "1.234,5", "1,234.5", "1\u00a0234,5", "1_0")]
-    ['0.5', '1234.5', '1234.5', '1234.5', '1?0']
+    `2.000` is a thousand where others write `0,5` or `1.234,5`. Between commas, a quoted `1,234` may be a thousand
+    (English) or one and a bit (German); a `0,5` in the column tells.
+
+    >>> _unsure(["0,5", "2.000"], ";"), _unsure(["0.5", "2.000"], ";"), _unsure(["1,234"], ","), _unsure(["1,234"], ";")
+    ({'2.000'}, set(), {'1,234'}, set())
+    """
+    signs = {cell: group[1] for cell in cells if (group := _ONE_GROUP.fullmatch(cell))}
+    if not signs:
+        return set()
+    thousands = {_thousands_sign(cell) for cell in cells if cell not in signs}
+    if separator == "," and "." not in thousands:
+        thousands.add(",")
+    is_mixed = len(set(signs.values())) > 1
+    return {cell for cell, sign in signs.items() if is_mixed or sign in thousands}
+
+
+def _thousands_sign(cell: str) -> str:
+    """The sign that cannot be the decimal one of whoever wrote a number; empty where the number does not tell.
+
+    >>> [_thousands_sign(cell) for cell in ("0,5", "1,234.5", "1.234.567", "12")]
+    ['.', ',', '.', '']
+    """
+    signs = [sign for sign in cell if sign in _OTHER_SIGN]
+    if not signs:
+        return ""
+    return signs[-1] if signs.count(signs[-1]) > 1 else _OTHER_SIGN[signs[-1]]
+
+
+def _with_point(cell: str) -> str:
+    """A number in Python's spelling; other text is returned such that `float` refuses it.
+
+    >>> [_with_point(cell) for cell in ("0,5", "1.234,5", "1,234,567", "1\u00a0234,5", "1_0")]
+    ['0.5', '1234.5', '1234567', '1234.5', '1?0']
     """
     if _DECIMAL_COMMA.fullmatch(cell):
         return cell.replace(",", ".")
     if _GROUPED.fullmatch(cell):
-        decimals = re.search(r"[.,](\d+)$", cell)
-        whole = re.sub(r"[.,\s]", "", cell[: decimals.start()] if decimals else cell)
-        return f"{whole}.{decimals[1]}" if decimals else whole
+        thousands = _thousands_sign(cell)
+        return re.sub(r"\s", "", cell.replace(thousands, "")).replace(",", ".")
     return cell.replace("_", "?")  # Python would read `1_0` as 10
 
 
@@ -258,10 +303,11 @@ def _from_header(text: str) -> tuple[str, int, str]:
     separator, skipped, start = "", 0, 0
     for line in _lines(text):
         excel = _EXCEL_SEPARATOR.match(line)
+        is_numbering = line.strip('\t\r\n "') == "#" and _NUMBER_BELOW.match(text, start + len(line)) is not None
         first = re.split(r"[,;\t]", line.lstrip("\"' "), maxsplit=1)[0]
         if excel:
             separator = excel[1]
-        elif line.strip(' \t\r\n,;"#') and not _is_comment(first):
+        elif is_numbering or (line.strip(' \t\r\n,;"#') and not _is_comment(first)):
             # What is in quotes is a name and says nothing about separators.
             bare = re.sub(r'"[^"]*"', "", line)
             return separator or max(SEPARATORS, key=bare.count), skipped, text[start:]
@@ -294,6 +340,8 @@ def _records(text: str, separator: str, path: Path, skipped: int, *, quotes: boo
             if any(map(str.strip, cells)):
                 records.append((above + skipped, cells))
     except csv.Error as error:
+        if reader.line_num > above + 1:  # larger than any cell
+            raise _unclosed(path, above + skipped + 1, reader.line_num + skipped) from error
         raise ManifestError(
             f"line {reader.line_num + skipped} of `{path}` is not of a table ({error})\n\n{_HINT}"
         ) from error
@@ -303,17 +351,38 @@ def _records(text: str, separator: str, path: Path, skipped: int, *, quotes: boo
 
 def _check_quotes(text: str, several: Sequence[range], separator: str, path: Path, skipped: int) -> None:
     """Refuse a quote that nobody closed: the rows after it would be one cell, and lost without a word."""
+    sign = re.escape(separator)
+    one_cell = re.compile(
+        rf' *(?:"([^"]*(?:""[^"]*)*)"(?!")|(?![ "]))([^{sign}\r\n]*)(?:{sign}|\r\n?|\n|\Z)',
+    )
     lines, place = _lines(text), 0
     for span in several:
-        row = list(islice(lines, span.start - place, span.stop - place))
+        row = "".join(islice(lines, span.start - place, span.stop - place))
         place = span.stop
-        try:
-            list(csv.reader(row, delimiter=separator, skipinitialspace=True, strict=True))
-        except csv.Error as error:
+        first, last = span.start + skipped + 1, span.stop + skipped
+        start = 0
+        while start < len(row):
+            cell = one_cell.match(row, start)
+            if cell is None:
+                raise _unclosed(path, first, last)
+            start = cell.end()
+            quoted, behind = cell.groups()
+            # Behind a cell of one line, text loses nothing and stays.
+            if quoted is None or not behind.strip() or not ("\n" in quoted or "\r" in quoted):
+                continue
+            if quoted.rstrip(" ").endswith((separator, "\r", "\n")):  # by the quote that opens another cell
+                raise _unclosed(path, first, last)
             raise ManifestError(
-                f"a quote in line {span.start + skipped + 1} of `{path}` is not closed, up to line "
-                f"{span.stop + skipped}\n\nhint: close it, or write it twice where it is a sign of the text"
-            ) from error
+                f"text stands behind a closing quote in the row from line {first} to line {last} of `{path}`\n\n"
+                "hint: write the quote twice where it is a sign of the text, or close the one before it"
+            )
+
+
+def _unclosed(path: Path, first: int, last: int) -> ManifestError:
+    return ManifestError(
+        f"a quote in line {first} of `{path}` is not closed, up to line {last}\n\n"
+        "hint: close it, or write it twice where it is a sign of the text"
+    )
 
 
 def _columns(path: Path, header: Sequence[str], body: Sequence[Sequence[str]]) -> tuple[tuple[str, ...], list[int]]:
@@ -333,6 +402,8 @@ def _check_once(columns: Sequence[str], path: Path) -> None:
         raise ManifestError(f"column `{name}` of `{path}` is there twice\n\nhint: remove or rename one")
 
 
+_NUMBER_BELOW = re.compile(r'\s*"?\d+(?:[.]\d+)?"?[ \t]*(?:[\r\n]|\Z)')
+"""No header is one: the `#` above it names a column of numbers, and begins no comment."""
 _LINE = re.compile(r"[^\r\n]*(?:\r\n?|\n)|[^\r\n]+")
 _PLAIN = re.compile(r"(?:[A-Za-z0-9_.][A-Za-z0-9_./-]*)?")
 _NEEDS_QUOTES = re.compile(r'[,;"#\t\r\n]')

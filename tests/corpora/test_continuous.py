@@ -23,10 +23,16 @@ def test_values_come_back_on_the_scale_of_the_corpus() -> None:
     np.testing.assert_allclose(native(continuous_of(TABLE, SCALES), SCALES), [[1, 7], [np.nan, 4], [5.5, np.nan]])
 
 
-@pytest.mark.parametrize("cell", ["0.5", "8", "high", "nan"])
+@pytest.mark.parametrize("cell", ["0.5", "8", "high", "nan", "1,234", "1.234,5", "1_0"])
 def test_a_cell_off_the_scale_is_named(cell: str) -> None:
     table = TABLE.assign(valence=["1", cell, "2"])
     with pytest.raises(ManifestError, match=rf"`valence` of clip `b` is `{cell}`\n\nhint: a number from 1 to 7"):
+        continuous_of(table, SCALES)
+
+
+def test_a_value_that_may_be_a_thousand_is_no_label() -> None:
+    table = TABLE.assign(valence=["1,5", "2.000", ""])
+    with pytest.raises(ManifestError, match=r"`valence` of clip `b` is `2\.000`\n\nhint: .* with a decimal point"):
         continuous_of(table, SCALES)
 
 

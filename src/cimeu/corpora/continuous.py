@@ -39,8 +39,8 @@ def continuous_of(table: pd.DataFrame, scales: Scales) -> Float32[np.ndarray, "N
         if wrong.any():
             row = int(wrong.argmax())
             raise ManifestError(
-                f"`{name}` of clip `{table['clip_id'].iloc[row]}` is `{cells.iloc[row]}`\n\n"
-                f"hint: a number from {low:g} to {high:g} as in data.continuous, or an empty cell"
+                f"`{name}` of clip `{table['clip_id'].iloc[row]}` is `{str(table[name].iloc[row]).strip()}`\n\n"
+                f"hint: a number from {low:g} to {high:g} as in data.continuous, with a decimal point, or an empty cell"
             )
         columns.append(values)
     return scaled(np.stack(columns, axis=1), scales)

@@ -53,6 +53,54 @@ def test_notes_and_names_of_webvtt_cues_are_no_words(tmp_path: Path) -> None:
     assert read_utterances(path) == [Utterance("Anna", 1.0, 2.0, "a < b"), Utterance("", 3.0, 4.0, "c")]
 
 
+def test_a_line_of_a_cue_may_begin_as_a_note_does(tmp_path: Path) -> None:
+    path = tmp_path / "a.vtt"
+    path.write_text(
+        "WEBVTT\n\nNOTE one\n\nNOTE\ntwo\n\n00:01.000 --> 00:02.000\nhello\nNOTE THE DATE\nplease\n \nNOTE not said\n"
+        "nor this\n\n00:03.000 --> 00:04.000\nNOTE well\n\nNOTE end"
+    )
+    assert [said.text for said in read_utterances(path)] == ["hello NOTE THE DATE please", "NOTE well"]
+
+
+def test_numbers_that_are_said_are_words(tmp_path: Path) -> None:
+    path = tmp_path / "a.srt"
+    path.write_text("00:00:01,000 --> 00:00:02,000\nin\n1984\n00:00:03,000 --> 00:00:04,000\nten\n")
+    assert [said.text for said in read_utterances(path)] == ["in 1984", "ten"]
+    path.write_text("by me\n\n1\n00:00:01,000 --> 00:00:02,000\n7\n\n2\n\n00:00:03,000 --> 00:00:04,000\n8\n9\n")
+    assert [said.text for said in read_utterances(path)] == ["7", "8 9"]
+
+
+@pytest.mark.parametrize(("suffix", "start"), [(".srt", ""), (".vtt", "WEBVTT\r\r\n\r\r\n")])
+@pytest.mark.parametrize("end", ["\r\r\n", "\r\n", "\r", "\n"])
+def test_lines_may_end_as_they_like(tmp_path: Path, suffix: str, start: str, end: str) -> None:
+    lines = ["1", "00:00:01,000 --> 00:00:02,000", "Hello", "", "2", "00:00:03,000 --> 00:00:04,000", "you", ""]
+    path = tmp_path / f"a{suffix}"
+    path.write_bytes((start + end.join(lines)).encode())
+    assert [said.text for said in read_utterances(path)] == ["Hello", "you"]
+
+
+def test_double_spaced_subrip_keeps_its_numbers_apart(tmp_path: Path) -> None:
+    path = tmp_path / "a.srt"
+    path.write_text(
+        "\n\n".join(["1", "00:00:01,000 --> 00:00:02,000", "Hello", "", "2", "00:00:03,000 --> 00:00:04,000", "you"])
+    )
+    assert [said.text for said in read_utterances(path)] == ["Hello", "you"]
+
+
+def test_marks_of_subrip_are_no_words(tmp_path: Path) -> None:
+    path = tmp_path / "a.srt"
+    words = "a<br />b <c.red>c</c> <EM>d</EM> <00:00:01.500>e <laughs> {\\an8}f <font color='red'>g</font> 1 < 2"
+    path.write_text(f"1\n00:00:01,000 --> 00:00:02,000\n{words}\n")
+    assert [said.text for said in read_utterances(path)] == ["a b c d e <laughs> f g 1 < 2"]
+
+
+def test_marks_that_nobody_closed_take_no_time(tmp_path: Path) -> None:
+    path = tmp_path / "a.srt"
+    path.write_text("1\n00:00:01,000 --> 00:00:02,000\n" + "<b " * 50_000 + "<v " * 50_000 + "<" + "1." * 50_000)
+    (said,) = read_utterances(path)
+    assert said.text.startswith("<b <b")
+
+
 def test_webvtt_of_another_program_is_read_with_its_speakers(tmp_path: Path) -> None:
     vtt = webvtt.WebVTT()
     for said in SAID:

@@ -27,10 +27,14 @@ _SHOWN = 60
 """Letters of an utterance in a message."""
 _TIMES = re.compile(r"(?<!\S)(-?[\d:.,]+)\s*-->\s*(-?[\d:.,]+)")
 """A file whose times were shifted may have some before 0."""
-_VTT_NOTE = re.compile(r"(?m)^NOTE(?:[ \t][^\n]*)?$(?:\n(?![ \t]*$)[^\n]+)*")
-_VOICE = re.compile(r"<v(?:\.[^ >]*)?\s+([^>]*)>")
+_VTT_NOTE = re.compile(r"(?m)(?:\A|^[ \t]*\n)NOTE(?:[ \t][^\n]*)?$(?:\n(?![ \t]*$)[^\n]+)*")
+"""A comment is a block of its own; a line of a cue may begin with the same word."""
+_VOICE = re.compile(r"<v(?:\.[^\s<>]*)?\s([^<>]*)>")
+_BREAK = re.compile(r"<br\s*/?>", re.IGNORECASE)
 _VTT_TAG = re.compile(r"<[^>]*>")
-_SRT_TAG = re.compile(r"</?(?:[biusv]|font)(?:[\s.][^>]*)?>|\{\\[^}]*\}", re.IGNORECASE)
+_SRT_TAG = re.compile(
+    r"</?(?:[bciusv]|font|em|strong|ruby|rt)(?:[\s.][^<>]*)?>|<\d[\d:.]*>|\{\\[^{}]*\}", re.IGNORECASE
+)
 """Others, such as `<laughs>`, are words: SubRip knows no escape for them."""
 
 
@@ -97,10 +101,13 @@ def _text(path: Path) -> str:
 def _subtitles(text: str, path: Path) -> Iterator[Utterance]:
     """Cues of SubRip and WebVTT; `<v Anna>` names who speaks."""
     is_vtt = path.suffix.lower() == ".vtt"
-    text = text.replace("\r\n", "\n").replace("\r", "\n")
-    lines = (_VTT_NOTE.sub("", text) if is_vtt else text).split("\n")
+    # Some programs end every line with two returns.
+    text = text.replace("\r\r\n", "\n").replace("\r\n", "\n").replace("\r", "\n")
+    lines = (_VTT_NOTE.sub("\n", text) if is_vtt else text).split("\n")
     # Cues begin at their times: many files lack the empty line between two, and some have one inside.
     places = [place for place, line in enumerate(lines) if _TIMES.search(line)]
+    above = [line.strip() for line in lines[: places[0]] if line.strip()] if places else []
+    is_numbered = bool(above) and above[-1].isdigit()
     for place, following in pairwise([*places, len(lines)]):
         times = _TIMES.search(lines[place])
         assert times is not None
@@ -110,14 +117,22 @@ def _subtitles(text: str, path: Path) -> Iterator[Utterance]:
                 f"`{path}` has the times `{lines[place]}`\n\nhint: such as 00:00:01,500 --> 00:00:03,000"
             )
         spoken = lines[place + 1 : following]
-        if following < len(lines) and spoken and spoken[-1].strip().isdigit():
-            spoken.pop()  # the number of the next cue
+        if is_numbered and following < len(lines):
+            _drop_number(spoken)
         if is_vtt:  # where an empty line ends the cue, and a name may stand in front of the next one
             spoken = list(takewhile(str.strip, spoken))
-        words = " ".join(spoken)
+        words = _BREAK.sub(" ", " ".join(spoken))
         voice = _VOICE.search(words)
         plain = html.unescape(_VTT_TAG.sub("", words)) if is_vtt else _SRT_TAG.sub("", words)
         yield Utterance(voice[1].strip() if voice else "", start_s, end_s, " ".join(plain.split()))
+
+
+def _drop_number(lines: list[str]) -> None:
+    """Take off the number of the next cue, and the empty lines around it."""
+    while lines and not lines[-1].strip():
+        lines.pop()
+    if lines and lines[-1].strip().isdigit():
+        lines.pop()
 
 
 def _signed(text: str) -> float | None:
