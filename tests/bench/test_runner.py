@@ -16,8 +16,8 @@ import pytest
 
 from cimeu.bench.cells import CellResult
 from cimeu.bench.comparison import Bench, Cell, open_bench, read_cell, write_cell
-from cimeu.bench.runner import _held, failures_text, run_bench
-from cimeu.cluster import LOST, Machines
+from cimeu.bench.runner import CellWork, _held, _Processes, failures_text, run_bench
+from cimeu.cluster import LOST, Machines, WorkerLost
 from cimeu.errors import FeatureError, RecipeError
 from cimeu.reports.bench_report import write_bench
 
@@ -321,6 +321,23 @@ def test_a_process_of_this_machine_that_is_killed_costs_its_own_cell_at_most(tmp
     assert report.done == 7
     again = run_bench(BENCH, result, tmp_path / "bench")
     assert (again.done, again.kept) == (1, 7)
+
+
+@pytest.mark.long
+def test_a_process_that_is_killed_while_it_has_no_cell_costs_none(tmp_path: Path) -> None:
+    with _Processes(2, CellWork(BENCH, result, tmp_path)) as pool:
+        other = pool.submit(time.sleep, 3)
+        idle = pool.submit(os.getpid).result()
+        os.kill(idle, signal.SIGKILL)
+        deadline = time.monotonic() + 20
+        while not pool._idle[-1]._broken and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert not other.done()
+        assert pool.submit(os.getpid).result() != idle
+        assert other.result() is None
+        assert (len(pool._idle), len(pool._all)) == (2, 2)
+    with pytest.raises((RuntimeError, WorkerLost)):  # nothing begins after a shutdown
+        pool.submit(os.getpid)
 
 
 def test_parts_leave_the_tables_of_the_whole(tmp_path: Path) -> None:

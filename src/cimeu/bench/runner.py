@@ -13,6 +13,7 @@ import heapq
 import logging
 import multiprocessing
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future, ProcessPoolExecutor, wait
@@ -268,6 +269,9 @@ class _Processes(Executor):
         self._new = partial(ProcessPoolExecutor, 1, mp_context=context, initializer=_begin, initargs=(work,))
         self._idle = [self._new() for _ in range(workers)]
         self._all = set(self._idle)
+        # Of `_all` and `_closing`: several pools may break at once, each in a thread of its own.
+        self._lock = threading.Lock()
+        self._closing = False
         try:
             for ready in [pool.submit(os.getpid) for pool in self._idle]:
                 ready.result()
@@ -284,30 +288,57 @@ class _Processes(Executor):
         return future
 
     def _try(self, future: Future[Any], call: Callable[[], Any], *, is_last: bool) -> None:
-        pool = self._idle.pop()
+        pool, running = self._begun(call)
 
         def settle(answer: Future[Any]) -> None:
-            error = CancelledError() if answer.cancelled() else answer.exception()
-            if not isinstance(error, BrokenProcessPool):
-                self._idle.append(pool)  # before anybody hears of the result and submits the next task
-            else:
-                pool.shutdown(wait=False)
-                fresh = self._new()
-                self._idle.append(fresh)
-                self._all = self._all - {pool} | {fresh}
-                if not is_last:
+            try:
+                error = CancelledError() if answer.cancelled() else answer.exception()
+                if not isinstance(error, BrokenProcessPool):
+                    self._idle.append(pool)  # before anybody hears of the result and submits the next task
+                elif self._replace(pool) and not is_last:
                     self._try(future, call, is_last=True)
                     return
-                error = WorkerLost(LOST)
+                else:
+                    error = WorkerLost(LOST)
+            except Exception as failure:  # or the future would never end: a pool only logs what a callback raises
+                error = failure
             if error is None:
                 future.set_result(answer.result())
             else:
                 future.set_exception(error)
 
-        pool.submit(call).add_done_callback(settle)
+        running.add_done_callback(settle)
+
+    def _begun(self, call: Callable[[], Any]) -> tuple[ProcessPoolExecutor, Future[Any]]:
+        """The call in the hands of a process that lives; one that died while it had no task is replaced."""
+        while True:
+            pool = self._idle.pop()
+            try:
+                return pool, pool.submit(call)
+            except BrokenProcessPool:
+                if not self._replace(pool):
+                    raise WorkerLost(LOST) from None
+
+    def _replace(self, broken: ProcessPoolExecutor) -> bool:
+        """A fresh process instead of one that died; none, and False, after a shutdown.
+
+        The broken pool has shut itself down, and from Python 3.12 it holds its own lock while it says so: to shut it
+        down here would wait for that lock forever.
+        """
+        with self._lock:
+            self._all.discard(broken)
+            if self._closing:
+                return False
+            fresh = self._new()
+            self._all.add(fresh)
+        self._idle.append(fresh)
+        return True
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        for pool in self._all:
+        with self._lock:
+            self._closing = True
+            pools = list(self._all)
+        for pool in pools:  # without the lock: a pool that breaks meanwhile asks for it
             pool.shutdown(wait, cancel_futures=cancel_futures)
 
     def __exit__(
