@@ -87,11 +87,25 @@ def test_clips_that_stand_still_are_not_called_one(tmp_path: Path) -> None:
     assert compare(tmp_path, {"x": still["x"], "moving": curve(0)}, {"y": still["y"]}).overlap.copies == []
 
 
+def test_silence_is_no_copy_of_silence(tmp_path: Path) -> None:
+    silent = np.zeros((30, WIDTH), np.float32)
+    silent[:, 0] = np.nan  # no pitch
+    found = compare(tmp_path, {"x": silent, "moving": curve(0)}, {"y": silent}, optional=[0])
+    assert found.overlap.copies == []
+
+
+def test_what_many_clips_of_a_manifest_hold_is_not_called_one(tmp_path: Path) -> None:
+    tone = curve(1, 3)
+    many = {f"tone{number}": tone for number in range(module.PROPOSALS + 1)}
+    assert compare(tmp_path, {"tone": tone, "long": curve(0)}, many).overlap.copies == []
+
+
 def test_a_name_in_both_manifests_is_not_guessed_from_one_store(tmp_path: Path) -> None:
     folder = store_of(tmp_path, {"0001": curve(0), "a": curve(1), "b": curve(1)[2:]})
     one, other = manifest_of(tmp_path, ["0001", "a"]), manifest_of(tmp_path, ["0001", "b"])
-    found = shared_clips(one, other, [folder]).overlap
-    assert ([(copy.one, copy.other) for copy in found.copies], found.unread) == ([("a", "b")], (1, 1))
+    for folders in ([folder], [folder, folder], [folder, folder / "made"]):
+        found = shared_clips(one, other, folders).overlap
+        assert ([(copy.one, copy.other) for copy in found.copies], found.unread) == ([("a", "b")], (1, 1))
 
 
 def test_clips_without_features_are_counted(tmp_path: Path) -> None:

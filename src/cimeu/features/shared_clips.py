@@ -3,7 +3,8 @@
 The steps of a clip, each dimension without the clip's mean, are a curve that loudness and a microphone hardly change.
 Steps are turned to their principal components of equal variance, so that what all speech has in common does not count.
 How the components of a clip vary together proposes the clips nearest to it, wherever a cut begins; the correlation of
-both curves at the best offset decides. What has too few steps for that is found where its features are identical.
+both curves at the best offset decides. What has too few steps for that is found where its features are identical,
+unless they stand still (silence, black frames) or many clips of a manifest hold them.
 
 `benchmarks/overlap.py --features spectral` prints precision and recall on recoded, louder, cut and renamed copies.
 
@@ -13,11 +14,13 @@ Axes: T steps of a clip, D width of an encoder, K components, N clips, P proposa
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
+from itertools import product
 from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
 from jaxtyping import Float16, Float32
+from scipy.fft import irfft, next_fast_len, rfft
 
 from cimeu.corpora.audit.shared_recordings import Overlap, copies_of
 from cimeu.corpora.manifest import Manifest
@@ -113,12 +116,13 @@ def shared_clips(one: Manifest, other: Manifest, folders: Sequence[Path], *, pro
     """
     first, second = (stores_in(folder) for folder in (folders[0], folders[-1]))
     names = _common(first, second, folders)
-    # One store cannot say which of two clips of one name it holds, unless their recordings are there.
-    ambiguous = set(one.table["clip_id"]) & set(other.table["clip_id"]) if len(folders) == 1 else set()
+    in_both = set(one.table["clip_id"]) & set(other.table["clip_id"])
     found: dict[str, dict[tuple[int, int], float | None]] = {"sound": {}, "picture": {}}
     has_features = np.zeros(len(one), bool), np.zeros(len(other), bool)
     for name in names:
         description = first[name].description
+        # One store cannot say which of two clips of one name it holds, unless their recordings are there.
+        ambiguous = in_both if first[name].folder.resolve() == second[name].folder.resolve() else ()
         sides = Held.of(first[name], one, ambiguous), Held.of(second[name], other, ambiguous)
         for known, held in zip(has_features, sides, strict=True):
             known |= [key is not None for key in held.keys]
@@ -199,13 +203,28 @@ def _same_curves(one: Held, other: Held, progress: Progress) -> dict[tuple[int, 
 
 def _identical(one: Held, other: Held) -> Iterator[tuple[int, int]]:
     """Pairs of clips with the same numbers: copies of any length, whole and not recoded."""
+    first, second = _by_digest(one), _by_digest(other)
+    for digest, places in first.items():
+        others = second.get(digest, [])
+        # What many clips hold says nothing of where they come from.
+        if max(len(places), len(others)) <= PROPOSALS:
+            yield from product(places, others)
+
+
+def _by_digest(held: Held) -> dict[bytes, list[int]]:
+    """Places of the clips with the same numbers, but for those that stand still: silence is no copy of silence."""
     places: dict[bytes, list[int]] = {}
-    for place in range(len(one.keys)):
-        if (features := one.features(place)) is not None:
+    for place in range(len(held.keys)):
+        features = held.features(place)
+        if features is not None and not _stands_still(features):
             places.setdefault(_digest(features), []).append(place)
-    for place in range(len(other.keys)):
-        if (features := other.features(place)) is not None:
-            yield from ((low, place) for low in places.get(_digest(features), ()))
+    return places
+
+
+def _stands_still(features: Float32[np.ndarray, "T D"]) -> bool:
+    """Whether all of several steps are equal; a clip of one step may be anything."""
+    steps = np.nan_to_num(features)
+    return len(steps) > 1 and bool((steps == steps[0]).all())
 
 
 def _digest(features: Float32[np.ndarray, "T D"]) -> bytes:
@@ -283,11 +302,12 @@ def _nearest(queries: Float32[np.ndarray, "N V"], others: Float32[np.ndarray, "M
 def correlation(one: Curve, other: Curve) -> tuple[float, int]:
     """Largest correlation of two curves over all offsets that share enough steps, and the second one's start."""
     n_one, n_other = len(one), len(other)
-    # Row i of the products, shifted by i: each column then holds the products of one offset.
     width = n_one + n_other - 1
-    products = np.zeros((n_one, width + 1), np.float32)
-    products[:, :n_other] = one[::-1].astype(np.float32) @ other.astype(np.float32).T
-    sums = products.ravel()[: n_one * width].reshape(n_one, width).sum(axis=0)
+    # By spectra: the products themselves would take the memory of both lengths multiplied. In double precision, because
+    # a short quiet stretch must not drown in the rounding of a long loud one.
+    padded = next_fast_len(width, real=True)
+    spectra = [rfft(curve.astype(np.float64), padded, axis=0) for curve in (one[::-1], other)]
+    sums = irfft((spectra[0] * spectra[1]).sum(axis=1), padded)[:width]
     offsets = n_one - 1 - np.arange(width)  # of the second within the first
     first, last = np.maximum(offsets, 0), np.minimum(n_one, n_other + offsets)
     energies = [
