@@ -83,19 +83,14 @@ class SupportRule(SupportReading):
         """What is subtracted from every step given each support among `pool`; 0 without one. `shrink` replaces the
         rule's own."""
         z = self.standardised(torch.from_numpy(pool))
-        posteriors, found = self.posteriors(z), torch.zeros(len(support), z.shape[1])
+        posteriors, styles = self.posteriors(z), torch.zeros(len(support), z.shape[1])
+        shrink = self.config.shrink if shrink is None else shrink
         for inside, width in zip(self.streams, self.config.widths, strict=True):
             if width:
-                config = StyleSetConfig(
-                    emotions=self.config.emotions,
-                    first=StreamConfig(width=width),
-                    shrink=self.config.shrink if shrink is None else shrink,
-                    # Refined with what it is sure of, the mix of a support would confirm itself.
-                    passes=0,
-                )
+                config = stream_config(self.config.emotions, width, shrink)
                 marked = torch.from_numpy(support & np.isfinite(pool[:, inside]).any(axis=1))
-                found[:, inside] = offsets(z[:, inside], posteriors, marked, self.deltas[:, inside], config)
-        return (found * self.deviation).numpy()
+                styles[:, inside] = offsets(z[:, inside], posteriors, marked, self.deltas[:, inside], config)
+        return (styles * self.deviation).numpy()
 
     @torch.inference_mode()
     def trust(self, pool: Float32[np.ndarray, "M D"], support: Bool[np.ndarray, "N M"]) -> Float32[np.ndarray, " N"]:
@@ -120,6 +115,12 @@ class SupportRule(SupportReading):
         rule = cls(config, specifications)
         read_weights(folder).into(rule)
         return rule.eval()
+
+
+def stream_config(emotions: tuple[str, ...], width: int, shrink: float) -> StyleSetConfig:
+    """The rule of one stream: the mix of emotions in a support is told once, from all streams together."""
+    # Refined with what it is sure of, the mix of a support would confirm itself: no passes.
+    return StyleSetConfig(emotions=emotions, first=StreamConfig(width=width), shrink=shrink, passes=0)
 
 
 def config_from(values: dict[str, Any]) -> SupportRuleConfig:

@@ -23,10 +23,9 @@ from jaxtyping import Float, Float32, Int
 from cimeu.batching.dataset import ClipDataset, Moves
 from cimeu.evaluation.supports import People, Strangers, draw_all_for_training
 from cimeu.evaluation.uncertainty import speaker_names
-from cimeu.model.config import StreamConfig
 from cimeu.model.pooling import pool_steps
-from cimeu.model.style_set import StyleSetConfig, trust
-from cimeu.model.support_rule import SupportRule, SupportRuleConfig
+from cimeu.model.style_set import trust
+from cimeu.model.support_rule import SupportRule, SupportRuleConfig, stream_config
 from cimeu.pyramid import Direction
 from cimeu.training.style_set import STRENGTH, Embedded, StyleFit, styles_of
 
@@ -110,13 +109,7 @@ class SupportReader:
             if inside.start == inside.stop:
                 moves.append(None)
                 continue
-            config = StyleSetConfig(
-                emotions=fit.clips.emotions,
-                first=StreamConfig(width=self.rule.widths[stream]),
-                shrink=SHRINK[scope],
-                # Refined with what it is sure of, the mix of a support would confirm itself.
-                passes=0,
-            )
+            config = stream_config(fit.clips.emotions, self.rule.widths[stream], SHRINK[scope])
             usable = [np.zeros(0, int) if rows is None else rows[present[rows]] for rows in supports]
             z, posteriors, deltas = map(torch.from_numpy, (self._z[:, inside], self._posteriors, fit.deltas[:, inside]))
             styles, _ = styles_of(z, posteriors, usable, deltas, config)
