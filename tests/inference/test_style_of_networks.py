@@ -130,6 +130,20 @@ def test_steps_that_went_to_the_disk_give_the_same_answers(
     assert recogniser(run)(talk) == given
 
 
+def test_what_is_known_of_windows_alone_is_not_asked_again(
+    run: Path, reading: Reading, given: Timeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(Ensemble, "answer")
+    model = recogniser(run)
+    assert model.timeline(model.adapted(reading)) == given
+
+
+def test_supports_keep_no_steps(run: Path, talk: Path, reading: Reading, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(kept_clips.KeptSteps, "keep")
+    (support,) = recogniser(run).supports(talk)
+    np.testing.assert_array_equal(support.x, reading.windows("voice").support().x)
+
+
 def test_windows_of_other_recordings_are_supports_too(run: Path, reading: Reading, given: Timeline) -> None:
     model = recogniser(run, "person")
     together = model.timeline(model.adapted(reading, [reading.windows("voice").support()]))
@@ -157,7 +171,7 @@ def test_an_explanation_takes_parts_away_from_what_was_answered_given_the_style(
         if segment.start_s <= sum(reading.edges[number : number + 2]) / 2 <= segment.end_s:
             deaf, rows = replace(windows.clips[row], second=None), slice(row, row + 1)
             assert isinstance(model.classifier, BehindRule)
-            said = model.classifier.probabilities(windows.x[rows], style.styles[rows], style.trust[rows], [deaf])
+            said = model.classifier.probabilities([deaf], style.styles[rows], style.trust[rows])
             lost.append(style.probabilities[row, emotion] - said[0, emotion])
     assert timeline.explanations[0].streams[1].lost == pytest.approx(np.mean(lost), abs=2e-4)
 

@@ -1,9 +1,10 @@
-"""A trained model that answers clips less the style in their support: one that was trained with `training.supports`.
+"""A trained model that answers each clip again after subtracting the style in its support (trained with
+`training.supports`).
 
     clips ─┬────────────────────── network ─ answer alone ──────┐
            └─ less the style ───── network ─ answer given it ───┴─ weighted by the trust in the support
 
-The rule lies beside each network (`cimeu.model.support_rule`). One network says both, since it was trained with
+The rule lies beside each network (`cimeu.model.support_rule`). One network gives both answers: it was trained with
 supports of every size, none included.
 
 Axes: N clips, M clips in supports, D features of a step in all streams and directions, K emotions.
@@ -61,32 +62,38 @@ class BehindRule:
         support: Bool[np.ndarray, "N M"],
         clips: Sequence[Clip] = (),
         *,
+        alone: Float[np.ndarray, "N K"] | None = None,
         shrink: float | None = None,
     ) -> StyledAnswers:
-        """Answers given each clip's support among the rows of `pool`; `shrink` replaces the rule's own."""
+        """Answers given each clip's support among the rows of `pool`; `shrink` replaces the rule's own.
+
+        Without `alone`, the answers without style, the networks are asked for them too.
+        """
         parts = self._apart(pool)
         styles = [rule.styles(parts[way], support, shrink) for way, rule in self.rules.items()]
         # As in a bench: the first direction says how far a support is trusted.
         first = next(iter(self.rules))
         trusted = self.rules[first].trust(parts[first], support)
         moved = np.concatenate(styles, axis=1)
-        return StyledAnswers(self.probabilities(x, moved, trusted, clips), moved, trusted)
+        return StyledAnswers(self.probabilities(clips, moved, trusted, alone=alone), moved, trusted)
 
     def probabilities(
         self,
-        x: Float32[np.ndarray, "N D"],
+        clips: Sequence[Clip],
         styles: Float32[np.ndarray, "N D"],
         trust: Float32[np.ndarray, " N"],
-        clips: Sequence[Clip] = (),
+        *,
+        alone: Float[np.ndarray, "N K"] | None = None,
     ) -> Float[np.ndarray, "N K"]:
         """Probabilities of clips given a style for each, and its weight; NaN where the model says nothing."""
+        assert len(clips) == len(styles), "the steps of every clip are read"
         answers = [np.zeros((0, len(self.specifications.emotions)))]
         for start in range(0, len(clips), BATCH):
             rows = range(start, min(start + BATCH, len(clips)))
             part = [clips[row] for row in rows]
             less = {way: self._less(part, styles[start : rows.stop], way) for way in self.rules}
-            alone, given = self.classifier.answer(part).probabilities, self._answer_apart(less)
-            answers.append(opinion_pool(alone, given, trust[start : rows.stop]))
+            unstyled = self.classifier.answer(part).probabilities if alone is None else alone[start : rows.stop]
+            answers.append(opinion_pool(unstyled, self._answer_apart(less), trust[start : rows.stop]))
         return np.concatenate(answers)
 
     def _less(self, clips: Sequence[Clip], styles: Float32[np.ndarray, "N D"], way: Direction) -> list[Clip]:
@@ -115,13 +122,13 @@ def read_rules(folder: Path, classifier: Classifier, directions: Sequence[Direct
     Raises:
         CheckpointError: a rule is damaged, is there for one direction only, or is of another model.
     """
-    there = [way for way in directions if (folder / way / FOLDER).exists()]
-    if not there:
+    with_rule = [way for way in directions if (folder / way / FOLDER).exists()]
+    if not with_rule:
         return {}
     for way in directions:
-        if way not in there:
+        if way not in with_rule:
             raise CheckpointError(
-                f"`{folder}` has a rule of style in `{there[0]}/{FOLDER}` and none in `{way}/{FOLDER}`\n\n"
+                f"`{folder}` has a rule of style in `{with_rule[0]}/{FOLDER}` and none in `{way}/{FOLDER}`\n\n"
                 f"hint: {COPY_AGAIN}"
             )
     rules = {way: SupportRule.from_pretrained(folder / way / FOLDER) for way in directions}

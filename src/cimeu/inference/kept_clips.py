@@ -32,7 +32,7 @@ class _Place:
 
 
 class KeptSteps:
-    """Steps of the windows of one lane; the file is gone when nothing refers to them any more."""
+    """Steps of the windows of one reading; the file is gone when nothing refers to them any more."""
 
     def __init__(self) -> None:
         self._file = SpooledTemporaryFile(max_size=IN_MEMORY_BYTES)  # noqa: SIM115 - closed when nothing refers to it

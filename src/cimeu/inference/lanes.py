@@ -12,7 +12,7 @@ from jaxtyping import Float, Float32
 
 from cimeu.inference.buffers import Sightings
 from cimeu.inference.face_path import FacePath
-from cimeu.inference.kept_clips import KeptClip, KeptSteps
+from cimeu.inference.kept_clips import KeptClip
 from cimeu.inference.voice_activity import MouthMotion
 from cimeu.timeline.segments import NOBODY, OFF_SCREEN, VOICE, Cell, Modality, Place
 
@@ -43,8 +43,6 @@ class Lane:
     """By stretch, where the style of the person is read from other windows: what it is read from."""
     kept: dict[int, KeptClip] = field(default_factory=dict)
     """By stretch, where a window is answered again once the style is known."""
-    steps: KeptSteps = field(default_factory=KeptSteps)
-    """What holds them."""
     reach_s: dict[int, tuple[float, float]] = field(default_factory=dict)
     """By stretch: from when to when there was anything for the encoders of its window."""
     voiceprints: dict[int, Float32[np.ndarray, " _"]] = field(default_factory=dict)

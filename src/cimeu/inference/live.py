@@ -233,7 +233,7 @@ class LiveSession:
     def _answer(self, number: int, span: Span) -> Iterator[Moment]:
         reader, recogniser = self._reader, self._recogniser
         inputs = {window.lane: window for window in reader.inputs(number, span)}
-        recogniser.score(list(inputs.values()), reader.lanes, keep=False)
+        recogniser.score(list(inputs.values()), reader.lanes)
         for track, lane in reader.lanes.items():
             if number not in lane.basis:
                 continue

@@ -103,7 +103,7 @@ def adapt(reader: StyleReader, windows: Windows, others: Sequence[Support] = (),
     elsewhere = np.ones((len(windows.numbers), len(pool) - len(own.x)), bool)
     marked = np.concatenate([own.apart_from(windows), elsewhere], axis=1)
     shrink = STUDY_SHRINK if scope == "study" else None
-    given = reader.adapt(windows.x, pool, marked, windows.clips, shrink=shrink)
+    given = reader.adapt(windows.x, pool, marked, windows.clips, alone=windows.probabilities, shrink=shrink)
     mix = np.concatenate([part.probabilities for part in parts]).mean(axis=0) if len(pool) else np.zeros(1)
     rows = {number: row for row, number in enumerate(windows.numbers)}
     looks_like = int(mix.argmax()) if mix.max() > ONE_EMOTION else None

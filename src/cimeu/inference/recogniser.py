@@ -41,7 +41,7 @@ from cimeu.inference.appearance import Appearance
 from cimeu.inference.bundle import bundled_weights, open_bundle
 from cimeu.inference.diarisation import voices_apart
 from cimeu.inference.face_path import REACH_S
-from cimeu.inference.kept_clips import KeptClips
+from cimeu.inference.kept_clips import KeptClips, KeptSteps
 from cimeu.inference.lanes import Lane, give_voices_back, joined, named_tracks
 from cimeu.inference.model_folder import open_model_folder
 from cimeu.inference.model_store import model_id
@@ -225,6 +225,7 @@ class Recogniser:
         watch: Callable[[Sequence[WindowInput]], None] | None = None,
         from_s: float = 0.0,
         until_s: float = inf,
+        keep: bool = True,
     ) -> "Reading":
         """Score every window of a recording, or of a part of it.
 
@@ -234,27 +235,27 @@ class Recogniser:
             watch: is given the input of every window, in batches.
             from_s: earlier windows are not read, but for a few seconds in which faces come to be followed.
             until_s: windows that start later are not read.
+            keep: hold the steps of the windows that a model answers again given a style.
 
         Raises:
             MediaError: missing, empty, or no media.
         """
         path, (part_from_s, part_until_s) = Path(path), self.settings.part
         info = probe(path)
-        # Checked before anything is decoded where the file says how long it is, and again by `_cut_to_part` where it
-        # does not.
+        # Before anything is decoded; where the file does not say how long it is, `_cut_to_part` finds out.
         if info.duration_s:  # some files do not say
             _check_start(path, info.duration_s, part_from_s)
         from_s, until_s = self._reading_starts_s(max(from_s, part_from_s)), min(until_s, part_until_s)
-        # Edges, not pairs of start and end: cells of a lane are neighbours by construction, so no gap can open between
-        # two.
+        # Edges, not pairs of start and end: no gap can open between two cells of a lane.
         reader, spans = self.reader(Recorded(path), info, from_s=from_s)
         edges = [from_s]
         waiting: list[WindowInput] = []
+        steps = KeptSteps() if keep else None
         declared_s = max(0, ceil(min(info.duration_s, until_s) - from_s))
 
         # Windows wait for each other, so that a network answers many in one pass.
         def score() -> None:
-            self.score(waiting, reader.lanes)
+            self.score(waiting, reader.lanes, keep=steps)
             if watch is not None and waiting:
                 watch(waiting)
             waiting.clear()
@@ -361,7 +362,7 @@ class Recogniser:
         Raises:
             MediaError: missing, empty, or no media.
         """
-        reading = self.read(path, progress=progress)
+        reading = self.read(path, progress=progress, keep=False)
         return [reading.windows(name).support() for name, lane in reading.lanes.items() if lane.representations]
 
     def given_style(self, reading: "Reading", name: str, windows: Sequence[WindowInput]) -> Float[np.ndarray, "N K"]:
@@ -371,7 +372,7 @@ class Recogniser:
             return self.classifier.answer(clips).probabilities
         assert isinstance(self.classifier, StyleReader), "no other model reads a style"
         rows = [style.rows[window.number] for window in windows]
-        return self.classifier.probabilities(self.classifier.embed(clips), style.styles[rows], style.trust[rows], clips)
+        return self.classifier.probabilities(clips, style.styles[rows], style.trust[rows])
 
     def timeline(self, reading: "Reading") -> Timeline:
         """Segments of what was read."""
@@ -447,8 +448,10 @@ class Recogniser:
         faces = self.detector.name, self.detector.version, self.identity.name
         return encoders, self._directions, grid, faces, str(self.device), self.settings
 
-    def score(self, windows: Sequence[WindowInput], lanes: Mapping[str, Lane], *, keep: bool = True) -> None:
-        """Put what the model says of windows into their lanes; with `keep` also the windows that it will read again."""
+    def score(
+        self, windows: Sequence[WindowInput], lanes: Mapping[str, Lane], *, keep: KeptSteps | None = None
+    ) -> None:
+        """Put what the model says of windows into their lanes; `keep` takes the windows that it will read again."""
         if not windows:
             return
         with self.stopwatch("models and fusion"):
@@ -465,8 +468,8 @@ class Recogniser:
             for row, window in enumerate(windows):
                 lane = lanes[window.lane]
                 lane.representations[window.number], lane.reach_s[window.number] = x[row], window.reach_s
-                if keep and self.classifier.reads_steps:
-                    lane.kept[window.number] = lane.steps.keep(window.clip)
+                if keep is not None and self.classifier.reads_steps:
+                    lane.kept[window.number] = keep.keep(window.clip)
 
     def answer(self, windows: Sequence[WindowInput]) -> Answers:
         """What the model says about each window alone."""

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from cimeu.inference.kept_clips import KeptSteps
 from cimeu.inference.lanes import ANSWERS, Lane
 from cimeu.inference.own_style import Support
 from cimeu.inference.recogniser import Reading, Recogniser
@@ -51,10 +52,11 @@ class SideBySide:
     def _read(self, recogniser: Recogniser, path: Path, progress: Progress) -> Reading:
         listeners = [other for other in self._groups[recogniser.reads_as] if other is not recogniser]
         answers: list[dict[str, Lane]] = [defaultdict(Lane) for _ in listeners]
+        steps = KeptSteps()
 
         def watch(windows: Sequence[WindowInput]) -> None:
             for listener, lanes in zip(listeners, answers, strict=True):
-                listener.score(windows, lanes)
+                listener.score(windows, lanes, keep=steps)
 
         reading = recogniser.read(path, progress=progress, watch=watch)
         for listener, lanes in zip(listeners, answers, strict=True):

@@ -81,17 +81,17 @@ class StyleReader(Classifier, Protocol):
         support: np.ndarray,
         clips: Sequence[Clip] = (),
         *,
+        alone: Float[np.ndarray, "N K"] | None = None,
         shrink: float | None = None,
     ) -> StyledAnswers:
         """Answers about clips given, for each, those rows of `pool` that `support` marks.
 
-        `x` and `pool` are what `embed` gave; the clips themselves are needed where `reads_steps`. `shrink` replaces the
-        model's own assumption of how many clips a style needs.
+        `x` and `pool` are what `embed` gave; the clips themselves are needed where `reads_steps`. `alone` is what
+        `answer` said of them, where that is known. `shrink` replaces the model's own assumption of how many clips a
+        style needs.
         """
         ...
 
-    def probabilities(
-        self, x: np.ndarray, styles: np.ndarray, trust: np.ndarray, clips: Sequence[Clip] = ()
-    ) -> Float[np.ndarray, "N K"]:
+    def probabilities(self, clips: Sequence[Clip], styles: np.ndarray, trust: np.ndarray) -> Float[np.ndarray, "N K"]:
         """Probabilities of clips given styles and the weights of these."""
         ...

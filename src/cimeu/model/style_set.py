@@ -145,25 +145,30 @@ class StyleSet(SupportReading):
         support: Bool[np.ndarray, "N M"],
         clips: Sequence[Clip] = (),
         *,
+        alone: Float[np.ndarray, "N K"] | None = None,
         shrink: float | None = None,
     ) -> StyledAnswers:
-        """Answers given each clip's support among the clips of `pool`; `shrink` replaces the model's own."""
+        """Answers given each clip's support among the clips of `pool`; `shrink` replaces the model's own.
+
+        `x` is enough: neither the clips nor their answers `alone` are read.
+        """
         config = self.config if shrink is None else replace(self.config, shrink=shrink)
         z, marked = self.standardised(torch.from_numpy(pool)), torch.from_numpy(support)
         posteriors = self.posteriors(z)
         styles = offsets(z, posteriors, marked, self.deltas, config).numpy()
         trusted = trust(posteriors, marked, config.caution).numpy()
-        return StyledAnswers(self.probabilities(x, styles, trusted), styles, trusted)
+        return StyledAnswers(self._answered(x, styles, trusted), styles, trusted)
+
+    def probabilities(
+        self, clips: Sequence[Clip], styles: Float32[np.ndarray, "N D"], trust: Float32[np.ndarray, " N"]
+    ) -> Float[np.ndarray, "N K"]:
+        """Probabilities of clips given a style for each, and its weight; NaN where a clip has no embedding."""
+        return self._answered(self.embed(clips), styles, trust)
 
     @torch.inference_mode()
-    def probabilities(
-        self,
-        x: Float32[np.ndarray, "N D"],
-        styles: Float32[np.ndarray, "N D"],
-        trust: Float32[np.ndarray, " N"],
-        clips: Sequence[Clip] = (),
+    def _answered(
+        self, x: Float32[np.ndarray, "N D"], styles: Float32[np.ndarray, "N D"], trust: Float32[np.ndarray, " N"]
     ) -> Float[np.ndarray, "N K"]:
-        """Probabilities of embeddings given a style for each, and its weight; NaN where there is no embedding."""
         answered = self(*map(torch.from_numpy, (x, styles, trust))).softmax(-1).double().numpy()
         answered[~np.isfinite(x).any(axis=1)] = np.nan
         return answered
