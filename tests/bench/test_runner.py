@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 
 from cimeu.bench.cells import CellResult
@@ -338,6 +339,29 @@ def test_a_process_that_is_killed_while_it_has_no_cell_costs_none(tmp_path: Path
         assert (len(pool._idle), len(pool._all)) == (2, 2)
     with pytest.raises((RuntimeError, WorkerLost)):  # nothing begins after a shutdown
         pool.submit(os.getpid)
+
+
+def hold(folder: Path) -> None:
+    """A bench that waits with its processes."""
+    with _Processes(2, CellWork(BENCH, result, folder)) as pool:
+        pids = [pid for each in pool._all for pid in each._processes]
+        (folder / "pids.json").write_text(json.dumps(pids))
+        time.sleep(600)
+
+
+@pytest.mark.long
+def test_processes_end_with_the_bench_that_started_them(tmp_path: Path) -> None:
+    bench = multiprocessing.get_context("spawn").Process(target=hold, args=(tmp_path,))
+    bench.start()
+    deadline = time.monotonic() + 120
+    while not (written := tmp_path / "pids.json").exists() or not written.stat().st_size:
+        assert bench.is_alive(), "the bench ended"
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    workers = [psutil.Process(pid) for pid in json.loads(written.read_text())]
+    bench.kill()
+    bench.join()
+    assert psutil.wait_procs(workers, timeout=60)[1] == []
 
 
 def test_parts_leave_the_tables_of_the_whole(tmp_path: Path) -> None:

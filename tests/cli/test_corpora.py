@@ -1,6 +1,7 @@
 """`cimeu prepare` for published corpora, and `cimeu audit`."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -198,7 +199,11 @@ def test_overlap_by_features_needs_no_recording(cimeu: Command, stored: Path) ->
     status, _, err = cimeu("overlap", stored / "one.csv", stored / "one.csv", *features, "-o", output)
     assert status == 1, "one store cannot tell two clips of one name apart"
     assert "0 of 6 clips compared by spectral, 6 failed" in err
-    status, _, err = cimeu("overlap", stored / "one.csv", stored / "one.csv", *features, *features, "-o", output)
+    status, *_ = cimeu("overlap", stored / "one.csv", stored / "one.csv", *features, *features, "-o", output)
+    assert status == 1, "named twice, it is still one store"
+    shutil.copytree(stored / "features", stored / "own")
+    own = ("--features", stored / "own")
+    status, *_ = cimeu("overlap", stored / "one.csv", stored / "one.csv", *features, *own, "-o", output)
     assert (status, len(pd.read_csv(output))) == (2, 3)
     status, _, err = cimeu("overlap", stored / "one.csv", stored / "one.csv", *features * 3, "-o", output)
     assert status == 1

@@ -33,6 +33,7 @@ from cimeu.bench.cells import CellResult
 from cimeu.bench.comparison import Bench, Cell, open_bench, read_cell, write_cell
 from cimeu.cluster import HERE, LOST, THREAD_VARIABLES, Machines, RayPool, WorkerLost
 from cimeu.errors import CimeuError, RecipeError
+from cimeu.features.worker_pool import end_with_parent
 from cimeu.progress import Progress, silent
 
 logger = logging.getLogger(__name__)
@@ -203,6 +204,7 @@ def _begin(work: Work) -> None:
     global _work
     _work = work
     torch.set_num_threads(1)
+    end_with_parent()
 
 
 def _attempt(task: Any, wait_for_others: bool) -> str:

@@ -116,7 +116,7 @@ def _serve(connection: Connection, work: Work) -> None:
 
     torch.set_num_threads(1)
     threadpool_limits(1)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     connection.send(Event.DONE)
     with contextlib.suppress(EOFError, ConnectionError):  # the run is over
         while True:
@@ -125,8 +125,17 @@ def _serve(connection: Connection, work: Work) -> None:
             connection.send(Event.DONE)
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
+    """End this worker as soon as the process that started it has ended, however that happened.
+
+    A worker that waits for tasks would not notice: it holds the other end of its queue itself.
+    """
     parent = multiprocessing.parent_process()
-    assert parent is not None, "runs in workers only"
-    wait_for([parent.sentinel])
-    os._exit(1)
+    if parent is None:  # not a worker
+        return
+
+    def end() -> None:
+        wait_for([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=end, daemon=True).start()
