@@ -144,7 +144,9 @@ class RayPool(Executor):
             max_task_retries=2,  # one that comes while the worker is being started again may be lost too
             runtime_env={"env_vars": threads} if threads else None,
         )(_Worker)
-        self._actors = [worker.remote(os.getcwd(), initializer, initargs) for _ in range(self.workers)]
+        # Kept: a worker that is started again asks for it, and Ray forgets what nobody refers to.
+        self._start = ray.put((initializer, initargs))
+        self._actors = [worker.remote(os.getcwd(), self._start) for _ in range(self.workers)]
         self._idle = list(self._actors)
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **named: Any) -> Future[Any]:
@@ -173,9 +175,10 @@ class RayPool(Executor):
 class _Worker:
     """A process somewhere."""
 
-    def __init__(self, folder: str, initializer: Callable[..., None], initargs: tuple[Any, ...]) -> None:
+    def __init__(self, folder: str, start: tuple[Callable[..., None], tuple[Any, ...]]) -> None:
         with contextlib.suppress(OSError):  # where it is not there, absolute paths still lead somewhere
             os.chdir(folder)  # relative paths start from that of the command
+        initializer, initargs = start
         initializer(*initargs)
 
     def do(self, function: Callable[..., Any], args: tuple[Any, ...], named: dict[str, Any]) -> Any:
