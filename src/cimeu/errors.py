@@ -27,8 +27,13 @@ def guess(name: object, names: Sequence[str], otherwise: str = "known: ") -> str
     >>> guess("anegr", ("anger", "fear")), guess("x", ("anger", "fear"))
     ('did you mean `anger`?', 'known: anger, fear')
     """
+    return likely(name, names) or f"{otherwise}{', '.join(names)}"
+
+
+def likely(name: object, names: Sequence[str]) -> str:
+    """The question whether the one of `names` that `name` most resembles was meant; empty where none is close."""
     close = get_close_matches(str(name), names, n=1)
-    return f"did you mean `{close[0]}`?" if close else f"{otherwise}{', '.join(names)}"
+    return f"did you mean `{close[0]}`?" if close else ""
 
 
 class CimeuError(Exception):

@@ -12,7 +12,7 @@ import torch
 from cimeu.batching.dataset import Sample
 from cimeu.evaluation.predict import evaluation_collator
 from cimeu.media.threads import one_thread
-from cimeu.model.checkpoint import Specifications, kind_of, read_config, read_weights
+from cimeu.model.checkpoint import Specifications, kind_of, read_model
 from cimeu.model.classifier import Answers, Clip
 from cimeu.model.pooling import Standardiser
 from cimeu.model.rivals.backbone import BackboneClassifier
@@ -68,7 +68,4 @@ def read_rival(folder: Path) -> RivalClassifier:
         CheckpointError: a file is missing, damaged or does not fit; the first differing tensor is named.
     """
     kind = kind_of(folder)
-    config, specifications = read_config(folder, kind, rival_config)
-    network = NETWORKS[kind](config, specifications)
-    read_weights(folder).into(network)
-    return RivalClassifier(network)
+    return RivalClassifier(read_model(NETWORKS[kind], folder, kind, rival_config))

@@ -41,6 +41,7 @@ CIMEU = "cimeu"
 """Kind of the network of this project; folders that name no kind, as those of version 0.1, hold one."""
 
 Config = TypeVar("Config")
+Network = TypeVar("Network", bound=nn.Module)
 
 
 def versions() -> dict[str, str]:
@@ -250,6 +251,22 @@ def read_weights(source: str | Path, **download: Any) -> Weights:
         return Weights(load_file(path), path)
     except (SafetensorError, OSError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"`{path}` is not a readable safetensors file ({error})\n\nhint: {hint}") from error
+
+
+def read_model(
+    build: Callable[..., Network],
+    folder: Path | str,
+    kind: str,
+    config_from: Callable[[dict[str, Any]], Config],
+) -> Network:
+    """Read a model of this kind from a folder that `save_checkpoint` wrote, in evaluation mode.
+
+    Raises:
+        CheckpointError: a file is missing, damaged or does not fit; the first differing tensor is named.
+    """
+    model = build(*read_config(folder, kind, config_from))
+    read_weights(folder).into(model)
+    return model.eval()
 
 
 def check_tensors(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor], path: Path) -> None:

@@ -30,14 +30,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Float32
 from torch import Tensor, nn
 
-from cimeu.model.checkpoint import Specifications, read_config, read_weights
+from cimeu.model.checkpoint import Specifications, read_model
 from cimeu.model.classifier import Answers, Clip, StyledAnswers
 from cimeu.model.config import StreamConfig
 from cimeu.ranges import Within, check_values
@@ -47,6 +47,8 @@ FURTHEST = 8.0
 
 SMALLEST = 1e-12
 """Probability below which none is told from another."""
+
+Reading = TypeVar("Reading", bound="SupportReading")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,10 +71,21 @@ class StyleSetConfig:
     def __post_init__(self) -> None:
         check_values(self)
 
+    @classmethod
+    def from_values(cls, values: dict[str, Any]) -> "StyleSetConfig":
+        """Read from plain values."""
+        return cls(**{**values, "emotions": tuple(values["emotions"]), "first": StreamConfig(**values["first"])})
+
 
 class SupportReading(nn.Module):
     """What a support is read with: statistics of the training groups, what emotions add, a classifier that knows no
-    person."""
+    person.
+
+    A subclass is built from a configuration, of the class `config_class`, and specifications.
+    """
+
+    kind: ClassVar[str]
+    config_class: ClassVar[Any]
 
     def __init__(self, width: int, n_emotions: int) -> None:
         super().__init__()
@@ -92,11 +105,21 @@ class SupportReading(nn.Module):
         """By the classifier that knows no person, as it was when what answers without style was trained."""
         return self.alone(z).softmax(-1)
 
+    @classmethod
+    def from_pretrained(cls: type[Reading], folder: Path | str) -> Reading:
+        """Read a folder that `save_checkpoint` wrote.
+
+        Raises:
+            CheckpointError: a file is missing, damaged or does not fit; the first differing tensor is named.
+        """
+        return read_model(cls, folder, cls.kind, cls.config_class.from_values)
+
 
 class StyleSet(SupportReading):
     """Two linear classifiers of one embedding per clip: of the clip alone, and of the clip less a person's style."""
 
     kind: ClassVar[str] = "style-set"
+    config_class: ClassVar[type] = StyleSetConfig
     reads_steps: ClassVar[bool] = False
 
     def __init__(self, config: StyleSetConfig, specifications: Specifications | None = None) -> None:
@@ -173,18 +196,6 @@ class StyleSet(SupportReading):
         answered[~np.isfinite(x).any(axis=1)] = np.nan
         return answered
 
-    @classmethod
-    def from_pretrained(cls, folder: Path | str) -> "StyleSet":
-        """Read a folder that `save_checkpoint` wrote.
-
-        Raises:
-            CheckpointError: a file is missing, damaged or does not fit; the first differing tensor is named.
-        """
-        config, specifications = read_config(folder, cls.kind, config_from)
-        model = cls(config, specifications)
-        read_weights(folder).into(model)
-        return model.eval()
-
 
 def offsets(
     z: Float[Tensor, "M D"],
@@ -239,11 +250,6 @@ def _refined_mixes(
         joint = posteriors * prior[:, None]
         responsibilities = marked[..., None] * joint / joint.sum(-1, keepdim=True).clamp(min=1e-12)
     return responsibilities.sum(1) / n.clamp(min=1)
-
-
-def config_from(values: dict[str, Any]) -> StyleSetConfig:
-    """Read a configuration from plain values."""
-    return StyleSetConfig(**{**values, "emotions": tuple(values["emotions"]), "first": StreamConfig(**values["first"])})
 
 
 def _mean(steps: Float32[np.ndarray, "T D"]) -> Float32[np.ndarray, " D"]:

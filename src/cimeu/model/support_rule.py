@@ -13,7 +13,6 @@ Axes: N scored clips, M clips that supports are taken from, D features of a step
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
@@ -21,7 +20,7 @@ import torch
 from jaxtyping import Bool, Float32
 
 from cimeu.errors import RecipeError
-from cimeu.model.checkpoint import Specifications, read_config, read_weights
+from cimeu.model.checkpoint import Specifications
 from cimeu.model.config import StreamConfig
 from cimeu.model.pooling import pool_steps
 from cimeu.model.style_set import StyleSetConfig, SupportReading, offsets, trust
@@ -52,11 +51,17 @@ class SupportRuleConfig:
         if len(self.widths) != 2 or not any(self.widths):
             raise RecipeError(f"`widths` is {list(self.widths)}\n\nhint: the widths of two streams, one above 0")
 
+    @classmethod
+    def from_values(cls, values: dict[str, Any]) -> "SupportRuleConfig":
+        """Read from plain values."""
+        return cls(**{**values, "emotions": tuple(values["emotions"]), "widths": tuple(values["widths"])})
+
 
 class SupportRule(SupportReading):
     """The rule as one network of a run was trained behind it."""
 
     kind: ClassVar[str] = "support-rule"
+    config_class: ClassVar[type] = SupportRuleConfig
 
     def __init__(self, config: SupportRuleConfig, specifications: Specifications | None = None) -> None:
         super().__init__(sum(config.widths), len(config.emotions))
@@ -104,25 +109,8 @@ class SupportRule(SupportReading):
             return steps
         return steps - style[self.streams[stream]]
 
-    @classmethod
-    def from_pretrained(cls, folder: Path | str) -> "SupportRule":
-        """Read a folder that `save_checkpoint` wrote.
-
-        Raises:
-            CheckpointError: a file is missing, damaged or does not fit; the first differing tensor is named.
-        """
-        config, specifications = read_config(folder, cls.kind, config_from)
-        rule = cls(config, specifications)
-        read_weights(folder).into(rule)
-        return rule.eval()
-
 
 def stream_config(emotions: tuple[str, ...], width: int, shrink: float) -> StyleSetConfig:
     """The rule of one stream: the mix of emotions in a support is told once, from all streams together."""
     # Refined with what it is sure of, the mix of a support would confirm itself: no passes.
     return StyleSetConfig(emotions=emotions, first=StreamConfig(width=width), shrink=shrink, passes=0)
-
-
-def config_from(values: dict[str, Any]) -> SupportRuleConfig:
-    """Read a configuration from plain values."""
-    return SupportRuleConfig(**{**values, "emotions": tuple(values["emotions"]), "widths": tuple(values["widths"])})

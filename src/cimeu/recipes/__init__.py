@@ -4,13 +4,12 @@ Line 1 of each is the command that runs it; the comment below says what it is.
 """
 
 from dataclasses import dataclass
-from difflib import get_close_matches
 from itertools import takewhile
 from pathlib import Path
 from shlex import quote
 
 from cimeu.atomic import write_whole
-from cimeu.errors import RecipeError, guess
+from cimeu.errors import RecipeError, guess, likely
 from cimeu.reading import require_regular
 
 FOLDER = Path(__file__).parent
@@ -60,11 +59,8 @@ def recipe_path(recipe: Path | str, folder: Path = Path()) -> Path:
         require_regular(path, RecipeError, "give a file, or a name that `cimeu recipes list` shows")
     # Up to version 0.1 recipes were files in `recipes/` of the repository: commands that name one get its name now.
     bare = name.removeprefix("recipes/").removesuffix(".yaml")
-    close = get_close_matches(bare, shipped_names(), n=1)
-    hint = f"did you mean `{close[0]}`? " if close else ""
-    raise RecipeError(
-        f"recipe `{path}` does not exist\n\nhint: {hint}give a file, or a name that `cimeu recipes list` shows"
-    )
+    hint = f"{likely(bare, shipped_names())} give a file, or a name that `cimeu recipes list` shows".lstrip()
+    raise RecipeError(f"recipe `{path}` does not exist\n\nhint: {hint}")
 
 
 def copy_recipe(name: str, place: Path) -> Path:

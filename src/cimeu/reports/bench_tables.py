@@ -3,8 +3,6 @@
 Percent with one decimal; an interval stands in brackets; what cannot be said is n/a, what is not there yet is a dash.
 """
 
-import csv
-import io
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,6 +12,7 @@ from jaxtyping import Float
 
 from cimeu.atomic import check_free, write_whole
 from cimeu.bench.rows import row_named
+from cimeu.csv_files import csv_text
 from cimeu.plots.pages import ForestRow, tables_page
 from cimeu.pyramid import DIRECTIONS
 from cimeu.reports.bench_summary import RowSummary, Summary
@@ -101,9 +100,7 @@ def figures_csv(summary: Summary) -> str:
         *plain,
         *(f"{name}.{figure}{end}" for name in DIRECTIONS for figure in alone for end in ("", "_low", "_high")),
     ]
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(heading)
+    rows: list[Sequence[object]] = [heading]
     for line in summary.lines:
         cells: list[object] = [line.row, line.absent, line.worst, marks_in_words(line.marks)]
         for interval in (*(getattr(line, name) for name in spans), *((line.groups or {}).get(name) for name in groups)):
@@ -112,8 +109,8 @@ def figures_csv(summary: Summary) -> str:
         for direction in DIRECTIONS:
             for figure in alone:
                 cells += _with_ends(getattr(line.alone.get(direction), figure, None))
-        writer.writerow(["" if cell is None else cell for cell in cells])
-    return text.getvalue()
+        rows.append(cells)
+    return csv_text(rows)
 
 
 def check_tables_free(folder: Path) -> None:

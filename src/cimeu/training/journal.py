@@ -3,13 +3,12 @@
 A number that could not be had (no style label yet, no second stream) is null or an empty cell: absent, not 0.
 """
 
-import csv
-import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from cimeu.atomic import STATE, write_whole
+from cimeu.csv_files import csv_text
 from cimeu.errors import RecipeError
 from cimeu.reading import blaming
 
@@ -21,11 +20,8 @@ def write_journal(folder: Path, entries: Sequence[Mapping[str, float | int | Non
     lines = "".join(json.dumps(entry) + "\n" for entry in entries)
     write_whole(folder / "journal.jsonl", lines, STATE)
     columns = list(dict.fromkeys(name for entry in entries for name in entry))
-    table = io.StringIO()
-    writer = csv.DictWriter(table, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(entries)
-    write_whole(folder / "journal.csv", table.getvalue(), STATE)
+    table = csv_text([columns, *([entry.get(name) for name in columns] for entry in entries)])
+    write_whole(folder / "journal.csv", table, STATE)
 
 
 def read_journal(folder: Path) -> list[Entry]:

@@ -11,9 +11,7 @@ HiCMAE, Information Fusion 2024.
 from collections.abc import Mapping
 from pathlib import Path
 
-import pandas as pd
-
-from cimeu.corpora.adapters.layout import Row, checked, columns_needed, manifest_of, needed, rows_by_name
+from cimeu.corpora.adapters.layout import Row, checked, manifest_of, needed, read_table, rows_by_name
 from cimeu.corpora.manifest import Manifest
 from cimeu.media.recordings import SOUND_SUFFIXES, VIDEO_SUFFIXES
 
@@ -42,8 +40,7 @@ def from_cremad(root: Path, *, check_counts: bool = True) -> Manifest:
     lack; they stay here). Raises ManifestError.
     """
     path = needed(root / "VideoDemographics.csv", "`VideoDemographics.csv`, `VideoFlash` and `AudioWAV`")
-    actors = pd.read_csv(path, dtype=str, keep_default_na=False)
-    columns_needed(actors, ("ActorID", "Age", "Sex", "Race", "Ethnicity"), path)
+    actors = read_table(path, ("ActorID", "Age", "Sex", "Race", "Ethnicity"))
     people = {actor["ActorID"]: actor for actor in actors.to_dict("records")}
     place = {actor: index for index, actor in enumerate(sorted(people, key=int))}
 

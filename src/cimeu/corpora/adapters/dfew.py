@@ -10,9 +10,15 @@ Source: Jiang et al., DFEW: a large-scale database for recognizing dynamic facia
 import re
 from pathlib import Path
 
-import pandas as pd
-
-from cimeu.corpora.adapters.layout import checked, columns_needed, fold_of_each, manifest_of, needed, read_xlsx
+from cimeu.corpora.adapters.layout import (
+    checked,
+    columns_needed,
+    fold_of_each,
+    manifest_of,
+    needed,
+    read_table,
+    read_xlsx,
+)
 from cimeu.corpora.manifest import Manifest
 from cimeu.errors import ManifestError, UnknownLabel
 from cimeu.labels import canonical
@@ -60,9 +66,7 @@ def from_dfew(root: Path, *, check_counts: bool = True) -> Manifest:
 
 def _labels(path: Path) -> dict[str, str]:
     """Emotion by clip; a clip goes by its number without leading zeros."""
-    needed(path, "the five published lists of each part")
-    table = pd.read_csv(path, dtype=str)
-    columns_needed(table, ("video_name", "label"), path)
+    table = read_table(path, ("video_name", "label"))
     for clip, label in zip(table["video_name"], table["label"], strict=True):
         if label not in EMOTIONS:
             raise UnknownLabel(

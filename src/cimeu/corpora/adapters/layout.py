@@ -13,6 +13,7 @@ import pandas as pd
 
 from cimeu.corpora.manifest import Manifest, build_manifest
 from cimeu.corpora.paths import MISSING_FILE
+from cimeu.csv_files import read_csv
 from cimeu.errors import FoldLeak, ManifestError
 from cimeu.labels import KNOWN_EMOTIONS, canonical
 from cimeu.media.recordings import SOUND_SUFFIXES, is_hidden
@@ -179,14 +180,13 @@ def first_of(root: Path, *names: str) -> Path:
     return next((root / name for name in names if (root / name).exists()), root / names[0])
 
 
-def read_table(path: Path, columns: Iterable[str], *, separator: str = ",") -> pd.DataFrame:
-    """A table as text with at least these columns, names without blanks around them; empty cells are empty strings.
+def read_table(path: Path, columns: Iterable[str], *, quotes: bool = True, errors: str = "strict") -> pd.DataFrame:
+    """A table as text with at least these columns, options as of `read_csv`; empty cells are empty strings.
 
     Raises ManifestError where the file or a column is missing.
     """
     needed(path, f"the table `{path.name}` of the corpus")
-    table = pd.read_csv(path, sep=separator, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    table.columns = [str(column).strip() for column in table.columns]
+    table = read_csv(path, quotes=quotes, errors=errors).frame.reset_index(drop=True)
     columns_needed(table, columns, path)
     return table
 

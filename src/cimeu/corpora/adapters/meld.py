@@ -9,9 +9,7 @@ Source: Poria et al., MELD: a multimodal multi-party dataset for emotion recogni
 
 from pathlib import Path
 
-import pandas as pd
-
-from cimeu.corpora.adapters.layout import Row, checked, columns_needed, manifest_of
+from cimeu.corpora.adapters.layout import Row, checked, manifest_of, read_table
 from cimeu.corpora.manifest import NEVER_RELEASED, Manifest
 from cimeu.errors import ManifestError
 
@@ -32,11 +30,11 @@ def from_meld(root: Path, *, check_counts: bool = True) -> Manifest:
     """Rows of the three tables. Extra columns: `dialogue`, `season`, `episode`, `text`. Raises ManifestError."""
     rows: list[Row] = []
     for part, folders in PARTS.items():
-        path = _found(root, f"{part}_sent_emo.csv")
+        path = _nearest(root, f"{part}_sent_emo.csv")
         # Quotation marks of another encoding are in some lines; they matter to no one here.
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8", encoding_errors="replace")
-        columns_needed(table, ("Utterance", "Speaker", "Emotion", "Dialogue_ID", "Utterance_ID"), path)
-        folder = _found(root, *folders)
+        columns = ("Utterance", "Speaker", "Emotion", "Dialogue_ID", "Utterance_ID")
+        table = read_table(path, columns, errors="replace")
+        folder = _nearest(root, *folders)
         for cells in table.to_dict("records"):
             speaker = cells["Speaker"].strip()
             clip = folder / f"dia{cells['Dialogue_ID']}_utt{cells['Utterance_ID']}.mp4"
@@ -58,7 +56,7 @@ def from_meld(root: Path, *, check_counts: bool = True) -> Manifest:
     return checked(manifest, COUNTS) if check_counts else manifest
 
 
-def _found(root: Path, *names: str) -> Path:
+def _nearest(root: Path, *names: str) -> Path:
     """The first of these below `root`, nearest first."""
     for name in names:
         places = sorted(root.absolute().rglob(name), key=lambda path: len(path.parts))

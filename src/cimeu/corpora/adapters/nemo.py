@@ -7,9 +7,7 @@ Source: Christop, nEMO: dataset of emotional speech in Polish, LREC-COLING 2024.
 
 from pathlib import Path
 
-import pandas as pd
-
-from cimeu.corpora.adapters.layout import checked, columns_needed, manifest_of, needed
+from cimeu.corpora.adapters.layout import checked, manifest_of, needed, read_table
 from cimeu.corpora.manifest import Manifest
 
 COUNTS = {"clips": 4481, "speakers": 9, "emotions": 6}
@@ -18,8 +16,8 @@ COUNTS = {"clips": 4481, "speakers": 9, "emotions": 6}
 def from_nemo(root: Path, *, check_counts: bool = True) -> Manifest:
     """Rows of `data.tsv`. Extra columns: `age`, `text`. Raises ManifestError."""
     path = needed(root / "data.tsv", "`data.tsv` and the folder `samples`")
-    table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False, quoting=3)
-    columns_needed(table, ("file_id", "emotion", "raw_text", "speaker_id", "gender", "age"), path)
+    columns = ["file_id", "emotion", "raw_text", "speaker_id", "gender", "age"]
+    table = read_table(path, columns, quotes=False)
     rows = [
         {
             "path": f"samples/{file_id.removesuffix('.wav')}.wav",
@@ -29,9 +27,7 @@ def from_nemo(root: Path, *, check_counts: bool = True) -> Manifest:
             "age": age,
             "text": text,
         }
-        for file_id, emotion, text, speaker, gender, age in table[
-            ["file_id", "emotion", "raw_text", "speaker_id", "gender", "age"]
-        ].itertuples(index=False)
+        for file_id, emotion, text, speaker, gender, age in table[columns].itertuples(index=False)
     ]
     manifest = manifest_of(rows, root, corpus="nemo", culture="polish", language="pl", acted="yes")
     return checked(manifest, COUNTS) if check_counts else manifest
