@@ -15,6 +15,7 @@ known to one direction only is fused from that one.
 
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Annotated, Literal
@@ -30,7 +31,7 @@ from cimeu.batching.dataset import ClipDataset, Sample, Statistics
 from cimeu.corpora.continuous import native
 from cimeu.errors import CheckpointError, RecipeError
 from cimeu.evaluation.calibration import at_temperature
-from cimeu.model.network import CiMEU, Output
+from cimeu.model.network import CiMEU, Decision, Output
 from cimeu.model.rivals.rival import Rival
 from cimeu.pyramid import LEVELS, Direction
 from cimeu.ranges import Within, check_values, from_plain
@@ -149,17 +150,20 @@ def score_clips(model: CiMEU, dataset: ClipDataset, *, batch_size: int = 64) -> 
 def scores_of(model: CiMEU, samples: Sequence[Sample], collate: Collator | None = None) -> Scores:
     """Logits of some clips in one batch, in their order; `collate` is `evaluation_collator(model)`, made once."""
     batch = (collate or evaluation_collator(model))(samples, None)
-    output = _answered(model, batch)
-    first, gate = _array(torch.stack(output.first_logits)), _array(torch.stack(output.gate))
-    second = None if output.second_logits is None else _array(torch.stack(output.second_logits))
+    moved = batch.to(next(model.parameters()).device)
+    assert moved.first is not None, "every setting has a first stream"
+    with _evaluating(model):
+        decision = model.decision(moved.first, moved.second)
+    first, gate = _array(torch.stack(decision.first_logits)), _array(torch.stack(decision.gate))
+    second = None if decision.second_logits is None else _array(torch.stack(decision.second_logits))
     absent = np.zeros(len(samples), bool)
     present = [absent if stream is None else stream.present.numpy() for stream in (batch.first, batch.second)]
     clip_ids, has_stream = tuple(sample.clip_id for sample in samples), np.stack(present, axis=1)
-    return Scores(clip_ids, first, second, gate, has_stream, continuous_labels(model, output, has_stream))
+    return Scores(clip_ids, first, second, gate, has_stream, continuous_labels(model, decision, has_stream))
 
 
 def continuous_labels(
-    model: CiMEU, output: Output, present: Bool[np.ndarray, "N 2"]
+    model: CiMEU, output: Decision, present: Bool[np.ndarray, "N 2"]
 ) -> Float32[np.ndarray, "N V"] | None:
     """Continuous labels of an output, on the scales that the model was trained on; None where it has none.
 
@@ -167,7 +171,7 @@ def continuous_labels(
     """
     if output.continuous is None:
         return None
-    has_primitives = present[:, : len(output.emotion)].any(axis=1, keepdims=True)
+    has_primitives = present[:, : len(model.config.disentangled)].any(axis=1, keepdims=True)
     values = native(_array(output.continuous), model.specifications.continuous)
     return np.where(has_primitives, values, np.float32(np.nan))
 
@@ -263,19 +267,22 @@ def mixture(directions: Sequence[Float[np.ndarray, "N K"] | None], mu: float) ->
 def _outputs(model: CiMEU, dataset: ClipDataset, batch_size: int) -> Iterator[tuple[Batch, Output]]:
     """Batches of the usable clips and what the model makes of them."""
     for batch in evaluation_batches(dataset, evaluation_collator(model), batch_size):
-        yield batch, _answered(model, batch)
+        moved = batch.to(next(model.parameters()).device)
+        assert moved.first is not None, "every setting has a first stream"
+        with _evaluating(model):
+            output = model(moved.first, moved.second)
+        yield batch, output
 
 
-def _answered(model: CiMEU, batch: Batch) -> Output:
-    """What the model makes of a batch, without gradients; the model is left as it was."""
-    moved = batch.to(next(model.parameters()).device)
-    assert moved.first is not None, "every setting has a first stream"
+@contextmanager
+def _evaluating(model: CiMEU) -> Iterator[None]:
+    """Evaluation mode without gradients; the model is left as it was."""
     # Callers score in the middle of a training too (validation), which must go on with dropout.
     training = model.training
     model.eval()
     try:
         with torch.inference_mode():
-            return model(moved.first, moved.second)
+            yield
     finally:
         model.train(training)
 

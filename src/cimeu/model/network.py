@@ -203,6 +203,10 @@ class CiMEU(
             style_pooled=style_pooled,
         )
 
+    def decision(self, first: Stream, second: Stream | None = None) -> Decision:
+        """Logits without style primitives and decoders, which none of them depends on."""
+        return self.decide(self.emotion_primitives(first, second), first, second)
+
     def emotion_primitives(self, first: Stream, second: Stream | None = None) -> list[Levels]:
         """Emotion primitives of each disentangled stream: all that `decide` reads, at two fifths of ER's cost."""
         self._check(first, second)

@@ -124,8 +124,7 @@ def fine_tune(model: CiMEU, clips: ClipDataset, part: Part, config: FineTuning |
         parameter.requires_grad_(True)
     optimiser = torch.optim.AdamW(chosen.values(), config.learning_rate, weight_decay=0.0)
     for _ in range(config.steps):
-        # Style primitives and decoders have no part in the answers.
-        decision = model.decide(model.emotion_primitives(batch.first, batch.second), batch.first, batch.second)
+        decision = model.decision(batch.first, batch.second)
         errors = class_error(decision.logits, batch.emotion, shares=batch.shares)
         assert errors is not None, "labelled clips have an emotion"
         moved = torch.stack([(parameter - start[name]).square().sum() for name, parameter in chosen.items()]).sum()
