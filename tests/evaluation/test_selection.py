@@ -1,6 +1,7 @@
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ from cimeu.corpora.manifest import COLUMNS, Manifest
 from cimeu.errors import RecipeError
 from cimeu.evaluation.predict import Scores, fused_probabilities
 from cimeu.evaluation.selection import RULES, abstention_threshold, choose, rule_named
+from cimeu.training.config import TrainingConfig
 
 TRUTH = np.random.default_rng(0).integers(0, 4, 300)
 
@@ -116,7 +118,7 @@ IDS = {name: tuple(CLIPS["clip_id"][CLIPS["culture"] == name]) for name in "abc"
 FOLD = Fold("c", IDS["a"][2:] + IDS["b"][2:], IDS["a"][:2] + IDS["b"][:2], IDS["c"], True, "")
 
 
-@pytest.mark.parametrize("name", ["validation", "last"])
+@pytest.mark.parametrize("name", ["validation", "average", "last"])
 def test_speakers_of_the_training_groups_validate(name):
     assert rule_named(name).fold(FOLD, MANIFEST, "culture", 0) == FOLD
 
@@ -149,10 +151,16 @@ def test_every_rule_has_the_name_it_is_found_by():
     assert {name: rule.name for name, rule in RULES.items()} == {name: name for name in RULES}
 
 
+def test_every_selection_of_a_recipe_is_a_rule_of_a_bench():
+    allowed = get_args(get_type_hints(TrainingConfig)["selection"])
+    assert set(allowed) == {rule.training for rule in RULES.values()}
+
+
 def test_a_run_is_told_by_each_rule_what_chooses():
     assert {name: rule.training for name, rule in RULES.items()} == {
         "validation": "validation",
         "leave-one-group-out validation": "validation",
+        "average": "average",
         "last": "last",
         "oracle": "oracle",
     }

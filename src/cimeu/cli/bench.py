@@ -34,7 +34,8 @@ ProtocolName = Annotated[
 SelectionRule = Annotated[
     str,
     typer.Option(
-        help="validation, `leave-one-group-out validation`, last or oracle. [default: the recipe's]", metavar="RULE"
+        help="validation, `leave-one-group-out validation`, average, last or oracle. [default: the recipe's]",
+        metavar="RULE",
     ),
 ]
 Supports = Annotated[

@@ -1,9 +1,10 @@
 """Choose the settings of an ensemble on validation clips, and say so.
 
 A rule's name travels with every number: `validation` chooses on unseen speakers of the training groups,
-`leave-one-group-out validation` on a whole training group, `last` keeps the published defaults and chooses nothing,
-`oracle` chooses on the test clips themselves. It exists to compare with published numbers that were made that way; it
-is not an estimate of anything, and every table that uses it is marked.
+`leave-one-group-out validation` on a whole training group; `average` keeps the mean weights over late epochs and
+chooses everything else as `validation` does; `last` keeps the published defaults and chooses nothing; `oracle` chooses
+on the test clips themselves. It exists to compare with published numbers that were made that way; it is not an
+estimate of anything, and every table that uses it is marked.
 
 Chosen by UAR: mu, levels and, where the network leaves it open (`mixing: validation`), the weight `a` of the second
 stream. Small validation parts tie often; the candidate nearest the published defaults wins a tie. Then the temperature,
@@ -15,6 +16,7 @@ Axes: N clips, K emotions.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import product
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -34,6 +36,9 @@ from cimeu.evaluation.predict import (
 )
 from cimeu.pyramid import DIRECTIONS, Direction
 
+TrainingSelection = Literal["validation", "last", "average", "oracle"]
+"""Values of `training.selection`."""
+
 
 @dataclass(frozen=True)
 class SelectionRule:
@@ -45,14 +50,18 @@ class SelectionRule:
     """Whether anything is chosen; baselines choose their settings in any case."""
     on_test: bool = False
     """Whether test clips choose; a run takes them by itself."""
+    averages: bool = False
+    """Whether the mean weights over late epochs are kept instead of those of the best epoch."""
     by_seed: bool = False
     """Whether every seed has validation clips of its own."""
 
     @property
-    def training(self) -> Selection:
+    def training(self) -> TrainingSelection:
         """The selection that a run is configured with."""
         if not self.chooses:
             return "last"
+        if self.averages:
+            return "average"
         return "oracle" if self.on_test else "validation"
 
     def fold(self, fold: Fold, manifest: Manifest, group: str, seed: int) -> Fold:
@@ -92,6 +101,9 @@ RULES: dict[str, SelectionRule] = {
     for rule in (
         SelectionRule("validation", "unseen speakers of the training groups"),
         GroupValidation("leave-one-group-out validation", "one whole training group", by_seed=True),
+        SelectionRule(
+            "average", "the mean weights of the second half of the epochs; all else as `validation`", averages=True
+        ),
         SelectionRule("last", "nothing is chosen: last epoch, published defaults", chooses=False),
         OnTestClips("oracle", "the test clips: an upper bound, no estimate", on_test=True),
     )
