@@ -97,10 +97,10 @@ def check_writable(folder: Path) -> None:
         OSError: as writing would after the work.
     """
     folder = Path(os.path.abspath(folder))
-    there = next(place for place in (folder, *folder.parents) if os.path.isdir(place) or place == place.parent)
-    if not os.access(there, os.W_OK | os.X_OK):
-        code = errno.EROFS if hasattr(os, "statvfs") and os.statvfs(there).f_flag & os.ST_RDONLY else errno.EACCES
-        raise OSError(code, os.strerror(code), str(there))
+    nearest = next(place for place in (folder, *folder.parents) if os.path.isdir(place) or place == place.parent)
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        code = errno.EROFS if hasattr(os, "statvfs") and os.statvfs(nearest).f_flag & os.ST_RDONLY else errno.EACCES
+        raise OSError(code, os.strerror(code), str(nearest))
 
 
 def page_path(output: Path, name: str) -> Path:
@@ -196,7 +196,7 @@ def _reason_to_keep(path: Path, kind: str) -> str:
     if not entries:
         return f"`{path}` is not a file that cimeu wrote"
     digest = _digest(path)
-    kinds = [other for written, other in entries if written == digest]
+    kinds = [entry_kind for entry_digest, entry_kind in entries if entry_digest == digest]
     if kind in kinds:
         return ""
     return f"`{path}` is another result ({kinds[-1]})" if kinds else f"`{path}` was changed since cimeu wrote it"

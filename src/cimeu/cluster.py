@@ -207,7 +207,7 @@ def _connected(address: str) -> Any:
     if not ray.is_initialized():
         where = "here" if address == "auto" else f"at `{address}`"
         try:
-            if address != "auto":  # Ray itself goes on trying for minutes
+            if address != "auto":  # Ray itself keeps trying for minutes
                 _reach(address)
             ray.init(address=address, log_to_driver=False)
         except (OSError, ValueError) as error:

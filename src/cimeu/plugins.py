@@ -22,7 +22,7 @@ def load(point: EntryPoint) -> object:
     """Import what an entry point names.
 
     Raises:
-        RecipeError: its package fails to import, whatever it raises; other names go on working.
+        RecipeError: its package fails to import, whatever it raises; other names keep working.
     """
     try:
         return point.load()

@@ -78,7 +78,7 @@ def test_sightings_count_frames_and_widths() -> None:
     for index, width_px in ((0, 10.0), (1, 20.0), (4, 90.0)):
         sightings.add(index, width_px)
     sightings.add(3, 15.0, is_held=True)
-    assert (sightings.frames(0, 4), sightings.found(0, 4)) == ({0, 1, 3}, {0, 1})
+    assert (sightings.frames(0, 4), sightings.frames_found(0, 4)) == ({0, 1, 3}, {0, 1})
     assert sightings.width_px(0, 10) == 17.5
     sightings.forget(4)
     assert not sightings.any(0, 4)

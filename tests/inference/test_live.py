@@ -133,12 +133,12 @@ def test_a_real_voice_is_answered_much_as_in_the_recording(
     assert all(other is not None for _, other in both)
     same = [np.argmax(one) == np.argmax(other) for one, other in both]
     assert np.mean(same) > 0.6
-    assert {m.said.label for m in live if m.scored.scores} <= set(starter.emotions)
+    assert {m.segment.label for m in live if m.scored.scores} <= set(starter.emotions)
 
 
 def test_silence_is_told_and_nothing_is_named(starter: Recogniser) -> None:
     moments = heard(LiveSession(starter), np.zeros(3 * RATE_HZ, np.float32))
-    assert {(m.said.label, m.said.reason, m.scored.scores) for m in moments} == {("", "silent sound", None)}
+    assert {(m.segment.label, m.segment.reason, m.scored.scores) for m in moments} == {("", "silent sound", None)}
 
 
 def jpeg(pixels: np.ndarray) -> bytes:

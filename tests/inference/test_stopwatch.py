@@ -15,7 +15,7 @@ def test_stages_add_up() -> None:
 
 def test_items_pass_unchanged_and_only_their_making_is_timed() -> None:
     stopwatch, items = Stopwatch(), []
-    for item in stopwatch.each("count", range(3)):
+    for item in stopwatch.timed("count", range(3)):
         items.append(item)
         time.sleep(0.02)
     assert items == [0, 1, 2]

@@ -111,14 +111,15 @@ def test_an_answer_is_weighted_between_the_window_alone_and_less_its_style(run: 
     assert isinstance(model.classifier, BehindRule)
     networks, rules = model.classifier.classifier, model.classifier.rules
     assert isinstance(networks, Ensemble)
-    clip, ways = windows.clips[1], np.split(style.styles[1], 2)
-    moved = {}
-    for way, own in zip(rules, ways, strict=True):
-        first, second = np.split(own, [rules[way].config.widths[0]])
-        assert clip.second is not None
-        moved[way] = [replace(clip, first={way: clip.first[way] - first}, second=clip.second - second)]
-    less, by_itself = networks.answer_apart(moved).probabilities[0], windows.probabilities[1]
-    expected = less ** style.trust[1] * by_itself ** (1 - style.trust[1])
+    clip = windows.clips[1]
+    assert clip.second is not None
+    without_style = {}
+    for direction, own_style in zip(rules, np.split(style.styles[1], 2), strict=True):
+        first, second = np.split(own_style, [rules[direction].config.widths[0]])
+        steps = {direction: clip.first[direction] - first}
+        without_style[direction] = [replace(clip, first=steps, second=clip.second - second)]
+    given_style, alone = networks.answer_by_direction(without_style).probabilities[0], windows.probabilities[1]
+    expected = given_style ** style.trust[1] * alone ** (1 - style.trust[1])
     np.testing.assert_allclose(style.probabilities[1], expected / expected.sum(), rtol=1e-4)
     assert 0 < style.trust[1] < 1
 

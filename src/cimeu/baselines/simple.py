@@ -66,14 +66,16 @@ class Baseline(ABC):
         standardised, validation = map(self.standardiser.apply, (vectors, validation_vectors))
         n_emotions = len(np.unique(labels))
         # Less its style, a clip keeps the units of the clip alone: dimensions in which people differ weigh no more.
-        read = np.concatenate([self.standardiser.apply(episode) for episode in episodes]) if episodes else standardised
+        fitted_on = standardised
+        if episodes:
+            fitted_on = np.concatenate([self.standardiser.apply(episode) for episode in episodes])
         copies = max(1, len(episodes))
         # Copies are no further evidence: the penalty weighs as much against a clip as without them.
-        weights = np.full(len(read), 1 / copies)
+        weights = np.full(len(fitted_on), 1 / copies)
 
         def fitted(settings: Settings) -> Any:
             classifier = self.classifier(settings, vectors.shape[1], n_emotions, seed)
-            return classifier.fit(read, np.tile(labels, copies), sample_weight=weights)
+            return classifier.fit(fitted_on, np.tile(labels, copies), sample_weight=weights)
 
         self.settings, self.model = choose_on_validation(self.candidates, fitted, validation, validation_labels)
         self.settings = self.settings | self.calibrate(validation, validation_labels)

@@ -121,7 +121,7 @@ class Bench:
         running.sort(key=lambda row: (bool(row.after), COSTS.index(row.kind), row.name != self.reference))
         pairs = part_of([(fold, seed) for seed in self.seeds for fold in self.folds], shard)
         seeds = dict.fromkeys(seed for _, seed in pairs)
-        return [Cell(row.name, fold, seed) for now in seeds for row in running for fold, seed in pairs if seed == now]
+        return [Cell(row.name, fold, seed) for turn in seeds for row in running for fold, seed in pairs if seed == turn]
 
     def compared(self) -> list[str]:
         """Rows tested against the reference: all others that can be run. Holm's p-values are over all of them."""
@@ -233,9 +233,9 @@ def fingerprint_of(*parts: object) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
-def _differs(folder: Path, what: str, stored: object, here: object) -> RecipeError:
+def _differs(folder: Path, difference: str, stored: object, requested: object) -> RecipeError:
     return RecipeError(
-        f"`{folder}` holds a bench with {what}: {stored!r}, not {here!r}\n\n"
+        f"`{folder}` holds a bench with {difference}: {stored!r}, not {requested!r}\n\n"
         "hint: choose another folder; what is compared is fixed before the first cell"
     )
 

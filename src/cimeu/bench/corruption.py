@@ -91,25 +91,27 @@ def damaged(
     changed = copy.copy(dataset)
     rows = (dataset.first_features, dataset.second_features)
     for stream, damage in enumerate((condition.first, condition.second)):
-        of = statistics[stream]
-        if damage and of is not None:
+        stream_statistics = statistics[stream]
+        if damage and stream_statistics is not None:
             corrupted = [
                 # A generator per clip: the same noise for every row and direction, whatever else is in the batch.
-                None if steps is None else _corrupt(steps, damage, of, np.random.default_rng((seed, stream, row)))
+                None
+                if steps is None
+                else _corrupt(steps, damage, stream_statistics, np.random.default_rng((seed, stream, row)))
                 for row, steps in enumerate(rows[stream])
             ]
             setattr(changed, ("first_features", "second_features")[stream], corrupted)
-    both = (changed.first_features, changed.second_features)
-    changed.present = np.array([[steps is not None for steps in stream] for stream in both]).T
+    streams = (changed.first_features, changed.second_features)
+    changed.present = np.array([[steps is not None for steps in stream] for stream in streams]).T
     changed.usable = np.flatnonzero(changed.present.any(1))
     return changed
 
 
 def _corrupt(
-    steps: Float32[np.ndarray, "T D"], damage: Damage, of: Statistics, generator: np.random.Generator
+    steps: Float32[np.ndarray, "T D"], damage: Damage, statistics: Statistics, generator: np.random.Generator
 ) -> Float32[np.ndarray, "T D"] | None:
     if damage == "noise":
-        return steps + NOISE * of.deviation * generator.standard_normal(steps.shape, dtype=np.float32)
+        return steps + NOISE * statistics.deviation * generator.standard_normal(steps.shape, dtype=np.float32)
     if damage == "absent":
         return None
     # Exactly this share of every clip, instead of a chance for each step.

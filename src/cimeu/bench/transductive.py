@@ -38,7 +38,7 @@ def by_group(dataset: ClipDataset, column: str, statistics: ByGroup) -> ClipData
     for stream, name in enumerate(("first_features", "second_features")):
         rows = []
         for steps, group in zip(getattr(dataset, name), groups, strict=True):
-            of = statistics[group][stream]
-            rows.append(steps if steps is None or of is None else of.apply(steps))
+            own_statistics = statistics[group][stream]
+            rows.append(steps if steps is None or own_statistics is None else own_statistics.apply(steps))
         setattr(changed, name, rows)
     return changed

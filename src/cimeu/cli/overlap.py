@@ -42,22 +42,22 @@ def overlap(
     with progress_bars() as progress:
         if features:
             compared = shared_clips(manifests[0], manifests[1], features, progress=progress)
-            found, way = compared.overlap, f"compared by {', '.join(compared.encoders)}"
+            overlap, method = compared.overlap, f"compared by {', '.join(compared.encoders)}"
         else:
-            found, way = shared_recordings(*manifests, workers=workers or cores(), progress=progress), "compared"
-    copies = found.copies
+            overlap, method = shared_recordings(*manifests, workers=workers or cores(), progress=progress), "compared"
+    copies = overlap.copies
     columns = ("one", "other", "by", "offset_s")
     rows = [[copy.one, copy.other, copy.by, "" if copy.offset_s is None else f"{copy.offset_s:.3f}"] for copy in copies]
     write_whole(output, frame_text(pd.DataFrame(rows, columns=columns, dtype=str)), "overlap")
     shared = [len({getattr(copy, side) for copy in copies}) for side in ("one", "other")]
     counts = [f"{n_shared:,} of {len(manifest):,}" for n_shared, manifest in zip(shared, manifests, strict=True)]
     say(f"{output}: {counts[0]} clips of `{one}` are in `{other}`, as {counts[1]} clips of it")
-    total, unread = sum(map(len, manifests)), sum(found.unread)
+    total, unread = sum(map(len, manifests)), sum(overlap.unread)
     if copies:
         if unread:
             lacking = "have no features" if features else "cannot be read"
             say(f"{unread:,} of {total:,} clips {lacking} and were not compared")
         if features:
-            say(f"{total - unread:,} of {total:,} clips {way}")
+            say(f"{total - unread:,} of {total:,} clips {method}")
         raise typer.Exit(2)
-    finish(total - unread, total, f"clips {way}")
+    finish(total - unread, total, f"clips {method}")

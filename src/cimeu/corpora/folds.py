@@ -125,18 +125,18 @@ def check_fold(fold: Fold, manifest: Manifest, *, allow_shared_speakers: bool = 
     members = Manifest(columns, manifest.root).select([*fold.train, *fold.validation, *fold.test]).table
     part_of = np.repeat(list(parts), [len(clip_ids) for clip_ids in parts.values()])
     if crossing := _crossing(members["clip_id"], part_of):
-        place, both = crossing
+        place, both_parts = crossing
         raise FoldLeak(
-            f"clip `{members['clip_id'][place]}` is in both {both} of fold {fold.name} of "
+            f"clip `{members['clip_id'][place]}` is in both {both_parts} of fold {fold.name} of "
             f"`{members['corpus'][place]}`\n\nhint: a clip belongs to one part"
         )
-    known = members[members["speaker"] != ""]
-    if not allow_shared_speakers and (crossing := _crossing(_speakers(known), part_of[known.index])):
-        place, both = crossing
+    with_speaker = members[members["speaker"] != ""]
+    if not allow_shared_speakers and (crossing := _crossing(_speakers(with_speaker), part_of[with_speaker.index])):
+        place, both_parts = crossing
         raise FoldLeak(
-            f"speaker `{known['speaker'].iloc[place]}` is in both {both} of fold {fold.name} of "
-            f"`{known['corpus'].iloc[place]}`\n\nhint: folds.protocol=speaker-independent keeps speakers apart; for a "
-            "published division as it is, folds.allow_shared_speakers=true, and every table says `speakers shared`"
+            f"speaker `{with_speaker['speaker'].iloc[place]}` is in both {both_parts} of fold {fold.name} of "
+            f"`{with_speaker['corpus'].iloc[place]}`\n\nhint: folds.protocol=speaker-independent keeps speakers apart; "
+            "for a published division as it is, folds.allow_shared_speakers=true, and tables then say `speakers shared`"
         )
     trained = set(members["emotion"][part_of == "train"].unique())
     for emotion in sorted({*members["emotion"][members["problem"] == ""].unique()} - {""}):

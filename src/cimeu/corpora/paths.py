@@ -45,8 +45,8 @@ class PathFinder:
         slashed = inside(text.replace("\\", "/"), self.root) if "\\" in text else plain
         if slashed != plain and self._is_there(slashed):
             return slashed, True
-        found = self._as_on_disk(slashed.strip())
-        return (inside(found, self.root), True) if found else (slashed, False)
+        on_disk = self._as_on_disk(slashed.strip())
+        return (inside(on_disk, self.root), True) if on_disk else (slashed, False)
 
     def _is_there(self, path: str) -> bool:
         return _looked_up(os.path.join(self._start, path))[1] != MISSING_FILE

@@ -198,12 +198,12 @@ class Expression:
     def __post_init__(self) -> None:
         check_choices(self.name, {"network": (self.network, tuple(SIDES))})
         check_fp32(self.name, self.precision)
-        seen = picture_input(self.name, source=self.source, detector=self.detector, rate_hz=self.rate_hz)
+        input_settings = picture_input(self.name, source=self.source, detector=self.detector, rate_hz=self.rate_hz)
         self._path = find_weights(weights_key(self.name, {"network": self.network}), self.weights)
         self._device = choose_device(self.device)
         self.preprocessing: Mapping[str, object] = {
             "side": SIDES[self.network],
-            **seen,
+            **input_settings,
             "network": self.network,
             "weights_sha256": sha256_of(self._path),
         }

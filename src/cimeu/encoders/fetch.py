@@ -71,7 +71,7 @@ def _fetch_to(place: Path, partial: Path, url: str, name: str, progress: Progres
     try:
         verify(name, partial)
     except CheckpointError:
-        partial.unlink()  # nothing to go on from
+        partial.unlink()  # nothing to resume from
         raise
     os.replace(partial, place)
 
@@ -89,8 +89,8 @@ def _receive(url: str, partial: Path, name: str, progress: Progress) -> None:
     with answer:
         if answer.status != 206:
             received = 0  # the server begins anew
-        rest = answer.headers["Content-Length"]
-        total = received + int(rest) if rest else 0
+        remaining = answer.headers["Content-Length"]
+        total = received + int(remaining) if remaining else 0
         with partial.open("r+b" if received else "wb") as file:
             file.seek(received)
             while block := answer.read(BLOCK_BYTES):

@@ -53,9 +53,9 @@ class Hog:
     heavy: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        seen = picture_input(self.name, source=self.source, detector=self.detector, rate_hz=self.rate_hz)
+        input_settings = picture_input(self.name, source=self.source, detector=self.detector, rate_hz=self.rate_hz)
         # The detector with its version and the rate as a number: two ways to write one encoder are equal.
-        for setting, value in seen.items():
+        for setting, value in input_settings.items():
             object.__setattr__(self, setting, value)
 
     @property

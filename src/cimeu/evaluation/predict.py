@@ -150,10 +150,10 @@ def score_clips(model: CiMEU, dataset: ClipDataset, *, batch_size: int = 64) -> 
 def scores_of(model: CiMEU, samples: Sequence[Sample], collate: Collator | None = None) -> Scores:
     """Logits of some clips in one batch, in their order; `collate` is `evaluation_collator(model)`, made once."""
     batch = (collate or evaluation_collator(model))(samples, None)
-    moved = batch.to(next(model.parameters()).device)
-    assert moved.first is not None, "every setting has a first stream"
+    on_device = batch.to(next(model.parameters()).device)
+    assert on_device.first is not None, "every setting has a first stream"
     with _evaluating(model):
-        decision = model.decision(moved.first, moved.second)
+        decision = model.decision(on_device.first, on_device.second)
     first, gate = _array(torch.stack(decision.first_logits)), _array(torch.stack(decision.gate))
     second = None if decision.second_logits is None else _array(torch.stack(decision.second_logits))
     absent = np.zeros(len(samples), bool)
@@ -260,24 +260,24 @@ def mixture(directions: Sequence[Float[np.ndarray, "N K"] | None], mu: float) ->
         assert alone is not None
         return alone
     # Probabilities are mixed, not logits: two models trained apart have no common scale of logits.
-    both = mu * forward + (1 - mu) * backward
-    return np.where(np.isnan(forward), backward, np.where(np.isnan(backward), forward, both))
+    mixed = mu * forward + (1 - mu) * backward
+    return np.where(np.isnan(forward), backward, np.where(np.isnan(backward), forward, mixed))
 
 
 def _outputs(model: CiMEU, dataset: ClipDataset, batch_size: int) -> Iterator[tuple[Batch, Output]]:
     """Batches of the usable clips and what the model makes of them."""
     for batch in evaluation_batches(dataset, evaluation_collator(model), batch_size):
-        moved = batch.to(next(model.parameters()).device)
-        assert moved.first is not None, "every setting has a first stream"
+        on_device = batch.to(next(model.parameters()).device)
+        assert on_device.first is not None, "every setting has a first stream"
         with _evaluating(model):
-            output = model(moved.first, moved.second)
+            output = model(on_device.first, on_device.second)
         yield batch, output
 
 
 @contextmanager
 def _evaluating(model: CiMEU) -> Iterator[None]:
     """Evaluation mode without gradients; the model is left as it was."""
-    # Callers score in the middle of a training too (validation), which must go on with dropout.
+    # Callers score in the middle of a training too (validation), which must continue with dropout.
     training = model.training
     model.eval()
     try:

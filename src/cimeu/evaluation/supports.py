@@ -95,17 +95,17 @@ def draw(
             parts_of = zip(of_emotion, counts, strict=True)
             return np.concatenate([generator.choice(clips, count, replace=False) for clips, count in parts_of])
         case "skewed":
-            many = round(SKEW * size)
+            n_frequent = round(SKEW * size)
             fitting = [
                 emotion
                 for emotion, clips in enumerate(of_emotion)
-                if len(clips) >= many and len(others) - len(clips) >= size - many
+                if len(clips) >= n_frequent and len(others) - len(clips) >= size - n_frequent
             ]
             if not fitting:
                 return None
             chosen = int(generator.choice(fitting))
             rest = others[people.emotion[others] != chosen]
-            parts = ((of_emotion[chosen], many), (rest, size - many))
+            parts = ((of_emotion[chosen], n_frequent), (rest, size - n_frequent))
             return np.concatenate([generator.choice(clips, count, replace=False) for clips, count in parts])
         case "own" | "other":
             own = int(people.emotion[clip])

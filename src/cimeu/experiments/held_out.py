@@ -203,10 +203,10 @@ def within(
 
 def uar_where_met(truth: Int[np.ndarray, " N"], scored: Scored, n_emotions: int) -> float:
     """UAR over the clips that meet a condition; not a number where they are few or lack an emotion."""
-    met = truth[scored.rows]
-    if len(met) < FEWEST_CLIPS or len(np.unique(met)) < n_emotions:
+    truth_where_met = truth[scored.rows]
+    if len(truth_where_met) < FEWEST_CLIPS or len(np.unique(truth_where_met)) < n_emotions:
         return float("nan")
-    return uar(met, scored.probabilities.argmax(axis=1))
+    return uar(truth_where_met, scored.probabilities.argmax(axis=1))
 
 
 def _threshold(confidence: Float[np.ndarray, " N"], weights: Float[np.ndarray, " N"], share: float) -> float:

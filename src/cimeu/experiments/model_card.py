@@ -144,12 +144,12 @@ def _calibration(table: pd.DataFrame, settings: EnsembleSettings, emotions: list
         scores = clips[[PROBABILITY + emotion for emotion in emotions]].to_numpy(dtype=float)
         truth = clips["emotion"].map(emotions.index).to_numpy(dtype=int)
         answered = scores.max(axis=1, initial=0.0) >= settings.abstain_below
-        right = (scores.argmax(axis=1) == truth)[answered]
+        is_correct = (scores.argmax(axis=1) == truth)[answered]
         yield (
             part,
             f"{expected_calibration_error(scores, truth):.3f}",
             f"{negative_log_likelihood(scores, truth):.2f}",
             f"{100 * answered.mean():.0f}" if len(clips) else "none",
-            f"{100 * right.mean():.1f}" if len(right) else "none",
+            f"{100 * is_correct.mean():.1f}" if len(is_correct) else "none",
             len(clips),
         )

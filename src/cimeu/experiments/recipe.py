@@ -238,13 +238,13 @@ def check_name(name: str) -> None:
 def _tree_of(path: Path) -> dict[str, Any]:
     """Mapping of a file, laid over the files that it extends."""
     changes: list[dict[str, Any]] = []
-    read: list[Path] = []
+    files_read: list[Path] = []
     while True:
         tree = read_yaml(path, RecipeError, WAY_OUT)
         if not isinstance(tree, dict):
             raise RecipeError(f"recipe `{path}` holds no settings\n\nhint: start from `cimeu recipes copy default`")
         changes.append(tree)
-        read.append(path.resolve())
+        files_read.append(path.resolve())
         if "extends" not in tree:
             break
         name = tree.pop("extends")
@@ -252,12 +252,14 @@ def _tree_of(path: Path) -> dict[str, Any]:
             raise RecipeError(f"recipe `{path}` extends {reprlib.repr(name)}\n\nhint: a file, or the name of a recipe")
         base = recipe_path(name, path.parent).resolve()
         # By resolved path: a recipe may extend a link to itself.
-        if base in read:
+        if base in files_read:
             raise RecipeError(
                 f"recipe `{path}` extends itself\n\nhint: `extends` names the file whose settings it changes"
             )
-        if len(read) == DEEPEST_CHAIN:
-            raise RecipeError(f"`{read[0]}` extends more than {DEEPEST_CHAIN - 1} recipes in a row\n\nhint: join some")
+        if len(files_read) == DEEPEST_CHAIN:
+            raise RecipeError(
+                f"`{files_read[0]}` extends more than {DEEPEST_CHAIN - 1} recipes in a row\n\nhint: join some"
+            )
         path = base
     # From the innermost base outwards: what extends wins over what it extends.
     joined = changes.pop()
@@ -270,8 +272,8 @@ def _laid_over(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str,
     """The base with each setting of `changes` in its place; mappings are joined, anything else is replaced."""
     joined = dict(base)
     for key, value in changes.items():
-        both = isinstance(value, Mapping) and isinstance(base.get(key), Mapping)
-        joined[key] = _laid_over(base[key], value) if both else value
+        are_mappings = isinstance(value, Mapping) and isinstance(base.get(key), Mapping)
+        joined[key] = _laid_over(base[key], value) if are_mappings else value
     return joined
 
 

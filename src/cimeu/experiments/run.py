@@ -211,13 +211,13 @@ def _claim(folder: Path, recipe: Recipe) -> None:
         write_whole(path, to_yaml(recipe), "run")
         return
     adopt_earlier(folder)
-    earlier, here = to_tree(load_recipe(path)), to_tree(recipe)
-    for tree in (earlier, here):  # a stopped training refuses another number itself, a finished one has none
+    earlier, requested = to_tree(load_recipe(path)), to_tree(recipe)
+    for tree in (earlier, requested):  # a stopped training refuses another number itself, a finished one has none
         del tree["training"]["devices"], tree["training"]["nodes"]
     ignored = ("fold", "seeds", "output", "direction")  # which runs are made together changes none of them
-    for name in here:
-        if name not in ignored and earlier[name] != here[name]:
+    for name in requested:
+        if name not in ignored and earlier[name] != requested[name]:
             raise RecipeError(
-                f"`{folder}` was made with other settings of `{name}`: {earlier[name]}, now {here[name]}\n\n"
+                f"`{folder}` was made with other settings of `{name}`: {earlier[name]}, now {requested[name]}\n\n"
                 "hint: set another `output` or `name`, or remove the folder"
             )

@@ -89,16 +89,16 @@ def read_run(folder: Path) -> Run:
             f"`{path}` holds test clips of `{stray[0]}`, which the model does not know\n\n"
             f"hint: it knows {', '.join(emotions)}; leave other clips out of the manifest"
         )
-    recipe, facts = _recipe_of(folder / "recipe.yaml"), read_json(folder / "fold.json")
+    recipe, fold_facts = _recipe_of(folder / "recipe.yaml"), read_json(folder / "fold.json")
     environment = read_json(folder / "environment.json")
     return Run(
         folder=folder,
         recipe_name=str(recipe.get("name", folder.name)),
-        fold=str(facts.get("name", folder.name)),
+        fold=str(fold_facts.get("name", folder.name)),
         seed=_seed(environment, recipe),
         settings=read_json(folder / "ensemble.json"),
         recipe=recipe,
-        fold_facts=facts,
+        fold_facts=fold_facts,
         environment=environment,
         synthetic=_synthetic(folder, environment),
         emotions=emotions,

@@ -100,19 +100,19 @@ def load_starter(path: Path | str, overrides: Sequence[str] = ()) -> StarterReci
 def train_starter(recipe: StarterRecipe, *, progress: Progress = silent) -> Path:
     """Extract, choose, measure, fit on all clips and write; returns the run folder."""
     clips, table, encoder = embedded(recipe, progress)
-    judged = HeldOut(clips, progress)
-    folds = [judged.outer(group, recipe.seeds) for group in clips.groups]
-    shipped = judged.choose(clips.groups, (recipe.coverage,))
+    held_out = HeldOut(clips, progress)
+    folds = [held_out.outer(group, recipe.seeds) for group in clips.groups]
+    shipped = held_out.choose(clips.groups, (recipe.coverage,))
     inside = {seed: within(clips, shipped.rule, seed) for seed in recipe.seeds}
     own = {group: within(clips, shipped.rule, recipe.seeds[0], only=group)[ALONE] for group in clips.groups}
     fewer = None
     if set(recipe.without) & set(clips.groups):
         kept = clips.take(~np.any([clips.of(group) for group in recipe.without], axis=0))
-        judged_again = HeldOut(kept, progress)
-        fewer = [judged_again.outer(group, recipe.seeds) for group in kept.groups]
+        held_out_again = HeldOut(kept, progress)
+        fewer = [held_out_again.outer(group, recipe.seeds) for group in kept.groups]
     measured = figures(clips, table, folds, shipped, inside, own, fewer)
 
-    model = judged.fit(clips.groups, recipe.seeds[0]).model(
+    model = held_out.fit(clips.groups, recipe.seeds[0]).model(
         shipped.rule, _specifications(recipe, clips, table, encoder), recipe.encoder.encoder
     )
     folder = recipe.output / recipe.name

@@ -124,9 +124,9 @@ def _conditions(folds: Sequence[OuterFold]) -> Json:
         for fold in folds:
             scored = fold.answers[condition]
             values = [uar_where_met(fold.truth, seed, scored[0].probabilities.shape[1]) for seed in scored]
-            met = np.isfinite(values).all()  # e.g. too few clips of one speaker for an even support
+            is_measured = np.isfinite(values).all()  # e.g. too few clips of one speaker for an even support
             groups[fold.group] = {
-                "value": round(100 * float(np.mean(values)), 1) if met else None,
+                "value": round(100 * float(np.mean(values)), 1) if is_measured else None,
                 "clips": len(scored[0].rows),
                 "support": round(float(scored[0].sizes.mean()), 1) if len(scored[0].sizes) else 0.0,
             }
@@ -152,11 +152,11 @@ def _bought(fold: OuterFold, scored: Scored, threshold: float) -> dict[str, floa
     """Accuracy and UAR of the clips that pass a threshold, beside those of all clips."""
     truth, answers = fold.truth[scored.rows], scored.probabilities.argmax(axis=1)
     answered = scored.probabilities.max(axis=1) >= threshold
-    right = answers == truth
+    is_correct = answers == truth
     return {
         "coverage": float(answered.mean()),
-        "accuracy": float(right[answered].mean()) if answered.any() else float("nan"),
-        "accuracy of all": float(right.mean()),
+        "accuracy": float(is_correct[answered].mean()) if answered.any() else float("nan"),
+        "accuracy of all": float(is_correct.mean()),
         "uar": uar(truth[answered], answers[answered]) if answered.any() else float("nan"),
         "uar of all": uar(truth, answers),
     }

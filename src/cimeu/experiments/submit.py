@@ -78,15 +78,15 @@ def submit(runs: Sequence[Path | str], form: str, output: Path | str, *, progres
         raise RecipeError(f"unknown format `{form}`\n\nhint: one of {', '.join(FORMS)}")
     output = Path(output)
     check_free([output], KIND)
-    read = [read_run(Path(run)) for run in runs]
-    answered = answer_hidden(read, progress=progress)
+    run_contents = [read_run(Path(run)) for run in runs]
+    answered = answer_hidden(run_contents, progress=progress)
     names = pd.Series(answered.names)
     if names.duplicated().any() and form not in BY_FRAME:
         raise RecipeError(
             f"two clips without a label are called `{names[names.duplicated()].iloc[0]}`\n\n"
             "hint: organisers tell clips by their file names; keep one of each in the manifest"
         )
-    write_whole(output, FORMS[form](answered, read), KIND)
+    write_whole(output, FORMS[form](answered, run_contents), KIND)
     return answered
 
 

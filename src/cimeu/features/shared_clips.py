@@ -87,8 +87,8 @@ class Held:
             if not clip.problem:
                 key = key_of(clip, store.description, "forward")
             elif clip.problem in FROM_DISK and clip.clip_id not in ambiguous:
-                known = by_clip_id.get(clip.clip_id, ())
-                key = known[0] if len(known) == 1 else None
+                candidates = by_clip_id.get(clip.clip_id, ())
+                key = candidates[0] if len(candidates) == 1 else None
             keys.append(key if key is not None and key in store and not store.problem(key) else None)
         return cls(store, keys)
 
@@ -117,22 +117,22 @@ def shared_clips(one: Manifest, other: Manifest, folders: Sequence[Path], *, pro
     first, second = (stores_in(folder) for folder in (folders[0], folders[-1]))
     names = _common(first, second, folders)
     in_both = set(one.table["clip_id"]) & set(other.table["clip_id"])
-    found: dict[str, dict[tuple[int, int], float | None]] = {"sound": {}, "picture": {}}
+    offsets_s: dict[str, dict[tuple[int, int], float | None]] = {"sound": {}, "picture": {}}
     has_features = np.zeros(len(one), bool), np.zeros(len(other), bool)
     for name in names:
         description = first[name].description
         # One store cannot say which of two clips of one name it holds, unless their recordings are there.
         ambiguous = in_both if first[name].folder.resolve() == second[name].folder.resolve() else ()
         sides = Held.of(first[name], one, ambiguous), Held.of(second[name], other, ambiguous)
-        for known, held in zip(has_features, sides, strict=True):
-            known |= [key is not None for key in held.keys]
+        for has_own, held in zip(has_features, sides, strict=True):
+            has_own |= [key is not None for key in held.keys]
         stride_s = _stride_s(description)
         for pair, steps in _same_curves(*sides, progress).items():
-            of_stream = found["sound" if description["source"] == "sound" else "picture"]
+            of_stream = offsets_s["sound" if description["source"] == "sound" else "picture"]
             if of_stream.get(pair) is None:
                 of_stream[pair] = None if stride_s is None else steps * stride_s
     unread = int((~has_features[0]).sum()), int((~has_features[1]).sum())
-    return Compared(Overlap(copies_of(one, other, found["sound"], found["picture"]), unread), names)
+    return Compared(Overlap(copies_of(one, other, offsets_s["sound"], offsets_s["picture"]), unread), names)
 
 
 def stores_in(folder: Path) -> dict[str, FeatureStore]:

@@ -132,7 +132,7 @@ def _on_cluster(
     failures: Failures = {folder: {} for folder in folders}
     tasks, ended = [{name: path} for name, path in recordings.items()], 0
     progress("files", ended, len(tasks))
-    for task, message in on_ray(tasks, partial(_one, work), ray, heavy=heavy):
+    for task, message in on_ray(tasks, partial(_one_task, work), ray, heavy=heavy):
         if isinstance(message, Event):
             ended += 1
             progress("files", ended, len(tasks))
@@ -148,7 +148,7 @@ def _on_cluster(
     }
 
 
-def _one(work: Callable[[Mapping[str, Path], Progress], Failures], task: Mapping[str, Path]) -> list[Failures]:
+def _one_task(work: Callable[[Mapping[str, Path], Progress], Failures], task: Mapping[str, Path]) -> list[Failures]:
     return [work(task, silent)]
 
 
@@ -205,7 +205,7 @@ def _by_folder(model: Path | str | Recogniser | Mapping[str, Recogniser], output
 
 def failures_table(failures: Mapping[Path, str]) -> pd.DataFrame:
     """Columns `path` and `reason`."""
-    return pd.DataFrame([(_shown(path), reason) for path, reason in failures.items()], columns=["path", "reason"])
+    return pd.DataFrame([(printable(path), reason) for path, reason in failures.items()], columns=["path", "reason"])
 
 
 def failure_of(work: Callable[[], object], path: Path) -> str:
@@ -218,8 +218,8 @@ def failure_of(work: Callable[[], object], path: Path) -> str:
         if isinstance(error, OSError) and error.errno in NO_ROOM:
             raise
         if isinstance(error, OSError) and error.errno:  # the machine refuses: no bug, and its words say enough
-            return _shown(Path(str(error)))
-        logger.exception("`%s` failed", _shown(path))
+            return printable(Path(str(error)))
+        logger.exception("`%s` failed", printable(path))
         return f"unexpected {type(error).__name__}: {error}"
     return ""
 
@@ -249,7 +249,7 @@ def _predict(
         finished = recognise(path, progress=progress), set(), DEFAULT_VIDEO
     timeline, written, earlier_video = finished
     if OVERLAY not in formats:
-        video = earlier_video  # what is there stays, and pages go on referring to it
+        video = earlier_video  # what is there stays, and pages keep referring to it
     elif video != earlier_video:
         written = written - {OVERLAY, *LINKED}
     _write(timeline, written, target, formats, video)
@@ -272,8 +272,8 @@ def _supports(recogniser: Recogniser, paths: Iterable[Path], progress: Progress)
 
 def check_recording(path: Path) -> None:
     """Refuse a file that is not a recording of somebody. Raises MediaError."""
-    if _shown(path) != str(path):
-        raise MediaError(f"`{_shown(path)}` has a name that is not UTF-8\n\nhint: rename it")
+    if printable(path) != str(path):
+        raise MediaError(f"`{printable(path)}` has a name that is not UTF-8\n\nhint: rename it")
     if path.is_dir():
         raise MediaError(f"`{path}` holds no recording\n\nhint: give a folder with video or sound files in it")
     if is_own(path) or is_overlay(path):
@@ -287,19 +287,19 @@ def recordings_by_name(paths: Sequence[Path], formats: Sequence[str] = ()) -> di
     for path in paths:
         inside = list(recordings_below(path)) if path.is_dir() else []
         if inside:
-            found = {file: file.relative_to(path) for file in inside if not is_overlay(file)}
+            place_of = {file: file.relative_to(path) for file in inside if not is_overlay(file)}
         else:
-            found = {path: Path(path.name or path.absolute().name)}
-        places |= {spellings.setdefault(os.path.abspath(file), file): place for file, place in found.items()}
+            place_of = {path: Path(path.name or path.absolute().name)}
+        places |= {spellings.setdefault(os.path.abspath(file), file): place for file, place in place_of.items()}
     # `a.mp4` gives `a.csv`, unless `a.wav` is there too: then `a.mp4.csv` and `a.wav.csv`.
-    taken = Counter([*(str(place.with_suffix("")) for place in places.values()), *map(str, places.values())])
-    taken[Path(FAILURES).stem] += 1
+    n_uses = Counter([*(str(place.with_suffix("")) for place in places.values()), *map(str, places.values())])
+    n_uses[Path(FAILURES).stem] += 1
     # The segments of `a.series.wav` must not take the name of the series of `a.wav`.
-    taken.update(f"{name}.series" for place in places.values() for name in {place.with_suffix(""), place})
+    n_uses.update(f"{name}.series" for place in places.values() for name in {place.with_suffix(""), place})
     named: dict[str, Path] = {}
     for path, place in places.items():
         bare = str(place.with_suffix(""))
-        name = _fitting(str(place) if taken[bare] > 1 + (bare == str(place)) else bare, formats)
+        name = _fitting(str(place) if n_uses[bare] > 1 + (bare == str(place)) else bare, formats)
         if name in named:
             raise RecipeError(
                 f"`{named[name]}` and `{path}` would both be written as `{name}`\n\n"
@@ -358,17 +358,17 @@ def _write(timeline: Timeline, written: set[str], target: Path, formats: Sequenc
             added.append(suffix)
         elif isfile(earlier) and not (isfile(timeline.media_path) and samefile(earlier, timeline.media_path)):
             logger.warning("`%s` is not of this timeline: it was there before or was changed by hand", earlier)
-    shown = timeline
+    linked = timeline
     if video.blur_faces and OVERLAY in {*kept, *added}:
-        shown = replace(timeline, media_path=_with(target, OVERLAY))
+        linked = replace(timeline, media_path=_with(target, OVERLAY))
     for suffix in sorted(added, key=lambda suffix: suffix != OVERLAY):  # pages look whether the video is there
-        save(timeline if suffix == OVERLAY else shown, _with(target, suffix), video)
+        save(timeline if suffix == OVERLAY else linked, _with(target, suffix), video)
     write_whole(seal, to_json(timeline, seal, **_sealed({*kept, *added, ".json"}, video)), KIND)
 
 
 def _write_failures(output: Path, failures: pd.DataFrame, folders: Sequence[Path], answered: Iterable[Path]) -> None:
     """Rows of this call; those of other calls stay unless they are about recordings that this one answered for."""
-    path, names = output / FAILURES, {_shown(recording) for recording in answered}
+    path, names = output / FAILURES, {printable(recording) for recording in answered}
 
     def is_answered(row: str) -> bool:
         return row in names or any(Path(row).is_relative_to(folder) for folder in folders)
@@ -385,6 +385,6 @@ def _with(target: Path, suffix: str) -> Path:
     return target.with_name(target.name + suffix)
 
 
-def _shown(path: Path) -> str:
+def printable(path: Path) -> str:
     """A path as text; bytes that are none are escaped."""
     return str(path).encode("utf-8", "backslashreplace").decode()

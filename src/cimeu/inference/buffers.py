@@ -111,7 +111,7 @@ class Sightings:
         """The frames, among these, in which the face is there."""
         return {index for index in self._widths_px if start <= index < stop}
 
-    def found(self, start: int, stop: int) -> set[int]:
+    def frames_found(self, start: int, stop: int) -> set[int]:
         """The frames, among these, in which the face was really found."""
         return self.frames(start, stop) - self._held
 

@@ -41,19 +41,21 @@ def voices_apart(lanes: Mapping[str, Lane], voices: int) -> tuple[dict[str, Lane
     Returns:
         The lanes, and of each voice the name of the lane that it came from.
     """
-    apart, origins = dict[str, Lane](), dict[str, str]()
+    lanes_of_voices, origins = dict[str, Lane](), dict[str, str]()
     numbers = count(1)
     for name, lane in lanes.items():
         if name not in NOBODY or len(lane.voiceprints) < 2:
-            apart[name] = lane
+            lanes_of_voices[name] = lane
             continue
-        heard = sorted(lane.voiceprints)
-        clusters = clustered(np.stack([lane.voiceprints[number] for number in heard]), voices)
+        stretches = sorted(lane.voiceprints)
+        clusters = clustered(np.stack([lane.voiceprints[number] for number in stretches]), voices)
         for cluster in dict.fromkeys(clusters.tolist()):  # in order of appearance
-            own = {number for number, of in zip(heard, clusters.tolist(), strict=True) if of == cluster}
+            own = {
+                number for number, cluster_of in zip(stretches, clusters.tolist(), strict=True) if cluster_of == cluster
+            }
             voice = voice_lane(next(numbers))
-            apart[voice], origins[voice] = _of_voice(lane, own, set(heard) - own), name
-    return apart, origins
+            lanes_of_voices[voice], origins[voice] = _of_voice(lane, own, set(stretches) - own), name
+    return lanes_of_voices, origins
 
 
 def clustered(prints: Float32[np.ndarray, "M D"], voices: int) -> Int[np.ndarray, " M"]:

@@ -86,13 +86,13 @@ class Occluder:
 
     def given_style(self, reading: Reading, name: str, evidence: Sequence[Evidence]) -> None:
         """Score windows of a lane again that were waiting for its style."""
-        for each in evidence:
-            if each.waiting is not None:
-                bare, kept = each.waiting
+        for of_window in evidence:
+            if of_window.waiting is not None:
+                bare, kept = of_window.waiting
                 clip = kept.clip()
                 window = replace(bare, first=dict(clip.first), second=clip.second)
                 self._ask([window], partial(self._recogniser.given_style, reading, name))
-                each.waiting = None
+                of_window.waiting = None
 
     def _ask(
         self,
@@ -262,7 +262,7 @@ def _explained(
             Contribution(stream=names[stream], start_s=segment.start_s, end_s=segment.end_s, lost=round(lost, 4))
             for stream, lost in streams.items()
         ),
-        moments=tuple(_told(names, moments, occluder.hop_s, reading.edges[-1])),
+        moments=tuple(_contributions(names, moments, occluder.hop_s, reading.edges[-1])),
         neighbours=near(None),
         neighbours_with_style=() if style is None else near(style),
     )
@@ -273,7 +273,7 @@ def _lost(score: float, without: float) -> float:
     return score if np.isnan(without) else float(score - without)
 
 
-def _told(
+def _contributions(
     names: Mapping[str, str], moments: Mapping[tuple[str, int], float], hop_s: float, end_s: float
 ) -> Iterator[Contribution]:
     """Stretches of each stream in order of time, neighbours put together where they are many."""

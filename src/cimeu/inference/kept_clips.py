@@ -40,7 +40,7 @@ class KeptSteps:
 
     def keep(self, clip: Clip) -> "KeptClip":
         """Write the steps of a window."""
-        first = {way: self._write(steps) for way, steps in clip.first.items()}
+        first = {direction: self._write(steps) for direction, steps in clip.first.items()}
         return KeptClip(self, first, None if clip.second is None else self._write(clip.second))
 
     def read(self, place: _Place) -> np.ndarray:
@@ -65,7 +65,7 @@ class KeptClip:
 
     def clip(self) -> Clip:
         """The window as a classifier reads it."""
-        first = {way: self.steps.read(place) for way, place in self.first.items()}
+        first = {direction: self.steps.read(place) for direction, place in self.first.items()}
         return Clip(first, None if self.second is None else self.steps.read(self.second))
 
 

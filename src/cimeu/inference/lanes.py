@@ -91,7 +91,7 @@ def joined(lanes: Sequence[Lane]) -> Lane:
     person = Lane()
     for lane in lanes:
         for number, basis in lane.basis.items():
-            # What was seen in one track wins over the absence from another that goes on before and after.
+            # What was seen in one track wins over the absence from another that lasts longer on both sides.
             if number in lane.readable or number not in person.basis:
                 person.basis[number] = basis
         for part in BY_STRETCH:
@@ -113,7 +113,7 @@ def give_voices_back(
 ) -> dict[str, str]:
     """Give what is heard while nobody is seen to the person who was alone before and after, if it is not for long.
 
-    A lone speaker who turns away, or whose frames are dark for a moment, goes on speaking. The same holds before the
+    A lone speaker who turns away, or whose frames are dark for a moment, keeps speaking. The same holds before the
     first and after the last sight of them. Stretches of frames that show nothing (`blank`) do not count: nobody can be
     seen there.
 
@@ -121,14 +121,14 @@ def give_voices_back(
         Person by name of the lane that lost something to them.
     """
     takers: dict[str, str] = {}
-    seen: dict[int, set[str]] = {}
+    persons_in: dict[int, set[str]] = {}
     for name, lane in lanes.items():
         for number in lane.readable if name not in NOBODY else ():
-            seen.setdefault(number, set()).add(name)
+            persons_in.setdefault(number, set()).add(name)
     for absent in (OFF_SCREEN, VOICE):
         for run in _runs(sorted(lanes[absent].basis)) if absent in lanes else ():
             # Who is seen right before and right after; at either end of the recording, one of both is empty.
-            around = seen.get(run[0] - 1, set()) | seen.get(run[-1] + 1, set())
+            around = persons_in.get(run[0] - 1, set()) | persons_in.get(run[-1] + 1, set())
             unseen_s = sum(edges[number + 1] - edges[number] for number in run if number not in blank)
             if len(around) == 1 and unseen_s <= absence_s:
                 (person,) = around

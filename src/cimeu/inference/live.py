@@ -59,7 +59,7 @@ class Moment:
     """How far before the end of the window the encoders listened or looked: at least its length, where they did."""
     scored: ScoredWindow
     """The stretch that the window speaks for, as in the series of a recording."""
-    said: Segment
+    segment: Segment
     """The same, smoothed with the stretches before: an emotion, or why none is named."""
 
 
@@ -245,7 +245,7 @@ class LiveSession:
             cell = Cell(span.from_s, span.until_s, probabilities, *lane.basis[number], *answers)
             context_s = span.end_s - inputs[track].reach_s[0] if track in inputs else 0.0
             window_s = span.start_s, span.end_s
-            yield Moment(window_s, context_s, scored_windows(name, [cell])[0], self._said(name, cell))
+            yield Moment(window_s, context_s, scored_windows(name, [cell])[0], self._smoothed(name, cell))
 
     def _name_of(self, track: str) -> str:
         """What a lane is called: people in the order in which they were seen."""
@@ -264,16 +264,16 @@ class LiveSession:
         assert isinstance(classifier, StyleReader), "any other model scores each window alone"
         x = lane.representations[window.number]
         past = self._past[name] = self._past.pop(name, deque(maxlen=MOST_SUPPORT))
-        apart = [one for one in past if one[1][1] <= window.reach_s[0] + 1e-6]
-        before = [Support(*(np.stack(part) for part in zip(*apart, strict=True)))] if apart else []
+        disjoint = [earlier for earlier in past if earlier[1][1] <= window.reach_s[0] + 1e-6]
+        before = [Support(*(np.stack(part) for part in zip(*disjoint, strict=True)))] if disjoint else []
         this = Windows((window.number,), x[None], np.array([window.reach_s]), alone[None], [window.clip])
         given = adapt(classifier, this, before, scope=scope).probabilities[0]
         # Windows of the support do not overlap, so that the same second does not count twice.
-        if np.isfinite(x).any() and len(apart) == len(past):
+        if np.isfinite(x).any() and len(disjoint) == len(past):
             past.append((x, window.reach_s, alone))
         return given
 
-    def _said(self, name: str, cell: Cell) -> Segment:
+    def _smoothed(self, name: str, cell: Cell) -> Segment:
         settings = self._recogniser.settings
         most = ceil(settings.smoothing_s / self._recogniser.hop_s) + 1
         cells = self._cells[name] = self._cells.pop(name, deque(maxlen=most))  # last in order: seen most recently

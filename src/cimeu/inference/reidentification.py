@@ -263,8 +263,8 @@ def _is_near(one: Box, other: Box) -> bool:
     across = (one.left + one.width / 2) - (other.left + other.width / 2)
     down = (one.top + one.height / 2) - (other.top + other.height / 2)
     # Heights of boxes are fractions of the frame's height: in widths of the face they are as many as its own height.
-    apart = np.hypot(across / widest, down / max(one.height, other.height))
-    return bool(apart <= NEAR_WIDTHS and widest <= LARGEST_RATIO * narrowest)
+    distance = np.hypot(across / widest, down / max(one.height, other.height))
+    return bool(distance <= NEAR_WIDTHS and widest <= LARGEST_RATIO * narrowest)
 
 
 def _cosine(one: Float[np.ndarray, " D"], other: Float[np.ndarray, " D"]) -> float:

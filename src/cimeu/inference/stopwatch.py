@@ -27,7 +27,7 @@ class Stopwatch:
         finally:
             self.seconds[stage] += time.perf_counter() - started_s
 
-    def each(self, stage: str, items: Iterable[Item]) -> Generator[Item, None, None]:
+    def timed(self, stage: str, items: Iterable[Item]) -> Generator[Item, None, None]:
         """Time how long each item takes to come."""
         iterator = iter(items)
         end = object()

@@ -134,9 +134,9 @@ class Utterances:
         if last - first < FEWEST_SAMPLES:
             return
         start_s, end_s = cut_s + first / RATE_HZ, cut_s + last / RATE_HZ
-        known = next((one for one in before if (one.start_s, one.end_s) == (start_s, end_s)), None)
-        if known is not None:
-            yield known
+        earlier = next((stretch for stretch in before if (stretch.start_s, stretch.end_s) == (start_s, end_s)), None)
+        if earlier is not None:
+            yield earlier
             return
         spoken = samples[first:last]
         ready = at_level(spoken) if self._encoder.preprocessing.get("level") else spoken

@@ -119,7 +119,7 @@ class Setup:
     voiceprint: Voiceprint | None = None
     """Tells several voices apart, where that is asked for."""
 
-    def of(self, source: str) -> dict[str, Encoder]:
+    def encoders_of(self, source: str) -> dict[str, Encoder]:
         """The encoders of a source, by stream."""
         return {stream: encoder for stream, encoder in self.encoders.items() if encoder.source == source}
 
@@ -154,7 +154,9 @@ class WindowReader:
         self._voiceprint = setup.voiceprint
         # The second stream is never reversed: reversed speech is not speech.
         self._directions = {"first": tuple(setup.directions), "second": ("forward",)}
-        self._of_faces, self._of_frames, self._of_sound = (setup.of(source) for source in ("face", "frame", "sound"))
+        self._of_faces, self._of_frames, self._of_sound = (
+            setup.encoders_of(source) for source in ("face", "frame", "sound")
+        )
         has_eyes, has_ears = bool(self._of_faces or self._of_frames), bool(self._of_sound)
         self._no_picture = NO_PICTURE if has_eyes and not info.has_video else ""
         self._no_sound = NO_SOUND if has_ears and not info.has_sound else ""
@@ -164,7 +166,7 @@ class WindowReader:
         blocks: Iterator[Float32[np.ndarray, " n"] | None] = iter(())
         if has_ears and info.has_sound:
             blocks = streams.sound(from_s)
-        self._sound = SoundBuffer(self._until_broken(self._stopwatch.each("decode sound", blocks), "sound"))
+        self._sound = SoundBuffer(self._until_broken(self._stopwatch.timed("decode sound", blocks), "sound"))
         self._n_frames, self._frames_over = 0, False
         self._blank_frames: set[int] = set()
         self.blank: set[int] = set()
@@ -225,18 +227,18 @@ class WindowReader:
         # Before lanes are looked at: a track may turn out to be somebody who was lost.
         self.people.settle(self._n_frames)
         present = self._present(window, spoken)
-        visible = {person: one for person, one in present.items() if one.why != NO_FACE}
+        visible = {person: presence for person, presence in present.items() if presence.why != NO_FACE}
         # Without a voice nobody has to be found for it.
         rivals = self._rivals(visible, window, spoken) if voice else {}
         speaker = self._speaker(rivals, window, span) if rivals else None
-        for person, one in present.items():
+        for person, presence in present.items():
             if person not in visible:
-                self._live[one.track].basis[number] = ("", NO_FACE)
+                self._live[presence.track].basis[number] = ("", NO_FACE)
             elif not rivals or person == speaker:
-                yield from self._input(one.track, number, window, one.why, voice, unheard)
+                yield from self._input(presence.track, number, window, presence.why, voice, unheard)
             else:
                 unheard_of = ANOTHER_VOICE if speaker else WHOSE_VOICE
-                yield from self._input(one.track, number, window, one.why, {}, unheard_of)
+                yield from self._input(presence.track, number, window, presence.why, {}, unheard_of)
         if not visible:
             over = self._frames_over and sum(spoken) / 2 >= self._n_frames > 0
             why = self._no_picture or (NO_PICTURE if over else NO_FACE if self._of_faces else "")
@@ -266,18 +268,20 @@ class WindowReader:
             # A box of a few frames beside other people is more often a mistake of the detector than a person.
             if lane.sightings.any(*window) and not self.people.is_brief(name, self._n_frames):
                 tracks.setdefault(self.people.person_of(name), []).append(name)
-        shown = set(range(*spoken)) - self._blank_frames
-        face_frames = {person: self._found(names, *spoken) for person, names in tracks.items()}
+        clear_frames = set(range(*spoken)) - self._blank_frames
+        face_frames = {person: self._frames_found(names, *spoken) for person, names in tracks.items()}
         present = {}
         for person, names in tracks.items():
             # Several tracks of one person in one window: after a cut, or where a face was lost for a moment.
             best = max(names, key=lambda name: len(self._live[name].sightings.frames(*spoken)))
-            seen = set().union(*(self._live[name].sightings.frames(*spoken) for name in names)) - self._blank_frames
+            with_face = (
+                set().union(*(self._live[name].sightings.frames(*spoken) for name in names)) - self._blank_frames
+            )
             why = ""
-            if len(seen) < self._settings.face_share * max(1, len(shown)):
+            if len(with_face) < self._settings.face_share * max(1, len(clear_frames)):
                 why = NO_FACE
             elif not face_frames[person] and any(
-                face_frames[other] and not self._found_together(names, tracks[other], window) for other in tracks
+                face_frames[other] and not self._were_seen_together(names, tracks[other], window) for other in tracks
             ):
                 why = NO_FACE  # only held, and somebody is there with whom they were never seen: the same face, perhaps
             elif self._live[best].sightings.width_px(*spoken) < self._settings.face_px:
@@ -290,23 +294,23 @@ class WindowReader:
 
         Somebody who was missed for a moment still is a rival of those beside whom they were found.
         """
-        rivals = {person: one.track for person, one in visible.items()}
+        rivals = {person: presence.track for person, presence in visible.items()}
         # Detectors miss a face for some frames when it turns; it does not stop speaking for that.
         hold = round(HOLD_S * self._rate_hz)
         for name, lane in self._live.items():
             person = self.people.person_of(name)
-            was_there = lane.sightings.found(spoken[0] - hold, spoken[1] + hold)
-            beside = (self._found_together([name], [one.track], window) for one in visible.values())
+            was_there = lane.sightings.frames_found(spoken[0] - hold, spoken[1] + hold)
+            beside = (self._were_seen_together([name], [presence.track], window) for presence in visible.values())
             if person not in rivals and was_there and any(beside):
                 rivals[person] = name
         return rivals if len(rivals) > 1 else {}
 
-    def _found(self, tracks: Sequence[str], start: int, stop: int) -> set[int]:
+    def _frames_found(self, tracks: Sequence[str], start: int, stop: int) -> set[int]:
         """Frames in which any of these tracks was really found."""
-        return set().union(*(self._live[name].sightings.found(start, stop) for name in tracks))
+        return set().union(*(self._live[name].sightings.frames_found(start, stop) for name in tracks))
 
-    def _found_together(self, tracks: Sequence[str], others: Sequence[str], window: Frames) -> bool:
-        return bool(self._found(tracks, *window) & self._found(others, *window))
+    def _were_seen_together(self, tracks: Sequence[str], others: Sequence[str], window: Frames) -> bool:
+        return bool(self._frames_found(tracks, *window) & self._frames_found(others, *window))
 
     def _speaker(self, rivals: Mapping[str, str], window: Frames, span: Span) -> str | None:
         """Who of several people speaks; nobody where that is unclear."""
@@ -332,11 +336,11 @@ class WindowReader:
                         vectors[stream] = {
                             direction: buffer.vectors(*window, direction) for direction in self._directions[stream]
                         }
-        seen = {stream for stream in vectors if stream not in self._of_sound}
+        of_sight = {stream for stream in vectors if stream not in self._of_sound}
         # What an answer rests on is what was encoded, not what was asked for.
-        modality: Modality = "face" if seen & self._of_faces.keys() else "picture" if seen else ""
+        modality: Modality = "face" if of_sight & self._of_faces.keys() else "picture" if of_sight else ""
         if voice:
-            modality = "both" if seen else "voice"
+            modality = "both" if of_sight else "voice"
         lane.basis[number] = (modality, "; ".join(reason for reason in (unseen, unheard) if reason))
         if vectors:
             start_s, end_s = (self._from_s + frame / self._rate_hz for frame in window)
@@ -387,12 +391,12 @@ class WindowReader:
         # features.
         max_side = max(scaled_down_to(side_of(encoder), resampling_of(encoder)) for encoder in encoders)
         decoded = self._streams.frames(self._rate_hz, self._from_s, max_side)
-        scaled = read_ahead(self._stopwatch.each("decode and scale frames (beside the rest)", decoded), FRAMES_AHEAD)
+        scaled = read_ahead(self._stopwatch.timed("decode and scale frames (beside the rest)", decoded), FRAMES_AHEAD)
         tracked: Iterator[TrackedFrame] = (TrackedFrame(frame, {}) for frame in scaled)
         if self._of_faces:
             # The detector computes without Python's lock, so a thread of its own keeps a second core busy.
             tracked = read_ahead(track_faces(scaled, _Timed(detector, self._stopwatch)), FRAMES_AHEAD)
-        yield from self._stopwatch.each("wait for frames", tracked)
+        yield from self._stopwatch.timed("wait for frames", tracked)
 
     def _until_broken(self, stream: Iterator[Any], kind: Literal["picture", "sound"]) -> Iterator[Any]:
         """A stream that ends where it cannot be decoded: the other one may still say something."""
@@ -456,7 +460,7 @@ class WindowReader:
 
         def look(index: int, crop: UInt8[np.ndarray, "S S 3"]) -> None:
             lane.mouth.add(index, crop)
-            if lane.sightings.found(index, index + 1):
+            if lane.sightings.frames_found(index, index + 1):
                 self.people.look(name, index, crop)
 
         for stream, encoder in self._of_faces.items():

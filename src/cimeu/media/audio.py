@@ -222,9 +222,9 @@ def _with_numbers(frame: av.AudioFrame) -> av.AudioFrame:
     if np.isfinite(samples).all():
         return frame
     numbers: Any = np.nan_to_num(samples, nan=0.0, posinf=0.0, neginf=0.0)
-    made = av.AudioFrame.from_ndarray(numbers, format=frame.format.name, layout=frame.layout.name)
-    made.sample_rate, made.pts, made.time_base = frame.sample_rate, frame.pts, frame.time_base
-    return made
+    copy = av.AudioFrame.from_ndarray(numbers, format=frame.format.name, layout=frame.layout.name)
+    copy.sample_rate, copy.pts, copy.time_base = frame.sample_rate, frame.pts, frame.time_base
+    return copy
 
 
 def _placed(

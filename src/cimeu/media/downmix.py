@@ -47,13 +47,13 @@ class InPhase:
         # -1 - x is the complement of all bits: the mirror of an integer that cannot overflow, unsigned ones included.
         mirrored = -channels if np.issubdtype(channels.dtype, np.floating) else np.invert(channels)
         mixed = np.where(turned[:, None], mirrored, channels)
-        made = av.AudioFrame.from_ndarray(
+        copy = av.AudioFrame.from_ndarray(
             np.ascontiguousarray(mixed if frame.format.is_planar else mixed.T.reshape(1, -1)),
             format=frame.format.name,
             layout=frame.layout.name,
         )
-        made.sample_rate, made.pts, made.time_base = frame.sample_rate, frame.pts, frame.time_base
-        return made
+        copy.sample_rate, copy.pts, copy.time_base = frame.sample_rate, frame.pts, frame.time_base
+        return copy
 
     def _opposed(self, channels: Float[np.ndarray, "C n"], lasts_s: float) -> Bool[np.ndarray, " C"]:
         """Which channels oppose the loudest, by what was heard up to now."""

@@ -102,12 +102,12 @@ def track_faces(
             continue
         boxes = detector(frame.pixels)
         alive = {number: track for number, track in tracks.items() if number not in ended}
-        again, new = _matched({number: track.box for number, track in alive.items()}, boxes)
+        again, appeared = _matched({number: track.box for number, track in alive.items()}, boxes)
         yield from _released(waiting, tracks, again, frame.time_s, ended, cut_off)
         for number, box in again.items():
             tracks[number].box, tracks[number].seen_s = box, frame.time_s
         tracks = {number: track for number, track in alive.items() if frame.time_s - track.seen_s <= HOLD_S}
-        tracks |= {next(numbers): _Track(box, frame.time_s) for box in new}
+        tracks |= {next(numbers): _Track(box, frame.time_s) for box in appeared}
         waiting, cut_off = [frame], ended
     yield from _released(waiting, tracks, {}, np.inf, frozenset(tracks), cut_off)
 
@@ -216,8 +216,8 @@ def _matched(live: dict[int, Box], boxes: list[Box]) -> tuple[dict[int, Box], li
     for fit, face, index in pairs:
         if fit >= SAME_FACE_IOU and face not in again and index not in again.values():
             again[face] = index
-    new = [box for index, box in enumerate(boxes) if index not in again.values()]
-    return {face: boxes[index] for face, index in again.items()}, new
+    appeared = [box for index, box in enumerate(boxes) if index not in again.values()]
+    return {face: boxes[index] for face, index in again.items()}, appeared
 
 
 def _released(

@@ -179,8 +179,8 @@ def model_config(values: dict[str, Any]) -> ModelConfig:
     _check_choices(values)
     for stream in ("first", "second"):
         if isinstance(values.get(stream), dict):
-            values[stream] = StreamConfig(**_known(values[stream], StreamConfig))
-    return ModelConfig(**_known(values, ModelConfig))
+            values[stream] = StreamConfig(**_checked_names(values[stream], StreamConfig))
+    return ModelConfig(**_checked_names(values, ModelConfig))
 
 
 def _of_this_version(values: dict[str, Any]) -> dict[str, Any]:
@@ -207,7 +207,7 @@ def _check_choices(values: dict[str, Any]) -> None:
             raise RecipeError(f"unknown value `{values[name]}` for model setting `{name}`\n\nhint: {hint}")
 
 
-def _known(values: dict[str, Any], kind: type) -> dict[str, Any]:
+def _checked_names(values: dict[str, Any], kind: type) -> dict[str, Any]:
     names = tuple(field.name for field in fields(kind))
     for key in values:
         if key not in names:

@@ -103,8 +103,8 @@ class SupportRule(SupportReading):
         posteriors = self.posteriors(self.standardised(torch.from_numpy(pool)))
         return trust(posteriors, torch.from_numpy(support), self.config.caution).numpy()
 
-    def less(self, steps: np.ndarray | None, stream: int, style: Float32[np.ndarray, " D"]) -> np.ndarray | None:
-        """Steps of a clip in one stream, less the style in it."""
+    def subtract(self, style: Float32[np.ndarray, " D"], steps: np.ndarray | None, stream: int) -> np.ndarray | None:
+        """Steps of a clip in one stream (0 or 1), without the style."""
         if steps is None or not self.config.widths[stream]:
             return steps
         return steps - style[self.streams[stream]]

@@ -35,13 +35,13 @@ def _fonts_of(text: str) -> "list[FontEntry]":
     """A font for each character that is drawn; those that no font here has are named, once."""
     characters = sorted(character for character in set(text) if character.isprintable() and not character.isspace())
     lacking = "".join(character for character in characters if _font_with(character) is None)
-    if not _said.issuperset(lacking):
-        _said.update(lacking)
+    if not _warned_of.issuperset(lacking):
+        _warned_of.update(lacking)
         logger.warning("no font on this machine has %s: pictures show boxes, other results the letters", lacking)
     return [entry for entry in map(_font_with, characters) if entry is not None]
 
 
-_said: set[str] = set()
+_warned_of: set[str] = set()
 
 
 @cache

@@ -49,12 +49,12 @@ def projections(runs: Sequence[Run], group: str) -> Json | None:
         vectors = {
             name: arrays[f"{name}_primitives"] for name in ("emotion", "style") if f"{name}_primitives" in arrays
         }
-        facts = run.predictions.drop_duplicates("clip_id").set_index("clip_id")
-        facts = facts[["emotion", *([group] if group else [])]].reindex(clip_ids).fillna("")
+        labels = run.predictions.drop_duplicates("clip_id").set_index("clip_id")
+        labels = labels[["emotion", *([group] if group else [])]].reindex(clip_ids).fillna("")
         return {
             "run": run.name,
-            "emotions": facts["emotion"].tolist(),
-            "groups": facts[group].tolist() if group else [""] * len(facts),
+            "emotions": labels["emotion"].tolist(),
+            "groups": labels[group].tolist() if group else [""] * len(labels),
             "points": {name: _two_axes(values) for name, values in vectors.items()},
         }
     return None

@@ -170,14 +170,14 @@ def _abstention(tested: Tested) -> Json | None:
         return None
     fused = tested.fused
     assert fused.probabilities is not None, "runs keep probabilities"
-    answered = right = usable = 0
+    answered = n_correct = usable = 0
     for seed, probabilities, predicted in zip(tested.seeds, fused.probabilities, fused.predicted, strict=True):
         finite = np.isfinite(probabilities).all(axis=1)
         least = np.array([thresholds[fold, seed] for fold in tested.folds])
         sure = finite & (np.where(finite[:, None], probabilities, 0).max(axis=1) >= least)
         usable, answered = usable + int(finite.sum()), answered + int(sure.sum())
-        right += int((predicted == fused.truth)[sure].sum())
-    return {"coverage": answered / usable, "accuracy": right / answered} if answered else None
+        n_correct += int((predicted == fused.truth)[sure].sum())
+    return {"coverage": answered / usable, "accuracy": n_correct / answered} if answered else None
 
 
 def _plain(estimate: Estimate) -> Json:

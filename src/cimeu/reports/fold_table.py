@@ -33,8 +33,8 @@ def fold_table(
     sampling error of WAR, half of a 95 % interval, of the fused model on the smallest fold and on all clips.
     """
     names = list(dict.fromkeys(folds))
-    of = np.asarray(folds, dtype=object)
-    lines = [_line(name, truth, predicted, of == name) for name in names]
+    fold_of_clip = np.asarray(folds, dtype=object)
+    lines = [_line(name, truth, predicted, fold_of_clip == name) for name in names]
     everything = _line("all clips pooled", truth, predicted, np.ones(len(truth), bool))
     last = list(predicted)[-1]
     margins = [_margin(line["figures"][last]["war"], line["n_clips"]) for line in (*lines, everything)]
@@ -51,7 +51,10 @@ def fold_table(
 
 def _line(name: str, truth: np.ndarray, predicted: Mapping[str, np.ndarray], inside: np.ndarray) -> Line:
     figures = {
-        model: {metric: mean(of(truth[inside], seed[inside]) for seed in answers) for metric, of in METRICS.items()}
+        model: {
+            metric: mean(metric_of(truth[inside], seed[inside]) for seed in answers)
+            for metric, metric_of in METRICS.items()
+        }
         for model, answers in predicted.items()
     }
     return {"name": name, "n_clips": int(inside.sum()), "figures": figures}

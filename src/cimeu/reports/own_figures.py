@@ -59,8 +59,10 @@ def _blemore(tested: Tested) -> list[Benchmark]:
     if len(folds) == 1:
         del ways["thresholds chosen on the other folds"]
     return [
-        Benchmark("blemore", part, THESE, blend_figures(tested.answers, truth, tested.fused.emotions, own), HERE, way)
-        for way, own in ways.items()
+        Benchmark(
+            "blemore", part, THESE, blend_figures(tested.answers, truth, tested.fused.emotions, own), HERE, how_chosen
+        )
+        for how_chosen, own in ways.items()
     ]
 
 

@@ -71,7 +71,7 @@ class LiveModel:
 
 
 def _moment_out(moment: Moment) -> MomentOut:
-    scored, said = moment.scored, moment.said
+    scored, segment = moment.scored, moment.segment
     return MomentOut(
         person=scored.person,
         window_start_s=round(moment.window_s[0], 3),
@@ -80,10 +80,10 @@ def _moment_out(moment: Moment) -> MomentOut:
         end_s=scored.end_s,
         scores=None if scored.scores is None else list(scored.scores),
         continuous=None if scored.continuous is None else list(scored.continuous),
-        smoothed=list(said.scores.values()) or None,
-        label=said.label,
-        confidence=said.confidence,
-        abstain=said.abstain,
-        modality=said.modality,
-        reason=said.reason,
+        smoothed=list(segment.scores.values()) or None,
+        label=segment.label,
+        confidence=segment.confidence,
+        abstain=segment.abstain,
+        modality=segment.modality,
+        reason=segment.reason,
     )

@@ -4,7 +4,7 @@
                                       └── failed ───┴─ deleted
 
 One recording is read at a time, so memory stays bounded however many wait. Everything lies in one folder that lives as
-long as the server; a folder that the user names outlives it, and the next server goes on from there (`kept`).
+long as the server; a folder that the user names outlives it, and the next server resumes it (`kept`).
 """
 
 import logging

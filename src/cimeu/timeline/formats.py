@@ -172,9 +172,11 @@ def to_eaf(timeline: Segmentation, path: Path) -> bytes:
                 _eaf_annotation(reasons, segment, segment.reason, slots, f"a{next(counter)}", None)
         for tier in timeline.raters:
             if tier.person == person:
-                judged = _eaf_tier(document, tier.name, person, "emotion", ANNOTATOR=tier.rater)
+                ratings_tier = _eaf_tier(document, tier.name, person, "emotion", ANNOTATOR=tier.rater)
                 for rating in tier.segments:
-                    _eaf_annotation(judged, rating, rating.label, slots, f"a{next(counter)}", entries[rating.label])
+                    _eaf_annotation(
+                        ratings_tier, rating, rating.label, slots, f"a{next(counter)}", entries[rating.label]
+                    )
     # The schema fixes the order of elements: tiers, types, languages, vocabularies.
     for name, vocabulary in (("emotion", {"CONTROLLED_VOCABULARY_REF": "emotions"}), ("reason", {})):
         ElementTree.SubElement(

@@ -256,7 +256,7 @@ class _Sound:
         assert isinstance(stream, av.AudioStream)
         stream.codec_context.time_base = Fraction(1, CLOCK_HZ)
         self._container, self._stream = container, stream
-        # A broken sound track ends early, and the video goes on.
+        # A broken sound track ends early, and the video continues.
         self._blocks = _until_broken(stream_sound(media, block_s=0.5, rate_hz=CLOCK_HZ))
         self._written = 0
 

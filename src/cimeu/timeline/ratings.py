@@ -157,14 +157,14 @@ def intraclass(values: Float[np.ndarray, "N R"]) -> tuple[float | None, float | 
     n, raters = values.shape
     # From the first values on: the mean of equal ones, such as 0.1, is rounded, and noise would be all that varies.
     of_rater = (values - values[0, 0]).mean(axis=0)
-    moved = values - values[0]
-    mean, of_moment = moved.mean(), moved.mean(axis=1)
+    shifted = values - values[0]
+    mean, of_moment = shifted.mean(), shifted.mean(axis=1)
     between_moments = raters * ((of_moment - mean) ** 2).sum() / (n - 1)
     between_raters = n * ((of_rater - of_rater.mean()) ** 2).sum() / (raters - 1)
-    rest = ((moved - of_moment[:, None] - moved.mean(axis=0) + mean) ** 2).sum() / ((n - 1) * (raters - 1))
-    shift = raters * (between_raters - rest) / n
-    above = between_moments - rest
-    single = between_moments + (raters - 1) * rest
+    residual = ((shifted - of_moment[:, None] - shifted.mean(axis=0) + mean) ** 2).sum() / ((n - 1) * (raters - 1))
+    shift = raters * (between_raters - residual) / n
+    above = between_moments - residual
+    single = between_moments + (raters - 1) * residual
     return _ratio(above, single + shift), _ratio(above, single), _ratio(above, between_moments + shift / raters)
 
 

@@ -127,9 +127,9 @@ def fine_tune(model: CiMEU, clips: ClipDataset, part: Part, config: FineTuning |
         decision = model.decision(batch.first, batch.second)
         errors = class_error(decision.logits, batch.emotion, shares=batch.shares)
         assert errors is not None, "labelled clips have an emotion"
-        moved = torch.stack([(parameter - start[name]).square().sum() for name, parameter in chosen.items()]).sum()
+        distance = torch.stack([(parameter - start[name]).square().sum() for name, parameter in chosen.items()]).sum()
         optimiser.zero_grad(set_to_none=True)
-        (torch.stack(errors).mean() + config.pull * moved / count).backward()
+        (torch.stack(errors).mean() + config.pull * distance / count).backward()
         optimiser.step()
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(learned[name])

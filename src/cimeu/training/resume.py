@@ -1,4 +1,4 @@
-"""What a stopped run needs to go on, and how a finished one is recognised."""
+"""What a stopped run needs to resume, and how a finished one is recognised."""
 
 import hashlib
 import io

@@ -74,9 +74,9 @@ def style_vectors(
             assert batch.first is not None
             present = batch.first.present if batch.second is None else batch.first.present | batch.second.present
             index, clips = batch.index.numpy(), present.numpy()
-            moved = batch.to(device)
-            assert moved.first is not None
-            vectors[index[clips]] = model.pooled_styles(moved.first, moved.second).cpu().numpy()[clips]
+            on_device = batch.to(device)
+            assert on_device.first is not None
+            vectors[index[clips]] = model.pooled_styles(on_device.first, on_device.second).cpu().numpy()[clips]
     return vectors
 
 

@@ -56,17 +56,17 @@ def from_affwild2(root: Path, *, task: Task | Literal["both"] = "expr", check_co
     files = {path.stem: path for path in files_below(root, VIDEO_SUFFIXES)}
     rows: list[Row] = []
     named: set[str] = set()
-    for each in tasks:
-        annotations = _annotations(root, each)
+    for one_task in tasks:
+        annotations = _annotations(root, one_task)
         if check_counts:
-            _warn(each, annotations)
+            _warn(one_task, annotations)
         for video, path in sorted(annotations.items()):
-            labels = _expressions(path) if each == "expr" else _values(path)
+            labels = _expressions(path) if one_task == "expr" else _values(path)
             # Two people of one recording share its file; a file that is not there keeps its row, with a problem.
             file = files.get(video, files.get(recording_of(video), root / "batch1" / f"{video}.mp4"))
-            for row in _stretches(video, file, labels, SPLITS[path.parent.name], each):
+            for row in _stretches(video, file, labels, SPLITS[path.parent.name], one_task):
                 # The same frames may be a stretch of both tasks.
-                rows.append(row | {"clip_id": f"{row['clip_id']}:va"} if len(tasks) > 1 and each == "va" else row)
+                rows.append(row | {"clip_id": f"{row['clip_id']}:va"} if len(tasks) > 1 and one_task == "va" else row)
         named |= {*annotations, *map(recording_of, annotations)}
     # Videos without any annotation are the test set, whose labels were never released.
     for video, file in sorted(files.items()):

@@ -68,11 +68,11 @@ def from_iemocap(root: Path, *, check_counts: bool = True) -> Manifest:
 def _utterances(path: Path, session: int) -> Iterator[Row]:
     """Rows of one dialog."""
     dialog = path.stem
-    here = path.parents[2]
-    spoken = here / "dialog" / "transcriptions" / path.name
+    session_folder = path.parents[2]
+    transcript = session_folder / "dialog" / "transcriptions" / path.name
     texts: dict[str, str] = {}
-    if spoken.is_file():
-        lines = map(_TRANSCRIPT.match, spoken.read_text(encoding="utf-8", errors="replace").splitlines())
+    if transcript.is_file():
+        lines = map(_TRANSCRIPT.match, transcript.read_text(encoding="utf-8", errors="replace").splitlines())
         texts = {line["utterance"]: line["text"] for line in lines if line}
     for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
         match = _LINE.match(line)
@@ -84,7 +84,7 @@ def _utterances(path: Path, session: int) -> Iterator[Row]:
             )
         utterance, letter = match["utterance"], match["letter"]
         yield {
-            "path": str(here / "sentences" / "wav" / dialog / f"{utterance}.wav"),
+            "path": str(session_folder / "sentences" / "wav" / dialog / f"{utterance}.wav"),
             "emotion": EMOTIONS[match["code"]],
             UNLABELLED: "" if EMOTIONS[match["code"]] else "no agreement",
             "speaker": f"iemocap_{session:02d}{letter}",
@@ -94,7 +94,7 @@ def _utterances(path: Path, session: int) -> Iterator[Row]:
             "setting": "scripted" if "script" in dialog else "improvised",
             **{name: match[name] for name in ("valence", "arousal", "dominance")},
             "text": texts.get(utterance, ""),
-            "video": str(here / "dialog" / "avi" / "DivX" / f"{dialog}.avi"),
+            "video": str(session_folder / "dialog" / "avi" / "DivX" / f"{dialog}.avi"),
             "video_start_s": match["start"],
             "video_end_s": match["end"],
             "half": "left" if dialog[5] == letter else "right",

@@ -77,9 +77,9 @@ def rows_by_name(
     return list(rows.values())
 
 
-def manifest_of(rows: Iterable[Row], root: Path, *, corpus: str, **same: str) -> Manifest:
+def manifest_of(rows: Iterable[Row], root: Path, *, corpus: str, **cells_of_all: str) -> Manifest:
     """The rows with the name of the corpus, and with cells that are the same in every row."""
-    return build_manifest(pd.DataFrame(list(rows)).assign(corpus=corpus, **same), root)
+    return build_manifest(pd.DataFrame(list(rows)).assign(corpus=corpus, **cells_of_all), root)
 
 
 def checked(

@@ -31,7 +31,7 @@ SLICES, BANDS = 33, 33
 MELS = (150.5, 2146.1)
 """Lowest and highest edge of the bands: 100 and 4,000 Hz."""
 PICTURE_LIMIT = 0.025
-"""Share of differing bits up to which pictures agree."""
+"""Share of differing bits up to which frames agree."""
 SOUND_LIMIT = 0.3
 """Share of differing bits up to which sounds agree; those of other recordings differ in about half."""
 QUIETEST = 1e-3
@@ -43,9 +43,9 @@ LENGTH_TOLERANCE = 0.1
 _BLOCK = 256
 
 
-def picture_hash(pictures: Iterable[UInt8[np.ndarray, "H W 3"]]) -> UInt64[np.ndarray, " words"] | None:
-    """Hash of MOMENTS pictures; None if there are fewer, or if they are too even."""
-    bits = [_brighter(pixels) for pixels in pictures]
+def picture_hash(frames: Iterable[UInt8[np.ndarray, "H W 3"]]) -> UInt64[np.ndarray, " words"] | None:
+    """Hash of MOMENTS frames; None if there are fewer, or if they are too even."""
+    bits = [_brighter(pixels) for pixels in frames]
     if len(bits) < MOMENTS:
         return None
     joined = np.concatenate(bits[:MOMENTS])

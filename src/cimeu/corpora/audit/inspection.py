@@ -119,7 +119,7 @@ def _agreeing(
 
 
 def moments_of(clip: Clip, info: MediaInfo) -> list[UInt8[np.ndarray, "H W 3"]]:
-    """Frames at MOMENTS times, spread evenly over a clip; none where it has no picture."""
+    """Frames at MOMENTS times, spread evenly over a clip; none where it has no video."""
     end_s = info.video_s if clip.end_s is None else min(clip.end_s, info.video_s)  # sound may go on longer
     if end_s <= clip.start_s:
         return []
@@ -134,11 +134,11 @@ def _look(clip: Clip, info: MediaInfo, detector: FaceDetector) -> Look:
     end_s = info.duration_s if clip.end_s is None else min(clip.end_s, info.duration_s or clip.end_s)
     duration_s = max(end_s - clip.start_s, 0.0)
     face_share = picture = None
-    pictures = moments_of(clip, info) if info.has_video else []
-    if pictures:
+    moments = moments_of(clip, info) if info.has_video else []
+    if moments:
         with _one_at_a_time:
-            face_share = float(np.mean([bool(detector(pixels)) for pixels in pictures]))
-        picture = picture_hash(pictures)
+            face_share = float(np.mean([bool(detector(pixels)) for pixels in moments]))
+        picture = picture_hash(moments)
     sound, voice = _listen(clip, info)
     return Look(
         clip.clip_id,

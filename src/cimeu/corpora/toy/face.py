@@ -99,9 +99,9 @@ def motion(take: Take, culture: Culture) -> Float[np.ndarray, "F C"]:
     rest = draw.normal(size=len(CHANNELS)) * UNREST
     # A random walk: neighbouring frames differ little, as in a living face.
     drift = np.cumsum(draw.normal(size=(n_frames, len(CHANNELS))), axis=0) / np.sqrt(n_frames) * UNREST * 0.6
-    moved = envelope[:, None] * apex + rest + drift + _gesture(take, time_s, draw)
-    moved[:, CHANNELS.index("mouth_open")] += 2.2 * loudness(take, time_s)
-    return moved
+    channels = envelope[:, None] * apex + rest + drift + _gesture(take, time_s, draw)
+    channels[:, CHANNELS.index("mouth_open")] += 2.2 * loudness(take, time_s)
+    return channels
 
 
 def loudness(take: Take, time_s: Float[np.ndarray, " N"]) -> Float[np.ndarray, " N"]:
@@ -112,20 +112,20 @@ def loudness(take: Take, time_s: Float[np.ndarray, " N"]) -> Float[np.ndarray, "
 
 
 def _gesture(take: Take, time_s: Float[np.ndarray, " F"], draw: np.random.Generator) -> Float[np.ndarray, "F C"]:
-    moved = np.zeros((len(time_s), len(CHANNELS)))
+    channels = np.zeros((len(time_s), len(CHANNELS)))
     share = time_s / take.duration_s + 0.06 * draw.normal()
     size = float(np.exp(0.15 * draw.normal()))
     during = np.clip(np.minimum(share - 0.2, 0.85 - share) / 0.12, 0, 1)
     if take.gesture == 0:
-        moved[:, CHANNELS.index("down")] = 5.0 * size * during * np.sin(2 * np.pi * 2.2 * time_s)
+        channels[:, CHANNELS.index("down")] = 5.0 * size * during * np.sin(2 * np.pi * 2.2 * time_s)
     elif take.gesture == 1:
-        moved[:, CHANNELS.index("roll")] = 13.0 * size * during
+        channels[:, CHANNELS.index("roll")] = 13.0 * size * during
     elif take.gesture == 2:
         flashes = np.clip(np.sin(2 * np.pi * 2.5 * share), 0, 1)
-        moved[:, CHANNELS.index("inner_brow")] = moved[:, CHANNELS.index("outer_brow")] = 5.0 * size * flashes
+        channels[:, CHANNELS.index("inner_brow")] = channels[:, CHANNELS.index("outer_brow")] = 5.0 * size * flashes
     else:
-        moved[:, CHANNELS.index("eyes")] = -3.2 * during
-    return moved
+        channels[:, CHANNELS.index("eyes")] = -3.2 * during
+    return channels
 
 
 def draw_frames(face: Look, moves: Float[np.ndarray, "F C"]) -> Iterator[UInt8[np.ndarray, "H W 3"]]:

@@ -26,8 +26,8 @@ async function start() {
       throw new Error("Browsers give camera and microphone to pages of this computer or behind https only.");
     }
     await ask("/session", { method: "POST" });
-    const wanted = { audio: AS_IT_IS, video: health.live.frames_hz > 0 && { width: FRAME_WIDTH, frameRate: health.live.frames_hz } };
-    const stream = await navigator.mediaDevices.getUserMedia(wanted);
+    const constraints = { audio: AS_IT_IS, video: health.live.frames_hz > 0 && { width: FRAME_WIDTH, frameRate: health.live.frames_hz } };
+    const stream = await navigator.mediaDevices.getUserMedia(constraints);
     moments = [];
     session = { stream, sent_s: 0, unsent_s: 0, gap: 0, dropped: 0, delays: [], timer: null, recorder: null, kept: at("keep").checked ? [] : null };
     await begin(session);
@@ -211,7 +211,7 @@ function hear(own, message) {
     own.delays = own.delays.slice(-20);
   }
   const before = latest()?.label;
-  moments = [...moments, ...message.moments].filter((each) => each.end_s > heard_s - SHOWN_S);
+  moments = [...moments, ...message.moments].filter((moment) => moment.end_s > heard_s - SHOWN_S);
   drawState();
   drawLatest(before);
   drawLanes();
@@ -219,8 +219,8 @@ function hear(own, message) {
 
 // The newest answer, of somebody of whom there is one.
 function latest() {
-  const newest = moments.filter((each) => each.end_s === moments.at(-1).end_s);
-  return newest.find((each) => each.scores) ?? newest[0];
+  const newest = moments.filter((moment) => moment.end_s === moments.at(-1).end_s);
+  return newest.find((moment) => moment.scores) ?? newest[0];
 }
 
 function drawState() {
@@ -264,9 +264,9 @@ function drawLatest(before) {
 function drawLanes() {
   const from_s = Math.max(0, heard_s - SHOWN_S);
   const share = (time_s) => Math.max(0, (time_s - from_s) / SHOWN_S);
-  const people = [...new Set(moments.map((each) => each.person))];
+  const people = [...new Set(moments.map((moment) => moment.person))];
   const lanes = people.map((person) => {
-    const own = moments.filter((each) => each.person === person);
+    const own = moments.filter((moment) => moment.person === person);
     return node("div", { className: "lane" },
       node("div", { className: "who", textContent: person }), drawBand(own, person, share),
       node("span", { className: "scale", textContent: "scores, 0 to 1" }), drawCurves(own, person, share));
@@ -283,10 +283,10 @@ function drawLanes() {
 // Neighbours of one label are one stretch.
 function drawBand(own, person, share) {
   const runs = [];
-  for (const each of own) {
+  for (const moment of own) {
     const last = runs.at(-1);
-    if (last && last.label === each.label && each.start_s - last.end_s < 0.01) last.end_s = each.end_s;
-    else runs.push({ ...each });
+    if (last && last.label === moment.label && moment.start_s - last.end_s < 0.01) last.end_s = moment.end_s;
+    else runs.push({ ...moment });
   }
   const parts = runs.map(({ label, start_s, end_s, confidence, reason }) => {
     const part = node("span", { className: `segment ${tone(health, label)}`, textContent: label, title: label || reason });
@@ -304,14 +304,14 @@ function drawBand(own, person, share) {
 function drawCurves(own, person, share) {
   const drawing = vector("svg", { class: "curves", viewBox: "0 0 1000 100", preserveAspectRatio: "none", role: "img", "aria-label": `Scores of ${person} in the last minute` });
   const runs = [[]];
-  for (const each of own) {
-    const isNext = each.scores && (!runs.at(-1).length || each.start_s - runs.at(-1).at(-1).end_s < 0.01);
-    if (isNext) runs.at(-1).push(each);
-    else runs.push(each.scores ? [each] : []);
+  for (const moment of own) {
+    const isNext = moment.scores && (!runs.at(-1).length || moment.start_s - runs.at(-1).at(-1).end_s < 0.01);
+    if (isNext) runs.at(-1).push(moment);
+    else runs.push(moment.scores ? [moment] : []);
   }
   for (const [place, emotion] of health.emotions.entries()) {
-    for (const run of runs.filter((each) => each.length)) {
-      const ends = [[run[0].start_s, run[0]], ...run.map((each) => [(each.start_s + each.end_s) / 2, each]), [run.at(-1).end_s, run.at(-1)]];
+    for (const run of runs.filter((filled) => filled.length)) {
+      const ends = [[run[0].start_s, run[0]], ...run.map((moment) => [(moment.start_s + moment.end_s) / 2, moment]), [run.at(-1).end_s, run.at(-1)]];
       const points = ends.map(([time_s, { scores }]) => `${(1000 * share(time_s)).toFixed(1)},${(100 * (1 - scores[place])).toFixed(1)}`);
       drawing.append(vector("polyline", { class: tone(health, emotion), points: points.join(" ") }));
     }

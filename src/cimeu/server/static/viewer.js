@@ -108,47 +108,47 @@ function timeOfDay(text) {
 let timer = null;
 async function refresh() {
   clearTimeout(timer);
-  const before = new Map(state.recordings.map((each) => [each.id, each.status]));
+  const before = new Map(state.recordings.map((recording) => [recording.id, recording.status]));
   try {
     state.recordings = (await ask("/predictions")).predictions;
   } catch (error) {
     showProblem(error.message, error.hint ?? "Is the server still running?");
   }
-  for (const each of state.recordings) {
-    if (before.get(each.id) !== each.status) announce(`${each.name}: ${each.status}`);
-    if (each.id === state.open?.id && each.status !== state.open.status) await open(each.id);
+  for (const recording of state.recordings) {
+    if (before.get(recording.id) !== recording.status) announce(`${recording.name}: ${recording.status}`);
+    if (recording.id === state.open?.id && recording.status !== state.open.status) await open(recording.id);
   }
-  if (state.open && !state.recordings.some((each) => each.id === state.open.id)) close();
+  if (state.open && !state.recordings.some((recording) => recording.id === state.open.id)) close();
   drawRecordings();
   drawWaiting();
-  const busy = state.recordings.some((each) => ACTIVE.includes(each.status));
+  const busy = state.recordings.some((recording) => ACTIVE.includes(recording.status));
   timer = setTimeout(refresh, busy ? POLL_MS : REST_MS);
 }
 
 let drawn = "";
 function drawRecordings() {
-  const wanted = JSON.stringify([state.recordings, state.uploads, state.open?.id]);
-  if (wanted === drawn) return;
-  drawn = wanted;
+  const listing = JSON.stringify([state.recordings, state.uploads, state.open?.id]);
+  if (listing === drawn) return;
+  drawn = listing;
   const focused = document.activeElement?.dataset?.key;
-  const sending = state.uploads.map((each) =>
-    entry(each.name, each.share < 1 ? `sending, ${Math.round(100 * each.share)} %, ${left(each.left_s)}` : "being looked at", {
-      share: each.share,
-      drop: () => { each.stopped = true; each.request.abort(); },
-      dropLabel: `Stop sending ${each.name}`,
+  const sending = state.uploads.map((upload) =>
+    entry(upload.name, upload.share < 1 ? `sending, ${Math.round(100 * upload.share)} %, ${left(upload.left_s)}` : "being looked at", {
+      share: upload.share,
+      drop: () => { upload.stopped = true; upload.request.abort(); },
+      dropLabel: `Stop sending ${upload.name}`,
     }),
   );
-  const known = state.recordings.map((each) =>
-    entry(each.name, spoken(each), {
-      key: each.id,
-      isOpen: each.id === state.open?.id,
-      share: ACTIVE.includes(each.status) ? each.progress.completed_s / (each.progress.total_s || 1) : null,
-      pick: () => open(each.id),
-      drop: () => remove(each),
-      dropLabel: `Delete ${each.name}`,
+  const listed = state.recordings.map((recording) =>
+    entry(recording.name, spoken(recording), {
+      key: recording.id,
+      isOpen: recording.id === state.open?.id,
+      share: ACTIVE.includes(recording.status) ? recording.progress.completed_s / (recording.progress.total_s || 1) : null,
+      pick: () => open(recording.id),
+      drop: () => remove(recording),
+      dropLabel: `Delete ${recording.name}`,
     }),
   );
-  at("recordings").replaceChildren(...known.reverse(), ...sending);
+  at("recordings").replaceChildren(...listed.reverse(), ...sending);
   if (focused) document.querySelector(`[data-key="${CSS.escape(focused)}"]`)?.focus();
 }
 
@@ -193,10 +193,10 @@ async function tried(action) {
 // One recording
 
 async function open(id) {
-  const found = await tried(() => ask(`/predictions/${id}`));
-  if (!found) return;
-  const isOther = found.id !== state.open?.id;
-  state.open = found;
+  const prediction = await tried(() => ask(`/predictions/${id}`));
+  if (!prediction) return;
+  const isOther = prediction.id !== state.open?.id;
+  state.open = prediction;
   location.hash = id;
   if (isOther) {
     state.shown = state.chosen = state.rated = null;
@@ -208,7 +208,7 @@ async function open(id) {
   }
   draw(isOther);
   drawRecordings();
-  if (!found.result || state.curves) return;
+  if (!prediction.result || state.curves) return;
   const curves = await tried(() => ask(`/predictions/${id}/curves`));
   if (state.open?.id !== id || !curves || !state.open.result) return;
   state.curves = curves;
@@ -249,7 +249,7 @@ function draw(isOther) {
 
 function drawWaiting() {
   if (!state.open) return;
-  const recording = state.recordings.find((each) => each.id === state.open.id) ?? state.open;
+  const recording = state.recordings.find((listed) => listed.id === state.open.id) ?? state.open;
   const facts = [clock(recording.duration_s)];
   if (recording.expires) facts.push(`deleted at ${timeOfDay(recording.expires)} with all corrections: download before`);
   at("facts").textContent = facts.join(" · ");
@@ -261,7 +261,7 @@ function drawWaiting() {
 }
 
 function firstAnswer(result) {
-  return (result.segments.find((each) => each.label) ?? result.segments[0])?.number ?? null;
+  return (result.segments.find((segment) => segment.label) ?? result.segments[0])?.number ?? null;
 }
 
 function player() {
@@ -270,11 +270,11 @@ function player() {
 
 function drawPlayer(recording) {
   for (const kind of ["video", "audio"]) {
-    const each = at(kind);
-    each.hidden = (kind === "video") !== recording.has_video;
-    if (each.hidden) each.removeAttribute("src");
-    else each.src = `/predictions/${recording.id}/media`;
-    each.load();
+    const element = at(kind);
+    element.hidden = (kind === "video") !== recording.has_video;
+    if (element.hidden) element.removeAttribute("src");
+    else element.src = `/predictions/${recording.id}/media`;
+    element.load();
   }
   at("unplayable").hidden = true;
 }
@@ -286,7 +286,7 @@ function drawLegend(result) {
 }
 
 function length_s(result) {
-  return Math.max(result.duration_s, ...result.segments.map((each) => each.end_s), 0.001);
+  return Math.max(result.duration_s, ...result.segments.map((segment) => segment.end_s), 0.001);
 }
 
 function drawLanes(result) {
@@ -301,8 +301,8 @@ function drawLanes(result) {
       if (event.key === "Enter") name.blur();
       if (event.key === "Escape") { name.value = person; name.blur(); }
     };
-    const theirs = result.segments.filter((each) => each.lane === lane);
-    const band = node("div", { className: "band", dataset: { lane } }, ...theirs.map((each) => drawSegment(result, each, whole_s)));
+    const theirs = result.segments.filter((segment) => segment.lane === lane);
+    const band = node("div", { className: "band", dataset: { lane } }, ...theirs.map((segment) => drawSegment(result, segment, whole_s)));
     band.setAttribute("role", "toolbar");
     band.setAttribute("aria-label", `${person}, ${theirs.length} segments`);
     const tiers = shownTiers(result).filter((tier) => tier.lane === lane).flatMap((tier) => drawTier(result, tier, person, whole_s));
@@ -502,8 +502,8 @@ function segmentNode(number) {
 function rove() {
   for (const band of document.querySelectorAll(".band")) {
     const all = [...band.children];
-    const chosen = all.find(isChosen) ?? all.find((each) => each.tabIndex === 0) ?? all[0];
-    for (const each of all) each.tabIndex = each === chosen ? 0 : -1;
+    const chosen = all.find(isChosen) ?? all.find((button) => button.tabIndex === 0) ?? all[0];
+    for (const button of all) button.tabIndex = button === chosen ? 0 : -1;
   }
 }
 
@@ -548,7 +548,7 @@ function showRated() {
     return;
   }
   state.shown = null;
-  for (const each of document.querySelectorAll(".segment.shown")) each.classList.remove("shown");
+  for (const element of document.querySelectorAll(".segment.shown")) element.classList.remove("shown");
   ratedNode(state.rated)?.classList.add("shown");
   at("said").textContent = part.label[0].toUpperCase() + part.label.slice(1);
   at("when").textContent = [result.persons[lane], `${clock(part.start_s)} to ${clock(part.end_s)}`, `rated by ${rater}`].join(" · ");
@@ -578,7 +578,7 @@ function drawSplit(part) {
 
 function showSegment(number) {
   state.shown = number;
-  for (const each of document.querySelectorAll(".segment.shown")) each.classList.remove("shown");
+  for (const element of document.querySelectorAll(".segment.shown")) element.classList.remove("shown");
   const result = state.open?.result;
   const segment = result?.segments[number];
   if (!segment) return;
@@ -616,33 +616,33 @@ async function explain(number) {
   box.replaceChildren(node("p", { className: "muted", textContent: "Parts of the recording are taken away, and the model is asked again…" }));
   box.hidden = false;
   at("why").disabled = true;
-  const found = await tried(() => ask(`/predictions/${id}/segments/${number}/explanation`));
+  const explanation = await tried(() => ask(`/predictions/${id}/segments/${number}/explanation`));
   at("why").disabled = false;
   if (state.open?.id !== id) return;
-  if (found) state.explained[number] = found;
+  if (explanation) state.explained[number] = explanation;
   drawExplanation(state.shown);
 }
 
 function drawExplanation(number) {
-  const found = state.explained[number];
-  at("explained").hidden = !found;
-  at("explained").replaceChildren(...(found ? [
+  const explanation = state.explained[number];
+  at("explained").hidden = !explanation;
+  at("explained").replaceChildren(...(explanation ? [
     node("div", {},
-      node("h3", { textContent: `Why ${found.label}, ${clock(found.start_s)} to ${clock(found.end_s)}?` }),
-      node("p", { className: "muted", textContent: `Its probability is ${found.score.toFixed(2)}. Parts of the recording were taken away; what is lost spoke for it (blue), what is won against it (red).` }),
-      ...found.streams.flatMap((stream) => drawStream(found, stream))),
-    drawNeighbours(found.neighbours),
+      node("h3", { textContent: `Why ${explanation.label}, ${clock(explanation.start_s)} to ${clock(explanation.end_s)}?` }),
+      node("p", { className: "muted", textContent: `Its probability is ${explanation.score.toFixed(2)}. Parts of the recording were taken away; what is lost spoke for it (blue), what is won against it (red).` }),
+      ...explanation.streams.flatMap((stream) => drawStream(explanation, stream))),
+    drawNeighbours(explanation.neighbours),
   ] : []));
 }
 
-function drawStream(found, stream) {
-  const moments = found.moments.filter((each) => each.stream === stream.stream);
-  const most = Math.max(0.01, ...moments.map((each) => Math.abs(each.lost)));
-  const parts = [node("p", { textContent: `without the ${stream.stream}: ${(found.score - stream.lost).toFixed(2)}` })];
+function drawStream(explanation, stream) {
+  const moments = explanation.moments.filter((moment) => moment.stream === stream.stream);
+  const most = Math.max(0.01, ...moments.map((moment) => Math.abs(moment.lost)));
+  const parts = [node("p", { textContent: `without the ${stream.stream}: ${(explanation.score - stream.lost).toFixed(2)}` })];
   if (moments.length > 1) {
-    const strip = node("div", { className: "moments" }, ...moments.map((each) => {
-      const bar = node("i", { className: each.lost < 0 ? "against" : "", title: `without ${clock(each.start_s)} to ${clock(each.end_s)}: ${(found.score - each.lost).toFixed(2)}` });
-      bar.style.setProperty("--share", Math.abs(each.lost) / most);
+    const strip = node("div", { className: "moments" }, ...moments.map((moment) => {
+      const bar = node("i", { className: moment.lost < 0 ? "against" : "", title: `without ${clock(moment.start_s)} to ${clock(moment.end_s)}: ${(explanation.score - moment.lost).toFixed(2)}` });
+      bar.style.setProperty("--share", Math.abs(moment.lost) / most);
       return bar;
     }));
     const top = moments.reduce((one, other) => (other.lost > one.lost ? other : one));
@@ -655,8 +655,8 @@ function drawStream(found, stream) {
 
 function drawNeighbours(neighbours) {
   if (!neighbours.length) return "";
-  const rows = neighbours.map((each) =>
-    node("tr", {}, ...[each.emotion, each.similarity.toFixed(2), each.clip_id, each.culture || each.corpus].map((text) => node("td", { textContent: text }))));
+  const rows = neighbours.map((neighbour) =>
+    node("tr", {}, ...[neighbour.emotion, neighbour.similarity.toFixed(2), neighbour.clip_id, neighbour.culture || neighbour.corpus].map((text) => node("td", { textContent: text }))));
   const heads = ["emotion", "likeness", "clip", "group"].map((text) => node("th", { textContent: text, scope: "col" }));
   return node("div", {}, node("h3", { textContent: "Nearest training clips" }),
     node("table", {}, node("thead", {}, node("tr", {}, ...heads)), node("tbody", {}, ...rows)));
@@ -704,7 +704,7 @@ async function rate(segment) {
   if (!state.rater) return;
   const { lane } = segment;
   if (!tierOf(lane).length) {
-    const tier = copied(state.open.result.segments.filter((each) => each.lane === lane));
+    const tier = copied(state.open.result.segments.filter((part) => part.lane === lane));
     saveTier(lane, tier, `A tier of ${state.rater} begins as a copy of the model's segments`);
   }
   const middle_s = (segment.start_s + segment.end_s) / 2;
@@ -722,7 +722,7 @@ function saveTier(lane, segments, said, { isUndone = false } = {}) {
   const { id, result } = state.open, before = tierOf(lane);
   if (!isUndone) state.undo.push({ lane, segments: before });
   const tier = { rater: state.rater, lane, segments };
-  const others = result.raters.filter((each) => each.rater !== state.rater || each.lane !== lane);
+  const others = result.raters.filter((other) => other.rater !== state.rater || other.lane !== lane);
   result.raters = segments.length ? [...others, tier] : others;
   if (!unsaved.has(id)) unsaved.set(id, new Map());
   unsaved.get(id).set(lane, tier);
@@ -821,8 +821,8 @@ function follow() {
   for (const segment of result.segments) {
     segmentNode(segment.number)?.classList.toggle("now", segment.start_s <= time_s && time_s < segment.end_s);
   }
-  for (const each of document.querySelectorAll(".segment.rated")) {
-    each.classList.toggle("now", Number(each.dataset.start) <= time_s && time_s < Number(each.dataset.end));
+  for (const element of document.querySelectorAll(".segment.rated")) {
+    element.classList.toggle("now", Number(element.dataset.start) <= time_s && time_s < Number(element.dataset.end));
   }
   const rated = state.rated && tierOf(state.rated.lane, state.rated.rater)[state.rated.index];
   if (rated) drawSplit(rated);
@@ -830,7 +830,7 @@ function follow() {
   keepInSight(share);
   if (state.hovered || at("details").contains(document.activeElement)) return;
   const lane = result.segments[state.shown]?.lane;
-  const current = result.segments.find((each) => each.lane === lane && each.start_s <= time_s && time_s < each.end_s);
+  const current = result.segments.find((segment) => segment.lane === lane && segment.start_s <= time_s && time_s < segment.end_s);
   if (current && current.number !== state.shown) showSegment(current.number);
 }
 
@@ -860,7 +860,7 @@ function neighbour(from, key) {
   const bands = [...document.querySelectorAll(".band")];
   const band = bands[bands.indexOf(from.parentElement) + (key === "ArrowDown" ? 1 : -1)];
   if (!band) return null;
-  const away = (each) => Math.abs(each.dataset.start - from.dataset.start);
+  const away = (element) => Math.abs(element.dataset.start - from.dataset.start);
   return [...band.children].sort((one, other) => away(one) - away(other))[0];
 }
 
@@ -951,7 +951,7 @@ async function start() {
     `Video or sound, up to ${max_size_mb} MB and ${Math.round(max_duration_s / 60)} min. Kept for ${keep_minutes} min.`;
   await refresh();
   const id = location.hash.slice(1);
-  if (state.recordings.some((each) => each.id === id)) await open(id);
+  if (state.recordings.some((recording) => recording.id === id)) await open(id);
 }
 
 start();

@@ -129,8 +129,8 @@ def read_participants(path: Path, recordings: Sequence[Named]) -> Participants:
             continue
         others = assignments.setdefault(recording.name, [])
         if any(other.person == assignment.person for other in others):
-            who = assignment.person or "its person"
-            raise ManifestError(f"{place}: {who} of `{row['file']}` is there twice\n\nhint: one row per person")
+            named = assignment.person or "its person"
+            raise ManifestError(f"{place}: {named} of `{row['file']}` is there twice\n\nhint: one row per person")
         others.append(assignment)
     if not assignments:
         first = without[0][0] if without else ""

@@ -62,8 +62,8 @@ def answer(study: Study) -> str:
     tables = study.tables
     whole = tables.participants[tables.participants["condition"] == WHOLE]
     seconds = whole["duration_s"].sum()
-    of, unit = (3600, "hours") if seconds >= 3600 else (60, "minutes") if seconds >= 60 else (1, "seconds")
-    length = f"{seconds / of:.1f} {unit}"
+    divisor, unit = (3600, "hours") if seconds >= 3600 else (60, "minutes") if seconds >= 60 else (1, "seconds")
+    length = f"{seconds / divisor:.1f} {unit}"
     scored = (whole["share.scored"] * whole["duration_s"]).sum() / max(seconds, 1e-9)
     about = (
         f"{_count(len(whole), 'participant')} in {_count(len(study.recordings), 'recording')}, {length}, "

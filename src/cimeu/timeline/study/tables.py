@@ -128,13 +128,13 @@ def _row(tally: Tally, measures: Measures, base: Tally | None) -> dict[str, obje
         "share.unlike": tally.n_unlike / tally.n_windows if tally.n_windows else np.nan,
         "n_windows": tally.n_windows,
     }
-    for name, of, values in (
+    for name, measured, values in (
         ("share", measures.emotions, tally.label_s / whole_s),
         ("mean", measures.names, tally.mean),
         ("sd", measures.names, tally.sd),
         ("difference", measures.names, difference),
     ):
-        row |= {f"{name}.{measure}": value for measure, value in zip(of, values.tolist(), strict=True)}
+        row |= {f"{name}.{measure}": value for measure, value in zip(measured, values.tolist(), strict=True)}
     return row
 
 

@@ -58,8 +58,8 @@ class Tally:
                 inside = (lane.centre_s >= start_s) & (lane.centre_s < end_s) & lane.has_scores
                 self.n_windows += int(inside.sum())
                 self.n_unlike += int(lane.unlike[inside].sum())
-                known, values = _known(lane.measures[inside])
-                self.counts += known.sum(axis=0)
+                is_finite, values = _finite(lane.measures[inside])
+                self.counts += is_finite.sum(axis=0)
                 self.sums += values.sum(axis=0)
                 self.squares += (values**2).sum(axis=0)
 
@@ -121,8 +121,8 @@ class EventSums:
                 hops = (lane.centre_s - start_s) / self.grid.hop_s
                 bins = np.floor(hops + 0.5 + TOLERANCE_S).astype(int) - self.grid.first
                 inside = (bins >= 0) & (bins < len(self.counts)) & lane.has_scores
-                known, values = _known(lane.measures[inside])
-                np.add.at(self.counts, bins[inside], known)
+                is_finite, values = _finite(lane.measures[inside])
+                np.add.at(self.counts, bins[inside], is_finite)
                 np.add.at(self.sums, bins[inside], values)
 
     @property
@@ -131,10 +131,10 @@ class EventSums:
         return self.sums / np.where(self.counts > 0, self.counts, np.nan)
 
 
-def _known(measures: Float[np.ndarray, "N M"]) -> tuple[Bool[np.ndarray, "N M"], Float[np.ndarray, "N M"]]:
+def _finite(measures: Float[np.ndarray, "N M"]) -> tuple[Bool[np.ndarray, "N M"], Float[np.ndarray, "N M"]]:
     """Which values there are, and 0 in place of the others."""
-    known = np.isfinite(measures)
-    return known, np.where(known, measures, 0.0)
+    is_finite = np.isfinite(measures)
+    return is_finite, np.where(is_finite, measures, 0.0)
 
 
 def check_apart(participant: str, recording: str, lanes: Mapping[str, Windows]) -> None:

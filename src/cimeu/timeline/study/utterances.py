@@ -65,11 +65,11 @@ def answer_utterances(series: Path, transcript: Path, tier: str | None = None) -
     utterances = read_utterances(transcript, tier)
     answers = []
     for utterance in utterances:
-        found = [_answer(utterance, person, lane, recording.emotions, settings) for person, lane in lanes.items()]
+        in_lanes = [_answer(utterance, person, lane, recording.emotions, settings) for person, lane in lanes.items()]
         # Each has a row: a table that leaves out sentences looks complete.
         is_outside = utterance.start_s >= recording.duration_s
         nobody = Answer(utterance, "", "", False, OUTSIDE if is_outside else NOBODY_THERE, None, 0.0)
-        answers += [answer for answer in found if answer is not None] or [nobody]
+        answers += [answer for answer in in_lanes if answer is not None] or [nobody]
     if not any(answer.person for answer in answers):
         raise ManifestError(
             f"no utterance of `{transcript}` lies in `{series}`\n\nhint: are both about the same recording?"
