@@ -28,7 +28,11 @@ from cimeu.corpora.manifest import Clip, Manifest
 from cimeu.corpora.toy.corpus import TOY_VERSION, ToyConfig, make_toy
 from cimeu.encoders.encoding import encode
 from cimeu.encoders.registry import build_encoder
-from cimeu.media.clips import read_clip
+from cimeu.media.clips import SoundSettings, read_clip_sound, scaled_down_to
+from cimeu.media.face_tracks import track_faces
+from cimeu.media.faces import DEFAULT_DETECTOR, DETECTORS
+from cimeu.media.regions import MainFace
+from cimeu.media.video import FRAME_RATE_HZ, frames
 
 STREAMS = ("hog", "spectral")
 PROTOCOLS: dict[str, Protocol] = {
@@ -40,10 +44,16 @@ PROTOCOLS: dict[str, Protocol] = {
 
 def pooled(clip: Clip) -> list[np.ndarray]:
     """One vector per stream: mean, deviation, and second half minus first, over the windows of a clip."""
-    media = read_clip(clip.path)
-    assert media.crops is not None and media.samples is not None, f"{clip.clip_id}: {media.problems}"  # noqa: PT018
+    face = MainFace(64, "area", FRAME_RATE_HZ)
+    decoded = frames(clip.path, rate_hz=FRAME_RATE_HZ, max_side=scaled_down_to(64, "area"))
+    for tracked in track_faces(decoded, DETECTORS[DEFAULT_DETECTOR]()):
+        face.see(tracked)
+    samples, why_silent = read_clip_sound(clip.path, 0.0, None, SoundSettings())
+    problem = face.settle() or why_silent
+    assert samples is not None and not problem, f"{clip.clip_id}: {problem}"  # noqa: PT018
+    crops = np.stack([crop for crop, n in face.crops() for _ in range(n)])
     vectors = []
-    for name, source in zip(STREAMS, (media.crops, media.samples), strict=True):
+    for name, source in zip(STREAMS, (crops, samples), strict=True):
         steps = encode(build_encoder(name), source, "forward")
         half = (len(steps) + 1) // 2
         vectors.append(np.concatenate([steps.mean(0), steps.std(0), steps[-half:].mean(0) - steps[:half].mean(0)]))

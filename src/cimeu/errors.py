@@ -36,6 +36,21 @@ def likely(name: object, names: Sequence[str]) -> str:
     return f"did you mean `{close[0]}`?" if close else ""
 
 
+def first_line(error: object) -> str:
+    """What an error says, without its hint."""
+    return str(error).strip().split("\n", 1)[0]
+
+
+def listed(names: Sequence[object], most: int = 3) -> str:
+    """The first of some names, and how many more there are.
+
+    >>> listed(["`a`", "`b`"], most=1), listed([])
+    ('`a` and 1 more', '')
+    """
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(map(str, names[:most])) + more
+
+
 class CimeuError(Exception):
     """Base of every deliberate error; the command line prints it without a traceback."""
 

@@ -16,8 +16,9 @@ from cimeu.encoders.registry import build_encoder
 from cimeu.encoders.videomae import VideoMAESize
 from cimeu.errors import RecipeError
 from cimeu.features.store import FeatureStore, key_of
-from cimeu.media.clips import CropSettings, read_clip
 from cimeu.pyramid import DIRECTIONS
+
+from ..media.whole_clips import CropSettings, read_clip
 
 Command = Callable[..., tuple[int, str]]
 

@@ -25,8 +25,9 @@ from cimeu.errors import FeatureError, FingerprintMismatch, RecipeError
 from cimeu.features.extract import Extraction, extract
 from cimeu.features.store import FeatureStore, key_of
 from cimeu.media.audio import write_sound
-from cimeu.media.clips import read_clip
 from cimeu.media.video import write_video
+
+from ..media.whole_clips import read_clip
 
 SPECTRAL, PROSODY = build_encoder("spectral"), build_encoder("prosody")
 

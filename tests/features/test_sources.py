@@ -13,9 +13,10 @@ from cimeu.encoders.registry import build_encoder
 from cimeu.errors import MediaError
 from cimeu.features import sources
 from cimeu.features.sources import Request, read_pieces
-from cimeu.media.clips import CropSettings, read_clip
 from cimeu.media.video import frames
 from cimeu.pyramid import DIRECTIONS
+
+from ..media.whole_clips import CropSettings, read_clip
 
 
 @dataclass(frozen=True)

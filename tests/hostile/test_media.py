@@ -11,8 +11,9 @@ from skimage.data import astronaut
 
 from cimeu.errors import MediaError
 from cimeu.media.audio import RATE_HZ, is_silent, read_sound, write_sound
-from cimeu.media.clips import read_clip
 from cimeu.media.video import frames, probe, write_video
+
+from ..media.whole_clips import read_clip
 
 
 def tone(duration_s: float, rate_hz: int = RATE_HZ) -> np.ndarray:

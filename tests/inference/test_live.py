@@ -13,10 +13,10 @@ from cimeu.inference.live import LiveSession, Moment
 from cimeu.inference.model_store import STARTER
 from cimeu.inference.recogniser import Recogniser
 from cimeu.media.audio import RATE_HZ, write_sound
-from cimeu.media.clips import read_clip
 from cimeu.media.video import frames
 from cimeu.timeline.settings import TimelineSettings
 
+from ..media.whole_clips import read_clip
 from .conftest import RunMaker
 
 CHUNK_S = 0.1

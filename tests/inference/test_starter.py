@@ -12,10 +12,11 @@ from cimeu.inference.model_store import STARTER
 from cimeu.inference.recogniser import Recogniser
 from cimeu.inference.utterances import Utterances
 from cimeu.media.audio import RATE_HZ, write_sound
-from cimeu.media.clips import read_clip
 from cimeu.model.classifier import Clip
 from cimeu.model.style_set import StyleSet
 from cimeu.timeline.settings import TimelineSettings
+
+from ..media.whole_clips import read_clip
 
 SPEAKER_CLIPS = "emodb/*/03*.flac"
 

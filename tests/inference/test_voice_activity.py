@@ -8,9 +8,9 @@ from jaxtyping import Float, UInt8
 
 from cimeu.inference.voice_activity import NO_SPEECH, SILENT, MouthMotion, who_speaks, why_not_heard
 from cimeu.media.audio import read_sound
-from cimeu.media.clips import read_clip
 from cimeu.timeline.settings import TimelineSettings
 
+from ..media.whole_clips import read_clip
 from .conftest import voice
 
 SETTINGS = TimelineSettings()

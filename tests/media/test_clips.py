@@ -9,9 +9,11 @@ from skimage.data import astronaut
 
 from cimeu.errors import MediaError
 from cimeu.media.audio import RATE_HZ, write_sound
-from cimeu.media.clips import ClipMedia, CropSettings, SoundSettings, read_clip
+from cimeu.media.clips import SoundSettings
 from cimeu.media.faces import Box
 from cimeu.media.video import write_video
+
+from .whole_clips import ClipMedia, CropSettings, read_clip
 
 
 def tone(duration_s: float) -> np.ndarray:

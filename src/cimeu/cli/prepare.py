@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from cimeu.cli.terminal import AllowUnknownLabels, LabelMap, Output, finish, pairs, progress_bars, say
-from cimeu.errors import ManifestError, RecipeError
+from cimeu.errors import ManifestError, RecipeError, listed
 
 if TYPE_CHECKING:
     from cimeu.corpora.manifest import Manifest
@@ -234,7 +234,7 @@ def say_missing(manifest: "Manifest") -> None:
 
     table = manifest.table[manifest.table["problem"].isin(UNREADABLE)]
     for reason, rows in table.groupby("problem", sort=False):
-        names = ", ".join(f"`{path}`" for path in rows["path"][:3]) + ", ..." * (len(rows) > 3)
+        names = listed([f"`{path}`" for path in rows["path"]])
         what = "missing" if reason == MISSING_FILE else reason
         say(f"{what}: {len(rows):,} files below `{manifest.root}`: {names}")
 

@@ -19,7 +19,7 @@ from cimeu.corpora.inclusions import inclusions_among
 from cimeu.corpora.manifest import Clip, Manifest
 from cimeu.corpora.track_digest import Tracks, tracks_of
 from cimeu.csv_files import frame_text, read_csv
-from cimeu.errors import FoldLeak, RecipeError
+from cimeu.errors import FoldLeak, RecipeError, listed
 
 logger = logging.getLogger(__name__)
 
@@ -95,11 +95,10 @@ def check_unseen(clips: Manifest, record: pd.DataFrame, run: str) -> None:
     matches = [seen.as_which(clip, tracks) for clip, tracks in zip(usable, tracks_of(usable), strict=True)]
     shared = [(clip.clip_id, name) for clip, name in zip(usable, matches, strict=True) if name is not None]
     if shared:
-        pairs = ", ".join(f"`{mine}`" + f" (there `{theirs}`)" * (mine != theirs) for mine, theirs in shared[:3])
+        pairs = listed([f"`{mine}`" + f" (there `{theirs}`)" * (mine != theirs) for mine, theirs in shared])
         raise FoldLeak(
             f"{len(shared):,} of {len(usable):,} clips hold recordings that `{run}` was trained on: {pairs}"
-            + ", ..." * (len(shared) > 3)
-            + "\n\nhint: leave them out, or train without them; figures on them say nothing about other people"
+            "\n\nhint: leave them out, or train without them; figures on them say nothing about other people"
         )
     # A recoded copy has other bytes.
     learned, tested = set(record["corpus"]), set(clips.table["corpus"])

@@ -24,7 +24,7 @@ from cimeu.encoders.base import SOUND_RATE_HZ, Window
 from cimeu.encoders.hub_models import HubModel, Network, frozen_network, open_model
 from cimeu.encoders.inputs import check_choices, picture_input, sound_input
 from cimeu.encoders.presets import PRESETS, Kind
-from cimeu.errors import CheckpointError, RecipeError
+from cimeu.errors import CheckpointError, RecipeError, first_line
 from cimeu.media.faces import DEFAULT_DETECTOR
 from cimeu.media.video import FRAME_RATE_HZ
 
@@ -91,7 +91,7 @@ class _HubEncoder:
                 raise
             except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
                 raise CheckpointError(
-                    f"`{self._files[0]}` cannot be computed by {self.encoder}: {str(error).splitlines()[0]}"
+                    f"`{self._files[0]}` cannot be computed by {self.encoder}: {first_line(error)}"
                     "\n\nhint: it may need another kind of input; see the table of encoders in the guide on extraction"
                 ) from error
             if states.shape[-1] != self.width:

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from cimeu.devices import Placement
 from cimeu.encoders.presets import NORMALISATIONS, PRESETS, Kind, Preset
 from cimeu.encoders.weights import sha256_of
-from cimeu.errors import CheckpointError, RecipeError, WeightsMissing
+from cimeu.errors import CheckpointError, RecipeError, WeightsMissing, first_line
 
 TENSORS = ("*.safetensors", "pytorch_model*.bin")
 """The second only as plain tensors: transformers runs no code from it."""
@@ -295,5 +295,5 @@ def _cut(network: nn.Module, depth: int, layer: int) -> nn.Module:
 
 
 def _unreadable(path: Path, error: Exception) -> CheckpointError:
-    reason = str(error).splitlines()[0]
+    reason = first_line(error)
     return CheckpointError(f"`{path}` cannot be read as a model: {reason}\n\nhint: copy its whole folder again")

@@ -7,7 +7,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from cimeu.errors import CheckpointError
+from cimeu.errors import CheckpointError, first_line
 
 _WRAPPERS = (
     "state_dict",
@@ -40,7 +40,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
             # weights_only: a pickle can run any code when it is read.
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        reason = f"{type(error).__name__}: {first_line(error)}"
         raise CheckpointError(
             f"`{path}` cannot be read as a plain set of tensors: {reason}"
             "\n\nhint: the file is damaged, or holds code, which is never run; fetch it again from its source"

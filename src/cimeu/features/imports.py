@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from cimeu.encoders.description import IMPORTED
-from cimeu.errors import FeatureError
+from cimeu.errors import FeatureError, first_line
 from cimeu.features.store import FeatureStore, Row, row_key
 from cimeu.pyramid import Direction
 from cimeu.reading import MEBI, is_there, read_text
@@ -100,7 +100,7 @@ def _import_one(store: FeatureStore, entry: _Entry, direction: Direction) -> str
     except FeatureError as error:
         if error.__cause__ is not None:  # the disk, not the clip
             raise
-        return str(error).splitlines()[0]
+        return first_line(error)
     return ""
 
 
@@ -135,7 +135,7 @@ def _load(entry: _Entry) -> Float32[np.ndarray, "T D"] | str:
     try:
         features = np.load(entry.path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        return f"`{entry.path}` is no array: {str(error).splitlines()[0]}"
+        return f"`{entry.path}` is no array: {first_line(error)}"
     if not isinstance(features, np.ndarray) or features.ndim != 2 or features.dtype.kind != "f":
         shape = getattr(features, "shape", "several arrays")
         return f"`{entry.path}` holds {shape}, not steps x width of floating-point numbers"

@@ -19,7 +19,7 @@ import numpy as np
 
 from cimeu.encoders.base import SOUND_RATE_HZ, Encoder
 from cimeu.encoders.encoding import at_least_one_window, refuse_empty
-from cimeu.errors import CimeuError
+from cimeu.errors import CimeuError, first_line
 from cimeu.media.clips import SoundSettings, read_clip_sound, scaled_down_to
 from cimeu.media.face_crops import Resampling
 from cimeu.media.face_tracks import TrackedFrame, track_faces
@@ -101,9 +101,9 @@ def read_pieces(
 def reason_of(error: Exception) -> str:
     """First line of a message of ours; an error nobody foresaw is logged in full and named."""
     if isinstance(error, CimeuError):
-        return str(error).splitlines()[0]
+        return first_line(error)
     logger.warning("an error nobody foresaw", exc_info=error)
-    return f"{type(error).__name__}: {error}".splitlines()[0]
+    return f"{type(error).__name__}: {first_line(error)}"
 
 
 def _pieces_of_sound(request: Request, samples: np.ndarray) -> Iterator[Piece]:

@@ -20,7 +20,7 @@ import pandas as pd
 from cimeu.atomic import NO_ROOM, ROOM, adopt_file, check_free, is_own, locked, write_whole
 from cimeu.cluster import HERE, LOST, Event, Machines, on_ray, part_of
 from cimeu.csv_files import frame_text, read_csv
-from cimeu.errors import CimeuError, MediaError, RecipeError
+from cimeu.errors import CimeuError, MediaError, RecipeError, first_line
 from cimeu.inference.explain import explained_timeline
 from cimeu.inference.own_style import Support
 from cimeu.inference.recogniser import Recogniser
@@ -213,7 +213,7 @@ def failure_of(work: Callable[[], object], path: Path) -> str:
     try:
         work()
     except CimeuError as error:
-        return str(error).split("\n", 1)[0]
+        return first_line(error)
     except Exception as error:
         if isinstance(error, OSError) and error.errno in NO_ROOM:
             raise

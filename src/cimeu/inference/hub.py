@@ -3,7 +3,7 @@
 from functools import partial
 from pathlib import Path
 
-from cimeu.errors import WeightsMissing
+from cimeu.errors import WeightsMissing, first_line
 from cimeu.sealed import SEAL
 
 PARTS = ["*.json", "*.safetensors", "*.md", "requirements.txt"]
@@ -32,7 +32,7 @@ def fetched_model(name: str) -> Path:
         raise WeightsMissing(f"`{name}` is no name of a model\n\nhint: a path, or USER/NAME on the hub") from error
     except OSError as error:  # also what the hub answers
         raise WeightsMissing(
-            f"`{name}` is neither on this machine nor can it be fetched ({str(error).strip().splitlines()[0]})\n\n"
+            f"`{name}` is neither on this machine nor can it be fetched ({first_line(error)})\n\n"
             f"hint: check the name; on a machine with a network run `hf download {repository}`, then copy the folder "
             "here and name that with --model"
         ) from error

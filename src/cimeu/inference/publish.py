@@ -16,7 +16,7 @@ from pathlib import Path
 from cimeu.atomic import STATE, write_whole
 from cimeu.corpora.licences import restricted
 from cimeu.encoders.weights import weights_keys
-from cimeu.errors import CheckpointError, OutputError
+from cimeu.errors import CheckpointError, OutputError, first_line
 from cimeu.inference.bundle import licences_text, requirements
 from cimeu.inference.model_folder import model_files, open_model_folder
 from cimeu.inference.neighbours import FILE as TRAINING_CLIPS
@@ -97,7 +97,7 @@ def upload(folder: Path, repository: str, *, private: bool = False) -> str:
             f"`{repository}` cannot be the name of a repository\n\nhint: USER/NAME, as on {hub.endpoint}"
         ) from error
     except Exception as error:  # the errors of the HTTP client, which changes with the version of the hub's package
-        reason = str(error).strip().split("\n", 1)[0]
+        reason = first_line(error)
         raise CheckpointError(
             f"nothing was published as `{repository}`: {hub.endpoint} refuses or cannot be reached ({reason})\n\n"
             "hint: `hf auth login` with a token that may write; without a network, --dry-run FOLDER writes what is to "

@@ -25,7 +25,7 @@ from jaxtyping import Float32, UInt8
 from cimeu.encoders.base import Encoder
 from cimeu.encoders.encoding import encode
 from cimeu.encoders.voiceprint import Voiceprint
-from cimeu.errors import MediaError
+from cimeu.errors import MediaError, first_line
 from cimeu.features.sources import sound_settings
 from cimeu.inference.buffers import FrameBuffer, SoundBuffer
 from cimeu.inference.diarisation import ANOTHER_VOICE, around_middle
@@ -404,7 +404,7 @@ class WindowReader:
             yield from stream
         except MediaError as error:
             self._broken = error
-            reason = str(error).split("\n", 1)[0]
+            reason = first_line(error)
             logger.warning("%s", reason)
             if kind == "picture":
                 self._no_picture = BROKEN_PICTURE

@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from cimeu.atomic import STATE, whole, write_whole
-from cimeu.errors import CheckpointError, RecipeError
+from cimeu.errors import CheckpointError, RecipeError, first_line
 from cimeu.model.config import ModelConfig, model_config
 from cimeu.pyramid import Direction
 from cimeu.ranges import check_values, from_plain
@@ -316,6 +316,6 @@ def _file(source: str | Path, name: str, download: Mapping[str, Any]) -> Path:
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise CheckpointError(
             f"`{source}` is neither a folder nor a model that can be fetched from the hub "
-            f"({type(error).__name__}: {str(error).strip().splitlines()[0]})\n\n"
+            f"({type(error).__name__}: {first_line(error)})\n\n"
             "hint: check the path; a hub id looks like `name/model` and needs a connection the first time"
         ) from error

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from cimeu.errors import CimeuError
+from cimeu.errors import CimeuError, first_line
 from cimeu.evaluation.blends import blends, choose_thresholds, presence_accuracy, salience_accuracy
 from cimeu.evaluation.continuous import sentiment_accuracy, sentiment_classes
 from cimeu.evaluation.metrics import weighted_f1
@@ -49,7 +49,7 @@ def _blemore(tested: Tested) -> list[Benchmark]:
     try:
         truth = true_saliences(tested.runs[0], tested.answers[0]["clip_id"])
     except CimeuError as error:
-        logger.warning("no accuracies of blends: %s", str(error).splitlines()[0])
+        logger.warning("no accuracies of blends: %s", first_line(error))
         return []
     folds = sorted(set(tested.answers[0]["fold"]))
     part = f"validation, {len(folds)} folds"

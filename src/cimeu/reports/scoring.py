@@ -22,7 +22,7 @@ from cimeu.corpora.manifest import Manifest, read_manifest
 from cimeu.corpora.paths import clip_id_of
 from cimeu.corpora.training_record import TRAINED_ON, check_unseen, training_record, with_contents
 from cimeu.csv_files import read_csv
-from cimeu.errors import ManifestError, RecipeError
+from cimeu.errors import ManifestError, RecipeError, listed
 from cimeu.evaluation.calibration import expected_calibration_error
 from cimeu.evaluation.metrics import METRICS, UNUSED, Metric, predicted_labels
 from cimeu.evaluation.predictions import PROBABILITY, UNKNOWN, Predictions
@@ -221,7 +221,7 @@ def answers(table: pd.DataFrame, clips: Manifest, space: LabelSpace, path: Path,
     if not set(table["clip_id"]).intersection(clip_ids):
         ignored = _not_in(table, clips)
         raise RecipeError(
-            f"no clip_id of `{path}` is in the manifest: {named(ignored)} against {named(clip_ids)}\n\n"
+            f"no clip_id of `{path}` is in the manifest: {_quoted(ignored)} against {_quoted(clip_ids)}\n\n"
             f"hint: {_why_apart(ignored, clip_ids)}"
         )
     rows = table.set_index("clip_id").reindex(clip_ids)
@@ -254,14 +254,8 @@ def _numbers(cells: pd.DataFrame, path: Path) -> Float[np.ndarray, "N K"]:
     return numbers.to_numpy(float)
 
 
-def named(clip_ids: Sequence[str], most: int = 3) -> str:
-    """The first of some clips, and how many more there are.
-
-    >>> named(["a", "b"], most=1), named([])
-    ('`a` and 1 more', 'none')
-    """
-    more = f" and {len(clip_ids) - most:,} more" if len(clip_ids) > most else ""
-    return ", ".join(f"`{clip_id}`" for clip_id in clip_ids[:most]) + more or "none"
+def _quoted(clip_ids: Sequence[str]) -> str:
+    return listed([f"`{clip_id}`" for clip_id in clip_ids]) or "none"
 
 
 def _why_apart(answered: Sequence[str], clip_ids: Sequence[str]) -> str:
@@ -297,19 +291,19 @@ def score_table(score: Score) -> Table:
         lines.append(("better in", "", *(f"{score.improved[m]} of {len(score.groups)}" for m in METRICS)))
     notes = [
         f"{score.n_clips} clips of {score.n_speakers} speakers, {score.n_missing} without an answer (wrong)"
-        + (f": {named(score.missing)}. Percent, " if score.missing else ". Percent, ")
+        + (f": {_quoted(score.missing)}. Percent, " if score.missing else ". Percent, ")
         + "95 % intervals over speakers within each group.",
         "Recall, %: " + ", ".join(f"{name} {100 * share:.1f}" for name, share in score.recalls.items()) + ".",
     ]
     if not score.speakers_known:
         notes.append("Speakers unknown for some clips, each counts as a speaker: intervals are too narrow.")
     if score.n_ignored:
-        notes.append(f"{score.n_ignored} answers are on clips that the manifest lacks: {named(score.ignored)}.")
+        notes.append(f"{score.n_ignored} answers are on clips that the manifest lacks: {_quoted(score.ignored)}.")
     if score.n_outside:
         emotions = ", ".join(score.outside)
         notes.append(f"{score.n_outside} clips show {emotions}, which the label space lacks: left out.")
     if score.n_missing_against:
-        absent = f"{score.n_missing_against} clips without an answer (wrong): {named(score.missing_against)}"
+        absent = f"{score.n_missing_against} clips without an answer (wrong): {_quoted(score.missing_against)}"
         notes.append(f"`{score.against}` leaves {absent}.")
     if score.calibration_error is not None:
         notes.append(f"Expected calibration error {100 * score.calibration_error:.1f} %.")

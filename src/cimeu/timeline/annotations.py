@@ -23,7 +23,7 @@ from xml.etree import ElementTree
 import numpy as np
 
 from cimeu.csv_files import CsvTable, read_csv
-from cimeu.errors import ManifestError
+from cimeu.errors import ManifestError, listed
 from cimeu.labels import KNOWN_EMOTIONS, canonical
 from cimeu.reading import require_regular
 from cimeu.timeline.praat import SUFFIX, read_textgrid
@@ -94,7 +94,7 @@ class _Draft:
 
     def finished(self, name: str, source: str) -> Tier:
         left_out = [
-            f"{what} of `{name}` in `{source}`: {len(places)} ({_listed(places)})"
+            f"{what} of `{name}` in `{source}`: {len(places)} ({listed(places)})"
             for what, places in (("instants", self.instants), ("annotations without a label", self.unlabelled))
             if places
         ]
@@ -103,7 +103,7 @@ class _Draft:
             source=source,
             annotations=tuple(sorted(self.annotations, key=lambda annotation: annotation.start_s)),
             left_out=tuple(left_out),
-            fault=_listed(self.faults),
+            fault=listed(self.faults),
         )
 
 
@@ -420,7 +420,3 @@ def _chained(names: Sequence[str], document: _Document) -> list[str]:
     if len(ordered) < len(names):
         raise ValueError(f"`{names[0]}` and {len(names) - 1} others follow one another in a circle")
     return ordered
-
-
-def _listed(places: Sequence[str], most: int = 3) -> str:
-    return ", ".join(places[:most]) + (f" and {len(places) - most} more" if len(places) > most else "")

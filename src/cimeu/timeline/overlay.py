@@ -23,7 +23,7 @@ from av.video.reformatter import VideoReformatter
 from jaxtyping import Float32, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
-from cimeu.errors import MediaError
+from cimeu.errors import MediaError, first_line
 from cimeu.media.audio import stream_sound
 from cimeu.media.container import open_media
 from cimeu.media.pixels import add_video_stream, encodable, even_sized
@@ -285,7 +285,7 @@ def _until_broken(blocks: Iterator[Float32[np.ndarray, " n"]]) -> Iterator[Float
     try:
         yield from blocks
     except MediaError as error:
-        logger.warning("%s", str(error).split("\n", 1)[0])
+        logger.warning("%s", first_line(error))
 
 
 def _blank(duration_s: float) -> Iterator[Frame]:

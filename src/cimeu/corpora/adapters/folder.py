@@ -15,7 +15,7 @@ import pandas as pd
 
 from cimeu.corpora.manifest import Manifest, build_manifest, read_manifest
 from cimeu.corpora.paths import NOT_UTF8, absolute, clip_id_of, inside, readable
-from cimeu.errors import ManifestError
+from cimeu.errors import ManifestError, listed
 from cimeu.labels import KNOWN_EMOTIONS, canonical
 from cimeu.media.recordings import MEDIA_SUFFIXES, SOUND_SUFFIXES, is_hidden, other_files_below, recordings_below
 
@@ -137,5 +137,5 @@ def _report(paths: Sequence[Path], why: str) -> None:
     if not paths:
         return
     suffixes = ", ".join(f"{name or 'no suffix'} {count}" for name, count in Counter(p.suffix for p in paths).items())
-    names = ", ".join(f"`{readable(path)}`" for path in paths[:_NAMED]) + ", ..." * (len(paths) > _NAMED)
+    names = listed([f"`{readable(path)}`" for path in paths], _NAMED)
     logger.warning("left out: %d files (%s), %s: %s", len(paths), suffixes, why, names)

@@ -23,6 +23,7 @@ from cimeu.corpora.audit.cache import Look, LookCache
 from cimeu.corpora.audit.inspection import duplicate_groups, inspect
 from cimeu.corpora.folds import DUPLICATES
 from cimeu.corpora.manifest import NEVER_RELEASED, Manifest
+from cimeu.errors import listed
 from cimeu.labels import LabelSpace, mapping
 from cimeu.media.faces import FaceDetector
 from cimeu.plots.pages import page_environment
@@ -282,10 +283,9 @@ def _leaks(seen: _Seen) -> list[Finding]:
                 spread = parts[inside].groupby(names[inside]).nunique()
                 leaking = spread.index[spread > 1]
                 if len(leaking):
-                    shown = ", ".join(map(str, leaking[:3])) + (" ..." if len(leaking) > 3 else "")
                     text = (
                         f"{_name(corpus)}: {len(leaking)} of {len(spread)} {what} are in more than one part of the "
-                        f"published `{column}`: {shown}"
+                        f"published `{column}`: {listed(list(leaking))}"
                     )
                     findings.append(Finding("error", "leak", text, _ids(rows[inside & names.isin(leaking)])))
         again = takes[(takes != "") & takes.duplicated(keep=False)]

@@ -23,7 +23,7 @@ from cimeu.corpora.audit.fingerprints import (
     sound_hash,
 )
 from cimeu.corpora.manifest import Clip, Manifest
-from cimeu.errors import CimeuError, MediaError
+from cimeu.errors import CimeuError, MediaError, first_line
 from cimeu.media.audio import is_silent, read_sound
 from cimeu.media.faces import DEFAULT_DETECTOR, DETECTORS, FaceDetector
 from cimeu.media.video import MediaInfo, frames, probe
@@ -80,9 +80,9 @@ def look_at(clip: Clip, detector: FaceDetector) -> Look:
         return _look(clip, probe(clip.path), detector)
     except Exception as error:  # whatever is in the file, the others are to be looked at too
         if isinstance(error, CimeuError):
-            return Look(clip.clip_id, problem=str(error).splitlines()[0])
+            return Look(clip.clip_id, problem=first_line(error))
         logger.warning("`%s`: an error nobody foresaw", clip.path, exc_info=error)
-        return Look(clip.clip_id, problem=f"{type(error).__name__}: {error}".splitlines()[0])
+        return Look(clip.clip_id, problem=f"{type(error).__name__}: {first_line(error)}")
 
 
 def duplicate_groups(

@@ -22,7 +22,7 @@ from jaxtyping import Float32, UInt32, UInt64
 from cimeu.corpora.audit.fingerprints import PICTURE_LIMIT, near_pairs, picture_hash
 from cimeu.corpora.audit.inspection import moments_of
 from cimeu.corpora.manifest import Clip, Manifest
-from cimeu.errors import CimeuError
+from cimeu.errors import CimeuError, first_line
 from cimeu.media.audio import RATE_HZ, is_silent, read_sound
 from cimeu.media.video import probe
 from cimeu.progress import Progress, silent
@@ -126,7 +126,7 @@ def contents_of(clip: Clip) -> Contents:
             sound = sub_fingerprints(read_sound(clip.audio_path or clip.path, start_s=clip.start_s, end_s=clip.end_s))
         return Contents(max(end_s - clip.start_s, 0.0), sound, picture)
     except CimeuError as error:
-        logger.warning("`%s` is not compared: %s", clip.clip_id, str(error).splitlines()[0])
+        logger.warning("`%s` is not compared: %s", clip.clip_id, first_line(error))
         return Contents(is_read=False)
 
 

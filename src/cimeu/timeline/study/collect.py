@@ -17,7 +17,7 @@ import pandas as pd
 
 from cimeu.atomic import check_free, whole, write_whole
 from cimeu.csv_files import csv_text, frame_text, read_csv
-from cimeu.errors import ManifestError, RecipeError, guess
+from cimeu.errors import ManifestError, RecipeError, guess, listed
 from cimeu.progress import Progress, silent
 from cimeu.timeline.series import SCORE
 from cimeu.timeline.study.inputs import (
@@ -263,22 +263,22 @@ class _Collector:
     def left_out(self, missing: Iterable[str]) -> Iterable[str]:
         """What is missing or not part of the tables, in words."""
         if missing:
-            yield f"{_listed(sorted(missing), 'file')} of the tables without results: they are missing, not zero"
+            yield f"{_counted(sorted(missing), 'file')} of the tables without results: they are missing, not zero"
         if self.unlisted:
-            yield f"{_listed(self.unlisted, 'recording')} that the table of participants does not name"
+            yield f"{_counted(self.unlisted, 'recording')} that the table of participants does not name"
         if self.unassigned:
             yield f"{self.unassigned:,} windows with scores of lanes that are no participant's"
         silent_ones = [
             recording.name for recording in self.recordings if not self.events.by_recording.get(recording.name)
         ]
         if self.events.conditions and silent_ones:
-            yield f"{_listed(silent_ones, 'recording')} without an event: in `{WHOLE}` alone"
+            yield f"{_counted(silent_ones, 'recording')} without an event: in `{WHOLE}` alone"
         if outside := _outside(self.events, self.recordings):
-            yield f"{_listed(outside, 'event')} outside of the recording"
+            yield f"{_counted(outside, 'event')} outside of the recording"
         if late := _outside(self.events, self.recordings, ends=True):
-            yield f"{_listed(late, 'event')} whose end lies outside of the recording: it counts as absent"
+            yield f"{_counted(late, 'event')} whose end lies outside of the recording: it counts as absent"
         if self.without_segments:
-            yield f"{_listed(self.without_segments, 'recording')} without a table of segments (`--format csv`)"
+            yield f"{_counted(self.without_segments, 'recording')} without a table of segments (`--format csv`)"
 
 
 def _outside(events: Events, recordings: Iterable[Recording], *, ends: bool = False) -> list[str]:
@@ -336,6 +336,5 @@ def _rounded(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.round(6)
 
 
-def _listed(names: Sequence[str], what: str, most: int = 3) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return f"{len(names)} {what}{'s' * (len(names) != 1)} ({', '.join(names[:most])}{more})"
+def _counted(names: Sequence[str], what: str) -> str:
+    return f"{len(names)} {what}{'s' * (len(names) != 1)} ({listed(names)})"
