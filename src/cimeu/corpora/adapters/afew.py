@@ -9,7 +9,7 @@ Source: Dhall et al., Collecting large, richly annotated facial-expression datab
 import re
 from pathlib import Path
 
-from cimeu.corpora.adapters.layout import PARTIAL, Row, manifest_of, needed
+from cimeu.corpora.adapters.layout import PARTIAL, Published, Row, manifest_of, needed
 from cimeu.corpora.manifest import Manifest
 from cimeu.errors import ManifestError
 from cimeu.labels import SPACES
@@ -40,3 +40,6 @@ def from_afew(root: Path, *, check_counts: bool = True) -> Manifest:
                     f"{', '.join(sorted(emotions)) or 'none'} found\n\nhint: {PARTIAL}"
                 )
     return manifest
+
+
+CORPUS = Published("afew", from_afew, "by request, research only")

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, TypeAlias, get_args
 
-from cimeu.corpora.adapters.layout import Row, checked, files_below, logger, manifest_of
+from cimeu.corpora.adapters.layout import Published, Row, checked, files_below, logger, manifest_of
 from cimeu.corpora.manifest import HIDDEN, UNLABELLED, Manifest
 from cimeu.errors import ManifestError, MediaError
 from cimeu.media.recordings import VIDEO_SUFFIXES
@@ -74,6 +74,9 @@ def from_affwild2(root: Path, *, task: Task | Literal["both"] = "expr", check_co
             rows += _stretches(video, file, [None] * _rate(file)[1], "test", tasks[-1])
     manifest = manifest_of(rows, root, corpus="affwild2", acted="no")
     return checked(manifest, {}) if check_counts else manifest
+
+
+CORPUS = Published("affwild2", from_affwild2, "by academic form, no redistribution")
 
 
 def _annotations(root: Path, task: Task) -> dict[str, Path]:

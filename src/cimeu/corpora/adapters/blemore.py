@@ -9,7 +9,7 @@ Source: BLEMORE, arXiv 2601.13225, and its repository; folds and their sizes are
 
 from pathlib import Path
 
-from cimeu.corpora.adapters.layout import Row, checked, files_below, manifest_of, read_table
+from cimeu.corpora.adapters.layout import Published, Row, checked, files_below, manifest_of, read_table
 from cimeu.corpora.manifest import HIDDEN, UNLABELLED, Manifest
 from cimeu.errors import ManifestError
 from cimeu.media.recordings import VIDEO_SUFFIXES
@@ -62,6 +62,9 @@ def from_blemore(root: Path, *, check_counts: bool = True) -> Manifest:
     ]
     manifest = manifest_of(rows, root, corpus="blemore", acted="yes")
     return checked(manifest, COUNTS, unverified=UNVERIFIED) if check_counts else manifest
+
+
+CORPUS = Published("blemore", from_blemore, "not seen: ask for them with the data", {"blemore": COUNTS})
 
 
 _DESCRIBED = {"intensity": "intensity_level", "situation": "situation", "version": "version"}

@@ -9,7 +9,7 @@ Source: Christop and Czajka, CAMEO: collection of multilingual emotional speech 
 
 from pathlib import Path
 
-from cimeu.corpora.adapters.layout import Row, checked, columns_needed, files_below, manifest_of, needed
+from cimeu.corpora.adapters.layout import Published, Row, checked, columns_needed, files_below, manifest_of, needed
 from cimeu.corpora.manifest import Manifest
 from cimeu.errors import ManifestError
 from cimeu.media.packed import SUFFIX
@@ -68,3 +68,8 @@ def from_cameo(root: Path, *, check_counts: bool = True) -> Manifest:
         )
     manifest = manifest_of(rows, root, corpus="cameo")
     return checked(manifest, {}, unverified=UNVERIFIED) if check_counts else manifest
+
+
+CORPUS = Published(
+    "cameo", from_cameo, "CC BY-NC-SA 4.0 as a collection (not for products); each row has terms of its own"
+)

@@ -10,7 +10,7 @@ Source: Yan et al., CASME II: an improved spontaneous micro-expression database,
 import re
 from pathlib import Path
 
-from cimeu.corpora.adapters.layout import Row, checked, columns_needed, manifest_of, read_xlsx
+from cimeu.corpora.adapters.layout import Published, Row, checked, columns_needed, manifest_of, read_xlsx
 from cimeu.corpora.manifest import Manifest
 from cimeu.errors import UnknownLabel, guess
 from cimeu.labels import SPACES, canonical
@@ -64,3 +64,6 @@ def from_casme2(root: Path, *, check_counts: bool = True) -> Manifest:
         )
     manifest = manifest_of(rows, root, corpus="casme2", culture="chinese", acted="no")
     return checked(manifest, COUNTS) if check_counts else manifest
+
+
+CORPUS = Published("casme2", from_casme2, "by request, research only", {"casme2": COUNTS})

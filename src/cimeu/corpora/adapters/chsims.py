@@ -9,7 +9,7 @@ Source: Liu et al., Make acoustic and visual cues matter: CH-SIMS v2.0, ICMI 202
 
 from pathlib import Path
 
-from cimeu.corpora.adapters.layout import Row, checked, first_of, manifest_of, read_table
+from cimeu.corpora.adapters.layout import Published, Row, checked, first_of, manifest_of, read_table
 from cimeu.corpora.manifest import UNLABELLED, Manifest
 
 SPLITS = {"train": "train", "valid": "validation", "test": "test"}
@@ -48,3 +48,6 @@ def from_chsims(root: Path, *, check_counts: bool = True) -> Manifest:
         )
     manifest = manifest_of(rows, root, corpus="chsims", culture="chinese", language="zh", acted="yes")
     return checked(manifest, COUNTS) if check_counts else manifest
+
+
+CORPUS = Published("chsims", from_chsims, "research", {"chsims": COUNTS})

@@ -11,7 +11,7 @@ HiCMAE, Information Fusion 2024.
 from collections.abc import Mapping
 from pathlib import Path
 
-from cimeu.corpora.adapters.layout import Row, checked, manifest_of, needed, read_table, rows_by_name
+from cimeu.corpora.adapters.layout import Published, Row, checked, manifest_of, needed, read_table, rows_by_name
 from cimeu.corpora.manifest import Manifest
 from cimeu.media.recordings import SOUND_SUFFIXES, VIDEO_SUFFIXES
 
@@ -75,3 +75,6 @@ def from_cremad(root: Path, *, check_counts: bool = True) -> Manifest:
             cells["audio_path"] = str(sounds_by_stem.get(Path(cells["path"]).stem, ""))
     manifest = manifest_of(rows, root, corpus="cremad", culture="north-american", language="en", acted="yes")
     return checked(manifest, COUNTS) if check_counts else manifest
+
+
+CORPUS = Published("cremad", from_cremad, "ODbL 1.0", {"cremad": COUNTS})

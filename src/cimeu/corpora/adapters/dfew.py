@@ -11,6 +11,7 @@ import re
 from pathlib import Path
 
 from cimeu.corpora.adapters.layout import (
+    Published,
     checked,
     columns_needed,
     fold_of_each,
@@ -62,6 +63,9 @@ def from_dfew(root: Path, *, check_counts: bool = True) -> Manifest:
         _check_votes(clip, emotion, votes.get(clip, {}))
     manifest = manifest_of(rows, root, corpus="dfew", acted="yes")
     return checked(manifest, COUNTS) if check_counts else manifest
+
+
+CORPUS = Published("dfew", from_dfew, "by request, research only", {"dfew": COUNTS})
 
 
 def _labels(path: Path) -> dict[str, str]:

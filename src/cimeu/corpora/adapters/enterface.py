@@ -10,7 +10,7 @@ Source: Martin et al., The eNTERFACE'05 audio-visual emotion database, ICDE Work
 import re
 from pathlib import Path
 
-from cimeu.corpora.adapters.layout import Row, checked, logger, manifest_of
+from cimeu.corpora.adapters.layout import Published, Row, checked, logger, manifest_of
 from cimeu.corpora.manifest import Manifest
 from cimeu.errors import ManifestError
 from cimeu.media.recordings import VIDEO_SUFFIXES
@@ -48,3 +48,6 @@ def from_enterface(root: Path, *, check_counts: bool = True) -> Manifest:
         logger.warning("%d files below `%s` are left out: they are not cut into sentences", uncut, root)
     manifest = manifest_of(rows, root, corpus="enterface", language="en", acted="yes")
     return checked(manifest, COUNTS) if check_counts else manifest
+
+
+CORPUS = Published("enterface", from_enterface, "research only", {"enterface": COUNTS})

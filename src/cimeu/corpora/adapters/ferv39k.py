@@ -9,7 +9,7 @@ Source: Wang et al., FERV39k: a large-scale multi-scene dataset for facial expre
 
 from pathlib import Path
 
-from cimeu.corpora.adapters.layout import Row, checked, manifest_of, needed
+from cimeu.corpora.adapters.layout import Published, Row, checked, manifest_of, needed
 from cimeu.corpora.manifest import Manifest
 from cimeu.errors import FoldLeak, ManifestError
 from cimeu.labels import canonical
@@ -46,3 +46,6 @@ def from_ferv39k(root: Path, *, check_counts: bool = True) -> Manifest:
             rows[clip] = {"path": file, "emotion": label, "split": split, "scene": parts[0]}
     manifest = manifest_of(rows.values(), root, corpus="ferv39k")
     return checked(manifest, COUNTS) if check_counts else manifest
+
+
+CORPUS = Published("ferv39k", from_ferv39k, "by request, research only", {"ferv39k": COUNTS})

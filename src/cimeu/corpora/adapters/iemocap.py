@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from cimeu.corpora.adapters.layout import Row, checked, files_below, manifest_of, needed
+from cimeu.corpora.adapters.layout import Published, Row, checked, files_below, manifest_of, needed
 from cimeu.corpora.manifest import UNLABELLED, Manifest
 from cimeu.errors import ManifestError
 
@@ -63,6 +63,9 @@ def from_iemocap(root: Path, *, check_counts: bool = True) -> Manifest:
         raise ManifestError(f"no utterance of IEMOCAP below `{root}`\n\nhint: expected `Session1/dialog/EmoEvaluation`")
     manifest = manifest_of(rows, root, corpus="iemocap", culture="north-american", language="en", acted="yes")
     return checked(manifest, COUNTS) if check_counts else manifest
+
+
+CORPUS = Published("iemocap", from_iemocap, "by signed request, no redistribution", {"iemocap": COUNTS})
 
 
 def _utterances(path: Path, session: int) -> Iterator[Row]:

@@ -7,6 +7,7 @@ the corpus, and the counts are compared with the published ones before anything 
 import logging
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
@@ -23,6 +24,20 @@ logger = logging.getLogger(__name__)
 PARTIAL = "copy or download again what is missing, or accept a part with `--allow-partial` (check_counts=False)"
 
 Row = dict[str, str]
+
+
+@dataclass(frozen=True)
+class Published:
+    """A corpus with a documented layout."""
+
+    name: str
+    """Under which `cimeu prepare` knows it."""
+    read: Callable[..., Manifest]
+    """Its manifest, from the root of a copy; `check_counts` compares it with what was published."""
+    terms: str = ""
+    """As its publishers state them; empty where they state none."""
+    counts: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """Published counts by the name of the corpus in the manifest, as `differing` compares them."""
 
 
 def needed(path: Path, layout: str) -> Path:

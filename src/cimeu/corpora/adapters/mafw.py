@@ -10,7 +10,7 @@ Source: Liu et al., MAFW: a large-scale, multi-modal, compound affective databas
 from pathlib import Path
 from typing import Literal
 
-from cimeu.corpora.adapters.layout import checked, fold_of_each, manifest_of, needed
+from cimeu.corpora.adapters.layout import Published, checked, fold_of_each, manifest_of, needed
 from cimeu.corpora.manifest import Manifest
 from cimeu.errors import ManifestError
 from cimeu.labels import canonical
@@ -48,6 +48,11 @@ def from_mafw(root: Path, *, task: Task = "single", check_counts: bool = True) -
         rows.append(row)
     manifest = manifest_of(rows, root, corpus="mafw")
     return checked(manifest, COUNTS[task]) if check_counts else manifest
+
+
+CORPUS = Published(
+    "mafw", from_mafw, "by request, research only", {"mafw": COUNTS["single"], "mafw-compound": COUNTS["compound"]}
+)
 
 
 def _labels(path: Path, captions: dict[str, list[str]]) -> dict[str, str]:

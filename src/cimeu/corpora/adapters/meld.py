@@ -9,7 +9,7 @@ Source: Poria et al., MELD: a multimodal multi-party dataset for emotion recogni
 
 from pathlib import Path
 
-from cimeu.corpora.adapters.layout import Row, checked, manifest_of, read_table
+from cimeu.corpora.adapters.layout import Published, Row, checked, manifest_of, read_table
 from cimeu.corpora.manifest import NEVER_RELEASED, Manifest
 from cimeu.errors import ManifestError
 
@@ -54,6 +54,9 @@ def from_meld(root: Path, *, check_counts: bool = True) -> Manifest:
             )
     manifest = manifest_of(rows, root, corpus="meld", culture="north-american", language="en", acted="yes")
     return checked(manifest, COUNTS) if check_counts else manifest
+
+
+CORPUS = Published("meld", from_meld, "GPL-3.0 (annotations); clips of a television series", {"meld": COUNTS})
 
 
 def _nearest(root: Path, *names: str) -> Path:

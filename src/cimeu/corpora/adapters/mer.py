@@ -12,7 +12,7 @@ Source: Lian et al., MER 2023 (ACM MM 2023), MER 2024 (MRAC 2024), MER 2025 (ACM
 from collections.abc import Mapping
 from pathlib import Path
 
-from cimeu.corpora.adapters.layout import Row, checked, files_below, first_of, manifest_of, read_table
+from cimeu.corpora.adapters.layout import Published, Row, checked, files_below, first_of, manifest_of, read_table
 from cimeu.corpora.manifest import HIDDEN, UNLABELLED, Manifest
 from cimeu.errors import ManifestError
 from cimeu.media.recordings import VIDEO_SUFFIXES
@@ -51,6 +51,9 @@ def from_mer(root: Path, *, check_counts: bool = True) -> Manifest:
         )
     manifest = manifest_of(rows, root, corpus=corpus, culture="chinese", language="zh", acted="yes")
     return checked(manifest, COUNTS[corpus], unverified=UNVERIFIED[corpus]) if check_counts else manifest
+
+
+CORPUS = Published("mer", from_mer, "EULA, academic only", COUNTS)
 
 
 def _rows_2023(root: Path) -> list[Row]:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from cimeu.corpora.adapters.layout import checked, first_of, read_table
+from cimeu.corpora.adapters.layout import Published, checked, first_of, read_table
 from cimeu.corpora.manifest import HIDDEN, UNLABELLED, Manifest, build_manifest
 from cimeu.errors import ManifestError
 
@@ -84,6 +84,11 @@ def from_msppodcast(root: Path, *, check_counts: bool = True) -> Manifest:
     }
     manifest = build_manifest(pd.DataFrame(cells), root)
     return checked(manifest, _release_of(len(manifest))) if check_counts else manifest
+
+
+CORPUS = Published(
+    "msppodcast", from_msppodcast, "licence form signed by the institution; no redistribution, not even of transcripts"
+)
 
 
 def _release_of(n_turns: int) -> dict[str, int]:

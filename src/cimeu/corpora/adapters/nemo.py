@@ -7,7 +7,7 @@ Source: Christop, nEMO: dataset of emotional speech in Polish, LREC-COLING 2024.
 
 from pathlib import Path
 
-from cimeu.corpora.adapters.layout import checked, manifest_of, needed, read_table
+from cimeu.corpora.adapters.layout import Published, checked, manifest_of, needed, read_table
 from cimeu.corpora.manifest import Manifest
 
 COUNTS = {"clips": 4481, "speakers": 9, "emotions": 6}
@@ -31,3 +31,6 @@ def from_nemo(root: Path, *, check_counts: bool = True) -> Manifest:
     ]
     manifest = manifest_of(rows, root, corpus="nemo", culture="polish", language="pl", acted="yes")
     return checked(manifest, COUNTS) if check_counts else manifest
+
+
+CORPUS = Published("nemo", from_nemo, "CC BY-NC-SA 4.0 (not for products)", {"nemo": COUNTS})

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-from cimeu.corpora.adapters.layout import Row, checked, manifest_of, rows_by_name
+from cimeu.corpora.adapters.layout import Published, Row, checked, manifest_of, rows_by_name
 from cimeu.corpora.manifest import Manifest
 from cimeu.errors import ManifestError
 from cimeu.media.recordings import SOUND_SUFFIXES, VIDEO_SUFFIXES
@@ -60,6 +60,9 @@ def from_ravdess(root: Path, *, modality: Modality | None = None, check_counts: 
     rows = [row for row in rows if row["modality"] == used]
     manifest = manifest_of(rows, root, corpus="ravdess", culture="north-american", language="en", acted="yes")
     return checked(manifest, COUNTS) if check_counts else manifest
+
+
+CORPUS = Published("ravdess", from_ravdess, "CC BY-NC-SA 4.0 (not for products)", {"ravdess": COUNTS})
 
 
 def _row(name: Mapping[str, str]) -> Row:

@@ -15,9 +15,10 @@ dataset, MMSys 2018, and its README (`cafe`); James et al., An open source emoti
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
-from cimeu.corpora.adapters.layout import Row, checked, manifest_of, rows_by_name
+from cimeu.corpora.adapters.layout import Published, Row, checked, manifest_of, rows_by_name
 from cimeu.corpora.manifest import Manifest
 
 
@@ -35,6 +36,8 @@ class SpeechSet:
     """Published counts, as `cimeu.corpora.adapters.layout.differing` compares them."""
     cells: Mapping[str, str]
     """What is the same in every row."""
+    terms: str = ""
+    """As its publishers state them; empty where they state none."""
     speaker: str = "{speaker}"
     """The speaker's name of the named groups; the name of the corpus stands before it."""
     people: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
@@ -102,6 +105,7 @@ SPEECH_SETS = {
         },
         counts={"clips": 535, "speakers": 10} | dict(zip(_EMODB.values(), (127, 81, 46, 69, 71, 62, 79), strict=True)),
         cells={"culture": "german", "language": "de", "acted": "yes"},
+        terms="no licence stated",
     ),
     # gender and number of the speaker, recording, emotion; talk shows
     "urdu": SpeechSet(
@@ -111,6 +115,7 @@ SPEECH_SETS = {
         speaker="{gender}{_number}",
         counts=_balanced(_URDU, 100),
         cells={"culture": "pakistani", "language": "ur", "acted": "no"},
+        terms="research only",
     ),
     # initial and number of the emotion, sentence, repetition, gender, speaker
     "ased": SpeechSet(
@@ -119,6 +124,7 @@ SPEECH_SETS = {
         codes={"emotion": _ASED, "gender": {"01": "f", "02": "m"}},
         counts={"clips": 2474},
         cells={"culture": "ethiopian", "language": "am", "acted": "yes"},
+        terms="stated as freely available",
     ),
     # beginning of the Italian emotion, speaker, sentence
     "emovo": SpeechSet(
@@ -144,6 +150,7 @@ SPEECH_SETS = {
         },
         counts=_balanced(_ESD, 7000) | {"speakers": 20} | {f"fold {fold}": 7000 for fold in range(1, 6)},
         cells={"acted": "yes"},
+        terms="research only",
     ),
     # gender, number and name of the speaker, sentence, emotion, repetition
     "subesco": SpeechSet(
@@ -154,6 +161,7 @@ SPEECH_SETS = {
         speaker="{gender}{_number}",
         counts=_balanced(_SUBESCO, 1000) | {"speakers": 20},
         cells={"culture": "bangladeshi", "language": "bn", "acted": "yes"},
+        terms="CC BY 4.0",
     ),
     # gender and number of the speaker, emotion, number; radio plays
     "shemo": SpeechSet(
@@ -163,6 +171,7 @@ SPEECH_SETS = {
         speaker="{gender}{_number}",
         counts={"clips": 3000, "speakers": 87, "emotions": 6},
         cells={"culture": "iranian", "language": "fa", "acted": "yes"},
+        terms="free for academic purposes",
     ),
     # speaker, initial of the French emotion, intensity, sentence
     "cafe": SpeechSet(
@@ -176,6 +185,7 @@ SPEECH_SETS = {
         # neutral is spoken at one intensity, so that it has half as many clips
         counts=_balanced(_CAFE, 144) | {"clips": 936, "neutral": 72, "speakers": 12},
         cells={"culture": "canadian", "language": "fr", "acted": "yes"},
+        terms="CC BY-NC-SA 4.0 (not for products)",
     ),
     # speaker, emotion, sentence and session, repetition
     "jl": SpeechSet(
@@ -185,6 +195,7 @@ SPEECH_SETS = {
         codes={"emotion": _JL, "gender": {"female": "f", "male": "m"}},
         counts={"clips": 2400, "speakers": 4, "emotions": 10},
         cells={"culture": "new-zealand", "language": "en", "acted": "yes"},
+        terms="CC0 1.0",
     ),
 }
 """By the name under which `cimeu prepare` knows a corpus."""
@@ -206,3 +217,9 @@ def from_speech_set(name: str, root: Path, *, check_counts: bool = True) -> Mani
     rows = rows_by_name(root, pattern=corpus.pattern, example=corpus.example, row=row)
     manifest = manifest_of(rows, root, corpus=name)
     return checked(manifest, corpus.counts) if check_counts else manifest
+
+
+CORPORA = tuple(
+    Published(name, partial(from_speech_set, name), corpus.terms, {name: corpus.counts})
+    for name, corpus in SPEECH_SETS.items()
+)
