@@ -33,9 +33,9 @@ def sounds(folder: Path, count: int) -> Manifest:
 
 def rows(folder: Path) -> dict[str, bytes]:
     store = FeatureStore.open(folder / "spectral")
-    actual = [(key, row.features.tobytes()) for key, row in store.rows() if row.features is not None]
-    assert len(actual) == len(dict(actual)) == len(store)
-    return dict(actual)
+    found = [(key, row.features.tobytes()) for key, row in store.rows() if row.features is not None]
+    assert len(found) == len(dict(found)) == len(store)
+    return dict(found)
 
 
 @given(st.lists(st.integers()), st.integers(1, 9))

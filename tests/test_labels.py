@@ -56,10 +56,10 @@ def test_a_space_needs_emotions() -> None:
 
 
 def test_mapping_goes_by_name_and_counts_what_is_lost() -> None:
-    actual = mapping(SPACES["ravdess"], SPACES["four"])
-    assert {old for old, new in actual.table.items() if new is None} == {"calm", "fear", "disgust", "surprise"}
-    assert actual.coverage({"neutral": 96, "angry": 192, "calm": 96}) == 0.75
-    assert actual.absent == ()
+    found = mapping(SPACES["ravdess"], SPACES["four"])
+    assert {old for old, new in found.table.items() if new is None} == {"calm", "fear", "disgust", "surprise"}
+    assert found.coverage({"neutral": 96, "angry": 192, "calm": 96}) == 0.75
+    assert found.absent == ()
 
 
 def test_emotions_without_a_source_are_named() -> None:

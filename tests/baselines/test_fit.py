@@ -80,8 +80,8 @@ def test_spoiled_training_clips_do_change_the_weights(world: Any, spoil: Callabl
 
 
 def test_with_selection_last_the_last_epoch_is_kept(parts: Parts) -> None:
-    actual = fit(METHODS["erm"], parts.train, parts.validation, replace(CONFIG, selection="last", epochs=3))
-    assert actual.epoch == len(actual.history) == 3
+    found = fit(METHODS["erm"], parts.train, parts.validation, replace(CONFIG, selection="last", epochs=3))
+    assert found.epoch == len(found.history) == 3
 
 
 def test_a_mean_of_members_sums_what_they_cost(parts: Parts) -> None:

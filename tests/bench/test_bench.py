@@ -38,8 +38,8 @@ def recipe(toy, tmp_path: Path) -> Recipe:
 def test_a_comparison_leaves_a_cell_for_each_row_and_keeps_it(toy, tmp_path: Path) -> None:
     recipe = load_recipe(toy.recipe, [*QUICK, "training.epochs=1", "streams.second=null"])
     rows = ("full", "majority", "linear", "erm")
-    actual = bench_recipe(recipe, rows, tmp_path / "bench", seeds=(0,), workers=0)
-    assert (actual.done, actual.kept, list(actual.failures)) == (4, 0, [])
+    found = bench_recipe(recipe, rows, tmp_path / "bench", seeds=(0,), workers=0)
+    assert (found.done, found.kept, list(found.failures)) == (4, 0, [])
     again = bench_recipe(recipe, rows, tmp_path / "bench", seeds=(0,), workers=0)
     assert (again.done, again.kept) == (0, 4)
     assert summarise(tmp_path / "bench").bench.synthetic
@@ -83,24 +83,24 @@ def test_random_styles_have_in_each_direction_the_sizes_of_the_run_they_control(
         CellRunner(load_recipe(toy.recipe, [*settings, f"training.epochs={epochs}"]), tmp_path)(Cell(row, "east", 0))
     for direction in ("forward", "backward"):
         journal = pd.read_csv(tmp_path / "runs" / "full" / "toy-east-s0" / direction / "journal.csv")
-        expected = list(journal.filter(regex=r"^style\.size\.").iloc[-1].astype(int))
+        wanted = list(journal.filter(regex=r"^style\.size\.").iloc[-1].astype(int))
         control = tmp_path / "runs" / "random-style" / "toy-east-s0" / direction / "finished.json"
         training = json.loads(control.read_text())["identity"]["training"]
         assert training["style_labels"] == "random"
-        assert training["style_sizes"] == expected
-        assert sum(expected) == 16
+        assert training["style_sizes"] == wanted
+        assert sum(wanted) == 16
 
 
 def test_rows_on_handmade_functionals_get_them_first(recipe: Recipe, tmp_path: Path) -> None:
-    actual = bench_recipe(recipe, ("majority", "linear-handmade"), tmp_path / "bench", seeds=(0,), workers=0)
-    assert (actual.done, list(actual.failures)) == (2, [])
+    found = bench_recipe(recipe, ("majority", "linear-handmade"), tmp_path / "bench", seeds=(0,), workers=0)
+    assert (found.done, list(found.failures)) == (2, [])
     assert (recipe.data.features / "handmade" / "encoder.json").is_file()
 
 
 def test_any_row_that_is_kept_is_a_model_that_says_what_its_cell_says(recipe: Recipe, tmp_path: Path) -> None:
     rows = ("linear-second", "dann", "linear-handmade")
-    actual = bench_recipe(recipe, rows, tmp_path / "bench", Comparison(keep=True), seeds=(0,), workers=0)
-    assert (actual.done, actual.failures) == (3, {})
+    found = bench_recipe(recipe, rows, tmp_path / "bench", Comparison(keep=True), seeds=(0,), workers=0)
+    assert (found.done, found.failures) == (3, {})
     for row in rows:
         run = tmp_path / "bench" / "runs" / row / "toy-east-s0"
         cell = read_cell(read_bench(tmp_path / "bench"), Cell(row, "east", 0), tmp_path / "bench")
@@ -144,10 +144,10 @@ def test_a_model_trained_with_supports_answers_beside_one_that_was_not(toy, tmp_
     recipe = load_recipe(toy.recipe, [*QUICK, "training.epochs=1", "streams.second=null"])
     plain = CellRunner(recipe, tmp_path / "plain")(Cell("linear", "east", 0)).predictions
     sets = support_protocols("person-3,person-8:even,culture-8")
-    actual = bench_recipe(
+    found = bench_recipe(
         recipe, ("linear", "full"), tmp_path / "bench", Comparison(supports=sets), seeds=(0,), workers=0
     )
-    assert (actual.done, actual.failures) == (2, {})
+    assert (found.done, found.failures) == (2, {})
     for row in ("linear", "full"):
         cell = read_cell(read_bench(tmp_path / "bench"), Cell(row, "east", 0), tmp_path / "bench")
         assert cell is not None
@@ -190,8 +190,8 @@ def test_where_results_lie_is_no_part_of_a_comparison(toy, recipe: Recipe, tmp_p
 
 def test_a_row_that_cannot_differ_is_absent(toy, tmp_path: Path) -> None:
     alone = load_recipe(toy.recipe, [*QUICK, "streams.second=null"])
-    actual = bench_recipe(alone, ("majority", "without-rfa"), tmp_path / "bench", seeds=(0,), workers=0)
-    assert (actual.done, list(actual.failures)) == (1, [])
+    found = bench_recipe(alone, ("majority", "without-rfa"), tmp_path / "bench", seeds=(0,), workers=0)
+    assert (found.done, list(found.failures)) == (1, [])
     assert json.loads((tmp_path / "bench" / "bench.json").read_text())["absent"] == {
         "without-rfa": "one stream: nothing to align or fuse"
     }
@@ -212,8 +212,8 @@ def test_every_protocol_goes_from_a_recipe_to_its_table(
     toy, tmp_path: Path, protocol: str, n_folds: int, table: str
 ) -> None:
     recipe = load_recipe(toy.recipe, [*QUICK, "fold=all", "folds.n_folds=3"])
-    actual = bench_recipe(recipe, ("linear",), tmp_path, Comparison(protocol=protocol), seeds=(0,))
-    assert (actual.done, list(actual.failures)) == (n_folds, [])
+    found = bench_recipe(recipe, ("linear",), tmp_path, Comparison(protocol=protocol), seeds=(0,))
+    assert (found.done, list(found.failures)) == (n_folds, [])
     summary = write_bench(tmp_path)
     assert summary.complete
     lines = (tmp_path / f"{table}.csv").read_text().splitlines()
@@ -233,16 +233,16 @@ def test_a_row_that_cannot_be_tuned_fails_alone_with_the_reason_of_its_trial(
 
     monkeypatch.setattr(CellRunner, "trial", fail)
     recipe = load_recipe(toy.recipe, QUICK)
-    actual = bench_recipe(recipe, ("linear", "majority"), tmp_path, Comparison(tune=1), seeds=(0,))
-    assert actual.done == 1  # `majority` has nothing to tune
-    (reason,) = actual.failures.values()
+    found = bench_recipe(recipe, ("linear", "majority"), tmp_path, Comparison(tune=1), seeds=(0,))
+    assert found.done == 1  # `majority` has nothing to tune
+    (reason,) = found.failures.values()
     assert re.match(r"linear, fold east, configuration 0 on \w+ failed: no such kernel\n", reason)
 
 
 def test_a_tuned_bench_takes_the_settings_that_its_trials_chose(toy, tmp_path: Path) -> None:
     recipe = load_recipe(toy.recipe, QUICK)
-    actual = bench_recipe(recipe, ("linear", "majority"), tmp_path, Comparison(tune=2), seeds=(0,))
-    assert (actual.done, list(actual.failures)) == (2, [])
+    found = bench_recipe(recipe, ("linear", "majority"), tmp_path, Comparison(tune=2), seeds=(0,))
+    assert (found.done, list(found.failures)) == (2, [])
     assert len(list((tmp_path / "tuning").rglob("*.json"))) == 2 * 2  # configurations, inner groups
     assert bench_recipe(recipe, ("linear", "majority"), tmp_path, Comparison(tune=2), seeds=(0,)).kept == 2
     write_bench(tmp_path)

@@ -18,9 +18,9 @@ SAID = pd.DataFrame(
 )
 
 
-@pytest.mark.parametrize(("part", "expected"), [("test", (1 / 2 + 1) / 2), ("validation", (1 + 0) / 2)])
-def test_a_clip_that_could_not_be_used_is_wrong_in_every_part(part: str, expected: float) -> None:
-    assert uar_of(SAID, part) == pytest.approx(expected)
+@pytest.mark.parametrize(("part", "wanted"), [("test", (1 / 2 + 1) / 2), ("validation", (1 + 0) / 2)])
+def test_a_clip_that_could_not_be_used_is_wrong_in_every_part(part: str, wanted: float) -> None:
+    assert uar_of(SAID, part) == pytest.approx(wanted)
 
 
 def test_members_of_an_ensemble_are_averaged_in_each_direction() -> None:

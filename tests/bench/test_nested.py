@@ -111,10 +111,10 @@ def test_trials_of_another_bench_do_not_count(world: Any, tmp_path: Path) -> Non
 def test_the_table_of_folds_knows_the_inner_groups(world: Any) -> None:
     for protocol in ("leave-one-out", "few-shot", "within"):
         folds = divide(world.manifest, CONFIG, protocol, shots=(2,))
-        actual = inner_groups(folds_table(folds, world.manifest, "culture"))
+        found = inner_groups(folds_table(folds, world.manifest, "culture"))
         for fold in folds:
             if protocol != "within" or fold.name.endswith("across"):
-                assert actual[fold.name] == [each.name for each in inner_folds(world.manifest, fold, CONFIG)]
+                assert found[fold.name] == [each.name for each in inner_folds(world.manifest, fold, CONFIG)]
 
 
 def _trials_of_c0(world: Any) -> list[Trial]:

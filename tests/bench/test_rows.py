@@ -55,9 +55,9 @@ def test_two_forward_seeds_differ_from_a_single_forward_model() -> None:
 
 
 def test_the_setting_counts_training_clips_alone(world: Any) -> None:
-    actual = setting_of({"model": {"size": "tiny"}}, world.manifest, world.folds, two_streams=True, group="culture")
-    assert (actual.cultures, actual.groups) == (2, 2)
-    assert actual.recipe == {"model.size": "tiny"}
+    found = setting_of({"model": {"size": "tiny"}}, world.manifest, world.folds, two_streams=True, group="culture")
+    assert (found.cultures, found.groups) == (2, 2)
+    assert found.recipe == {"model.size": "tiny"}
 
 
 def test_every_baseline_and_method_has_a_row() -> None:

@@ -228,8 +228,8 @@ def test_a_method_of_another_package_is_helped_by_the_same_rule(world: Any) -> N
     parts: Parts = world.parts(fold)
     config = TrainingConfig(epochs=1, batch_size=24)
     sets = support_protocols("person-5,culture-5")
-    actual: CellResult = foreign_cell("erm", parts, config, supports=sets)
-    test = actual.predictions[actual.predictions["part"] == "test"]
+    found: CellResult = foreign_cell("erm", parts, config, supports=sets)
+    test = found.predictions[found.predictions["part"] == "test"]
     assert set(test["condition"]) == {"", "person-5", "culture-5"}
     columns = [f"fused.{name}" for name in EMOTIONS]
     alone, given = (test[test["condition"] == name].set_index("clip_id")[columns] for name in ("", "person-5"))

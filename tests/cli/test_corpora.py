@@ -137,8 +137,8 @@ def test_what_fails_an_audit_can_be_chosen(
     cimeu: Command, emodb: Path, tmp_path: Path, least: str, status: int
 ) -> None:
     cimeu("prepare", "emodb", emodb, "-o", tmp_path / "m.csv", "--allow-partial")
-    actual, _, err = cimeu("audit", tmp_path / "m.csv", "-o", tmp_path / "a.html", "--fail-on", least)
-    assert actual == status, err
+    found, _, err = cimeu("audit", tmp_path / "m.csv", "-o", tmp_path / "a.html", "--fail-on", least)
+    assert found == status, err
 
 
 def test_prepare_says_what_was_checked(cimeu: Command, emodb: Path, tmp_path: Path) -> None:

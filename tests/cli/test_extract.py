@@ -140,8 +140,8 @@ def test_clips_of_which_none_can_be_used_are_an_error(extract: Command, tmp_path
 
 def test_each_encoder_gets_its_own_weights() -> None:
     names = ["videomae-v2-base", "hub-sound", "hog"]
-    actual = weights_of(names, ["videomae-v2-base=b.pth", "hub-sound=folder/of=model"])
-    assert actual == {"videomae-v2-base": Path("b.pth"), "hub-sound": Path("folder/of=model")}
+    found = weights_of(names, ["videomae-v2-base=b.pth", "hub-sound=folder/of=model"])
+    assert found == {"videomae-v2-base": Path("b.pth"), "hub-sound": Path("folder/of=model")}
     with pytest.raises(RecipeError, match=r"weights `b\.pth` belong to one of videomae-v2-base, hub-sound"):
         weights_of(names, ["b.pth"])
 

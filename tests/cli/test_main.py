@@ -214,7 +214,7 @@ def test_every_command_and_option_that_a_message_names_exists(messages: list[tup
     ]
     assert len(named) > 20
     for command, options in named:
-        fitting = [actual for words, actual in commands.items() if f"{command} ".startswith(f"{words} ")]
+        fitting = [found for words, found in commands.items() if f"{command} ".startswith(f"{words} ")]
         assert fitting or command in ("weights", "features", "recipes"), command
         assert options <= set().union(*fitting), command
     sentences = [(name, text) for name, text in messages if " " in text.strip()]  # others are arguments of programs

@@ -203,8 +203,8 @@ def test_other_columns_may_be_taken_for_those_of_a_manifest(tmp_path: Path) -> N
     path = written(tmp_path, "file,label,path\na.mp4,joy,x\n")
     with pytest.raises(ManifestError, match=r"column `path` of .* is there twice"):
         from_csv(path, columns={"path": "file"})
-    actual = from_csv(path, columns={"path": "file", "emotion": "label", "old_path": "path"})
-    assert actual.table[["path", "emotion", "old_path"]].to_numpy().tolist() == [["a.mp4", "happiness", "x"]]
+    found = from_csv(path, columns={"path": "file", "emotion": "label", "old_path": "path"})
+    assert found.table[["path", "emotion", "old_path"]].to_numpy().tolist() == [["a.mp4", "happiness", "x"]]
     with pytest.raises(ManifestError, match="has no column `flie`\n\nhint: did you mean `file`"):
         from_csv(path, columns={"path": "flie"})
 
@@ -336,8 +336,8 @@ def test_a_name_that_is_not_utf8_is_a_row_with_its_reason(tmp_path: Path) -> Non
 def test_a_folder_named_in_another_language_holds_its_emotion(tmp_path: Path) -> None:
     touch(tmp_path, "Wut/session 1/1.mp4")
     assert list(from_folder(tmp_path).table["culture"]) == ["Wut"]
-    actual = relabelled(from_folder(tmp_path, label_map={"Wut": "anger"}), {"Wut": "anger"}).table
-    assert actual[["emotion", "culture"]].to_numpy().tolist() == [["anger", ""]]
+    found = relabelled(from_folder(tmp_path, label_map={"Wut": "anger"}), {"Wut": "anger"}).table
+    assert found[["emotion", "culture"]].to_numpy().tolist() == [["anger", ""]]
 
 
 def test_a_label_to_be_mapped_that_no_clip_has_is_an_error(small: Manifest) -> None:

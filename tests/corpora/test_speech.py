@@ -16,11 +16,11 @@ from cimeu.errors import ManifestError
 @pytest.mark.parametrize("corpus", ["emodb", "urdu", "ased", "ravdess"])
 def test_real_files_get_the_people_and_emotions_of_the_trial_table(trial_data: Path, corpus: str) -> None:
     manifest = PUBLISHED[corpus](trial_data / "speech" / corpus, check_counts=corpus == "urdu")
-    required = pd.read_csv(trial_data / "speech" / "manifest.csv", dtype=str)
-    required = required[required["corpus"] == corpus].assign(name=required["path"].map(lambda path: Path(path).stem))
-    actual = manifest.table.assign(name=manifest.table["path"].map(lambda path: Path(path).stem))
-    both = required.merge(actual, on="name", suffixes=("", "_found"))
-    assert len(both) == len(required) == len(actual)
+    wanted = pd.read_csv(trial_data / "speech" / "manifest.csv", dtype=str)
+    wanted = wanted[wanted["corpus"] == corpus].assign(name=wanted["path"].map(lambda path: Path(path).stem))
+    found = manifest.table.assign(name=manifest.table["path"].map(lambda path: Path(path).stem))
+    both = wanted.merge(found, on="name", suffixes=("", "_found"))
+    assert len(both) == len(wanted) == len(found)
     for column in ("emotion", "speaker", "gender", "culture", "language", "acted"):
         assert list(both[column]) == list(both[f"{column}_found"])
 

@@ -30,16 +30,16 @@ def network() -> nn.Module:
 @pytest.mark.parametrize("engine", ["torch", "openvino"])
 def test_vectors_are_those_of_the_network_in_fp32(engine: Engine, precision: Literal["bf16", "fp32"]) -> None:
     batch = torch.randn(2, 16, 32)
-    expected = network()(batch)
+    wanted = network()(batch)
 
     vectors = torch.from_numpy(compiled(network(), batch, Placement(CPU, precision), engine=engine)(batch))
 
     assert vectors.dtype == torch.float32
     if precision == "fp32":
-        torch.testing.assert_close(vectors, expected, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(vectors, wanted, atol=1e-5, rtol=1e-5)
     else:
-        assert F.cosine_similarity(vectors, expected).min() > NEAR_ENOUGH
-        assert not torch.equal(vectors, expected)
+        assert F.cosine_similarity(vectors, wanted).min() > NEAR_ENOUGH
+        assert not torch.equal(vectors, wanted)
 
 
 def test_the_result_stays_when_the_next_is_computed() -> None:

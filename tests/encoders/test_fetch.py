@@ -72,10 +72,10 @@ def place(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
 
 
 def test_a_file_arrives_with_its_progress_and_leaves_nothing_else(server: Server, place: Path) -> None:
-    reported: list[tuple[str, int, int]] = []
-    assert fetch("own", progress=lambda *step: reported.append(step)) == place
+    told: list[tuple[str, int, int]] = []
+    assert fetch("own", progress=lambda *step: told.append(step)) == place
     assert place.read_bytes() == CONTENT
-    assert reported[-1] == ("fetch own", len(CONTENT), len(CONTENT))
+    assert told[-1] == ("fetch own", len(CONTENT), len(CONTENT))
     assert [path for path in place.parent.iterdir() if path.name != ROOM] == [place]
 
 

@@ -183,20 +183,20 @@ def test_sound_gives_the_states_that_the_model_gives(tmp_path: Path) -> None:
     model, extractor = hub.AutoModel.from_pretrained(tmp_path), hub.AutoFeatureExtractor.from_pretrained(tmp_path)
     with torch.inference_mode():
         made = extractor(SAMPLES, sampling_rate=16_000, return_tensors="pt")
-        required = model.eval()(**made, output_hidden_states=True).hidden_states
+        wanted = model.eval()(**made, output_hidden_states=True).hidden_states
     for layer in (0, 1, -1):
         states = encode(HubSound(weights=tmp_path, layer=layer), SAMPLES, "forward")
-        torch.testing.assert_close(torch.from_numpy(states), required[layer][0])
+        torch.testing.assert_close(torch.from_numpy(states), wanted[layer][0])
 
 
 def test_pictures_give_the_tokens_that_the_model_gives(tmp_path: Path) -> None:
     vit(tmp_path)
     pixels = torch.from_numpy(CROPS[::4]).permute(0, 3, 1, 2) / 127.5 - 1
     with torch.inference_mode():
-        required = hub.AutoModel.from_pretrained(tmp_path).eval()(pixels, output_hidden_states=True).hidden_states
+        wanted = hub.AutoModel.from_pretrained(tmp_path).eval()(pixels, output_hidden_states=True).hidden_states
     for layer, pool in ((-1, "first"), (1, "mean")):
         vectors = encode(HubPicture(weights=tmp_path, layer=layer, pool=pool), CROPS, "forward")
-        expected = required[layer][:, 0] if pool == "first" else required[layer].mean(1)
+        expected = wanted[layer][:, 0] if pool == "first" else wanted[layer].mean(1)
         torch.testing.assert_close(torch.from_numpy(vectors), expected, atol=1e-5, rtol=1e-5)
 
 
@@ -252,10 +252,10 @@ def test_a_folder_without_a_model_names_what_it_lacks(tmp_path: Path) -> None:
 
 def test_tensors_in_the_older_format_are_read_too(tmp_path: Path) -> None:
     wav2vec2(tmp_path)
-    required = encode(HubSound(weights=tmp_path), SAMPLES, "forward")
+    wanted = encode(HubSound(weights=tmp_path), SAMPLES, "forward")
     torch.save(hub.AutoModel.from_pretrained(tmp_path).state_dict(), tmp_path / "pytorch_model.bin")
     (tmp_path / "model.safetensors").unlink()
-    np.testing.assert_allclose(encode(HubSound(weights=tmp_path), SAMPLES, "forward"), required, atol=1e-6)
+    np.testing.assert_allclose(encode(HubSound(weights=tmp_path), SAMPLES, "forward"), wanted, atol=1e-6)
 
 
 def test_a_folder_that_is_no_model_is_refused(tmp_path: Path) -> None:

@@ -121,8 +121,8 @@ def test_the_norm_of_pretraining_is_applied_to_tokens(tensors: Tensors, recorded
     weight, bias = tensors.pop("fc_norm.weight"), tensors.pop("fc_norm.bias")
     torch.save(tensors | {"norm.weight": weight, "norm.bias": bias}, tmp_path / "norm.pth")
     features = load_videomae_v2(tmp_path / "norm.pth", heads=4, image_size=56)(recorded["clip"])
-    required = F.layer_norm(recorded["tokens_last"], (48,), weight, bias, 1e-6).mean(1)
-    assert (features - required).abs().max() < 5e-5
+    wanted = F.layer_norm(recorded["tokens_last"], (48,), weight, bias, 1e-6).mean(1)
+    assert (features - wanted).abs().max() < 5e-5
 
 
 def test_a_lost_bias_is_named(tensors: Tensors, tmp_path: Path) -> None:

@@ -9,19 +9,19 @@ from cimeu.errors import CheckpointError, WeightsMissing
 
 def test_the_weights_folder_is_searched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CIMEU_WEIGHTS", str(tmp_path))
-    expected = tmp_path / WEIGHTS["videomae-v2-large"].file
-    expected.parent.mkdir()
-    expected.write_bytes(b"x")
-    assert find_weights("videomae-v2-large") == expected
+    wanted = tmp_path / WEIGHTS["videomae-v2-large"].file
+    wanted.parent.mkdir()
+    wanted.write_bytes(b"x")
+    assert find_weights("videomae-v2-large") == wanted
 
 
 def test_the_home_cache_is_searched_without_a_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CIMEU_WEIGHTS", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
-    expected = tmp_path / ".cache" / "cimeu" / "weights" / WEIGHTS["videomae-v2-small"].file
-    expected.parent.mkdir(parents=True)
-    expected.write_bytes(b"x")
-    assert find_weights("videomae-v2-small") == expected
+    wanted = tmp_path / ".cache" / "cimeu" / "weights" / WEIGHTS["videomae-v2-small"].file
+    wanted.parent.mkdir(parents=True)
+    wanted.write_bytes(b"x")
+    assert find_weights("videomae-v2-small") == wanted
 
 
 def test_an_explicit_path_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

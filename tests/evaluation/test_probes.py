@@ -33,8 +33,8 @@ def table() -> list[dict[str, object]]:
     )
 
 
-def find(table: list[dict[str, object]], **expected: str) -> dict[str, object]:
-    (row,) = [row for row in table if all(row[key] == value for key, value in expected.items())]
+def find(table: list[dict[str, object]], **wanted: str) -> dict[str, object]:
+    (row,) = [row for row in table if all(row[key] == value for key, value in wanted.items())]
     return row
 
 

@@ -142,17 +142,17 @@ def test_clips_that_are_left_out_change_the_figure_and_not_the_draws():
 def test_a_group_without_a_kept_clip_is_left_out_of_the_mean():
     truth, predicted, speakers, cultures = made_up()
     kept = np.array(cultures) != "b"
-    actual = bootstrap(truth, predicted, speakers, cultures, n_classes=4, n_resamples=10, kept=kept)["uar"]
-    assert set(actual.cultures) == {"a", "c"}
+    found = bootstrap(truth, predicted, speakers, cultures, n_classes=4, n_resamples=10, kept=kept)["uar"]
+    assert set(found.cultures) == {"a", "c"}
 
 
 def test_several_models_on_the_same_draws_are_averaged_draw_by_draw():
     truth, predicted, speakers, cultures = made_up()
-    actual = [
+    found = [
         bootstrap(truth, each[None], speakers, cultures, n_classes=4, n_resamples=20)["uar"].mean for each in predicted
     ]
     together = bootstrap(truth, predicted, speakers, cultures, n_classes=4, n_resamples=20)["uar"].mean
-    mean = averaged(actual)
+    mean = averaged(found)
     assert mean.value == pytest.approx(together.value)
     np.testing.assert_allclose(mean.resamples, together.resamples)
     assert mean.n_clips == together.n_clips

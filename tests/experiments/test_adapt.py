@@ -27,8 +27,8 @@ def adapted(toy, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, 
         table[column] = [str(toy.manifest.parent / cell) if cell else "" for cell in table[column]]
     target = folder / "new_group.csv"
     table[table["culture"] == "east"].to_csv(target, index=False)
-    actual = adapt_run(toy.run, target, folder / "run", Adaptation(shots=2, prior=True, fit=QUICK))
-    return folder / "run", target, actual
+    found = adapt_run(toy.run, target, folder / "run", Adaptation(shots=2, prior=True, fit=QUICK))
+    return folder / "run", target, found
 
 
 def test_the_table_goes_from_no_label_to_all_and_corrects_both_ends(adapted: tuple[Path, Path, list[Adapted]]) -> None:

@@ -154,13 +154,13 @@ def test_an_unknown_fold_is_answered_with_those_there_are(toy, changed: Change) 
 
 def test_all_folds_are_run_unless_one_or_its_group_is_named() -> None:
     folds = [Fold(name, (), (), (), speakers_known=True, note="") for name in ("de", "de-1", "de-2", "dutch-1", "en+8")]
-    for name, required in {
+    for name, wanted in {
         "all": [fold.name for fold in folds],
         "de": ["de"],
         "dutch": ["dutch-1"],
         "en": ["en+8"],
     }.items():
-        assert [fold.name for fold in folds_named(name, folds)] == required
+        assert [fold.name for fold in folds_named(name, folds)] == wanted
     assert [fold.name for fold in folds_named("de", folds[1:])] == ["de-1", "de-2"]
 
 

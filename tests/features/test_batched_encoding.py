@@ -47,16 +47,16 @@ def pieces(clip: np.ndarray, size: int = 4) -> list[Piece]:
 def test_clips_that_arrive_at_once_get_their_own_vectors() -> None:
     encoder, clips = Network(), [crops(seed) for seed in range(3)]
     computing = Computing([encoder])
-    actual: list[Finished] = []
+    found: list[Finished] = []
     for turn in zip(*map(pieces, clips), strict=True):
         for number, piece in enumerate(turn):
-            actual += computing.take(number, piece)
-    actual += computing.flush()
+            found += computing.take(number, piece)
+    found += computing.flush()
 
     assert encoder.sizes == [5, 5, 5, 3]
     assert computing.done == computing.expected == 18
-    assert {(one.clip, one.direction) for one in actual} == {(i, d) for i in range(3) for d in DIRECTIONS}
-    for one in actual:
+    assert {(one.clip, one.direction) for one in found} == {(i, d) for i in range(3) for d in DIRECTIONS}
+    for one in found:
         assert one.features is not None
         assert one.duration_s == 1.5
         np.testing.assert_allclose(one.features, encode(encoder, clips[one.clip], one.direction))
@@ -64,27 +64,27 @@ def test_clips_that_arrive_at_once_get_their_own_vectors() -> None:
 
 def test_an_error_in_a_batch_is_the_reason_of_its_clip_alone() -> None:
     clips, computing = [crops(0), np.zeros((9, 2, 2, 3), np.uint8), crops(2)], Computing([Network()])
-    actual = [one for i, clip in enumerate(clips) for piece in pieces(clip) for one in computing.take(i, piece)]
-    actual += computing.flush()
+    found = [one for i, clip in enumerate(clips) for piece in pieces(clip) for one in computing.take(i, piece)]
+    found += computing.flush()
 
-    assert {(one.clip, one.problem) for one in actual} == {(0, ""), (1, "ValueError: black"), (2, "")}
-    assert len(actual) == 6
+    assert {(one.clip, one.problem) for one in found} == {(0, ""), (1, "ValueError: black"), (2, "")}
+    assert len(found) == 6
 
 
 def test_a_clip_that_comes_again_is_computed_from_its_first_frame() -> None:
     computing, clip = Computing([Network()]), crops(0)
     assert not list(computing.take(0, pieces(clip)[0]))
     computing.forget(0)
-    actual = [one for piece in pieces(clip) for one in computing.take(0, piece)]
-    actual += computing.flush()
-    assert len(actual) == 2
-    assert np.array_equal(actual[0].features, encode(Network(), clip, actual[0].direction))
+    found = [one for piece in pieces(clip) for one in computing.take(0, piece)]
+    found += computing.flush()
+    assert len(found) == 2
+    assert np.array_equal(found[0].features, encode(Network(), clip, found[0].direction))
 
 
 def test_windows_are_told_after_every_batch() -> None:
-    reported: list[tuple[int, int, int]] = []
-    computing = Computing([Network()], tell=lambda *numbers: reported.append(numbers))
+    told: list[tuple[int, int, int]] = []
+    computing = Computing([Network()], tell=lambda *numbers: told.append(numbers))
     for piece in pieces(crops(0)):
         list(computing.take(0, piece))
     list(computing.flush())
-    assert reported == [(5, 6, 1), (6, 6, 1)]
+    assert told == [(5, 6, 1), (6, 6, 1)]

@@ -201,11 +201,11 @@ def test_shards_share_the_work_without_overlap(tmp_path: Path) -> None:
 
 
 def test_progress_is_told_for_every_clip(tmp_path: Path) -> None:
-    reported: list[tuple[str, int, int]] = []
+    told: list[tuple[str, int, int]] = []
 
-    run(sounds(tmp_path / "clips", 3), tmp_path / "features", progress=lambda *step: reported.append(step))
+    run(sounds(tmp_path / "clips", 3), tmp_path / "features", progress=lambda *step: told.append(step))
 
-    assert reported == [("extract", 1, 3), ("extract", 2, 3), ("extract", 3, 3)]
+    assert told == [("extract", 1, 3), ("extract", 2, 3), ("extract", 3, 3)]
 
 
 def test_encoders_with_one_name_are_refused(tmp_path: Path) -> None:

@@ -42,9 +42,9 @@ def test_clips_are_found_by_their_id(root: Path) -> None:
 
     store = opened(root)
     clip = Clip("fold 1/00001", root / "no video", None, 0.0, None, "", "", "", "")
-    actual = store.get(key_of(clip, store.description, "forward")).features
-    assert actual is not None
-    assert np.array_equal(actual, features(1))
+    found = store.get(key_of(clip, store.description, "forward")).features
+    assert found is not None
+    assert np.array_equal(found, features(1))
 
 
 def test_the_store_says_that_it_was_imported(root: Path) -> None:

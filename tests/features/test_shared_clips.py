@@ -60,26 +60,26 @@ def test_copies_are_found_and_nothing_else(tmp_path: Path) -> None:
         "louder": one["a8"] * 0.8 + 30,
         **{f"own{seed}": curve(seed) for seed in range(20, 26)},
     }
-    actual = compare(tmp_path, one, other).overlap
-    assert {(copy.one, copy.other): copy.offset_s for copy in actual.copies} == {
+    found = compare(tmp_path, one, other).overlap
+    assert {(copy.one, copy.other): copy.offset_s for copy in found.copies} == {
         ("a3", "cut"): pytest.approx(7 * 0.04),
         ("a5", "recoded"): 0.0,
         ("a8", "louder"): 0.0,
     }
-    assert {copy.by for copy in actual.copies} == {"sound"}
-    assert actual.unread == (0, 0)
+    assert {copy.by for copy in found.copies} == {"sound"}
+    assert found.unread == (0, 0)
 
 
 def test_where_outer_silences_were_left_out_no_offset_is_given(tmp_path: Path) -> None:
     one = {f"a{seed}": curve(seed) for seed in range(4)}
-    actual = compare(tmp_path, one, {"copy": one["a1"][4:]}, preprocessing={"trim": True}).overlap
-    assert [(copy.one, copy.other, copy.offset_s) for copy in actual.copies] == [("a1", "copy", None)]
+    found = compare(tmp_path, one, {"copy": one["a1"][4:]}, preprocessing={"trim": True}).overlap
+    assert [(copy.one, copy.other, copy.offset_s) for copy in found.copies] == [("a1", "copy", None)]
 
 
 def test_short_clips_are_one_where_their_features_are_identical(tmp_path: Path) -> None:
     one = {"long": curve(0), "short": curve(1, 3)}
-    actual = compare(tmp_path, one, {"same": one["short"], "changed": one["short"] * 1.01}).overlap
-    assert [(copy.one, copy.other) for copy in actual.copies] == [("short", "same")]
+    found = compare(tmp_path, one, {"same": one["short"], "changed": one["short"] * 1.01}).overlap
+    assert [(copy.one, copy.other) for copy in found.copies] == [("short", "same")]
 
 
 def test_clips_that_stand_still_are_not_called_one(tmp_path: Path) -> None:
@@ -90,8 +90,8 @@ def test_clips_that_stand_still_are_not_called_one(tmp_path: Path) -> None:
 def test_silence_is_no_copy_of_silence(tmp_path: Path) -> None:
     silent = np.zeros((30, WIDTH), np.float32)
     silent[:, 0] = np.nan  # no pitch
-    actual = compare(tmp_path, {"x": silent, "moving": curve(0)}, {"y": silent}, optional=[0])
-    assert actual.overlap.copies == []
+    found = compare(tmp_path, {"x": silent, "moving": curve(0)}, {"y": silent}, optional=[0])
+    assert found.overlap.copies == []
 
 
 def test_what_many_clips_of_a_manifest_hold_is_not_called_one(tmp_path: Path) -> None:
@@ -104,14 +104,14 @@ def test_a_name_in_both_manifests_is_not_guessed_from_one_store(tmp_path: Path) 
     folder = store_of(tmp_path, {"0001": curve(0), "a": curve(1), "b": curve(1)[2:]})
     one, other = manifest_of(tmp_path, ["0001", "a"]), manifest_of(tmp_path, ["0001", "b"])
     for folders in ([folder], [folder, folder], [folder, folder / "made"]):
-        actual = shared_clips(one, other, folders).overlap
-        assert ([(copy.one, copy.other) for copy in actual.copies], actual.unread) == ([("a", "b")], (1, 1))
+        found = shared_clips(one, other, folders).overlap
+        assert ([(copy.one, copy.other) for copy in found.copies], found.unread) == ([("a", "b")], (1, 1))
 
 
 def test_clips_without_features_are_counted(tmp_path: Path) -> None:
     folder = store_of(tmp_path, {"a": curve(0)})
-    actual = shared_clips(manifest_of(tmp_path, ["a", "b", "c"]), manifest_of(tmp_path, ["d"]), [folder]).overlap
-    assert actual.unread == (2, 1)
+    found = shared_clips(manifest_of(tmp_path, ["a", "b", "c"]), manifest_of(tmp_path, ["d"]), [folder]).overlap
+    assert found.unread == (2, 1)
 
 
 def test_features_that_were_made_differently_are_refused(tmp_path: Path) -> None:
@@ -139,6 +139,6 @@ def test_the_correlation_is_that_of_every_offset_tried_one_by_one() -> None:
 def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     generator = np.random.default_rng(0)
     queries, others = (generator.normal(size=(size, 20)).astype(np.float32) for size in (50, 30))
-    expected = {(row, near) for row in range(50) for near in np.argsort(-(queries @ others.T)[row])[: module.PROPOSALS]}
+    wanted = {(row, near) for row in range(50) for near in np.argsort(-(queries @ others.T)[row])[: module.PROPOSALS]}
     monkeypatch.setattr(module, "BLOCK", 7)
-    assert set(module._nearest(queries, others)) == expected
+    assert set(module._nearest(queries, others)) == wanted

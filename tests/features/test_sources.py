@@ -36,12 +36,12 @@ FACE, FRAME = Pixels(), Pixels(source="frame")
 
 def pieces_of(path: Path, *encoders: object, **settings: float) -> dict[int, np.ndarray]:
     """All frames of each encoder, in the order of its pieces."""
-    actual: dict[int, list[np.ndarray]] = defaultdict(list)
+    found: dict[int, list[np.ndarray]] = defaultdict(list)
     for piece in read_pieces(path, [Request(i, e, DIRECTIONS) for i, e in enumerate(encoders)], **settings):  # type: ignore[arg-type]
         assert piece.frames is not None, piece.problem
-        actual[piece.place].append(piece.frames)
-        assert sum(map(len, actual[piece.place])) <= piece.n_frames
-    return {place: np.concatenate(parts) for place, parts in actual.items()}
+        found[piece.place].append(piece.frames)
+        assert sum(map(len, found[piece.place])) <= piece.n_frames
+    return {place: np.concatenate(parts) for place, parts in found.items()}
 
 
 @pytest.fixture(scope="module")
@@ -74,14 +74,14 @@ def test_a_clip_too_long_to_keep_gives_the_same_pixels(clip: Path, monkeypatch: 
 
 
 def test_another_rate_is_another_decoding(clip: Path) -> None:
-    actual = pieces_of(clip, FACE, Pixels(rate_hz=12.5), end_s=0.4)
-    assert (len(actual[0]), len(actual[1])) == (10, 5)
+    found = pieces_of(clip, FACE, Pixels(rate_hz=12.5), end_s=0.4)
+    assert (len(found[0]), len(found[1])) == (10, 5)
 
 
 def test_an_encoder_that_cannot_prepare_stops_no_other(clip: Path) -> None:
     requests = [Request(0, Pixels(rate_hz=5), ("forward",)), Request(1, FRAME, ("forward",))]
-    actual = list(read_pieces(clip, requests, end_s=0.4))
-    assert {(piece.place, piece.problem) for piece in actual} == {(0, "ValueError: cannot see this"), (1, "")}
+    found = list(read_pieces(clip, requests, end_s=0.4))
+    assert {(piece.place, piece.problem) for piece in found} == {(0, "ValueError: cannot see this"), (1, "")}
 
 
 def test_sound_is_prepared_for_each_direction(clip: Path) -> None:

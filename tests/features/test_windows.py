@@ -15,14 +15,14 @@ from cimeu.pyramid import DIRECTIONS
 def test_windows_are_those_of_the_whole_clip(n_frames: int, length: int, stride: int, piece: int) -> None:
     frames, window = np.arange(n_frames), Window(length, stride)
     cutter = Cutter(window, n_frames, DIRECTIONS, mirrored=True)
-    actual = {direction: np.full((cutter.steps, length), -1) for direction in DIRECTIONS}
+    found = {direction: np.full((cutter.steps, length), -1) for direction in DIRECTIONS}
     for start in range(0, n_frames, piece):
         for direction, places, windows in cutter.add(frames[start : start + piece]):
-            assert (actual[direction][places] == -1).all()
-            actual[direction][places] = windows
+            assert (found[direction][places] == -1).all()
+            found[direction][places] = windows
 
-    assert np.array_equal(actual["forward"], cut_windows(frames, window))
-    assert np.array_equal(actual["backward"], cut_windows(frames[::-1], window))
+    assert np.array_equal(found["forward"], cut_windows(frames, window))
+    assert np.array_equal(found["backward"], cut_windows(frames[::-1], window))
 
 
 def test_a_whole_clip_comes_as_one_window() -> None:

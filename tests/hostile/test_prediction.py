@@ -243,10 +243,10 @@ def test_it_is_refused_with_a_reason(predicted: tuple[Path, pd.DataFrame], name:
 
 def test_every_file_has_a_result_or_a_reason_and_none_is_a_surprise(predicted: tuple[Path, pd.DataFrame]) -> None:
     folder, failures = predicted
-    reported = {Path(path).name for path in failures["path"]}
+    told = {Path(path).name for path in failures["path"]}
     files = {path.name for path in (folder / "in").iterdir()} - {"round"}
     assert len(files) >= 30
-    silent = {name for name in files - reported if not (folder / "out" / f"{Path(name).stem}.json").is_file()}
+    silent = {name for name in files - told if not (folder / "out" / f"{Path(name).stem}.json").is_file()}
     assert not silent
     assert not [reason for reason in failures["reason"] if reason.startswith("unexpected")]
 

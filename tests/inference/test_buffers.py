@@ -33,8 +33,8 @@ def filled(crops: UInt8[np.ndarray, "F 64 64 3"] = CROPS) -> FrameBuffer:
 def test_vectors_are_those_of_a_clip_of_its_own(direction: Direction, start: int, stop: int) -> None:
     buffer = filled()
     buffer.vectors(0, 48, direction)  # what is kept from an earlier window must not change a later one
-    expected = encode(build_encoder("hog"), CROPS[start:stop], direction)
-    np.testing.assert_allclose(buffer.vectors(start, stop, direction), expected, atol=1e-6)
+    wanted = encode(build_encoder("hog"), CROPS[start:stop], direction)
+    np.testing.assert_allclose(buffer.vectors(start, stop, direction), wanted, atol=1e-6)
 
 
 def test_windows_that_overlap_are_encoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -51,8 +51,8 @@ def test_windows_that_overlap_are_encoded_once(monkeypatch: pytest.MonkeyPatch) 
 def test_forgotten_frames_leave_the_others_in_place() -> None:
     buffer = filled()
     buffer.forget(20)
-    expected = encode(build_encoder("hog"), CROPS[20:60], "backward")
-    np.testing.assert_allclose(buffer.vectors(0, 60, "backward"), expected, atol=1e-6)
+    wanted = encode(build_encoder("hog"), CROPS[20:60], "backward")
+    np.testing.assert_allclose(buffer.vectors(0, 60, "backward"), wanted, atol=1e-6)
     buffer.forget(100)
     assert not buffer.holds(0, 100)
 
@@ -61,8 +61,8 @@ def test_a_missed_frame_repeats_the_one_before() -> None:
     buffer = FrameBuffer(build_encoder("hog"))
     for index in (0, 1, 2, 5, 6):
         buffer.add(index, CROPS[index])
-    expected = encode(build_encoder("hog"), CROPS[[0, 1, 2, 2, 2, 5, 6]], "forward")
-    np.testing.assert_allclose(buffer.vectors(0, 7, "forward"), expected, atol=1e-6)
+    wanted = encode(build_encoder("hog"), CROPS[[0, 1, 2, 2, 2, 5, 6]], "forward")
+    np.testing.assert_allclose(buffer.vectors(0, 7, "forward"), wanted, atol=1e-6)
 
 
 def test_a_gap_longer_than_what_is_kept_begins_anew() -> None:
@@ -102,7 +102,7 @@ def tone(duration_s: float, level: float) -> Float32[np.ndarray, " N"]:
 
 
 @pytest.mark.parametrize(
-    ("samples", "expected"),
+    ("samples", "wanted"),
     [
         (voice(2.0), ""),
         (voice(2.0, to_s=0.05), NO_SPEECH),
@@ -114,8 +114,8 @@ def tone(duration_s: float, level: float) -> Float32[np.ndarray, " N"]:
     ],
     ids=["syllables", "a click", "hum", "far away", "digital silence", "nothing", "too short"],
 )
-def test_voice_activity_follows_level_and_its_movement(samples: Float32[np.ndarray, " N"], expected: str) -> None:
-    assert why_not_heard(samples, TimelineSettings()) == expected
+def test_voice_activity_follows_level_and_its_movement(samples: Float32[np.ndarray, " N"], wanted: str) -> None:
+    assert why_not_heard(samples, TimelineSettings()) == wanted
 
 
 def test_speech_is_heard_in_real_recordings(trial_data: Path) -> None:

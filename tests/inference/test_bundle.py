@@ -126,9 +126,9 @@ def test_weights_of_an_encoder_are_packed_and_found_again(
         content["specifications"]["first_encoder"] = description
         (run / direction / "config.json").write_text(json.dumps(content))
     folder = open_bundle(write_bundle(run, tmp_path / "model.zip"))
-    actual = bundled_weights(folder, description)
-    assert actual is not None
-    assert actual.read_bytes() == b"weights"
+    found = bundled_weights(folder, description)
+    assert found is not None
+    assert found.read_bytes() == b"weights"
     assert terms in (folder / "LICENCES.md").read_text()
     file.write_bytes(b"others")
     with pytest.raises(CheckpointError, match=r"is not what `.*` was trained with: sha256"):

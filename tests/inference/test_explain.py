@@ -38,8 +38,8 @@ def timeline(recogniser: Recogniser, recordings: Path) -> Timeline:
 
 def test_every_segment_that_was_asked_about_is_explained(timeline: Timeline) -> None:
     assert timeline.explanations is not None
-    reported = [(each.person, each.start_s, each.end_s, each.label) for each in timeline.explanations]
-    assert reported == [(each.person, each.start_s, each.end_s, each.label) for each in timeline.segments]
+    told = [(each.person, each.start_s, each.end_s, each.label) for each in timeline.explanations]
+    assert told == [(each.person, each.start_s, each.end_s, each.label) for each in timeline.segments]
 
 
 def test_explaining_changes_no_segment(recogniser: Recogniser, recordings: Path, timeline: Timeline) -> None:
@@ -64,22 +64,22 @@ def test_explaining_a_segment_reads_only_around_it(make_run: RunMaker, tmp_path:
     timeline = explained_timeline(recogniser, media)
     read: list[int] = []
     for person in ("person 1", "person 2"):
-        expected = [each for each in timeline.explanations or () if each.person == person][-1]
-        segment = next(each for each in timeline.segments if (each.person, each.start_s) == (person, expected.start_s))
-        actual = explain(recogniser, timeline, segment, progress=lambda *step: read.append(step[2]))
-        assert (actual.n_windows, actual.label) == (expected.n_windows, expected.label)
-        assert actual.score == pytest.approx(expected.score, abs=0.02)
-        assert [each.stream for each in actual.streams] == [each.stream for each in expected.streams]
+        wanted = [each for each in timeline.explanations or () if each.person == person][-1]
+        segment = next(each for each in timeline.segments if (each.person, each.start_s) == (person, wanted.start_s))
+        found = explain(recogniser, timeline, segment, progress=lambda *step: read.append(step[2]))
+        assert (found.n_windows, found.label) == (wanted.n_windows, wanted.label)
+        assert found.score == pytest.approx(wanted.score, abs=0.02)
+        assert [each.stream for each in found.streams] == [each.stream for each in wanted.streams]
     assert max(read) < 6
 
 
 def test_nobody_in_sight_is_explained_too(recogniser: Recogniser, recordings: Path) -> None:
     timeline = explained_timeline(recogniser, recordings / "leaves.mp4")
-    expected = [each for each in timeline.explanations or () if each.person == "off screen"][-1]
-    segment = next(each for each in timeline.segments if (each.person, each.end_s) == ("off screen", expected.end_s))
-    actual = explain(recogniser, timeline, segment)
-    assert (actual.person, actual.n_windows) == ("off screen", expected.n_windows)
-    assert actual.score == pytest.approx(expected.score, abs=0.01)
+    wanted = [each for each in timeline.explanations or () if each.person == "off screen"][-1]
+    segment = next(each for each in timeline.segments if (each.person, each.end_s) == ("off screen", wanted.end_s))
+    found = explain(recogniser, timeline, segment)
+    assert (found.person, found.n_windows) == ("off screen", wanted.n_windows)
+    assert found.score == pytest.approx(wanted.score, abs=0.01)
 
 
 def test_each_stream_is_taken_away_as_a_whole_and_in_stretches(timeline: Timeline) -> None:

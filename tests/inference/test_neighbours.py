@@ -47,11 +47,11 @@ def test_nothing_is_near_a_segment_without_a_face() -> None:
 @pytest.mark.parametrize("style", [True, False])
 def test_the_file_of_a_run_gives_them_back(tmp_path: Path, style: bool) -> None:
     clips(style=style).save(tmp_path)
-    actual = TrainingClips.load(tmp_path)
-    assert actual is not None
-    assert actual.names == clips().names
-    np.testing.assert_allclose(actual.emotion, clips().emotion, atol=2e-3)
-    assert (actual.style is None) != style
+    found = TrainingClips.load(tmp_path)
+    assert found is not None
+    assert found.names == clips().names
+    np.testing.assert_allclose(found.emotion, clips().emotion, atol=2e-3)
+    assert (found.style is None) != style
 
 
 def test_a_run_of_an_earlier_version_has_none(tmp_path: Path) -> None:

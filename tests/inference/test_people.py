@@ -163,8 +163,8 @@ def test_two_of_one_look_side_by_side_have_two_lanes(
     halves = [pixels[:, 70:250] for pixels in actor[0]]
     both = beside(halves, halves[::-1])
     both = both if change is None else during(both, 1.2, 1.9, change)
-    actual = lanes(recogniser, tmp_path / "a.mp4", both, actor[1])
-    assert [name for name in actual if name.startswith("person")] == ["person 1", "person 2"]
+    found = lanes(recogniser, tmp_path / "a.mp4", both, actor[1])
+    assert [name for name in found if name.startswith("person")] == ["person 1", "person 2"]
 
 
 def drawn(
@@ -204,15 +204,15 @@ def test_two_who_cross_stay_two(
 ) -> None:
     first = (colours[0], lambda index: 60.0 + 2.7 * index)
     second = (colours[1], lambda index: 260.0 - 2.7 * index)
-    actual = lanes(recogniser, tmp_path / "a.mp4", list(drawn(75, first, second)), voice(3.0))
-    assert [name for name in actual if name.startswith("person")] == ["person 1", "person 2"]
+    found = lanes(recogniser, tmp_path / "a.mp4", list(drawn(75, first, second)), voice(3.0))
+    assert [name for name in found if name.startswith("person")] == ["person 1", "person 2"]
 
 
 def test_a_face_found_for_a_moment_beside_a_person_is_nobody(recogniser: Recogniser, tmp_path: Path) -> None:
     first = (LIGHT, lambda _: 80.0)
     second = (DARK, lambda index: 250.0 if 35 <= index < 40 else None)
-    actual = lanes(recogniser, tmp_path / "a.mp4", list(drawn(75, first, second)), voice(3.0))
-    assert actual == ["person 1"]
+    found = lanes(recogniser, tmp_path / "a.mp4", list(drawn(75, first, second)), voice(3.0))
+    assert found == ["person 1"]
 
 
 @pytest.mark.parametrize("size", [(180, 320), (720, 1280)])

@@ -64,12 +64,12 @@ def test_motion_is_that_of_the_mouth_and_needs_the_frame_before() -> None:
 
 
 @pytest.mark.parametrize(
-    ("from_s", "until_s", "expected"),
+    ("from_s", "until_s", "wanted"),
     [(0.0, 0.9, ""), (0.7, 1.1, ""), (1.2, 1.9, NO_SPEECH), (0.2, 0.25, "")],
     ids=["speech", "its end", "after it", "inside a pause"],
 )
-def test_a_stretch_of_a_window_is_speech_only_near_speech(from_s: float, until_s: float, expected: str) -> None:
-    assert why_not_heard(voice(2.0, to_s=1.0), SETTINGS, from_s, until_s) == expected
+def test_a_stretch_of_a_window_is_speech_only_near_speech(from_s: float, until_s: float, wanted: str) -> None:
+    assert why_not_heard(voice(2.0, to_s=1.0), SETTINGS, from_s, until_s) == wanted
 
 
 def test_a_silent_stretch_beside_speech_is_called_silent() -> None:
@@ -79,9 +79,9 @@ def test_a_silent_stretch_beside_speech_is_called_silent() -> None:
 
 
 def crops(path: Path) -> UInt8[np.ndarray, "F S S 3"]:
-    actual = read_clip(path, want={"crops"}).crops
-    assert actual is not None
-    return actual
+    found = read_clip(path, want={"crops"}).crops
+    assert found is not None
+    return found
 
 
 def test_a_real_speaker_is_told_from_a_real_listener(trial_data: Path) -> None:

@@ -36,9 +36,9 @@ Run = Callable[[str], str]
 def commands(heading: str) -> list[str]:
     """Lines of the first block below a heading of the guide."""
     _, _, below = GUIDE.partition(f"## {heading}\n")
-    actual = re.search(r"^```\n(.*?)^```", below, re.MULTILINE | re.DOTALL)
-    assert actual, heading
-    return actual[1].splitlines()
+    found = re.search(r"^```\n(.*?)^```", below, re.MULTILINE | re.DOTALL)
+    assert found, heading
+    return found[1].splitlines()
 
 
 def write_lists(root: Path) -> None:
@@ -111,7 +111,7 @@ def run(miniature: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
     def run(line: str) -> str:
         assert line.startswith("cimeu "), line
         line = line.replace("/data/DFEW", str(tmp_path / "DFEW"))
-        words = [actual for word in shlex.split(line)[1:] for actual in (sorted(glob.glob(word)) or [word])]
+        words = [found for word in shlex.split(line)[1:] for found in (sorted(glob.glob(word)) or [word])]
         monkeypatch.setattr(sys, "argv", ["cimeu", *words, *SMALLER.get(words[0], [])])
         with pytest.raises(SystemExit) as ended:
             main()
@@ -150,10 +150,10 @@ def test_the_published_job_from_recordings_to_its_table(run: Run, tmp_path: Path
     assert Path("runs/dfew-published-5-s0/predictions.csv").stat().st_mtime_ns == before
 
     run(report)
-    page, actual = Path("dfew-report.html").read_text(), json.loads(Path("dfew-report.json").read_text())
-    assert [line["name"] for line in actual["folds"]["lines"]] == ["1", "2", "3", "4", "5"]
-    assert actual["folds"]["models"] == ["forward", "backward", "fused"]
-    assert set(actual["folds"]["deviation"]) == {"forward", "backward", "fused"}
+    page, found = Path("dfew-report.html").read_text(), json.loads(Path("dfew-report.json").read_text())
+    assert [line["name"] for line in found["folds"]["lines"]] == ["1", "2", "3", "4", "5"]
+    assert found["folds"]["models"] == ["forward", "backward", "fused"]
+    assert set(found["folds"]["deviation"]) == {"forward", "backward", "fused"}
     assert "62.28" in page  # PTH-Net, fused
     assert "speakers unknown" in page
     assert page.count("ORACLE") > 5

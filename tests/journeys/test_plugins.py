@@ -190,12 +190,12 @@ class Deaf(Loudness):
 """
     offer(tmp_path, monkeypatch, "deaf_package", module, "[cimeu.encoders]\ndeaf = deaf_package:Deaf\n")
     manifest = manifest_of_noise(tmp_path)
-    actual = extract(
+    found = extract(
         read_manifest(manifest), [build_encoder("loudness"), build_encoder("deaf")], tmp_path / "features", workers=1
     )
-    assert list(actual.failures["clip_id"]) == ["a", "b"]
-    assert actual.failures["reason"].str.startswith("IndexError: only integers, slices").all()
-    for name, problems in (("loudness", {""}), ("deaf", set(actual.failures["reason"]))):
+    assert list(found.failures["clip_id"]) == ["a", "b"]
+    assert found.failures["reason"].str.startswith("IndexError: only integers, slices").all()
+    for name, problems in (("loudness", {""}), ("deaf", set(found.failures["reason"]))):
         with FeatureStore.open(tmp_path / "features" / name) as store:
             assert {store.get(key).problem for key in store.keys()} == problems  # noqa: SIM118
 

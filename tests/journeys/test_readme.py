@@ -93,7 +93,7 @@ def test_the_commands_and_the_program_of_the_readme_run_in_order(
     workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for line in lines_that_start_with("cimeu"):
-        words = [actual for word in shlex.split(line)[1:] for actual in (sorted(glob.glob(word)) or [word])]
+        words = [found for word in shlex.split(line)[1:] for found in (sorted(glob.glob(word)) or [word])]
         monkeypatch.setattr(sys, "argv", ["cimeu", *words, *SMALLER.get(words[0], [])])
         with pytest.raises(SystemExit) as ended:
             main()

@@ -21,8 +21,8 @@ class BrightSquares:
 
     def __call__(self, pixels: np.ndarray) -> list[Box]:
         self.looks += 1
-        actual = [region.bbox for region in regionprops(label(pixels[:, :, 0] > 250))]
-        return [Box(float(x), float(y), float(x2 - x), float(y2 - y), 1.0) for y, x, y2, x2 in actual]
+        found = [region.bbox for region in regionprops(label(pixels[:, :, 0] > 250))]
+        return [Box(float(x), float(y), float(x2 - x), float(y2 - y), 1.0) for y, x, y2, x2 in found]
 
 
 def scene(*corners: tuple[int, int], background: int = 60, size: int = 20, shade: int = 255) -> np.ndarray:

@@ -236,9 +236,9 @@ def test_images_are_held_where_more_pictures_are_asked_for(images: Path) -> None
 
 
 def test_a_stretch_of_a_folder_of_images(images: Path) -> None:
-    actual = list(frames(images, rate_hz=None, start_s=0.08, end_s=0.2))
-    assert values(actual) == [3, 4, 5]
-    assert [frame.time_s for frame in actual] == pytest.approx([0.08, 0.12, 0.16])
+    found = list(frames(images, rate_hz=None, start_s=0.08, end_s=0.2))
+    assert values(found) == [3, 4, 5]
+    assert [frame.time_s for frame in found] == pytest.approx([0.08, 0.12, 0.16])
 
 
 def test_a_folder_of_images_has_a_length_and_no_sound(images: Path) -> None:

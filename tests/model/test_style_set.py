@@ -46,19 +46,19 @@ def test_a_style_is_the_shrunk_mean_of_the_support_less_its_emotions(model: Styl
     emotions = (0, 0, 1, 2)
     z = style + model.deltas[list(emotions)]
     marked = torch.ones(1, 4, dtype=torch.bool)
-    actual = offsets(z, one_hot(*emotions), marked, model.deltas, config(shrink=1.0))
-    torch.testing.assert_close(actual[0], style * 4 / 5)
-    actual = offsets(z, one_hot(*emotions), marked, model.deltas, config(shrink=0.0))
-    torch.testing.assert_close(actual[0], style)
+    found = offsets(z, one_hot(*emotions), marked, model.deltas, config(shrink=1.0))
+    torch.testing.assert_close(found[0], style * 4 / 5)
+    found = offsets(z, one_hot(*emotions), marked, model.deltas, config(shrink=0.0))
+    torch.testing.assert_close(found[0], style)
 
 
 def test_only_marked_clips_are_read_in_any_order(model: StyleSet) -> None:
     z, posteriors = torch.randn(5, WIDTH), torch.rand(5, 3).softmax(-1)
     marked = torch.tensor([[True, True, False, True, False]])
-    actual = offsets(z, posteriors, marked, model.deltas, model.config)
+    found = offsets(z, posteriors, marked, model.deltas, model.config)
     order = [3, 0, 1]
     alone = offsets(z[order], posteriors[order], torch.ones(1, 3, dtype=torch.bool), model.deltas, model.config)
-    torch.testing.assert_close(actual, alone)
+    torch.testing.assert_close(found, alone)
 
 
 def test_what_one_emotion_adds_to_a_whole_support_is_hardly_taken_for_style(model: StyleSet) -> None:

@@ -115,13 +115,13 @@ def test_the_reference_and_absent_rows_have_no_difference(summary: Summary) -> N
 def test_a_seed_counts_once_all_its_folds_are_there(tmp_path: Path) -> None:
     run_bench(BENCH, run, tmp_path)
     (tmp_path / Cell("plain", "ur", 1).stem.with_suffix(".json")).unlink()
-    actual = summarise(tmp_path, resamples=50)
-    line = line_of(actual, "plain")
+    found = summarise(tmp_path, resamples=50)
+    line = line_of(found, "plain")
     assert (line.seeds, line.cells, line.cells_expected) == (1, 5, 6)
     assert line.seed_deviation is None
-    assert not actual.complete
-    assert "1, 5/6 cells" in to_markdown(comparison_table(actual))
-    assert "not finished" in to_markdown(comparison_table(actual))
+    assert not found.complete
+    assert "1, 5/6 cells" in to_markdown(comparison_table(found))
+    assert "not finished" in to_markdown(comparison_table(found))
 
 
 def test_comparisons_that_are_not_there_yet_count_for_holm(tmp_path: Path) -> None:
@@ -154,10 +154,10 @@ def test_every_form_has_every_row(summary: Summary) -> None:
 
 def test_figures_keep_full_digits(summary: Summary) -> None:
     (line,) = [line for line in csv.DictReader(io.StringIO(figures_csv(summary))) if line["row"] == "full"]
-    actual = line_of(summary, "full").uar
-    assert actual is not None
-    assert float(line["uar"]) == actual.value
-    assert float(line["uar_low"]) == actual.low
+    found = line_of(summary, "full").uar
+    assert found is not None
+    assert float(line["uar"]) == found.value
+    assert float(line["uar_low"]) == found.low
 
 
 def test_text_is_escaped_where_its_form_asks(summary: Summary) -> None:
@@ -182,9 +182,9 @@ def with_directions(cell: Cell) -> CellResult:
 
 def test_a_bench_says_what_each_direction_does_alone(tmp_path: Path) -> None:
     run_bench(BENCH, with_directions, tmp_path)
-    actual = summarise(tmp_path, resamples=100)
-    assert [line.row for line in actual.lines if line.alone] == ["full"]
-    line = line_of(actual, "full")
+    found = summarise(tmp_path, resamples=100)
+    assert [line.row for line in found.lines if line.alone] == ["full"]
+    line = line_of(found, "full")
     forward, backward = line.alone["forward"], line.alone["backward"]
     assert backward.uar == line.uar
     assert (backward.gain, backward.improved) == (Interval(0.0, 0.0, 0.0), 0)
@@ -193,12 +193,12 @@ def test_a_bench_says_what_each_direction_does_alone(tmp_path: Path) -> None:
     assert forward.gain.value == pytest.approx(line.uar.value - forward.uar.value)
     assert forward.gain.low < forward.gain.value < forward.gain.high
     assert forward.improved == 1
-    table = directions_table(actual)
+    table = directions_table(found)
     assert [each[0] for each in table.lines] == ["full"]
     assert table.lines[0][-3:] == ("1 of 3", "+0.0 [+0.0, +0.0]", "0 of 3")
-    written = [path.name for path in write_tables(actual, tmp_path / "tables")]
+    written = [path.name for path in write_tables(found, tmp_path / "tables")]
     assert "directions.csv" in written
-    (figures,) = [each for each in csv.DictReader(io.StringIO(figures_csv(actual))) if each["row"] == "full"]
+    (figures,) = [each for each in csv.DictReader(io.StringIO(figures_csv(found))) if each["row"] == "full"]
     assert float(figures["forward.gain"]) == forward.gain.value
 
 

@@ -47,8 +47,8 @@ def bench(protocol: str, folds: tuple[str, ...], rows: tuple[str, ...] = ("full"
     return Bench(name="little", emotions=EMOTIONS, rows=rows, folds=folds, seeds=(0, 1), protocol=protocol)
 
 
-def summary(expected: Bench, run, folder: Path) -> Summary:  # type: ignore[no-untyped-def]
-    run_bench(expected, run, folder)
+def summary(wanted: Bench, run, folder: Path) -> Summary:  # type: ignore[no-untyped-def]
+    run_bench(wanted, run, folder)
     return summarise(folder, resamples=100)
 
 
@@ -111,8 +111,8 @@ def taught(cell: Cell) -> CellResult:
 
 
 def test_the_parts_of_a_gap_add_up_to_it(tmp_path: Path) -> None:
-    actual = summary(WITHIN, taught, tmp_path)
-    gap = gap_of(actual.figures, "full", training_priors(FOLDS, EMOTIONS))
+    found = summary(WITHIN, taught, tmp_path)
+    gap = gap_of(found.figures, "full", training_priors(FOLDS, EMOTIONS))
     assert gap is not None
     assert gap.gap.value == pytest.approx(0.3, abs=0.03)
     assert gap.within.mean.value - gap.across.mean.value == pytest.approx(gap.gap.value)
@@ -126,17 +126,17 @@ def test_what_cannot_be_told_from_the_rest_is_not_a_part(tmp_path: Path) -> None
         table = taught(cell).predictions
         return CellResult(table.assign(has_second=True, acted="yes"))
 
-    actual = summary(WITHIN, everything, tmp_path)
-    gap = gap_of(actual.figures, "full", training_priors(FOLDS, EMOTIONS))
+    found = summary(WITHIN, everything, tmp_path)
+    gap = gap_of(found.figures, "full", training_priors(FOLDS, EMOTIONS))
     assert gap is not None
     assert (gap.parts["modality"], gap.parts["acted"]) == (None, None)
-    (line,) = protocol_tables(actual, training_priors(FOLDS, EMOTIONS))["within"].lines
+    (line,) = protocol_tables(found, training_priors(FOLDS, EMOTIONS))["within"].lines
     assert line[4:6] == ("n/a", "n/a")
 
 
 def test_the_prior_is_corrected_from_training_to_the_tested_group(tmp_path: Path) -> None:
-    actual = summary(WITHIN, taught, tmp_path)
-    answers = predictions_of(WITHIN, actual.cells["full"], View(("de-1-across", "en-1-across")))
+    found = summary(WITHIN, taught, tmp_path)
+    answers = predictions_of(WITHIN, found.cells["full"], View(("de-1-across", "en-1-across")))
     assert answers is not None
     known = training_priors(FOLDS, EMOTIONS)
     assert known["de"][0] == pytest.approx([0.75, 0.25])
@@ -154,13 +154,13 @@ def test_labels_of_the_tested_group_are_told_with_their_gain(tmp_path: Path) -> 
         group = cell.fold.partition("+")[0]
         return CellResult(clips((group,), 0.6 + 0.03 * shots_of(cell.fold), cell.seed))
 
-    actual = summary(FEW, run, tmp_path)
-    assert actual.lines[0].uar is not None
-    assert actual.lines[0].uar.value == pytest.approx(0.6, abs=0.02)  # rows are compared without any label
-    table = protocol_tables(actual)["shots"]
+    found = summary(FEW, run, tmp_path)
+    assert found.lines[0].uar is not None
+    assert found.lines[0].uar.value == pytest.approx(0.6, abs=0.02)  # rows are compared without any label
+    table = protocol_tables(found)["shots"]
     assert table.columns[1:] == ("0 labels [95 %]", "8 labels [95 %]", "8 minus 0 [95 %]")
     assert float(table.lines[0][3].split(" ")[0]) == pytest.approx(24, abs=3)
-    drawing = ElementTree.fromstring(shots_curve(actual))
+    drawing = ElementTree.fromstring(shots_curve(found))
     assert len(drawing.findall("circle")) == 2 + 1  # points, and the legend
     assert "full" in [text.text for text in drawing.findall("text")]
 
@@ -178,10 +178,10 @@ def test_the_fused_answer_is_held_against_the_better_single_stream(tmp_path: Pat
         ]
         return CellResult(pd.concat(each, ignore_index=True))
 
-    actual = summary(ROBUST, run, tmp_path)
-    lines = {line[1]: line[2:] for line in protocol_tables(actual)["robustness"].lines}
-    assert actual.lines[0].uar is not None
-    assert actual.lines[0].uar.value == pytest.approx(0.8, abs=0.02)  # rows are compared on untouched clips
+    found = summary(ROBUST, run, tmp_path)
+    lines = {line[1]: line[2:] for line in protocol_tables(found)["robustness"].lines}
+    assert found.lines[0].uar is not None
+    assert found.lines[0].uar.value == pytest.approx(0.8, abs=0.02)  # rows are compared on untouched clips
     fused, better, minus, kept = lines["first noise"]
     assert fused.startswith("60")
     assert better.startswith("second 70")
@@ -192,12 +192,12 @@ def test_the_fused_answer_is_held_against_the_better_single_stream(tmp_path: Pat
 
 
 def test_cultures_known_from_one_corpus_each_are_called_corpus_groups(tmp_path: Path) -> None:
-    actual = summary(ROBUST, lambda cell: CellResult(clips((cell.fold,), 0.8, cell.seed)), tmp_path)
-    assert actual.word == "corpus group"
+    found = summary(ROBUST, lambda cell: CellResult(clips((cell.fold,), 0.8, cell.seed)), tmp_path)
+    assert found.word == "corpus group"
 
 
 def test_the_mean_over_groups_is_that_of_each_group(tmp_path: Path) -> None:
-    actual = summary(ROBUST, lambda cell: CellResult(clips((cell.fold,), 0.8, cell.seed)), tmp_path)
+    found = summary(ROBUST, lambda cell: CellResult(clips((cell.fold,), 0.8, cell.seed)), tmp_path)
     by_group = []
     for group in GROUPS:
         scores = []
@@ -206,5 +206,5 @@ def test_the_mean_over_groups_is_that_of_each_group(tmp_path: Path) -> None:
             said = table[[f"fused.{name}" for name in EMOTIONS]].to_numpy().argmax(axis=1)
             scores.append(uar(np.arange(N) % 2, said))
         by_group.append(np.mean(scores))
-    assert actual.lines[0].uar is not None
-    assert actual.lines[0].uar.value == pytest.approx(np.mean(by_group))
+    assert found.lines[0].uar is not None
+    assert found.lines[0].uar.value == pytest.approx(np.mean(by_group))

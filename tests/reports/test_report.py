@@ -120,8 +120,8 @@ def add_extras(folder: Path, table: pd.DataFrame, generator: np.random.Generator
         )
     ]
     write_json(folder / "probes.json", rows)
-    reported = {"UAR, %": ["25.0 [25.0, 25.0]", "41.0 [37.2, 45.1]"], "WAR, %": ["31.0", "43.0"], "seeds": [3, 3]}
-    baselines = pd.DataFrame({"row": ["majority", "linear"], **reported})
+    told = {"UAR, %": ["25.0 [25.0, 25.0]", "41.0 [37.2, 45.1]"], "WAR, %": ["31.0", "43.0"], "seeds": [3, 3]}
+    baselines = pd.DataFrame({"row": ["majority", "linear"], **told})
     baselines.to_csv(folder.parent / "baselines.csv", index=False)
 
 
@@ -458,8 +458,8 @@ def test_markdown_and_csv_hold_the_same_figures(page, summary):
     row = summary["results"][-1]
     assert f"{100 * row['uar']['value']:.1f} [" in page.with_suffix(".md").read_text()
     table = pd.read_csv(page.with_suffix(".csv"))
-    actual = table[(table["group"] == row["group"]) & (table["model"] == "fused") & (table["metric"] == "uar")]
-    assert actual["value"].item() == pytest.approx(row["uar"]["value"])
+    found = table[(table["group"] == row["group"]) & (table["model"] == "fused") & (table["metric"] == "uar")]
+    assert found["value"].item() == pytest.approx(row["uar"]["value"])
 
 
 def test_the_output_may_be_a_folder(folders, tmp_path):
@@ -569,15 +569,15 @@ def dfew_runs(tmp_path) -> list[Path]:
 
 def scored(runs: list[Path], fold: str, kind: str) -> float:
     """UAR of a fold, mean over seeds, computed from the files."""
-    actual = []
+    found = []
     for run in runs:
         table = pd.read_csv(run / "predictions.csv").query("part == 'test'")
         if json.loads((run / "fold.json").read_text())["name"] == fold:
             answers = table.filter(regex=rf"^{kind}\.").fillna(-1).to_numpy()
             called = [EMOTIONS[place] if place < 4 else "" for place in answers.argmax(axis=1)]
             right = (table["emotion"] == called) & table["problem"].isna()
-            actual.append(right.groupby(table["emotion"]).mean().mean())
-    return float(np.mean(actual))
+            found.append(right.groupby(table["emotion"]).mean().mean())
+    return float(np.mean(found))
 
 
 def test_every_fold_has_its_figures_with_mean_and_deviation(dfew_runs, tmp_path):

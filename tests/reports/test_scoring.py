@@ -33,16 +33,16 @@ def said(right: int) -> dict[str, str]:
     return {f"c{clip:02}": EMOTIONS[(clip + (clip % 30 >= right)) % 3] for clip in range(60)}
 
 
-def labels(path: Path, reported: dict[str, str]) -> Path:
-    pd.DataFrame({"clip_id": list(reported), "label": list(reported.values())}).to_csv(path, index=False)
+def labels(path: Path, told: dict[str, str]) -> Path:
+    pd.DataFrame({"clip_id": list(told), "label": list(told.values())}).to_csv(path, index=False)
     return path
 
 
 def test_labels_are_scored_as_scikit_learn_does_in_each_group(manifest: Path, tmp_path: Path) -> None:
-    reported = said(20)
-    score = score_predictions(labels(tmp_path / "p.csv", reported), manifest)
+    told = said(20)
+    score = score_predictions(labels(tmp_path / "p.csv", told), manifest)
     by_group = [
-        balanced_accuracy_score([EMOTIONS[clip % 3] for clip in clips], [reported[f"c{clip:02}"] for clip in clips])
+        balanced_accuracy_score([EMOTIONS[clip % 3] for clip in clips], [told[f"c{clip:02}"] for clip in clips])
         for clips in (range(30), range(30, 60))
     ]
     assert score.mean["uar"].value == pytest.approx(np.mean(by_group))
@@ -51,22 +51,19 @@ def test_labels_are_scored_as_scikit_learn_does_in_each_group(manifest: Path, tm
 
 
 def test_probabilities_and_the_labels_they_amount_to_score_the_same(manifest: Path, tmp_path: Path) -> None:
-    reported = said(17)
+    told = said(17)
     table = pd.DataFrame(
-        {"clip_id": list(reported), **{n: [0.8 if x == n else 0.1 for x in reported.values()] for n in EMOTIONS}}
+        {"clip_id": list(told), **{n: [0.8 if x == n else 0.1 for x in told.values()] for n in EMOTIONS}}
     )
     table.to_csv(tmp_path / "shares.csv", index=False)
     shares = score_predictions(tmp_path / "shares.csv", manifest)
-    assert shares.mean == score_predictions(labels(tmp_path / "p.csv", reported), manifest).mean
+    assert shares.mean == score_predictions(labels(tmp_path / "p.csv", told), manifest).mean
     assert shares.calibration_error is not None
 
 
 def test_a_clip_without_an_answer_is_wrong_and_a_foreign_one_is_ignored(manifest: Path, tmp_path: Path) -> None:
-    reported = {clip: label for clip, label in said(30).items() if clip not in ("c00", "c31")} | {
-        "zz": "anger",
-        "c05": "",
-    }
-    score = score_predictions(labels(tmp_path / "p.csv", reported), manifest)
+    told = {clip: label for clip, label in said(30).items() if clip not in ("c00", "c31")} | {"zz": "anger", "c05": ""}
+    score = score_predictions(labels(tmp_path / "p.csv", told), manifest)
     assert (score.n_missing, score.n_ignored) == (3, 1)
     assert score.mean["war"].value == pytest.approx((28 / 30 + 29 / 30) / 2)
     assert "3 without an answer (wrong)" in score_table(score).notes[0]
@@ -170,8 +167,8 @@ def test_answers_on_no_clip_of_the_manifest_are_an_error(
 
 
 def test_clips_that_no_answer_meets_are_named(manifest: Path, tmp_path: Path) -> None:
-    reported = {clip: label for clip, label in said(30).items() if clip not in ("c00", "c31")} | {"zz": "anger"}
-    score = score_predictions(labels(tmp_path / "p.csv", reported), manifest)
+    told = {clip: label for clip, label in said(30).items() if clip not in ("c00", "c31")} | {"zz": "anger"}
+    score = score_predictions(labels(tmp_path / "p.csv", told), manifest)
     assert (score.missing, score.ignored) == (("c00", "c31"), ("zz",))
     notes = " ".join(score_table(score).notes)
     assert "2 without an answer (wrong): `c00`, `c31`. Percent" in notes
@@ -189,9 +186,9 @@ def test_predictions_are_read_as_table_programs_save_them(manifest: Path, tmp_pa
     )
     plain = score_predictions(labels(tmp_path / "p.csv", said(17)), manifest)
     for name in ("german", "quoted"):
-        actual = score_predictions(tmp_path / f"{name}.csv", manifest)
-        assert actual.mean == plain.mean
-        assert actual.calibration_error is not None
+        found = score_predictions(tmp_path / f"{name}.csv", manifest)
+        assert found.mean == plain.mean
+        assert found.calibration_error is not None
 
 
 def test_a_missing_table_or_group_is_told(manifest: Path, tmp_path: Path) -> None:
@@ -220,10 +217,10 @@ def test_answers_on_clips_that_were_trained_on_are_refused(tmp_path: Path) -> No
 
 
 def test_clips_that_only_one_side_has_are_counted_and_named(manifest: Path, tmp_path: Path) -> None:
-    reported = {clip: label.replace("sadness", "neutral") for clip, label in said(20).items()}
-    other = {clip: label for clip, label in reported.items() if clip != "c07"}
+    told = {clip: label.replace("sadness", "neutral") for clip, label in said(20).items()}
+    other = {clip: label for clip, label in told.items() if clip != "c07"}
     score = score_predictions(
-        labels(tmp_path / "p.csv", reported),
+        labels(tmp_path / "p.csv", told),
         manifest,
         against=labels(tmp_path / "other.csv", other),
         labels=["anger", "neutral"],

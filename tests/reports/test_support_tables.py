@@ -135,8 +135,8 @@ def test_alone_is_measured_on_the_clips_that_have_a_support(outer: Drawn) -> Non
 def test_a_guess_from_the_support_alone_shows_what_the_draw_gives_away(outer: Drawn) -> None:
     sets = sets_of(outer.summary, "person-4")["de"]
     assert (sets.commonest, sets.rarest) == (0.0, 1.0)
-    reported = [each for each in support_sets_table(outer.summary).lines if each[:2] == ("person-4", "de")]
-    assert reported == [("person-4", "de", "48 of 48", "4.0", "75", "0.0", "100.0", "")]
+    told = [each for each in support_sets_table(outer.summary).lines if each[:2] == ("person-4", "de")]
+    assert told == [("person-4", "de", "48 of 48", "4.0", "75", "0.0", "100.0", "")]
 
 
 def test_unknown_speakers_have_no_support_of_their_own(tmp_path: Path) -> None:

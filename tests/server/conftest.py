@@ -134,11 +134,11 @@ def send(client: TestClient, path: Path, name: str = "interview.mp4", **options:
 def when(client: TestClient, number: str, *statuses: str) -> dict:
     """What the service says once a recording has come so far."""
     for _ in range(600):
-        actual = client.get(f"/predictions/{number}").json()
-        if actual["status"] in statuses:
-            return actual
+        found = client.get(f"/predictions/{number}").json()
+        if found["status"] in statuses:
+            return found
         time.sleep(0.05)
-    raise AssertionError(f"still {actual['status']} after half a minute")
+    raise AssertionError(f"still {found['status']} after half a minute")
 
 
 def when_done(client: TestClient, number: str) -> dict:

@@ -54,18 +54,16 @@ def test_the_result_is_the_models_timeline(shared: TestClient, done: dict) -> No
     assert (done["status"], done["schema_version"], done["problem"]) == ("finished", 1, None)
     assert (result["use_limits"], result["notice"]) == (USE_LIMITS, DEMONSTRATION)
     assert result["segments"]
-    for reported, written in zip(result["segments"], exported["segments"], strict=True):
-        assert {name: reported[name] for name in written} == written
-        assert reported["predicted"] == reported["label"]
+    for told, written in zip(result["segments"], exported["segments"], strict=True):
+        assert {name: told[name] for name in written} == written
+        assert told["predicted"] == told["label"]
 
 
 def test_progress_counts_seconds_of_the_recording(client: TestClient, clip: Path) -> None:
     number = send(client, clip)["id"]
-    actual = when_done(client, number)
-    assert (
-        actual["progress"]["completed_s"] == actual["progress"]["total_s"] == pytest.approx(actual["duration_s"], abs=1)
-    )
-    assert actual["progress"]["seconds_left"] is None
+    found = when_done(client, number)
+    assert found["progress"]["completed_s"] == found["progress"]["total_s"] == pytest.approx(found["duration_s"], abs=1)
+    assert found["progress"]["seconds_left"] is None
 
 
 def test_the_names_of_people_and_files_go_no_further_than_the_page(shared: TestClient, done: dict) -> None:
@@ -100,12 +98,12 @@ def test_every_format_can_be_downloaded(shared: TestClient, done: dict, suffix: 
 
 
 def test_curves_have_as_many_points_as_the_caller_wants_at_most(shared: TestClient, done: dict) -> None:
-    actual = shared.get(f"/predictions/{done['id']}/curves", params={"points": 10}).json()
-    assert actual["emotions"] == done["result"]["emotions"]
-    assert set(actual["lanes"]) == set(done["result"]["persons"])
-    for runs in actual["lanes"].values():
+    found = shared.get(f"/predictions/{done['id']}/curves", params={"points": 10}).json()
+    assert found["emotions"] == done["result"]["emotions"]
+    assert set(found["lanes"]) == set(done["result"]["persons"])
+    for runs in found["lanes"].values():
         assert sum(map(len, runs)) <= 10 + 1
-        assert all(len(point["scores"]) == len(actual["emotions"]) for run in runs for point in run)
+        assert all(len(point["scores"]) == len(found["emotions"]) for run in runs for point in run)
 
 
 def test_elan_finds_the_recording_beside_its_document(shared: TestClient, done: dict) -> None:
@@ -265,13 +263,13 @@ def test_everything_expires_at_the_time_that_was_said(
     make_client: Maker, folder: Path, clip: Path, clock: Clock
 ) -> None:
     client = make_client(keep_minutes=10)
-    actual = when_done(client, send(client, clip)["id"])
-    until = pd.Timestamp(actual["expires"]).timestamp()
+    found = when_done(client, send(client, clip)["id"])
+    until = pd.Timestamp(found["expires"]).timestamp()
     assert until == clock.now_s + 600
     clock.now_s = until - 1
-    assert client.get(f"/predictions/{actual['id']}/media").status_code == 200
+    assert client.get(f"/predictions/{found['id']}/media").status_code == 200
     clock.now_s = until
-    assert client.get(f"/predictions/{actual['id']}").status_code == 404
+    assert client.get(f"/predictions/{found['id']}").status_code == 404
     assert client.get("/predictions").json() == {"predictions": []}
     assert list(folder.iterdir()) == []
 
@@ -303,9 +301,9 @@ def test_a_full_disk_is_told(client: TestClient, folder: Path) -> None:
 
 
 def test_health_says_who_answers(shared: TestClient, done: dict) -> None:
-    actual = shared.get("/health").json()
-    assert (actual["status"], actual["model"]) == ("ok", done["result"]["model"])
-    assert actual["formats"] == [suffix[1:] for suffix in EXPORTS]
+    found = shared.get("/health").json()
+    assert (found["status"], found["model"]) == ("ok", done["result"]["model"])
+    assert found["formats"] == [suffix[1:] for suffix in EXPORTS]
 
 
 def test_errors_have_one_shape(shared: TestClient) -> None:
@@ -339,10 +337,10 @@ def test_the_guide_lists_every_route(shared: TestClient) -> None:
 def test_an_explanation_is_kept_and_exported(shared: TestClient, done: dict) -> None:
     path = f"/predictions/{done['id']}"
     asked = next(each for each in done["result"]["segments"] if each["scores"])
-    actual = shared.get(f"{path}/segments/{asked['number']}/explanation").json()
-    assert (actual["person"], actual["start_s"], actual["end_s"]) == (asked["lane"], asked["start_s"], asked["end_s"])
-    assert actual["streams"]
-    assert shared.get(f"{path}/exports/json").json()["explanations"] == [actual]
+    found = shared.get(f"{path}/segments/{asked['number']}/explanation").json()
+    assert (found["person"], found["start_s"], found["end_s"]) == (asked["lane"], asked["start_s"], asked["end_s"])
+    assert found["streams"]
+    assert shared.get(f"{path}/exports/json").json()["explanations"] == [found]
     assert shared.get(f"{path}/segments/999/explanation").status_code == 404
 
 

@@ -60,9 +60,9 @@ def test_a_name_replaces_the_number(two: Timeline) -> None:
 
 
 def test_lanes_of_one_name_become_one_lane_in_order_of_time(two: Timeline) -> None:
-    actual = edited(two, Edits({"person 1": "Anna", "person 3": "Anna"}, {}))
-    assert actual.persons == ("Anna", "person 2")
-    assert [each.start_s for each in actual.segments if each.person == "Anna"] == [0.0, 2.0, 4.0]
+    found = edited(two, Edits({"person 1": "Anna", "person 3": "Anna"}, {}))
+    assert found.persons == ("Anna", "person 2")
+    assert [each.start_s for each in found.segments if each.person == "Anna"] == [0.0, 2.0, 4.0]
 
 
 def test_faces_keep_their_places_under_the_new_name(two: Timeline) -> None:
@@ -98,18 +98,18 @@ def test_a_stretch_of_which_nothing_is_said_gives_way() -> None:
 
 
 def test_a_correction_says_so_and_what_the_model_said(two: Timeline) -> None:
-    actual = edited(two, Edits({}, {0: "happiness", 1: "sadness"})).segments
-    assert (actual[0].label, actual[0].confidence, actual[0].scores) == ("happiness", 0.2, SCORES)
-    assert actual[0].reason == "corrected by hand, the model said anger"
-    assert (actual[1].label, actual[1].abstain) == ("sadness", False)
-    assert actual[1].reason == "no sound track; corrected by hand, the model said unsure"
+    found = edited(two, Edits({}, {0: "happiness", 1: "sadness"})).segments
+    assert (found[0].label, found[0].confidence, found[0].scores) == ("happiness", 0.2, SCORES)
+    assert found[0].reason == "corrected by hand, the model said anger"
+    assert (found[1].label, found[1].abstain) == ("sadness", False)
+    assert found[1].reason == "no sound track; corrected by hand, the model said unsure"
 
 
 def test_a_stretch_of_which_nothing_was_said_can_be_labelled() -> None:
     grey = replace(segment("person 1", 0.0, 2.0, "", "no face"), scores={}, confidence=None, modality="")
-    actual = edited(timeline(grey), Edits({}, {0: "anger"})).segments[0]
-    assert (actual.label, actual.confidence) == ("anger", None)
-    assert actual.reason == "no face; corrected by hand, the model said nothing"
+    found = edited(timeline(grey), Edits({}, {0: "anger"})).segments[0]
+    assert (found.label, found.confidence) == ("anger", None)
+    assert found.reason == "no face; corrected by hand, the model said nothing"
 
 
 @pytest.mark.parametrize(
@@ -118,8 +118,8 @@ def test_a_stretch_of_which_nothing_was_said_can_be_labelled() -> None:
 @pytest.mark.parametrize("scores", [SCORES, {}], ids=["heard", "grey"])
 def test_names_and_corrections_are_in_every_format_that_has_labels(suffix: str, scores: dict[str, float]) -> None:
     said = replace(segment("person 1", 0.0, 2.0, "", "no face"), scores=scores, confidence=0.7 if scores else None)
-    actual = edited(timeline(said), Edits({"person 1": "Zoë"}, {0: "sadness"}))
-    text = WRITERS[suffix](actual, Path("a" + suffix)).decode()
+    found = edited(timeline(said), Edits({"person 1": "Zoë"}, {0: "sadness"}))
+    text = WRITERS[suffix](found, Path("a" + suffix)).decode()
     assert "Zoë" in text or "Zo\\u00eb" in text
     # a label stands in the header and in legends as well
     without = WRITERS[suffix](edited(timeline(said), Edits({"person 1": "Zoë"}, {})), Path("a" + suffix)).decode()
@@ -149,14 +149,14 @@ def test_what_is_not_there_cannot_be_changed(two: Timeline, edits: Edits, messag
 def test_windows_of_two_lanes_of_one_name_become_one_series_without_doubles(two: Timeline) -> None:
     blank = replace(two.series[0], person="person 3", scores=None, reason="no face")
     series = (*two.series, blank)
-    actual = edited(replace(two, series=series), Edits({"person 1": "Anna", "person 3": "Anna"}, {}))
-    rows = [(window.person, window.start_s, window.scores is None) for window in actual.series]
+    found = edited(replace(two, series=series), Edits({"person 1": "Anna", "person 3": "Anna"}, {}))
+    rows = [(window.person, window.start_s, window.scores is None) for window in found.series]
     assert rows == [("Anna", 0.0, False), ("Anna", 2.0, False), ("Anna", 4.0, False), ("person 2", 3.0, False)]
 
 
 def test_a_corrected_segment_gives_its_windows_their_label(two: Timeline) -> None:
-    actual = edited(two, Edits({}, {1: "happiness"})).series_dataframe()
-    assert actual["label"].tolist() == ["anger", "happiness", "sadness", "anger"]
+    found = edited(two, Edits({}, {1: "happiness"})).series_dataframe()
+    assert found["label"].tolist() == ["anger", "happiness", "sadness", "anger"]
 
 
 def tier(*rated: tuple[float, float, str], rater: str = "Eva", lane: str = "person 1") -> RaterTier:
@@ -241,9 +241,9 @@ def test_the_page_draws_raters_below_the_model(rated: Timeline) -> None:
 
 def test_elan_sees_who_annotated(rated: Timeline) -> None:
     tiers = ElementTree.fromstring(WRITERS[".eaf"](rated, Path("a.eaf"))).iter("TIER")
-    actual = {one.get("TIER_ID"): (one.get("PARTICIPANT"), one.get("ANNOTATOR")) for one in tiers}
-    assert actual["Zoë, rater Ben"] == ("Zoë", "Ben")
-    assert actual["Zoë"] == ("Zoë", None)
+    found = {one.get("TIER_ID"): (one.get("PARTICIPANT"), one.get("ANNOTATOR")) for one in tiers}
+    assert found["Zoë, rater Ben"] == ("Zoë", "Ben")
+    assert found["Zoë"] == ("Zoë", None)
 
 
 def test_tiers_of_raters_come_back_from_json(rated: Timeline) -> None:

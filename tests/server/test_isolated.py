@@ -97,9 +97,9 @@ except MemoryError:
 
 
 def test_progress_comes_out_of_the_child(recogniser: Isolated, clip: Path) -> None:
-    reported: list[tuple[str, int, int]] = []
-    recogniser("recognise", clip, progress=lambda *each: reported.append(each), silence_s=60)
-    name, completed_s, total_s = reported[-1]
+    told: list[tuple[str, int, int]] = []
+    recogniser("recognise", clip, progress=lambda *each: told.append(each), silence_s=60)
+    name, completed_s, total_s = told[-1]
     assert (name, completed_s) == (clip.name, total_s)
 
 

@@ -16,15 +16,15 @@ from cimeu.server.recording import TooLong, check
 
 def test_a_video_is_known_by_its_content(clip: Path, tmp_path: Path) -> None:
     shutil.copy(clip, tmp_path / "notes.txt")
-    actual = check(tmp_path / "notes.txt", 60.0)
-    assert (actual.media_type, actual.has_video) == ("video/mp4", True)
-    assert actual.duration_s == pytest.approx(probe(clip).duration_s, abs=0.1)
+    found = check(tmp_path / "notes.txt", 60.0)
+    assert (found.media_type, found.has_video) == ("video/mp4", True)
+    assert found.duration_s == pytest.approx(probe(clip).duration_s, abs=0.1)
 
 
 def test_sound_alone_is_a_recording(tmp_path: Path) -> None:
     write_sound(tmp_path / "voice.wav", np.zeros(16_000, np.float32))
-    actual = check(tmp_path / "voice.wav", 60.0)
-    assert (actual.media_type, actual.has_video, actual.duration_s) == ("audio/wav", False, 1.0)
+    found = check(tmp_path / "voice.wav", 60.0)
+    assert (found.media_type, found.has_video, found.duration_s) == ("audio/wav", False, 1.0)
 
 
 def test_what_no_browser_plays_is_a_recording_too(clip: Path, tmp_path: Path) -> None:
@@ -38,9 +38,9 @@ def test_what_no_browser_plays_is_a_recording_too(clip: Path, tmp_path: Path) ->
     content = bytearray((tmp_path / "a.nut").read_bytes())
     content[len(content) // 2 : len(content) // 2 + 100] = bytes(100)
     (tmp_path / "a.nut").write_bytes(content)
-    actual = check(tmp_path / "a.nut", 60.0)
-    assert (actual.media_type, actual.has_video) == ("application/octet-stream", True)
-    assert actual.duration_s == pytest.approx(probe(clip).duration_s, abs=0.2)
+    found = check(tmp_path / "a.nut", 60.0)
+    assert (found.media_type, found.has_video) == ("application/octet-stream", True)
+    assert found.duration_s == pytest.approx(probe(clip).duration_s, abs=0.2)
 
 
 @pytest.mark.parametrize(

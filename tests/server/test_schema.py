@@ -15,9 +15,9 @@ def test_curves_hold_continuous_labels_with_their_scales_and_what_is_known_of_th
     assert "continuous" not in curves_of(plain, 100).model_dump_json(exclude_none=True)
     header = replace(header, continuous={"valence": (1.0, 7.0)})
     windows = (ScoredWindow("voice", 0.0, 0.5, (0.4, 0.6), "voice", "", None, (5.5,)), windows[1])
-    actual = curves_of(Timeline(header, (), Path("a.wav"), series=windows), 100).model_dump(exclude_none=True)
-    assert actual["continuous"] == [{"name": "valence", "low": 1.0, "high": 7.0}]
-    assert actual["continuous_caution"] == CONTINUOUS_CAUTION
-    ((first, second),) = actual["lanes"]["voice"]
+    found = curves_of(Timeline(header, (), Path("a.wav"), series=windows), 100).model_dump(exclude_none=True)
+    assert found["continuous"] == [{"name": "valence", "low": 1.0, "high": 7.0}]
+    assert found["continuous_caution"] == CONTINUOUS_CAUTION
+    ((first, second),) = found["lanes"]["voice"]
     assert first["continuous"] == [5.5]
     assert "continuous" not in second

@@ -49,32 +49,32 @@ def test_alpha_is_that_of_the_krippendorff_package(seed: int) -> None:
 
 
 def test_chance_is_the_share_that_random_labels_would_give() -> None:
-    actual = compare(tier((0, 5, "anger"), (5, 10, "fear")), tier((0, 10, "anger")))
-    assert (actual.observed, actual.by_chance, actual.kappa) == (0.5, 0.5, 0.0)
+    found = compare(tier((0, 5, "anger"), (5, 10, "fear")), tier((0, 10, "anger")))
+    assert (found.observed, found.by_chance, found.kappa) == (0.5, 0.5, 0.0)
 
 
 def test_one_label_alone_has_no_kappa() -> None:
-    actual = compare(tier((0, 5, "anger")), tier((0, 5, "anger")))
-    assert (actual.observed, actual.kappa, actual.alpha) == (1.0, None, None)
+    found = compare(tier((0, 5, "anger")), tier((0, 5, "anger")))
+    assert (found.observed, found.kappa, found.alpha) == (1.0, None, None)
     assert nominal_alpha(np.array([[3.0]])) is None
 
 
 def test_time_that_one_alone_labelled_is_no_disagreement() -> None:
-    actual = compare(tier((0, 4, "anger")), tier((2, 7, "anger"), (7, 8, "fear")))
-    assert (actual.both_s, actual.first_only_s, actual.second_only_s) == (2.0, 2.0, 4.0)
-    assert actual.disagreements == ()
-    assert actual.observed == 1.0
+    found = compare(tier((0, 4, "anger")), tier((2, 7, "anger"), (7, 8, "fear")))
+    assert (found.both_s, found.first_only_s, found.second_only_s) == (2.0, 2.0, 4.0)
+    assert found.disagreements == ()
+    assert found.observed == 1.0
 
 
 def test_confusion_counts_seconds() -> None:
-    actual = compare(tier((0, 4, "anger"), (4, 10, "fear")), tier((0, 3, "anger"), (3, 10, "fear")))
-    assert actual.labels == ("anger", "fear")
-    assert actual.confusion_s == ((3.0, 1.0), (0.0, 6.0))
+    found = compare(tier((0, 4, "anger"), (4, 10, "fear")), tier((0, 3, "anger"), (3, 10, "fear")))
+    assert found.labels == ("anger", "fear")
+    assert found.confusion_s == ((3.0, 1.0), (0.0, 6.0))
 
 
 def test_disagreements_are_stretches_with_both_labels() -> None:
-    actual = compare(tier((0, 4, "anger"), (4, 10, "fear")), tier((0, 3, "anger"), (3, 10, "fear")))
-    assert [(each.start_s, each.end_s, each.first, each.second) for each in actual.disagreements] == [
+    found = compare(tier((0, 4, "anger"), (4, 10, "fear")), tier((0, 3, "anger"), (3, 10, "fear")))
+    assert [(each.start_s, each.end_s, each.first, each.second) for each in found.disagreements] == [
         (3.0, 4.0, "anger", "fear")
     ]
 
@@ -82,15 +82,15 @@ def test_disagreements_are_stretches_with_both_labels() -> None:
 def test_segments_are_the_same_from_the_overlap_on() -> None:
     one = tier((0, 4, "anger"), (4, 10, "fear"))
     other = tier((0, 2, "anger"), (2, 4, "fear"), (4, 9, "fear"))
-    actual = compare(one, other, same_iou=0.5)
-    assert (actual.precision, actual.recall) == (2 / 3, 1.0)
-    assert actual.f1 == pytest.approx(0.8)
+    found = compare(one, other, same_iou=0.5)
+    assert (found.precision, found.recall) == (2 / 3, 1.0)
+    assert found.f1 == pytest.approx(0.8)
     assert compare(one, other, same_iou=0.6).recall == 0.5
 
 
 def test_a_segment_is_paired_once() -> None:
-    actual = compare(tier((0, 4, "anger")), tier((0, 2, "anger"), (2, 4, "anger")), same_iou=0.5)
-    assert (actual.precision, actual.recall) == (0.5, 1.0)
+    found = compare(tier((0, 4, "anger")), tier((0, 2, "anger"), (2, 4, "anger")), same_iou=0.5)
+    assert (found.precision, found.recall) == (0.5, 1.0)
 
 
 def test_a_finer_grid_changes_little() -> None:
@@ -115,11 +115,11 @@ def saved_timeline(folder: Path, suffix: str) -> Path:
 
 @pytest.mark.parametrize("suffix", [".eaf", ".csv"])
 def test_a_person_is_compared_with_the_model(human: Path, suffix: str) -> None:
-    actual = agree(human, saved_timeline(human.parent, suffix), tier="emotion")
-    assert (actual.second.name, actual.both_s) == ("person 1", 2.5)
-    assert actual.observed == pytest.approx(0.8)
-    assert [(each.start_s, each.end_s) for each in actual.disagreements] == [(1.5, 2.0)]
-    assert actual.unmatched == actual.unknown == ()
+    found = agree(human, saved_timeline(human.parent, suffix), tier="emotion")
+    assert (found.second.name, found.both_s) == ("person 1", 2.5)
+    assert found.observed == pytest.approx(0.8)
+    assert [(each.start_s, each.end_s) for each in found.disagreements] == [(1.5, 2.0)]
+    assert found.unmatched == found.unknown == ()
 
 
 def test_two_people_are_compared_on_the_tier_of_the_same_name(human: Path) -> None:
@@ -146,19 +146,19 @@ def test_labels_that_no_space_has_are_an_error_with_an_offer(tmp_path: Path) -> 
 
 def test_unknown_labels_count_as_they_are_where_they_are_allowed(tmp_path: Path) -> None:
     one, other = labelled(tmp_path / "a.csv", "hapy", "sad"), labelled(tmp_path / "b.csv", "happy", "sad")
-    actual = agree(one, other, allow_unknown=True)
-    assert actual.unmatched == ("happiness", "hapy")
-    assert actual.unknown == ("hapy",)
-    assert actual.observed == 0.5
+    found = agree(one, other, allow_unknown=True)
+    assert found.unmatched == ("happiness", "hapy")
+    assert found.unknown == ("hapy",)
+    assert found.observed == 0.5
 
 
 def test_what_is_left_out_is_counted_on_the_page(tmp_path: Path) -> None:
     from cimeu.timeline.agreement import to_page
 
     one = labelled(tmp_path / "a.csv", "anger", "", "sad")
-    actual = agree(one, labelled(tmp_path / "b.csv", "anger", "sad", "sad"))
-    assert actual.left_out == ("annotations without a label of `a` in `a.csv`: 1 (line 3)",)
-    assert "Left out: annotations without a label of `a` in `a.csv`: 1" in to_page(actual)
+    found = agree(one, labelled(tmp_path / "b.csv", "anger", "sad", "sad"))
+    assert found.left_out == ("annotations without a label of `a` in `a.csv`: 1 (line 3)",)
+    assert "Left out: annotations without a label of `a` in `a.csv`: 1" in to_page(found)
 
 
 def test_tiers_that_are_not_compared_are_named(tmp_path: Path) -> None:
@@ -183,8 +183,8 @@ def test_milliseconds_beside_seconds_are_refused(tmp_path: Path) -> None:
 
 
 def test_the_annotation_that_began_last_counts_where_some_overlap() -> None:
-    actual = compare(tier((0, 10, "anger"), (2, 4, "fear"), (3, 9, "sadness")), tier((0, 10, "anger")))
-    assert actual.confusion_s == ((3.0, 0.0, 0.0), (1.0, 0.0, 0.0), (6.0, 0.0, 0.0))
+    found = compare(tier((0, 10, "anger"), (2, 4, "fear"), (3, 9, "sadness")), tier((0, 10, "anger")))
+    assert found.confusion_s == ((3.0, 0.0, 0.0), (1.0, 0.0, 0.0), (6.0, 0.0, 0.0))
 
 
 def test_too_many_overlaps_are_several_people() -> None:
@@ -203,14 +203,14 @@ def test_thousands_of_segments_cost_in_proportion() -> None:
 
 
 def test_page_json_and_csv_are_written(human: Path, tmp_path: Path) -> None:
-    actual = agree(human, saved_timeline(tmp_path, ".eaf"), tier="emotion")
-    page, data, table = write_agreement(actual, tmp_path / "out" / "agreement.html")
+    found = agree(human, saved_timeline(tmp_path, ".eaf"), tier="emotion")
+    page, data, table = write_agreement(found, tmp_path / "out" / "agreement.html")
     text = page.read_text(encoding="utf-8")
     assert "<h2>1 disagreement</h2>" in text
     assert "time (minutes:seconds)" in text
     for outside in ("<script", "src=", "@import"):
         assert outside not in text
-    assert json.loads(data.read_text())["kappa"] == pytest.approx(actual.kappa)
+    assert json.loads(data.read_text())["kappa"] == pytest.approx(found.kappa)
     assert list(csv.reader(table.read_text().splitlines())) == [
         ["start_s", "end_s", "first", "second"],
         ["1.5", "2.0", "happiness", "anger"],

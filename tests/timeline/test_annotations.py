@@ -71,10 +71,10 @@ def test_children_that_follow_each_other_in_a_circle_are_an_error(subdivided: Pa
 
 
 def test_an_association_has_the_time_of_its_parent(human: Path) -> None:
-    actual = tiers_of(human)
-    assert actual["emotion"] == [(0.0, 1.5, "anger"), (1.5, 3.0, "happiness")]
-    assert actual["words"] == [(0.0, 0.9, "well then")]
-    assert actual["second look"] == [(0.0, 1.5, "sadness")]
+    found = tiers_of(human)
+    assert found["emotion"] == [(0.0, 1.5, "anger"), (1.5, 3.0, "happiness")]
+    assert found["words"] == [(0.0, 0.9, "well then")]
+    assert found["second look"] == [(0.0, 1.5, "sadness")]
 
 
 def test_boundaries_that_nobody_placed_part_the_time_between_those_of_their_tier(tmp_path: Path) -> None:

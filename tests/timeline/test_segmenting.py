@@ -31,8 +31,8 @@ def labels(segments: list[Segment]) -> list[tuple[float, float, str]]:
 
 
 def test_equal_neighbours_become_one_segment() -> None:
-    actual = segments_of("a", cells(0.9, 0.7, 0.2), EMOTIONS, ROUGH, 0.0)
-    assert labels(actual) == [(0.0, 1.0, "anger"), (1.0, 1.5, "sadness")]
+    found = segments_of("a", cells(0.9, 0.7, 0.2), EMOTIONS, ROUGH, 0.0)
+    assert labels(found) == [(0.0, 1.0, "anger"), (1.0, 1.5, "sadness")]
 
 
 def test_scores_are_the_mean_over_the_segment() -> None:
@@ -48,9 +48,9 @@ def test_a_low_confidence_abstains_and_says_so() -> None:
 
 
 def test_nothing_said_keeps_its_reason_and_no_score() -> None:
-    actual = segments_of("a", cells(0.9, None, 0.9), EMOTIONS, ROUGH, 0.0)
-    assert labels(actual) == [(0.0, 0.5, "anger"), (0.5, 1.0, ""), (1.0, 1.5, "anger")]
-    assert (actual[1].reason, actual[1].scores, actual[1].confidence, actual[1].abstain) == ("no face", {}, None, False)
+    found = segments_of("a", cells(0.9, None, 0.9), EMOTIONS, ROUGH, 0.0)
+    assert labels(found) == [(0.0, 0.5, "anger"), (0.5, 1.0, ""), (1.0, 1.5, "anger")]
+    assert (found[1].reason, found[1].scores, found[1].confidence, found[1].abstain) == ("no face", {}, None, False)
 
 
 def test_a_missing_stream_is_told_beside_the_label() -> None:
@@ -66,24 +66,24 @@ def test_smoothing_outvotes_a_single_window() -> None:
 
 
 def test_smoothing_does_not_cross_a_gap() -> None:
-    actual = segments_of("a", cells(1.0, None, 0.0), EMOTIONS, TimelineSettings(smoothing_s=4.0, minimum_s=0.0), 0.0)
-    assert actual[0].scores["anger"] == 1.0
-    assert actual[2].scores["anger"] == 0.0
+    found = segments_of("a", cells(1.0, None, 0.0), EMOTIONS, TimelineSettings(smoothing_s=4.0, minimum_s=0.0), 0.0)
+    assert found[0].scores["anger"] == 1.0
+    assert found[2].scores["anger"] == 0.0
 
 
 def test_short_segments_join_the_one_before() -> None:
     settings = TimelineSettings(smoothing_s=0.0, minimum_s=1.0)
-    actual = segments_of("a", cells(0.9, 0.9, 0.4, 0.9, 0.9), EMOTIONS, settings, 0.0)
-    assert labels(actual) == [(0.0, 2.5, "anger")]
+    found = segments_of("a", cells(0.9, 0.9, 0.4, 0.9, 0.9), EMOTIONS, settings, 0.0)
+    assert labels(found) == [(0.0, 2.5, "anger")]
 
 
 def test_segments_tile_the_lane() -> None:
     probabilities = np.random.default_rng(0).random(40)
-    actual = segments_of("a", cells(*probabilities), EMOTIONS, TimelineSettings(minimum_s=1.0), 0.55)
-    assert [s.end_s for s in actual[:-1]] == [s.start_s for s in actual[1:]]
-    assert (actual[0].start_s, actual[-1].end_s) == (0.0, 20.0)
-    assert all(s.end_s - s.start_s >= 1.0 for s in actual)
-    assert all(one.label != other.label for one, other in itertools.pairwise(actual))
+    found = segments_of("a", cells(*probabilities), EMOTIONS, TimelineSettings(minimum_s=1.0), 0.55)
+    assert [s.end_s for s in found[:-1]] == [s.start_s for s in found[1:]]
+    assert (found[0].start_s, found[-1].end_s) == (0.0, 20.0)
+    assert all(s.end_s - s.start_s >= 1.0 for s in found)
+    assert all(one.label != other.label for one, other in itertools.pairwise(found))
 
 
 def timeline() -> Timeline:
@@ -132,8 +132,8 @@ def test_stretches_without_an_answer_are_one_segment_with_every_reason() -> None
 
 
 def test_a_short_segment_with_nothing_to_join_says_why() -> None:
-    actual = segments_of("a", cells(None, 0.9, None, 0.9, 0.9), EMOTIONS, TimelineSettings(smoothing_s=0.0), 0.0)
-    assert [(one.end_s - one.start_s, one.label, one.reason) for one in actual] == [
+    found = segments_of("a", cells(None, 0.9, None, 0.9, 0.9), EMOTIONS, TimelineSettings(smoothing_s=0.0), 0.0)
+    assert [(one.end_s - one.start_s, one.label, one.reason) for one in found] == [
         (0.5, "", "no face"),
         (0.5, "anger", BRIEF),
         (0.5, "", "no face"),

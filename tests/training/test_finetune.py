@@ -140,10 +140,10 @@ def test_shares_of_unlabelled_clips_are_found_from_calibrated_answers() -> None:
 
 def test_a_corrected_prior_multiplies_the_odds_of_every_level(world: Any, target: Manifest, model: CiMEU) -> None:
     clips = dataset(world, target, target.table["clip_id"][:6])
-    training, required = np.array([0.5, 0.25, 0.25]), np.array([0.25, 0.25, 0.5])
+    training, wanted = np.array([0.5, 0.25, 0.25]), np.array([0.25, 0.25, 0.5])
     before = score_clips(model, clips)
-    correct_prior(model, required, training)
+    correct_prior(model, wanted, training)
     after = score_clips(model, clips)
     old, new = (direction_probabilities(each) for each in (before, after))
-    expected = old * required / training
+    expected = old * wanted / training
     np.testing.assert_allclose(new, expected / expected.sum(axis=1, keepdims=True), rtol=1e-4)

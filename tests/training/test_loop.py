@@ -223,7 +223,7 @@ def test_a_finished_run_is_not_repeated(quick: Path, corpus: Corpus, network: Ne
     assert not (folder / "resume.pt").exists()
     written = (folder / "model.safetensors").stat().st_mtime_ns
     steps: list[int] = []
-    train(network(), clips, clips, QUICK, folder, progress=lambda *reported: steps.append(1))
+    train(network(), clips, clips, QUICK, folder, progress=lambda *told: steps.append(1))
     assert not steps
     assert (folder / "model.safetensors").stat().st_mtime_ns == written
 

@@ -33,8 +33,8 @@ def test_ten_clips_of_the_person_help_and_none_is_as_good_as_alone() -> None:
     train, test = people(), people(groups=1, seed=1)
     model = StyleFit(train).model(StyleRule())
     alone, ten = (score(model, test, Condition(size)) for size in (0, 10))
-    actual = [uar(test.emotion[each.rows], each.probabilities.argmax(axis=1)) for each in (alone, ten)]
-    assert actual[1] > actual[0] + 0.15
+    found = [uar(test.emotion[each.rows], each.probabilities.argmax(axis=1)) for each in (alone, ten)]
+    assert found[1] > found[0] + 0.15
     assert (ten.sizes == 10).all()
 
 

@@ -148,10 +148,10 @@ def open_bench(bench: Bench, folder: Path, defaults: Mapping[str, Any] | None = 
     # folders of version 0.1 hold a fingerprint alone.
     if stored.settings:
         requested = replace(requested, fingerprint=stored.fingerprint)
-        stored_settings, given_settings = {**(defaults or {}), **stored.settings}, requested.settings
-        for name in given_settings:
-            if name not in stored_settings or stored_settings[name] != given_settings[name]:
-                raise _differs(folder, f"other `{name}`", stored_settings.get(name, "nothing"), given_settings[name])
+        stored_settings, here = {**(defaults or {}), **stored.settings}, requested.settings
+        for name in here:
+            if name not in stored_settings or stored_settings[name] != here[name]:
+                raise _differs(folder, f"other `{name}`", stored_settings.get(name, "nothing"), here[name])
     requested = replace(requested, settings=stored.settings)
     for name in (entry.name for entry in fields(bench)):
         if getattr(stored, name) != getattr(requested, name):

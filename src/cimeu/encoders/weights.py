@@ -8,6 +8,7 @@ Sources: the model zoo of https://github.com/OpenGVLab/VideoMAEv2 (docs/MODEL_ZO
 which state size and SHA-256. What a page does not state is None here: unknown, never guessed.
 """
 
+import hashlib
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -19,12 +20,12 @@ from cimeu.encoders.packages import Package, Sample, by_hand
 from cimeu.encoders.presets import PRESETS
 from cimeu.errors import CheckpointError, WeightsMissing, guess
 from cimeu.reading import is_there
-from cimeu.sealed import Digest
 
 _NON_COMMERCIAL = "CC BY-NC 4.0 (not for products)"
 _NOT_AN_ANSWER = (
     "labels of the expression networks are poor on talking faces: their features are used, their labels never"
 )
+_FILES = "https://huggingface.co/OpenGVLab/VideoMAE2"
 _HUB = "https://huggingface.co"
 
 
@@ -51,39 +52,50 @@ class Weights:
     """What its authors, or the law, say against such use; every model card repeats it."""
 
 
-def _of_authors(file: str, size: str | None = None, sha256: str | None = None) -> Weights:
-    """A file of the repository of VideoMAE V2's authors."""
-    page, url = (f"{_HUB}/OpenGVLab/VideoMAE2/{view}/main/{file}" for view in ("blob", "resolve"))
-    return Weights(Path(file).name, page, url, _NON_COMMERCIAL, size, sha256)
-
-
-def _of_hub(repository: str, licence: str, size: str, sha256: str | None = None) -> Weights:
-    """The weights of a repository of the hub that is one model."""
-    file, page = f"{repository.split('/')[1]}/model.safetensors", f"{_HUB}/{repository}"
-    return Weights(file, page, f"{page}/resolve/main/model.safetensors", licence, size, sha256)
-
-
 WEIGHTS: dict[str, Weights] = {
-    "videomae-v2-small": _of_authors("distill/vit_s_k710_dl_from_giant.pth"),
-    "videomae-v2-base": _of_authors("distill/vit_b_k710_dl_from_giant.pth"),
-    "videomae-v2-large": _of_hub(
-        "OpenGVLab/VideoMAEv2-Large",
+    "videomae-v2-small": Weights(
+        "vit_s_k710_dl_from_giant.pth",
+        f"{_FILES}/blob/main/distill/vit_s_k710_dl_from_giant.pth",
+        f"{_FILES}/resolve/main/distill/vit_s_k710_dl_from_giant.pth",
+        _NON_COMMERCIAL,
+    ),
+    "videomae-v2-base": Weights(
+        "vit_b_k710_dl_from_giant.pth",
+        f"{_FILES}/blob/main/distill/vit_b_k710_dl_from_giant.pth",
+        f"{_FILES}/resolve/main/distill/vit_b_k710_dl_from_giant.pth",
+        _NON_COMMERCIAL,
+    ),
+    "videomae-v2-large": Weights(
+        "VideoMAEv2-Large/model.safetensors",
+        f"{_HUB}/OpenGVLab/VideoMAEv2-Large",
+        f"{_HUB}/OpenGVLab/VideoMAEv2-Large/resolve/main/model.safetensors",
         _NON_COMMERCIAL,
         "1.22 GB",
         "c27064402bfec2c7495e2226a5e0d8f46374b4df4b03026af1e10a57e11b2996",
     ),
-    "videomae-v2-huge": _of_hub(
-        "OpenGVLab/VideoMAEv2-Huge",
+    "videomae-v2-huge": Weights(
+        "VideoMAEv2-Huge/model.safetensors",
+        f"{_HUB}/OpenGVLab/VideoMAEv2-Huge",
+        f"{_HUB}/OpenGVLab/VideoMAEv2-Huge/resolve/main/model.safetensors",
         _NON_COMMERCIAL,
         "2.53 GB",
         "6a05040256a2043d05551dd3d036a1c1139edfcfb600454a338bf4b92ca70338",
     ),
-    "videomae-v2-giant": _of_authors(
-        "mae-g/vit_g_hybrid_pt_1200e_k710_ft.pth",
+    "videomae-v2-giant": Weights(
+        "vit_g_hybrid_pt_1200e_k710_ft.pth",
+        f"{_FILES}/blob/main/mae-g/vit_g_hybrid_pt_1200e_k710_ft.pth",
+        f"{_FILES}/resolve/main/mae-g/vit_g_hybrid_pt_1200e_k710_ft.pth",
+        _NON_COMMERCIAL,
         "2.03 GB",
         "4c1b3fb76612bd5b767b82578833189c3fc83d351a9a25f0dcb2d9e2776ed8b3",
     ),
-    "ast": _of_hub("MIT/ast-finetuned-audioset-10-10-0.4593", "BSD-3-Clause", "346 MB"),
+    "ast": Weights(
+        "ast-finetuned-audioset-10-10-0.4593/model.safetensors",
+        f"{_HUB}/MIT/ast-finetuned-audioset-10-10-0.4593",
+        f"{_HUB}/MIT/ast-finetuned-audioset-10-10-0.4593/resolve/main/model.safetensors",
+        "BSD-3-Clause",
+        "346 MB",
+    ),
     "moonshine": Weights(
         "moonshine-tiny-en/encoder.safetensors",
         "https://pypi.org/project/moonshine-voice/0.0.73/",
@@ -267,7 +279,8 @@ def sha256_of(path: Path) -> str:
 
 @cache
 def _sha256(path: Path, size: int, changed_ns: int) -> str:
-    return Digest.of(path).sha256
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def verify(name: str, path: Path) -> bool | None:

@@ -64,9 +64,9 @@ class FacePath:
         places = np.stack([place for _, place, _ in self._near])
         smooth_x, smooth_y = weights @ places[:, :2] / weights.sum()
         size = float(np.median(places[close, 2]))
-        shift = (smooth_x - size / 2 - x, smooth_y - size / 2 - y)
+        moved = (smooth_x - size / 2 - x, smooth_y - size / 2 - y)
         with self._stopwatch("cut out and steady faces"):
-            crop = crop_of(patch, extent, shift, size, self._side, self._resampling)
+            crop = crop_of(patch, extent, moved, size, self._side, self._resampling)
         self.buffer.add(index, crop)
         for watch in self._watch:
             watch(index, crop)

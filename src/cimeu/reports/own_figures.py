@@ -18,7 +18,7 @@ from cimeu.evaluation.predictions import PREDICTED
 from cimeu.experiments.submit import true_saliences
 from cimeu.reports.pooling import Tested
 from cimeu.reports.published import Benchmark
-from cimeu.tables import MISSING, finite, percent
+from cimeu.tables import MISSING
 
 logger = logging.getLogger(__name__)
 
@@ -39,8 +39,7 @@ def _chsims(tested: Tested) -> list[Benchmark]:
         return []
     means = {name: float(np.mean([of_seed[name] for of_seed in figures])) for name in figures[0]}
     text = ", ".join(
-        f"{name} {_fraction(value) if name == 'MAE' else percent(finite(value), digits=2)}"
-        for name, value in means.items()
+        f"{name} {_fraction(value) if name == 'MAE' else _percent(value)}" for name, value in means.items()
     )
     return [Benchmark("chsims", _part(tested, "test"), THESE, text, HERE)]
 
@@ -117,6 +116,10 @@ MEASURES: Mapping[str, Callable[[Tested], list[Benchmark]]] = {"blemore": _blemo
 def _part(tested: Tested, published: str) -> str:
     folds = sorted({str(run.fold) for run in tested.runs})
     return published if folds == ["official"] else f"other clips than published: {', '.join(folds)}"
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.2f}" if np.isfinite(value) else MISSING
 
 
 def _fraction(value: float) -> str:

@@ -280,11 +280,22 @@ def result_of(timeline: Timeline, edits: Edits) -> Result:
     corrected = edited(timeline, Edits({}, edits.labels)).segments
     segments = [
         SegmentOut(
-            **asdict(shown)
-            | {"lane": shown.person, "person": edits.persons.get(shown.person, shown.person)}
-            | {"number": number, "predicted": segment.label, "corrected": number in edits.labels}
+            number=number,
+            lane=segment.person,
+            person=edits.persons.get(segment.person, segment.person),
+            start_s=segment.start_s,
+            end_s=segment.end_s,
+            label=now.label,
+            predicted=segment.label,
+            corrected=number in edits.labels,
+            confidence=now.confidence,
+            scores=segment.scores,
+            abstain=now.abstain,
+            modality=segment.modality,
+            reason=now.reason,
+            unlike_training=segment.unlike_training,
         )
-        for number, (segment, shown) in enumerate(zip(timeline.segments, corrected, strict=True))
+        for number, (segment, now) in enumerate(zip(timeline.segments, corrected, strict=True))
     ]
     return Result(
         use_limits=USE_LIMITS,

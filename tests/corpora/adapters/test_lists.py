@@ -16,8 +16,8 @@ def written(path: Path, text: str) -> Path:
 
 def test_a_list_with_numbers_of_steps(fill, tmp_path: Path) -> None:
     fill(tmp_path, ["a/1.npy", "a/2.npy"])
-    actual = from_lists(tmp_path, lists={"train": written(tmp_path / "l.txt", "a/1 23 0\na/2 7 1\n")}, labels=LABELS)
-    assert actual.table[["clip_id", "path", "n_steps", "emotion"]].to_numpy().tolist() == [
+    found = from_lists(tmp_path, lists={"train": written(tmp_path / "l.txt", "a/1 23 0\na/2 7 1\n")}, labels=LABELS)
+    assert found.table[["clip_id", "path", "n_steps", "emotion"]].to_numpy().tolist() == [
         ["a/1", "a/1.npy", "23", "happiness"],
         ["a/2", "a/2.npy", "7", "sadness"],
     ]
@@ -26,16 +26,16 @@ def test_a_list_with_numbers_of_steps(fill, tmp_path: Path) -> None:
 def test_a_list_of_paths_that_hold_spaces(fill, tmp_path: Path) -> None:
     fill(tmp_path, ["subject 1/s 2.mp4", "b.mp4"])
     lines = "subject 1/s 2.mp4 0\nb.mp4,1\n"
-    actual = from_lists(tmp_path, lists={"test": written(tmp_path / "l.csv", lines)}, labels=LABELS)
-    assert list(actual.table["path"]) == ["subject 1/s 2.mp4", "b.mp4"]
-    assert set(actual.table["split"]) == {"test"}
+    found = from_lists(tmp_path, lists={"test": written(tmp_path / "l.csv", lines)}, labels=LABELS)
+    assert list(found.table["path"]) == ["subject 1/s 2.mp4", "b.mp4"]
+    assert set(found.table["split"]) == {"test"}
 
 
 def test_a_list_of_video_and_sound(fill, tmp_path: Path) -> None:
     fill(tmp_path, ["v/1.mp4", "a/1.wav", "v/2/0001.jpg", "a/2.wav"])
     lines = "v/1.mp4 a/1.wav Happy\nv/2 a/2.wav sad\n"
-    actual = from_lists(tmp_path, lists={"1": written(tmp_path / "l.csv", lines)})
-    assert actual.table[["path", "audio_path", "emotion", "fold"]].to_numpy().tolist() == [
+    found = from_lists(tmp_path, lists={"1": written(tmp_path / "l.csv", lines)})
+    assert found.table[["path", "audio_path", "emotion", "fold"]].to_numpy().tolist() == [
         ["v/1.mp4", "a/1.wav", "happiness", "1"],
         ["v/2", "a/2.wav", "sadness", "1"],
     ]
@@ -60,10 +60,10 @@ def test_people_in_the_paths_show_that_published_lists_share_them(fill, tmp_path
         "train": written(tmp_path / "train", "1001_a.mp4 0\n1002_a.mp4 0\n"),
         "test": written(tmp_path / "test", "1001_b.mp4 0\n"),
     }
-    actual = from_lists(tmp_path, lists=lists, labels=LABELS, speaker=r"(\d+)_")
-    assert list(actual.table["speaker"]) == ["1001", "1002", "1001"]
+    found = from_lists(tmp_path, lists=lists, labels=LABELS, speaker=r"(\d+)_")
+    assert list(found.table["speaker"]) == ["1001", "1002", "1001"]
     with pytest.raises(FoldLeak, match=r"speaker `1001` is in both"):
-        make_folds(actual, FoldsConfig(protocol="official"))
+        make_folds(found, FoldsConfig(protocol="official"))
 
 
 def test_missing_files_are_counted(tmp_path: Path) -> None:

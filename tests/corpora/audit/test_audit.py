@@ -71,8 +71,8 @@ def corpus(root: Path, rows: list[dict[str, str]]) -> Manifest:
     return build_manifest(pd.DataFrame([{"emotion": "anger", "corpus": "own"} | row for row in rows]), root)
 
 
-def said(actual: Audit, check: str) -> list[str]:
-    return [finding.message for finding in actual.findings if finding.check == check]
+def said(found: Audit, check: str) -> list[str]:
+    return [finding.message for finding in found.findings if finding.check == check]
 
 
 # Looks
@@ -106,9 +106,9 @@ def test_a_detector_that_fails_is_a_row_too(media: Path) -> None:
 
 
 def test_progress_counts_clips(media: Path) -> None:
-    reported: list[tuple[str, int, int]] = []
-    inspect(corpus(media, [{"path": "scene.mp4"}, {"path": "gone.mp4"}]), progress=lambda *step: reported.append(step))
-    assert reported == [("audit", 1, 2), ("audit", 2, 2)]
+    told: list[tuple[str, int, int]] = []
+    inspect(corpus(media, [{"path": "scene.mp4"}, {"path": "gone.mp4"}]), progress=lambda *step: told.append(step))
+    assert told == [("audit", 1, 2), ("audit", 2, 2)]
 
 
 # Near-duplicates
@@ -142,8 +142,8 @@ def test_takes_of_one_actor_before_one_wall_are_told_apart(trial_data: Path) -> 
 def test_real_utterances_are_told_apart_and_a_copy_is_found(trial_data: Path, tmp_path: Path) -> None:
     paths = sorted((trial_data / "speech" / "ravdess" / "neutral").glob("*.flac"))[:40]
     shutil.copy(paths[3], tmp_path / "copy.flac")
-    actual = duplicate_groups(corpus(trial_data, [{"path": str(path)} for path in [*paths, tmp_path / "copy.flac"]]))
-    assert [[Path(clip_id).name for clip_id in members] for members in actual] == [[paths[3].stem, "copy"]]
+    found = duplicate_groups(corpus(trial_data, [{"path": str(path)} for path in [*paths, tmp_path / "copy.flac"]]))
+    assert [[Path(clip_id).name for clip_id in members] for members in found] == [[paths[3].stem, "copy"]]
 
 
 def test_near_duplicates_of_unknown_people_stay_on_one_side_of_a_fold(media: Path) -> None:
@@ -237,29 +237,29 @@ def test_a_clean_corpus_has_no_finding(media: Path) -> None:
         {"path": "face.mp4", "speaker": "a"},
         {"path": "face_other.mp4", "speaker": "a", "emotion": "fear"},
     ]
-    actual = audit(corpus(media, rows))
-    assert (actual.findings, actual.failed) == ([], False)
+    found = audit(corpus(media, rows))
+    assert (found.findings, found.failed) == ([], False)
 
 
 def test_unreadable_clips_are_errors_by_reason(media: Path) -> None:
-    actual = audit(corpus(media, [{"path": name} for name in ("face.mp4", "broken.mp4", "gone.mp4", "lost.mp4")]))
-    assert [message.split(": ")[0] for message in said(actual, "unreadable")] == [
+    found = audit(corpus(media, [{"path": name} for name in ("face.mp4", "broken.mp4", "gone.mp4", "lost.mp4")]))
+    assert [message.split(": ")[0] for message in said(found, "unreadable")] == [
         "1 of 4 clips (25.0 %) cannot be used",
         "2 of 4 clips (50.0 %) cannot be used",
     ]
-    assert actual.failed
+    assert found.failed
 
 
 def test_a_gap_that_its_corpus_states_is_a_note(media: Path) -> None:
     rows = [{"path": "face.mp4"}, {"path": "never.mp4", "problem": NEVER_RELEASED}]
-    actual = audit(corpus(media, rows))
-    assert said(actual, "unreadable") == ["1 of 2 clips (50.0 %) cannot be used: never released"]
-    assert not actual.failed
+    found = audit(corpus(media, rows))
+    assert said(found, "unreadable") == ["1 of 2 clips (50.0 %) cannot be used: never released"]
+    assert not found.failed
 
 
 def test_missing_and_silent_sound_are_counted(media: Path) -> None:
-    actual = audit(corpus(media, [{"path": name} for name in ("face.mp4", "face_muted.mp4", "scene.mp4")]))
-    assert said(actual, "sound") == [
+    found = audit(corpus(media, [{"path": name} for name in ("face.mp4", "face_muted.mp4", "scene.mp4")]))
+    assert said(found, "sound") == [
         "`own`: 1 of 3 clips (33.3 %) have no sound track",
         "`own`: 1 of 3 clips (33.3 %) are silent",
     ]
@@ -270,13 +270,13 @@ def test_a_corpus_without_sound_is_a_note(media: Path) -> None:
 
 
 def test_clips_without_a_face_are_counted(media: Path) -> None:
-    actual = audit(corpus(media, [{"path": "face.mp4"}, {"path": "scene.mp4"}]))
-    assert said(actual, "faces") == ["`own`: no face was found at any of five moments in 1 of 2 clips (50.0 %)"]
+    found = audit(corpus(media, [{"path": "face.mp4"}, {"path": "scene.mp4"}]))
+    assert said(found, "faces") == ["`own`: no face was found at any of five moments in 1 of 2 clips (50.0 %)"]
 
 
 def test_clips_shorter_than_a_window_are_counted(media: Path) -> None:
-    actual = audit(corpus(media, [{"path": "face.mp4"}, {"path": "short.mp4"}]))
-    assert said(actual, "length") == ["`own`: 1 of 2 clips (50.0 %) are shorter than 0.64 s, one window of 16 frames"]
+    found = audit(corpus(media, [{"path": "face.mp4"}, {"path": "short.mp4"}]))
+    assert said(found, "length") == ["`own`: 1 of 2 clips (50.0 %) are shorter than 0.64 s, one window of 16 frames"]
 
 
 def test_a_clip_of_two_corpora_is_named_and_so_are_its_two_labels(media: Path) -> None:
@@ -290,11 +290,11 @@ def test_a_clip_of_two_corpora_is_named_and_so_are_its_two_labels(media: Path) -
 def test_the_same_take_with_and_without_sound_on_both_sides_is_an_error(media: Path) -> None:
     """RAVDESS lists that mix two modality codes."""
     rows = [{"path": "face.mp4", "fold": "1"}, {"path": "face_muted.mp4", "fold": "2"}]
-    actual = audit(corpus(media, rows))
-    assert said(actual, "leak") == [
+    found = audit(corpus(media, rows))
+    assert said(found, "leak") == [
         "`own`: 1 of 1 near-duplicates are in more than one part of the published `fold`: face"
     ]
-    assert actual.failed
+    assert found.failed
 
 
 def test_named_takes_on_both_sides_are_an_error(media: Path) -> None:
@@ -303,9 +303,9 @@ def test_named_takes_on_both_sides_are_an_error(media: Path) -> None:
         {"path": "scene.mp4", "split": "test", "take": "01-03"},
         {"path": "other_scene.mp4", "split": "test", "take": ""},
     ]
-    actual = audit(corpus(media, rows))
-    assert said(actual, "leak") == ["`own`: 1 of 1 takes are in more than one part of the published `split`: 01-03"]
-    assert said(actual, "takes") == ["`own`: 1 takes are there more than once, as 2 clips"]
+    found = audit(corpus(media, rows))
+    assert said(found, "leak") == ["`own`: 1 of 1 takes are in more than one part of the published `split`: 01-03"]
+    assert said(found, "takes") == ["`own`: 1 takes are there more than once, as 2 clips"]
 
 
 def test_published_folds_that_share_every_speaker_are_an_error(media: Path) -> None:
@@ -321,9 +321,9 @@ def test_published_folds_that_share_every_speaker_are_an_error(media: Path) -> N
 
 def test_folds_of_two_corpora_have_nothing_to_do_with_each_other(media: Path) -> None:
     rows = [{"path": "face.mp4", "fold": "1"}, {"path": "face_again.mp4", "fold": "2", "corpus": "other"}]
-    actual = audit(join_manifests([corpus(media, rows[:1]), corpus(media, rows[1:])]))
-    assert said(actual, "leak") == []
-    assert said(actual, "duplicates") == [
+    found = audit(join_manifests([corpus(media, rows[:1]), corpus(media, rows[1:])]))
+    assert said(found, "leak") == []
+    assert said(found, "duplicates") == [
         "2 clips are in `other` and in `own`: a model that moves from one to the other has seen them"
     ]
 
@@ -340,8 +340,8 @@ def test_a_list_that_lacks_published_clips_is_named(media: Path) -> None:
 
 
 def test_a_severity_counts_itself_and_what_is_worse(media: Path) -> None:
-    actual = audit(corpus(media, [{"path": "face.mp4"}, {"path": "face_muted.mp4"}]))
-    assert [actual.as_bad_as(severity) for severity in ("error", "warning", "note")] == [False, True, True]
+    found = audit(corpus(media, [{"path": "face.mp4"}, {"path": "face_muted.mp4"}]))
+    assert [found.as_bad_as(severity) for severity in ("error", "warning", "note")] == [False, True, True]
 
 
 def test_speakers_of_one_fold_each_are_no_leak(media: Path) -> None:
@@ -356,12 +356,12 @@ def test_an_emotion_without_a_clip_under_the_mapping_is_an_error(media: Path) ->
         {"path": "other_scene.mp4", "emotion": "disgust"},
         {"path": "face_other.mp4", "emotion": "happy"},
     ]
-    actual = audit(corpus(media, rows), labels=label_space("four"), merge={"calm": "neutral"})
-    assert said(actual, "labels") == [
+    found = audit(corpus(media, rows), labels=label_space("four"), merge={"calm": "neutral"})
+    assert said(found, "labels") == [
         "no clip becomes `anger` in the label space `four`",
         "`four` keeps 75.0 % of the clips and drops disgust (1)",
     ]
-    assert actual.coverage == {"labels": "four", "share": 0.75, "dropped": {"disgust": 1}}
+    assert found.coverage == {"labels": "four", "share": 0.75, "dropped": {"disgust": 1}}
 
 
 def test_an_emotion_that_a_group_lacks_is_named(media: Path) -> None:
@@ -370,9 +370,9 @@ def test_an_emotion_that_a_group_lacks_is_named(media: Path) -> None:
         {"path": "scene.mp4", "culture": "north", "emotion": "fear"},
         {"path": "other_scene.mp4", "culture": "south", "emotion": "fear"},
     ]
-    actual = audit(corpus(media, rows))
-    assert said(actual, "balance") == ["culture `south` has no clip of anger"]
-    assert actual.counts.loc["south", "all"] == 1
+    found = audit(corpus(media, rows))
+    assert said(found, "balance") == ["culture `south` has no clip of anger"]
+    assert found.counts.loc["south", "all"] == 1
 
 
 def test_speakers_of_a_single_emotion_are_counted(trial_data: Path) -> None:
@@ -394,25 +394,25 @@ def test_a_length_that_gives_the_emotion_away_is_found(trial_data: Path) -> None
 
 
 @pytest.fixture(scope="module")
-def actual(media: Path) -> Audit:
+def found(media: Path) -> Audit:
     rows = [{"path": name, "speaker": "<b>"} for name in ("face.mp4", "face_again.mp4", "broken.mp4", "scene.mp4")]
     return audit(corpus(media, rows), labels=label_space(["anger", "fear"]))
 
 
-def test_errors_come_first(actual: Audit) -> None:
-    severities = [finding.severity for finding in actual.findings]
+def test_errors_come_first(found: Audit) -> None:
+    severities = [finding.severity for finding in found.findings]
     assert severities == sorted(severities, key=["error", "warning", "note"].index)
 
 
-def test_the_json_holds_every_clip_and_finding(actual: Audit) -> None:
-    read = json.loads(to_json(actual))
-    assert (read["failed"], read["n_clips"], len(read["findings"])) == (True, 4, len(actual.findings))
+def test_the_json_holds_every_clip_and_finding(found: Audit) -> None:
+    read = json.loads(to_json(found))
+    assert (read["failed"], read["n_clips"], len(read["findings"])) == (True, 4, len(found.findings))
     assert read["clips"][2]["face_share"] is None
     assert read["duplicates"] == [["face", "face_again"]]
 
 
-def test_the_page_needs_nothing_else_and_escapes_what_it_shows(actual: Audit, tmp_path: Path) -> None:
-    shown = replace(actual, findings=[Finding("error", "leak", "speaker <b>", ("a<b",))])
+def test_the_page_needs_nothing_else_and_escapes_what_it_shows(found: Audit, tmp_path: Path) -> None:
+    shown = replace(found, findings=[Finding("error", "leak", "speaker <b>", ("a<b",))])
     write_html(shown, tmp_path / "new" / "audit.html", title="m.csv")
     page = (tmp_path / "new" / "audit.html").read_text(encoding="utf-8")
     assert "speaker &lt;b&gt;" in page

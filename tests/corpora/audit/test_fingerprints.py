@@ -16,9 +16,9 @@ def test_pairs_are_those_a_plain_double_loop_finds() -> None:
         short, long = sorted((lengths_s[one], lengths_s[other]))
         return bool(np.bitwise_count(hashes[one] ^ hashes[other]).sum() <= 38 and long <= short * 1.1 + 0.25)
 
-    expected = {(one, other) for other in range(600) for one in range(other) if alike(one, other)}
-    assert {tuple(sorted(pair)) for pair in near_pairs(hashes, lengths_s, 0.3)} == expected
-    assert len(expected) >= 30
+    wanted = {(one, other) for other in range(600) for one in range(other) if alike(one, other)}
+    assert {tuple(sorted(pair)) for pair in near_pairs(hashes, lengths_s, 0.3)} == wanted
+    assert len(wanted) >= 30
 
 
 def test_sets_are_what_pairs_connect() -> None:

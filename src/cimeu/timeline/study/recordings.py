@@ -180,8 +180,8 @@ def read_recording(name: str, path: Path) -> Recording:
             and bool(recording.media)
         )
     if version not in SCHEMAS:
-        supported = " and ".join(map(str, SCHEMAS))
-        raise ManifestError(f"`{path}` is of schema {version}, this version reads {supported}\n\nhint: {AGAIN}")
+        known = " and ".join(map(str, SCHEMAS))
+        raise ManifestError(f"`{path}` is of schema {version}, this version reads {known}\n\nhint: {AGAIN}")
     if not is_complete:
         raise ManifestError(f"`{path}` lacks columns of a series\n\nhint: {AGAIN}")
     return recording
