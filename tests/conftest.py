@@ -9,9 +9,11 @@ import os
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, is_dataclass
 from functools import cache, partial, wraps
+from inspect import isclass, iscoroutinefunction, isgeneratorfunction, signature
 from pathlib import Path
+from threading import local
 from types import FunctionType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import jaxtyping
 import numpy as np
@@ -36,27 +38,73 @@ _test = 0
 _jaxtyped = jaxtyping.jaxtyped
 
 
+class _Definition:
+    """A function as it is written: one check, compiled once, serves all the closures that are made of it."""
+
+    def __init__(self, item: FunctionType, typechecker: Callable[..., Any]) -> None:
+        self.code = item.__code__  # kept, since its identity names the definition
+        self.typechecker = typechecker
+        self.test, self.left = -1, 0
+        self.closure = local()
+        self.checked: Callable[..., Any] | None = None
+
+    def check(self, item: FunctionType, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if self.checked is None:
+            self.checked = self._compiled(item)
+        self.closure.item = item
+        return self.checked(*args, **kwargs)
+
+    def _compiled(self, item: FunctionType) -> Callable[..., Any]:
+        """Compiled at the first call, since most functions are never called."""
+        if "<locals>" not in item.__qualname__:
+            # Binding sizes of axes is slow, and most functions name none.
+            return self.typechecker(item) if _is_plain(item) else _jaxtyped(item, typechecker=self.typechecker)
+
+        def latest(*args: Any, **kwargs: Any) -> Any:
+            return self.closure.__dict__.pop("item")(*args, **kwargs)
+
+        # Without the first closure itself: it would keep whatever it refers to.
+        latest.__signature__ = signature(item)  # type: ignore[attr-defined]
+        latest.__name__, latest.__qualname__, latest.__module__ = item.__name__, item.__qualname__, item.__module__
+        return _jaxtyped(latest, typechecker=self.typechecker)
+
+
+_definitions: dict[int, _Definition] = {}
+
+
+def _is_plain(item: FunctionType) -> bool:
+    """Whether beartype alone checks as much: no axes, nothing quoted that only jaxtyping resolves, no generator."""
+    hints = item.__annotations__.values()
+    quoted = any(isinstance(hint, str) for hint in hints)
+    return not (quoted or any(map(_has_axes, hints)) or iscoroutinefunction(item) or isgeneratorfunction(item))
+
+
+def _has_axes(hint: Any) -> bool:
+    if isinstance(hint, list):  # parameters of a callable
+        return any(map(_has_axes, hint))
+    return any(map(_has_axes, get_args(hint))) or (isclass(hint) and issubclass(hint, jaxtyping.AbstractArray))
+
+
 def _checked_at_first(item: Any, typechecker: Callable[..., Any]) -> Any:
-    """Check the first calls; the check itself is compiled at the first call, since most functions are never called."""
+    """Check the first calls of a function, and of the constructor of a dataclass."""
     if isinstance(item, type):
         if is_dataclass(item) and "__init__" in vars(item) and not hasattr(item.__init__, "__wrapped__"):
             item.__init__ = _checked_at_first(item.__init__, typechecker)
         return item
     if not isinstance(item, FunctionType):
         return _jaxtyped(item, typechecker=typechecker)
-    checked, test, left = None, -1, 0
+    definition = _definitions.get(id(item.__code__))
+    if definition is None:
+        definition = _definitions[id(item.__code__)] = _Definition(item, typechecker)
 
     @wraps(item)
     def call(*args: Any, **kwargs: Any) -> Any:
-        nonlocal checked, test, left
-        if test != _test:
-            test, left = _test, CHECKED_CALLS
-        if not left:
+        if definition.test != _test:
+            definition.test, definition.left = _test, CHECKED_CALLS
+        if not definition.left:
             return item(*args, **kwargs)
-        left -= 1
-        if checked is None:
-            checked = _jaxtyped(item, typechecker=typechecker)
-        return checked(*args, **kwargs)
+        definition.left -= 1
+        return definition.check(item, args, kwargs)
 
     return call
 
