@@ -130,6 +130,8 @@ def _values(value: Any, hint: Any, place: str = "") -> Iterator[tuple[str, Any, 
             yield from _values(item, inner, f"{place}.{key}")
     elif isinstance(value, list | tuple):
         inner = arguments[0] if arguments else Any
+        if inner is float and set(map(type, value)) <= {float, int} and all(map(math.isfinite, value)):
+            return  # statistics have a number per dimension
         for number, item in enumerate(value):
             yield from _values(item, inner, f"{place}.{number}")
     else:

@@ -6,7 +6,7 @@ are never mixed.
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from cimeu.encoders.base import Encoder
 from cimeu.errors import FingerprintMismatch
@@ -48,8 +48,10 @@ def fingerprint_of(description: Mapping[str, object]) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 
-def check_same(stored: Mapping[str, object], expected: Mapping[str, object], where: str, hint: str) -> None:
-    """Refuse two descriptions that differ.
+def check_same(
+    stored: Mapping[str, object], expected: Mapping[str, object], where: str, hint: Callable[[], str]
+) -> None:
+    """Refuse two descriptions that differ; the hint is made only then.
 
     Raises:
         FingerprintMismatch: shows both fingerprints and each setting that differs, stored value first.
@@ -62,7 +64,7 @@ def check_same(stored: Mapping[str, object], expected: Mapping[str, object], whe
     lines = "".join(f"\n  {key}: {before.get(key, 'absent')} -> {after.get(key, 'absent')}" for key in differing)
     raise FingerprintMismatch(
         f"{where} has fingerprint `{fingerprint_of(stored)}`, expected `{fingerprint_of(expected)}`{lines}"
-        f"\n\nhint: {hint}"
+        f"\n\nhint: {hint()}"
     )
 
 

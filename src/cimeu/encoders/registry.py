@@ -188,7 +188,9 @@ def encoder_from(description: Mapping[str, object], *, device: str = "auto", **o
         # Encoders that write no precision were described in fp32, whatever `auto` means on this machine.
         settings = {"precision": "fp32", "device": device} | settings
     encoder = build_encoder(name, **(settings | overrides))
-    check_same(description, describe(encoder), where, "install the version of cimeu and the weights it was made with")
+    check_same(
+        description, describe(encoder), where, lambda: "install the version of cimeu and the weights it was made with"
+    )
     return encoder
 
 

@@ -135,8 +135,12 @@ class FeatureStore:
         if encoder_description is not None:
             # Through JSON, so that tuples and lists compare equal to what was read.
             expected = json.loads(json.dumps(encoder_description))
-            hint = f"`{extract_command(expected)}` makes a new store; or set the values that this one has"
-            check_same(description, expected, f"the store `{folder}`", hint)
+            check_same(
+                description,
+                expected,
+                f"the store `{folder}`",
+                lambda: f"`{extract_command(expected)}` makes a new store; or set the values that this one has",
+            )
         return cls(folder, description, writable=writable)
 
     def __repr__(self) -> str:

@@ -7,6 +7,7 @@ direction. Every reader asks it instead of guessing. A folder may lie on disk or
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
@@ -44,9 +45,12 @@ Config = TypeVar("Config")
 Network = TypeVar("Network", bound=nn.Module)
 
 
+_version = cache(version)
+
+
 def versions() -> dict[str, str]:
     """Versions of what shapes the numbers."""
-    return {name: version(name) for name in ("cimeu", "torch", "transformers")}
+    return {name: _version(name) for name in ("cimeu", "torch", "transformers")}
 
 
 @dataclass(frozen=True, kw_only=True)
