@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any, get_args
 import jaxtyping
 import numpy as np
 import pytest
-import torch
 from filelock import FileLock
 
 if TYPE_CHECKING:
@@ -112,13 +111,15 @@ def _checked_at_first(item: Any, typechecker: Callable[..., Any]) -> Any:
 # The import hook decorates functions and classes with whatever bears this name.
 jaxtyping.jaxtyped = lambda *, typechecker: partial(_checked_at_first, typechecker=typechecker)
 jaxtyping.install_import_hook("cimeu", "beartype.beartype")
-torch.set_num_threads(1)  # before the first fixture: sums of two threads differ in their last bits
 gc.disable()  # until everything is imported: a fifth of the time of that went into looking for garbage
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_finish() -> None:
     """Modules and tests stay to the end, so no later collection of garbage looks at them again."""
+    import torch  # here and below: the process that deals tests out to others would import it for nothing, seconds long
+
+    torch.set_num_threads(1)  # before the first fixture: sums of two threads differ in their last bits
     gc.collect()
     gc.freeze()
     gc.enable()
@@ -134,6 +135,8 @@ def pytest_runtest_protocol() -> Generator[None, object, object]:
 
 @pytest.fixture(autouse=True)
 def _a_fixed_seed() -> None:
+    import torch
+
     torch.manual_seed(0)
 
 

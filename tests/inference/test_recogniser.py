@@ -1,6 +1,7 @@
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from cimeu.timeline.settings import TimelineSettings
 
 from .conftest import DARK, EMOTIONS, LIGHT, Anybody, RunMaker, face_at, pictures, voice
 
+Timelines = Callable[[str], Timeline]
 ROUGH = TimelineSettings(smoothing_s=0.0, minimum_s=0.0)
 
 
@@ -38,19 +40,25 @@ def recogniser(make_run: RunMaker) -> Recogniser:
     return Recogniser.from_pretrained(make_run())
 
 
+@pytest.fixture(scope="module")
+def timelines(recogniser: Recogniser, recordings: Path) -> Timelines:
+    """What is said of each recording, read once for all tests that only look at it."""
+    return cache(lambda name: recogniser(recordings / name))
+
+
 def told(timeline: Timeline) -> list[tuple[str, str, str]]:
     """Lane, what the answer rests on, and what is missing."""
     return [(segment.person, segment.modality, segment.reason) for segment in timeline.segments]
 
 
-def test_a_face_and_its_voice_are_recognised_together(recogniser: Recogniser, recordings: Path) -> None:
-    timeline = recogniser(recordings / "one.mp4")
+def test_a_face_and_its_voice_are_recognised_together(timelines: Timelines) -> None:
+    timeline = timelines("one.mp4")
     assert set(told(timeline)) == {("person 1", "both", "")}
     assert (timeline.segments[0].start_s, timeline.segments[-1].end_s) == (0.0, 4.0)
 
 
-def test_scores_are_probabilities_and_the_label_is_the_likeliest(recogniser: Recogniser, recordings: Path) -> None:
-    for segment in recogniser(recordings / "one.mp4").segments:
+def test_scores_are_probabilities_and_the_label_is_the_likeliest(timelines: Timelines) -> None:
+    for segment in timelines("one.mp4").segments:
         assert tuple(segment.scores) == EMOTIONS
         assert sum(segment.scores.values()) == pytest.approx(1, abs=1e-3)
         assert segment.label == max(segment.scores, key=segment.scores.__getitem__)
@@ -75,8 +83,8 @@ def test_two_people_have_a_lane_each_and_the_voice_belongs_to_none(recogniser: R
     ]
 
 
-def test_a_voice_goes_on_off_screen(recogniser: Recogniser, recordings: Path) -> None:
-    timeline = recogniser(recordings / "leaves.mp4")
+def test_a_voice_goes_on_off_screen(timelines: Timelines) -> None:
+    timeline = timelines("leaves.mp4")
     assert list(timeline.persons) == ["person 1", "off screen"]
     gone = timeline.segments[-1]
     assert (gone.modality, gone.reason) == ("voice", "no face")
@@ -154,8 +162,8 @@ def test_a_threshold_of_the_caller_wins(make_run: RunMaker, recordings: Path) ->
     assert timeline.header.settings["abstain_below"] == 0.0
 
 
-def test_the_header_says_what_made_it(recogniser: Recogniser, recordings: Path) -> None:
-    header = recogniser(recordings / "one.mp4").header
+def test_the_header_says_what_made_it(timelines: Timelines) -> None:
+    header = timelines("one.mp4").header
     assert header.fingerprints == {name: fingerprint(build_encoder(name)) for name in ("hog", "spectral")}
     assert header.settings["window_s"] == 1.92  # 16 + 8 x 4 frames
     assert header.settings["hop_s"] == 0.48
@@ -274,6 +282,7 @@ def test_a_missing_recording_is_an_error(recogniser: Recogniser, tmp_path: Path)
         recogniser(tmp_path / "nothing.mp4")
 
 
+@pytest.mark.long
 def test_a_face_is_found_in_every_real_clip_and_silence_is_told(recogniser: Recogniser, trial_data: Path) -> None:
     clips = sorted((trial_data / "video").rglob("*.mp4"))
     assert clips
@@ -390,8 +399,10 @@ def test_people_are_unlike_a_synthetic_corpus_and_its_own_clips_are_not(toy: Any
     assert np.mean(marks) <= 0.2
 
 
-def test_a_part_of_a_recording_is_read_as_in_the_whole(recogniser: Recogniser, recordings: Path) -> None:
-    whole = recogniser(recordings / "leaves.mp4")
+def test_a_part_of_a_recording_is_read_as_in_the_whole(
+    recogniser: Recogniser, recordings: Path, timelines: Timelines
+) -> None:
+    whole = timelines("leaves.mp4")
     part = recogniser.with_settings(TimelineSettings(start_s=1.0, end_s=2.5))(recordings / "leaves.mp4")
     assert {(segment.start_s, segment.end_s) for segment in part.segments} == {(1.0, 2.5)}
     assert part.header.duration_s == 2.5
