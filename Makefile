@@ -58,7 +58,7 @@ test test-long coverage: export OMP_NUM_THREADS := 1
 test: $(VENV)/.weights-tested
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
-# Tests marked `long`: killed runs and workers, distributed training, whole journeys. Tests of a file share their runs.
+# Tests marked `long`: killed runs and workers, distributed training, whole journeys, all real clips. Tests of a file share their runs.
 test-long: $(VENV)/.weights-tested
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m long
 

@@ -151,6 +151,7 @@ def test_imported_features_that_are_not_finite_are_named_and_the_others_train(
     assert list(told.index[told["fused.anger"].isna()]) == ["east/east01/anger_01"]
 
 
+@pytest.mark.long
 def test_a_disk_that_fills_up_while_training_is_one_error_and_the_run_goes_on_later(
     toy, corpus: Corpus, tmp_path: Path
 ) -> None:

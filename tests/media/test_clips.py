@@ -180,6 +180,7 @@ def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
         read_clip(tmp_path / "none.mp4")
 
 
+@pytest.mark.long
 def test_real_recordings_show_their_face_and_tell_their_silence(trial_data: Path) -> None:
     for path in sorted((trial_data / "video").glob("*.mp4")):
         clip = read_clip(path)

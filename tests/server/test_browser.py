@@ -455,6 +455,7 @@ def live_address(
         yield address
 
 
+@pytest.mark.long
 def test_microphone_and_camera_are_answered_and_nothing_is_kept_unless_wanted(
     live_browser: Browser, live_address: str
 ) -> None:
