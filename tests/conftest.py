@@ -19,6 +19,7 @@ import jaxtyping
 import numpy as np
 import pytest
 from filelock import FileLock
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from cimeu.bench.cells import Parts
@@ -29,6 +30,10 @@ if TYPE_CHECKING:
 
 CHECKED_CALLS = 8
 """Of each function in each test: two streams, two encoders of each, two blocks of a kind."""
+
+# Time never fails a test: a busy machine is not a fault.
+settings.register_profile("cimeu", deadline=None)
+settings.load_profile("cimeu")
 
 FIXTURES = Path(__file__).parent / "fixtures"
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cimeu.csv_files import csv_text, decimal_points, frame_text, read_csv
@@ -242,7 +242,6 @@ def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
 text = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1)
 
 
-@settings(deadline=None)
 @given(
     rows=st.lists(st.tuples(text, text | st.sampled_from(["# x", "=1+1", "'=x", "-5", " ", "'tis", "@a"])), max_size=5)
 )

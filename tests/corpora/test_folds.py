@@ -62,7 +62,7 @@ def corpora(draw: st.DrawFn) -> list[dict[str, str]]:
     ]
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(corpora(), st.sampled_from(["leave-one-group-out", "within-group", "speaker-independent"]), st.integers(0, 99))
 def test_speakers_never_cross_a_fold_and_no_clip_is_lost(rows: list[dict[str, str]], protocol: str, seed: int) -> None:
     manifest = usable(build_manifest(pd.DataFrame(rows).assign(corpus="wild"), Path("/nowhere")))

@@ -152,9 +152,7 @@ def test_a_command_that_can_work_does_all_or_changes_nothing(name: str, output: 
         assert all(path in said for path in taken) if taken else all(path.is_file() for path in expected)
 
 
-@settings(
-    max_examples=5, deadline=None, derandomize=True, phases=(Phase.generate,), suppress_health_check=list(HealthCheck)
-)
+@settings(max_examples=5, derandomize=True, phases=(Phase.generate,), suppress_health_check=list(HealthCheck))
 @given(data=st.data(), world=WORLDS)
 def test_predict_changes_nothing_that_was_there(toy, data: st.DataObject, world: dict[str, bytes]) -> None:
     with in_a_folder(world | {"speech é [/b].wav": a_wav()}) as root:
@@ -172,7 +170,6 @@ def test_predict_changes_nothing_that_was_there(toy, data: st.DataObject, world:
 @pytest.mark.parametrize("name", COMMANDS)
 @settings(
     max_examples=10,
-    deadline=None,
     derandomize=True,
     phases=(Phase.generate,),
     suppress_health_check=list(HealthCheck),
@@ -243,9 +240,7 @@ VALUES = [
 ]
 
 
-@settings(
-    max_examples=12, deadline=None, derandomize=True, phases=(Phase.generate,), suppress_health_check=list(HealthCheck)
-)
+@settings(max_examples=12, derandomize=True, phases=(Phase.generate,), suppress_health_check=list(HealthCheck))
 @given(data=st.data(), name=st.sampled_from(sorted(OPTIONS)))
 def test_whatever_an_option_is_given_nothing_is_lost_and_nothing_else_is_said_than_why(
     data: st.DataObject, name: str

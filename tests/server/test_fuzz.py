@@ -56,7 +56,7 @@ def test_every_request_is_answered_as_described(
     known = st.booleans() if "{id}" in path and method != "DELETE" else st.just(False)
 
     @given(case=api[path][method].as_strategy(), known=known)
-    @settings(max_examples=12, derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=12, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
     def ask(case: schemathesis.Case, known: bool) -> None:
         if known:
             case.path_parameters["id"] = number
