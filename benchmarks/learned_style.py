@@ -335,8 +335,8 @@ class Trainer:
     def _read(self, style: LearnedStyle, adversary: nn.Linear, sets: Sets) -> Tensor:
         """The adversary's error about the emotions of each support."""
         some = sets.held.any(1)
-        shown = F.one_hot(self.clips.emotion)[sets.index.clamp(min=0)] * sets.held[..., None]
-        mixes = shown.sum(1)[some] / sets.held.sum(1)[some, None]
+        emotions = F.one_hot(self.clips.emotion)[sets.index.clamp(min=0)] * sets.held[..., None]
+        mixes = emotions.sum(1)[some] / sets.held.sum(1)[some, None]
         styles = standardised(self.clips.styles(style, sets)[some])
         return F.cross_entropy(adversary(ReverseGradient.apply(styles, 1.0)), mixes)
 
@@ -377,12 +377,12 @@ class Study:
     def kept(self, row: str, fold: str, seed: int, make: Callable[[], CellResult]) -> CellResult:
         """A cell of the folder, made if it is not there."""
         cell = Cell(row, fold, seed)
-        found = read_cell(self.bench, cell, self.folder)
-        if found is None:
-            found = make()
-            write_cell(self.bench, cell, found, self.folder)
+        result = read_cell(self.bench, cell, self.folder)
+        if result is None:
+            result = make()
+            write_cell(self.bench, cell, result, self.folder)
             print(cell, flush=True, file=sys.stderr)
-        return found
+        return result
 
     def trainer(self, fold: Fold) -> Trainer:
         """Several inner folds share their training clips."""
@@ -398,9 +398,9 @@ class Study:
             drawn = {}
             for protocol, number in product(PROTOCOLS, range(draws)):
                 supports = draw_supports(heard.reader, protocol, number)
-                there = np.array([support is not None for support in supports])
-                if there.any():
-                    drawn[str(protocol), number] = there, heard.sets(supports, protocol.scope)
+                has_support = np.array([support is not None for support in supports])
+                if has_support.any():
+                    drawn[str(protocol), number] = has_support, heard.sets(supports, protocol.scope)
             self._tested[fold, draws] = heard, drawn
         return self._tested[fold, draws]
 
@@ -424,9 +424,9 @@ class Study:
         model = self.trainer(self.folds[name]).trained(variant, seed)[-1]
         heard, drawn = self.tested(self.folds[name], DRAWS)
         tables = [part_table(heard.clips, "test", heard.alone, group="culture")]
-        for (condition, number), (there, sets) in drawn.items():
+        for (condition, number), (has_support, sets) in drawn.items():
             table = part_table(heard.clips, "test", model(heard, sets), group="culture")
-            tables.append(table.assign(condition=condition, draw=number)[there])
+            tables.append(table.assign(condition=condition, draw=number)[has_support])
         figures = {**chosen, **self.figures(name, model, probed=not seed)}
         return replace(CellResult(tables[0]).with_tables(tables[1:]), figures=figures)
 
@@ -455,7 +455,14 @@ class Study:
         counted = [sets for (condition, _), sets in drawn.items() if inner.name in self.counted[condition]]
         truth = heard.clips.emotions
         return [
-            float(np.mean([uar(truth[there], model(heard, sets).argmax(axis=1)[there]) for there, sets in counted]))
+            float(
+                np.mean(
+                    [
+                        uar(truth[has_support], model(heard, sets).argmax(axis=1)[has_support])
+                        for has_support, sets in counted
+                    ]
+                )
+            )
             for model in self._trained[key]
         ]
 
@@ -472,18 +479,18 @@ class Study:
             cosines = likeness(*(heard.styles(model.style, heard.sets(each, "person")) for each in both), culture)
             others = (culture[:, None] == culture) & ~torch.eye(len(own), dtype=torch.bool)
             nearer.append((cosines.diagonal()[:, None] > cosines)[others].float().mean().item())
-        found = {"same person nearer": float(np.mean(nearer))}
-        there, sets = drawn.get(("person-3:own", 0), (np.zeros(0, bool), None))
-        if probed and there.any():
+        figures = {"same person nearer": float(np.mean(nearer))}
+        has_support, sets = drawn.get(("person-3:own", 0), (np.zeros(0, bool), None))
+        if probed and has_support.any():
             generator, people = np.random.default_rng(0), clips.reader.people
             supports = [draw(people, row, Condition(3, "own"), generator) for row in range(len(clips.x))]
-            shown = np.array([support is not None for support in supports])
-            styles = clips.styles(model.style, clips.sets(supports, "person"))[shown].numpy()
-            tested = heard.styles(model.style, sets)[there].numpy()
-            truth, speakers = heard.clips.emotions[there], [""] * int(there.sum())
-            result = probe(styles, clips.clips.emotions[shown], tested, truth, speakers=speakers, resamples=2)
-            found |= {} if result is None else {"emotion read": result.accuracy}
-        return found
+            can_train = np.array([support is not None for support in supports])
+            styles = clips.styles(model.style, clips.sets(supports, "person"))[can_train].numpy()
+            tested = heard.styles(model.style, sets)[has_support].numpy()
+            truth, speakers = heard.clips.emotions[has_support], [""] * int(has_support.sum())
+            result = probe(styles, clips.clips.emotions[can_train], tested, truth, speakers=speakers, resamples=2)
+            figures |= {} if result is None else {"emotion read": result.accuracy}
+        return figures
 
 
 def with_halves(prepared: Prepared) -> Prepared:
@@ -501,7 +508,7 @@ def estimates(study: Study, row: str, condition: str) -> Estimates:
     """UAR given a support set; of the clip alone, on the same clips."""
     bench, cells, figures = study.bench, study.cells[RULE if row == ALONE else row], {}
     for position, group in enumerate(study.counted[condition]):
-        found = []
+        by_view = []
         for view in (view for (_, tested), view in pairs(bench).items() if tested == group):
             answers = predictions_of(bench, cells, View(view.folds, condition, group))
             assert answers is not None, "a cell is missing"
@@ -509,8 +516,8 @@ def estimates(study: Study, row: str, condition: str) -> Estimates:
                 clip_ids, answers = answers.clips["clip_id"], predictions_of(bench, cells, view)
                 assert answers is not None, "a cell is missing"
                 answers = answers.take(answers.clips["clip_id"].isin(clip_ids).to_numpy())
-            found.append(answers.estimates(seed=position)["uar"].mean)
-        figures[group] = averaged(found)
+            by_view.append(answers.estimates(seed=position)["uar"].mean)
+        figures[group] = averaged(by_view)
     return estimates_over(figures)
 
 
@@ -529,8 +536,8 @@ def table_of(study: Study) -> Table:
                 else span(interval_of(value))
             )
         for figure in ("same person nearer", "emotion read", "inner gain"):
-            found = [cell.figures[figure] for cell in study.cells.get(row, {}).values() if figure in cell.figures]
-            line.append(percent(float(np.mean(found)), signed="gain" in figure) if found else MISSING)
+            values = [cell.figures[figure] for cell in study.cells.get(row, {}).values() if figure in cell.figures]
+            line.append(percent(float(np.mean(values)), signed="gain" in figure) if values else MISSING)
         lines.append(tuple(line))
     notes = (
         f"UAR in per cent; seeds of what is learned: {len(study.bench.seeds)} (the rule draws nothing); supports drawn "

@@ -33,7 +33,7 @@ from cimeu.errors import CheckpointError, RecipeError
 from cimeu.evaluation.calibration import at_temperature
 from cimeu.model.network import CiMEU, Decision, Output
 from cimeu.model.rivals.rival import Rival
-from cimeu.pyramid import LEVELS, Direction
+from cimeu.pyramid import LEVELS, Direction, Stream
 from cimeu.ranges import Within, check_values, from_plain
 from cimeu.reading import read_json
 
@@ -150,10 +150,8 @@ def score_clips(model: CiMEU, dataset: ClipDataset, *, batch_size: int = 64) -> 
 def scores_of(model: CiMEU, samples: Sequence[Sample], collate: Collator | None = None) -> Scores:
     """Logits of some clips in one batch, in their order; `collate` is `evaluation_collator(model)`, made once."""
     batch = (collate or evaluation_collator(model))(samples, None)
-    on_device = batch.to(next(model.parameters()).device)
-    assert on_device.first is not None, "every setting has a first stream"
-    with _evaluating(model):
-        decision = model.decision(on_device.first, on_device.second)
+    with _evaluating(model, batch) as streams:
+        decision = model.decision(*streams)
     first, gate = _array(torch.stack(decision.first_logits)), _array(torch.stack(decision.gate))
     second = None if decision.second_logits is None else _array(torch.stack(decision.second_logits))
     absent = np.zeros(len(samples), bool)
@@ -267,22 +265,22 @@ def mixture(directions: Sequence[Float[np.ndarray, "N K"] | None], mu: float) ->
 def _outputs(model: CiMEU, dataset: ClipDataset, batch_size: int) -> Iterator[tuple[Batch, Output]]:
     """Batches of the usable clips and what the model makes of them."""
     for batch in evaluation_batches(dataset, evaluation_collator(model), batch_size):
-        on_device = batch.to(next(model.parameters()).device)
-        assert on_device.first is not None, "every setting has a first stream"
-        with _evaluating(model):
-            output = model(on_device.first, on_device.second)
+        with _evaluating(model, batch) as streams:
+            output = model(*streams)
         yield batch, output
 
 
 @contextmanager
-def _evaluating(model: CiMEU) -> Iterator[None]:
-    """Evaluation mode without gradients; the model is left as it was."""
+def _evaluating(model: CiMEU, batch: Batch) -> Iterator[tuple[Stream, Stream | None]]:
+    """Both streams of a batch where the model is, in evaluation mode without gradients; the model is left as it was."""
+    on_device = batch.to(next(model.parameters()).device)
+    assert on_device.first is not None, "every setting has a first stream"
     # Callers score in the middle of a training too (validation), which must continue with dropout.
     training = model.training
     model.eval()
     try:
         with torch.inference_mode():
-            yield
+            yield on_device.first, on_device.second
     finally:
         model.train(training)
 
