@@ -200,6 +200,27 @@ def test_a_name_that_is_being_typed_outlasts_the_arrival_of_the_curves(
     expect(name).to_have_value(typed.replace("Anna", ""))
 
 
+def test_a_name_that_was_typed_before_the_curves_arrived_is_saved(
+    look: Callable[..., Seen], served: str, number: str
+) -> None:
+    page = look(served).page
+    held: list[Route] = []
+    page.route("**/curves*", lambda route: held.append(route))
+    page.goto(f"{served}/#{number}")
+    name = page.locator(".lane input").first
+    before = name.input_value()
+    name.fill("Anna")
+    while not held:
+        page.wait_for_timeout(20)
+    held[0].continue_()
+    expect(page.locator(".curves polyline").first).to_be_attached()
+    name.press("Enter")
+    expect(page.locator("#announce")).to_contain_text("is now Anna")
+    name.fill(before)
+    name.press("Enter")
+    expect(page.locator("#announce")).to_contain_text(f"is now {before}")
+
+
 def test_everything_is_reached_by_the_keyboard(seen: Seen, served: str, number: str) -> None:
     page = seen.page
     page.locator(".lane input").first.focus()

@@ -296,7 +296,8 @@ function drawLanes(result) {
   const lanes = Object.entries(result.persons).map(([lane, person]) => {
     const name = node("input", { value: person, maxLength: 120, spellcheck: false, dataset: { lane } });
     name.setAttribute("aria-label", `Name of ${lane}`);
-    name.onchange = () => rename(lane, name);
+    // Not `change`: a browser sends none where a name that was half typed was put into a new field, and is confirmed.
+    name.onblur = () => { if (name.value !== person) rename(lane, name); };
     name.onkeydown = (event) => {
       if (event.key === "Enter") name.blur();
       if (event.key === "Escape") { name.value = person; name.blur(); }
@@ -311,7 +312,7 @@ function drawLanes(result) {
   });
   const axis = node("div", { className: "axis" });
   axis.setAttribute("aria-hidden", "true");
-  if (before?.matches(".who input")) before.onchange = null; // taken away, it would save what is half typed
+  if (before?.matches(".who input")) before.onblur = null; // taken away, it would save what is half typed
   at("lanes").replaceChildren(...lanes, axis);
   drawAxis();
   rove();
