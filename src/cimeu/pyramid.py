@@ -7,7 +7,7 @@ Axes: B clips, T time steps, D channels. Masks are true on real steps.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from jaxtyping import Bool, Float
@@ -30,6 +30,12 @@ class Stream:
     features: Float[Tensor, "B T D"]
     mask: Bool[Tensor, "B T"]
     present: Bool[Tensor, " B"]
+
+    def trimmed(self) -> "Stream":
+        """Without the last steps that no clip of the batch has; at least one stays."""
+        real = self.mask.any(dim=0).nonzero()
+        length = int(real[-1]) + 1 if len(real) else 1
+        return replace(self, features=self.features[:, :length], mask=self.mask[:, :length])
 
 
 @dataclass(frozen=True)

@@ -147,6 +147,19 @@ def test_an_answer_does_not_depend_on_the_other_clips_of_a_batch(fusion: str) ->
         torch.testing.assert_close(whole, torch.cat([one[i] for one in apart]), atol=1e-4, rtol=1e-4)
 
 
+def test_steps_that_no_clip_has_are_not_computed() -> None:
+    model = shaken(CiMEU(CONFIG))
+    computed: list[tuple[int, ...]] = []
+    for part in (model.emotion, model.second_emotion, model.second_style):
+        part.quarters.register_forward_hook(lambda _, inputs, output: computed.append(output.layout.lengths))
+    first, second = streams([7, 2, 0], [1, 0, 1])
+    with torch.inference_mode():
+        output = model(first, second)
+    assert computed == [(2, 1, 1), (1, 1, 1), (1, 1, 1)]
+    assert [level.features.shape[1] for level in output.emotion[1]] == [4, 2, 1]
+    assert [level.features.shape[1] for level in output.rebuilt[1]] == [16, 8, 4]
+
+
 def test_what_stands_behind_the_mask_never_reaches_an_answer() -> None:
     model = shaken(CiMEU(CONFIG))
     first, second = streams([7, 2, 0], [4, 0, 11])

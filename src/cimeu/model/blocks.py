@@ -124,6 +124,12 @@ class Levels:
         """Apply one function to the steps of all levels."""
         return Levels(function(self.features), self.layout)
 
+    def padded(self, layout: Layout) -> "Levels":
+        """With zeros behind every level, up to the lengths of a longer layout."""
+        parts = self.features.split(self.layout.lengths, dim=1)
+        padded = [F.pad(x, (0, 0, 0, n - x.shape[1])) for x, n in zip(parts, layout.lengths, strict=True)]
+        return Levels(torch.cat(padded, dim=1), layout)
+
     def means(self) -> tuple[Float[Tensor, "B D"], ...]:
         """Mean over the real steps of each level; zero where there is none."""
         sums = self.layout.sums(self.layout.masked(self.features))

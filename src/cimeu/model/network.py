@@ -211,7 +211,10 @@ class CiMEU(
         """Emotion primitives of each disentangled stream: all that `decide` reads, at two fifths of ER's cost."""
         self._check(first, second)
         sound = None if second is None else self._second_steps(second)
-        return [self._emotion(stream, prefix) for prefix, stream in self._disentangled(first, sound)]
+        return [
+            self._emotion(stream.trimmed(), prefix).padded(primitive_layout(stream))
+            for prefix, stream in self._disentangled(first, sound)
+        ]
 
     def decide(self, emotion: Sequence[Levels], first: Stream, second: Stream | None = None) -> Decision:
         """Logits from emotion primitives, whichever streams are present.
@@ -256,7 +259,7 @@ class CiMEU(
             streams["second_"] = self._second_steps(second)
         means = [
             getattr(self, f"{prefix}style")(s.features * s.mask.unsqueeze(-1), Layout.of(s.mask)).means()[0]
-            for prefix, s in streams.items()
+            for prefix, s in ((prefix, stream.trimmed()) for prefix, stream in streams.items())
         ]
         return torch.cat(means, dim=-1)
 
@@ -268,22 +271,25 @@ class CiMEU(
         return streams
 
     def _emotion(self, stream: Stream, prefix: str) -> Levels:
-        features = stream.features * stream.mask.unsqueeze(-1)  # [B, 16, D]
-        return getattr(self, f"{prefix}emotion")(features, Layout.of(stream.mask))  # [B, 4 + 2 + 1, C]
+        features = stream.features * stream.mask.unsqueeze(-1)  # [B, T, D]
+        return getattr(self, f"{prefix}emotion")(features, Layout.of(stream.mask))
 
     def _disentangle(self, stream: Stream, prefix: str) -> Primitives:
         """Take one stream apart with its own encoders; `prefix` names their attributes."""
+        whole, primitives = Layout.of(stream.mask), primitive_layout(stream)  # 16 + 8 + 4 steps, 4 + 2 + 1
+        # Encoders and decoder leave out steps that no clip has: of a vector for the whole utterance, 27 of 28.
+        stream = stream.trimmed()
         emotion = self._emotion(stream, prefix)
         if self.config.disentangle == "off":
-            return Primitives(emotion, None, None)
-        layout = Layout.of(stream.mask)  # 16 + 8 + 4 steps
-        features = stream.features * stream.mask.unsqueeze(-1)  # [B, 16, D]
-        style = getattr(self, f"{prefix}style")(features, layout)  # [B, 4 + 2 + 1, C]
+            return Primitives(emotion.padded(primitives), None, None)
+        layout = Layout.of(stream.mask)
+        features = stream.features * stream.mask.unsqueeze(-1)  # [B, T, D]
+        style = getattr(self, f"{prefix}style")(features, layout)
         # One style for a clip, spread over its steps: it cannot carry what happens within the clip.
         if self.config.style == "clip":
             style = one_per_level(style)
-        rebuilt = getattr(self, f"{prefix}decoder")(emotion, style, layout.halved(), layout)  # [B, 16 + 8 + 4, D]
-        return Primitives(emotion, style, rebuilt)
+        rebuilt = getattr(self, f"{prefix}decoder")(emotion, style, layout.halved(), layout)
+        return Primitives(emotion.padded(primitives), style.padded(primitives), rebuilt.padded(whole))
 
     def _second_steps(self, second: Stream) -> Stream:
         """The second stream as the 16 steps that its primitive encoders read."""
@@ -444,6 +450,11 @@ def second_map(second: StreamConfig, config: ModelConfig, audio: AST | None) -> 
 def side_by_side(streams: Sequence[Levels]) -> tuple[Float[Tensor, "B P"], ...]:
     """Means of H, M and L, the streams' channels one after the other."""
     return tuple(torch.cat(means, dim=-1) for means in zip(*(stream.means() for stream in streams), strict=True))
+
+
+def primitive_layout(stream: Stream) -> Layout:
+    """The layout of a stream's primitives: 4, 2 and 1 steps of 16."""
+    return Layout.of(stream.mask).halved().halved()
 
 
 def one_per_level(levels: Levels) -> Levels:
