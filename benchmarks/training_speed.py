@@ -1,70 +1,81 @@
-"""How fast a base network trains on this machine, and how near that is to what its cores can multiply.
+"""How fast a network trains on this machine, and how near that is to what its cores can multiply.
 
-    python benchmarks/training_speed.py                 # stored AST tokens: forward, backward, AdamW step
-    python benchmarks/training_speed.py --ast           # AST of base size inside: trained in bf16, and evaluated
-    python benchmarks/training_speed.py --profile       # the slowest operations
+    python benchmarks/training_speed.py                 # base size, stored AST tokens: forward, backward, AdamW step
+    python benchmarks/training_speed.py published       # the published form of the same
+    python benchmarks/training_speed.py ast             # AST of base size inside: trained in bf16, and evaluated
+    python benchmarks/training_speed.py speech          # small, with one vector for each utterance beside its steps
 
-Widths are asserted: C = 512, D = 1408, 300 AST tokens of 768; levels of 16, 8 and 4 steps; 32 clips a batch. Random
-weights and inputs (the AST's too: speed does not depend on them). The matrix-product peak is measured in the same run,
-before and after, because a shared machine gives another share of its cores every minute; read the ratio.
+Weights and inputs are random (the AST's too: speed does not depend on them), clips have all 16 steps. The peak of
+matrix products is measured in the same run, before and after, because a shared machine gives another share of its cores
+every minute; read the ratio. `speech` is measured a second time with 16 steps in place of the one vector: their ratio
+is what is saved by leaving out steps that no clip has. `--profile` prints the slowest operations.
 """
 
 import argparse
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
+from dataclasses import replace
 
 import torch
-from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from cimeu.batching.collate import Batch
 from cimeu.encoders.ast import AST
 from cimeu.model.config import ModelConfig, StreamConfig
-from cimeu.model.network import CiMEU, Output
-from cimeu.pyramid import Stream
+from cimeu.model.network import CiMEU
+from cimeu.pyramid import STEPS, Stream
+from cimeu.training.objective import LossWeights, objective
 
 EMOTIONS = ("anger", "disgust", "fear", "happiness", "neutral", "sadness", "surprise")
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
+FIRST, TOKENS = StreamConfig(width=1408), StreamConfig(kind="tokens", width=768)
+DEFAULT = ModelConfig(emotions=EMOTIONS, first=FIRST, second=TOKENS)
+SETTINGS = {
+    "default": DEFAULT,
+    "published": replace(DEFAULT, disentangle="first", alignment="published", late_fusion="published"),
+    "ast": replace(DEFAULT, second=StreamConfig(kind="filterbank", width=128)),
+    "speech": ModelConfig(
+        emotions=EMOTIONS[:4], first=StreamConfig(width=288), second=StreamConfig(width=200), size="small"
+    ),
+}
 
 
-def network(*, with_ast: bool) -> CiMEU:
-    """The published setting at base size."""
-    kind: dict[str, object] = {"kind": "filterbank", "width": 128} if with_ast else {"kind": "tokens", "width": 768}
-    config = ModelConfig(emotions=EMOTIONS, first=StreamConfig(width=1408), second=StreamConfig(**kind))  # type: ignore[arg-type]
-    model = CiMEU(config, audio=AST(width=768, layers=12, heads=12) if with_ast else None)
-    size = config.sizes
-    assert (size.width, size.temporal_mlp, size.layers, size.feed_forward) == (512, 768, 6, 1024)
-    assert model.second_map.mixture.in_features == 300
-    assert model.second_map.linear.in_features == 768
-    return model
+def network(config: ModelConfig) -> CiMEU:
+    """A network with random weights, the AST's too."""
+    assert config.second is not None
+    audio = AST(width=768, layers=12, heads=12) if config.second.kind == "filterbank" else None
+    return CiMEU(config, audio=audio)
 
 
-def batch(clips: int, *, with_ast: bool) -> tuple[Stream, Stream, torch.Tensor]:
-    """Random clips of full length."""
-    shapes = ((clips, 16, 1408), (clips, 256, 128) if with_ast else (clips, 300, 768))
+def batch(config: ModelConfig, clips: int, second_steps: int = STEPS) -> Batch:
+    """Random clips of full length; `second_steps`: real steps of a second stream of steps."""
+    second = config.second
+    assert second is not None
+    length = {"steps": STEPS, "tokens": second.tokens, "filterbank": second.frames}[second.kind]
+    real = torch.arange(length) < (second_steps if second.kind == "steps" else length)
     present = torch.ones(clips, dtype=torch.bool)
-    first, second = (Stream(torch.randn(s), torch.ones(s[:2], dtype=torch.bool), present) for s in shapes)
-    return first, second, torch.randint(len(EMOTIONS), (clips,))
+
+    def stream(mask: torch.Tensor, width: int) -> Stream:
+        return Stream(torch.randn(clips, len(mask), width) * mask[:, None], mask.expand(clips, -1), present)
+
+    x, y = stream(torch.ones(STEPS, dtype=torch.bool), config.first.width), stream(real, second.width)
+    index = torch.arange(clips)
+    target = y.features if second.kind == "steps" else None
+    return Batch(x, y, index % len(config.emotions), index % config.styles, index, x.features, target)
 
 
-def loss(output: Output, first: Stream, emotion: torch.Tensor) -> torch.Tensor:
-    """Every output the objective reads, so that the backward pass is whole."""
-    assert None not in (output.rebuilt, output.aligned, output.style_logits)
-    heads = (*output.logits, *output.emotion_adversary)
-    total = sum(nn.functional.cross_entropy(x, emotion) for x in heads)
-    styles = emotion % 3
-    total = total + sum(nn.functional.cross_entropy(x, styles) for x in (*output.style_logits, *output.style_adversary))
-    for level, stride in zip(output.rebuilt, (1, 2, 4), strict=True):
-        total = total + (level.features - first.features[:, ::stride]).square().mean()
-    for ours, theirs in zip(*output.aligned, strict=True):
-        p, q = ours.features.float().log_softmax(-1).detach(), theirs.features.float().log_softmax(-1)
-        total = total + nn.functional.kl_div(q, p, log_target=True, reduction="batchmean")
-    return total  # type: ignore[return-value]
-
-
-def precision(name: str) -> AbstractContextManager[object]:
+def half(name: str) -> AbstractContextManager[object]:
     """Automatic mixed precision, or none."""
-    return nullcontext() if name == "fp32" else torch.autocast("cpu", dtype=torch.bfloat16)
+    return torch.autocast("cpu", dtype=torch.bfloat16, enabled=name == "bf16")
+
+
+def backward(model: CiMEU, clips: Batch, precision: str) -> None:
+    """Forward and backward pass of the whole objective."""
+    assert clips.first is not None
+    with half(precision):
+        output = model(clips.first, clips.second, emotion=clips.emotion, reversal=0.5)
+    objective(output, clips, LossWeights(), alignment=model.config.alignment).total.backward()
 
 
 def seconds(work: Callable[[], object], repeats: int) -> float:
@@ -85,22 +96,30 @@ def peak_gflops(dtype: torch.dtype) -> float:
     return 2 * n**3 / seconds(lambda: a @ b, 5) / 1e9
 
 
-def measure(name: str, clips: int, flops: float, dtype: torch.dtype, work: Callable[[], object], repeats: int) -> None:
-    """Print one line: speed, and share of the peak."""
+def operations(work: Callable[[], object], clips: int) -> float:
+    """Floating-point operations a clip, of matrix products."""
+    with FlopCounterMode(display=False) as counter:
+        work()
+    return counter.get_total_flops() / clips
+
+
+def measure(name: str, clips: int, flops: float, dtype: torch.dtype, work: Callable[[], object], repeats: int) -> float:
+    """Print one line: speed, and share of the peak; returns the seconds."""
     before = peak_gflops(dtype)
     taken = seconds(work, repeats)
     peak = (before + peak_gflops(dtype)) / 2
-    achieved = flops / taken / 1e9
+    achieved = flops * clips / taken / 1e9
     print(
-        f"{name:<28} {clips / taken:7.2f} clips/s  {flops / clips / 1e9:7.2f} GFLOP/clip  "
-        f"{achieved:6.1f} of {peak:6.1f} GFLOP/s = {achieved / peak:4.0%} of the matrix-product peak"
+        f"{name:<34} {clips / taken:7.2f} clips/s  {flops / 1e9:7.3f} GFLOP/clip  "
+        f"{achieved:6.1f} of {peak:6.1f} GFLOP/s = {achieved / peak:4.0%} of the peak"
     )
+    return taken
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--ast", action="store_true", help="train and evaluate the AST inside the network")
+    parser.add_argument("setting", nargs="?", choices=SETTINGS, default="default")
     parser.add_argument("--clips", type=int, default=32, help="clips per batch")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
@@ -109,46 +128,42 @@ def main() -> None:
 
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
-    model = network(with_ast=options.ast).train()
-    first, second, emotion = batch(options.clips, with_ast=options.ast)
+    config = SETTINGS[options.setting]
+    model = network(config)
     optimiser = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
 
-    def step(name: str) -> None:
+    def step(clips: Batch, name: str) -> None:
         optimiser.zero_grad(set_to_none=True)
-        with precision(name):
-            total = loss(model(first, second, emotion=emotion, reversal=0.5), first, emotion)
-        total.backward()
+        backward(model, clips, name)
         optimiser.step()
 
-    def evaluate(name: str) -> None:
-        with torch.inference_mode(), precision(name):
-            model(first, second)
+    def evaluate(clips: Batch, name: str) -> None:
+        assert clips.first is not None
+        with torch.inference_mode(), half(name):
+            model.decision(clips.first, clips.second)
 
-    print(
-        f"torch {torch.__version__}, {options.threads} threads, {options.clips} clips a batch; parameters in millions:"
-    )
-    for name, module in model.named_children():
-        print(f"  {name:<14} {sum(p.numel() for p in module.parameters()) / 1e6:7.2f}")
-    print(f"  {'together':<14} {sum(p.numel() for p in model.parameters()) / 1e6:7.2f}")
-
-    few = batch(2, with_ast=options.ast)
-    with FlopCounterMode(display=False) as counter:
-        loss(model(*few[:2], emotion=few[2], reversal=0.5), few[0], few[2]).backward()
-    training_flops = counter.get_total_flops() / 2 * options.clips
-    with FlopCounterMode(display=False) as counter, torch.inference_mode():
-        model(*few[:2])
-    evaluation_flops = counter.get_total_flops() / 2 * options.clips
-
-    for name in ("bf16",) if options.ast else ("fp32", "bf16"):
-        if options.profile:
-            with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
-                step(name)
-            print(profile.key_averages().table(sort_by="self_cpu_time_total", row_limit=30, max_name_column_width=50))
-        dtype = PRECISIONS[name]
-        model.train()
-        measure(f"training, {name}", options.clips, training_flops, dtype, lambda: step(name), options.repeats)  # noqa: B023
-        model.eval()
-        measure(f"evaluation, {name}", options.clips, evaluation_flops, dtype, lambda: evaluate(name), options.repeats)  # noqa: B023
+    print(f"torch {torch.__version__}, {options.threads} threads, {options.clips} clips a batch, {options.setting}")
+    print(f"{sum(p.numel() for p in model.parameters()) / 1e6:.2f} million parameters")
+    lengths = (1, STEPS) if options.setting == "speech" else (STEPS,)
+    for name in ("bf16",) if options.setting == "ast" else ("fp32", "bf16"):
+        taken = []
+        for length in lengths:
+            torch.manual_seed(0)
+            clips, few = batch(config, options.clips, length), batch(config, 2, length)
+            if options.profile:
+                with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+                    step(clips, name)
+                print(profile.key_averages().table(sort_by="self_cpu_time_total", row_limit=30))
+            steps = f", {length} of {STEPS} steps" if len(lengths) > 1 else ""
+            common = {"dtype": PRECISIONS[name], "clips": options.clips, "repeats": options.repeats}
+            model.train()
+            work, flops = lambda: step(clips, name), operations(lambda: backward(model, few, "fp32"), 2)  # noqa: B023
+            taken.append(measure(f"training, {name}{steps}", flops=flops, work=work, **common))
+            model.eval()
+            work, flops = lambda: evaluate(clips, name), operations(lambda: evaluate(few, "fp32"), 2)  # noqa: B023
+            measure(f"evaluation, {name}{steps}", flops=flops, work=work, **common)
+        if len(taken) > 1:
+            print(f"one step takes {taken[0] / taken[1]:.2f} of the time of {STEPS} ({name})")
 
 
 if __name__ == "__main__":

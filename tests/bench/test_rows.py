@@ -5,8 +5,9 @@ import pytest
 
 from cimeu.baselines.registry import METHODS
 from cimeu.baselines.train import SIMPLE
-from cimeu.bench.rows import ROWS, Row, Setting, row_named, rows_named, setting_of, why_absent
+from cimeu.bench.rows import ROWS, Row, Setting, dotted, row_named, rows_named, setting_of, why_absent
 from cimeu.errors import RecipeError
+from cimeu.experiments.recipe import load_recipe, to_tree
 
 PLAIN: dict[str, Any] = {
     "model.disentangle": "both",
@@ -22,6 +23,17 @@ PLAIN: dict[str, Any] = {
 def setting(**changes: Any) -> Setting:
     offered = {"recipe": PLAIN, "two_streams": True, "cultures": 3, "speakers": 20, "groups": 3}
     return Setting(**{**offered, **changes})
+
+
+def test_the_published_row_has_the_forms_of_the_published_recipe() -> None:
+    recipes = (load_recipe(name, ["data.manifest=m.csv"]) for name in ("published", "default"))
+    published, default = (dotted(to_tree(recipe)) for recipe in recipes)
+    row = ROWS["published"].overrides
+    assert {name: published[name] for name in row} == row
+    differing = {name for name in published if published[name] != default.get(name, "unset")} - set(row)
+    budget = {"training.epochs", "training.patience", "training.selection"}
+    optimiser = {f"training.optimiser.{name}" for name in ("schedule", "learning_rate", "clip_norm")}
+    assert differing == budget | optimiser | {"name", "folds.validation_share", "evaluation.probes"}
 
 
 @pytest.mark.parametrize("row", ROWS.values(), ids=list(ROWS))

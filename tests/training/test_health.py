@@ -3,7 +3,9 @@
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -16,11 +18,11 @@ from cimeu.training.distributed import fabric_of
 from cimeu.training.health import (
     StreamHealth,
     absent,
-    explained_by_clip_mean,
     faults,
     gradient_shares,
     layer_scale,
     primitives_of,
+    variance_of,
 )
 from cimeu.training.journal import read_journal
 from cimeu.training.loop import train
@@ -32,12 +34,27 @@ Network = Callable[..., ModelConfig]
 def test_a_clip_mean_explains_what_one_minus_the_variance_within_clips_says(corpus: Corpus) -> None:
     clips = corpus(n_clips=8)
     collator = collator_of(clips)
-    explained = explained_by_clip_mean(clips, collator, 3)
+    variance = variance_of(clips, collator, 3)
     (batch,) = evaluation_batches(clips, collator, 8)
     rows = [x[mask] for x, mask in zip(batch.first.features.numpy(), batch.first.mask.numpy(), strict=True)]
     within = sum(((x - x.mean(0)) ** 2).sum() for x in rows)
     total = sum((x**2).sum() for x in rows)
-    assert explained["first"] == pytest.approx(1 - within / total, rel=1e-5)
+    assert variance["first"].by_clip_mean == pytest.approx(1 - within / total, rel=1e-5)
+    assert variance["first"].total == pytest.approx(total / sum(x.size for x in rows), rel=1e-5)
+
+
+def test_clips_less_a_style_are_explained_by_the_variance_that_is_left(
+    corpus: Corpus, network: Network, tmp_path: Path
+) -> None:
+    clips = corpus(n_clips=12)
+    nearly_nothing = [np.stack([0.9 * steps.mean(0) for steps in stream]) for stream in clips.streams]
+    moved = clips.in_episodes(lambda number: tuple(nearly_nothing))
+    folder = train(network(), moved, moved.episode(0), TrainingConfig(epochs=1, batch_size=6), tmp_path / "run")
+    entry = read_journal(folder)[-1]
+    total = variance_of(moved.episode(0), collator_of(moved), 6)["first"].total
+    assert abs(total - 1) > 0.1
+    expected = 1 - entry["train.reconstruction.first"] / total
+    assert entry["train.explained_variance.first"] == pytest.approx(expected)
 
 
 def test_gradient_shares_are_those_of_the_emotion_primitives(corpus: Corpus, network: Network) -> None:

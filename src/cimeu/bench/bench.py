@@ -129,7 +129,8 @@ def _settings(prepared: Prepared) -> dict[str, Any]:
 
 
 def _defaults() -> dict[str, Any]:
-    return _of_recipe(to_tree(recipe_from(ANYTHING)))
+    # Folders begun before that setting drew every clip once an epoch.
+    return {**_of_recipe(to_tree(recipe_from(ANYTHING))), "training.equal_groups": False}
 
 
 def _of_recipe(tree: Mapping[str, Any]) -> dict[str, Any]:

@@ -40,6 +40,7 @@ MAIN = (
     "pth-net",
     "full",
     "without-er",
+    "without-rfa",
     "without-lrm",
     "random-style",
 )
@@ -91,6 +92,30 @@ _WITHOUT_ER = {"model.disentangle": "off"}
 _WITHOUT_RFA = {"model.alignment": "off", "model.fusion": "off"}
 _H_ALONE = {"training.weights.heads_trained": "H", "evaluation.levels": "H"}
 
+_PUBLISHED = {
+    "model.disentangle": "first",
+    "model.alignment": "published",
+    "model.fusion": "published",
+    "model.late_fusion": "published",
+    "model.layer_scale": 1e-4,
+    "model.head_dropout": 0.0,
+    "training.style_labels": "off",
+    "training.equal_groups": False,
+    "training.adversary_steps": 0,
+    "training.weights.streams": 0.0,
+    "training.weights.mining": "published",
+    "training.weights.mining_share": 0.0,
+    "training.weights.style": 0.0,
+    "training.weights.style_adversary": 0.0,
+    "training.weights.emotion_adversary": 0.0,
+    "training.weights.covariance": 0.0,
+    "training.augmentation.noise": 0.0,
+    "training.augmentation.raw_noise": 5e-4,
+    "evaluation.mu": 0.6,
+    **_H_ALONE,
+}
+"""Forms of the recipe `published`; size, budget, optimiser and selection stay those of every row."""
+
 ROWS: dict[str, Row] = {
     row.name: row
     for row in (
@@ -98,6 +123,12 @@ ROWS: dict[str, Row] = {
         Row(name="without-er", meaning="emotion encoder alone", overrides=_WITHOUT_ER, needs=("styles",)),
         Row(name="without-rfa", meaning="no alignment, no fusion", overrides=_WITHOUT_RFA, needs=("two streams",)),
         Row(name="without-lrm", meaning="no mining, H alone", overrides={"training.weights.mining": "off", **_H_ALONE}),
+        Row(
+            name="without-style",
+            meaning="no style labels: nothing sorts the styles",
+            overrides={"training.style_labels": "off"},
+            needs=("styles",),
+        ),
         Row(
             name="random-style",
             meaning="styles drawn at random",
@@ -139,6 +170,7 @@ ROWS: dict[str, Row] = {
             meaning="none of the three modules",
             overrides={**_WITHOUT_ER, **_WITHOUT_RFA, "training.weights.mining": "off"},
         ),
+        Row(name="published", meaning="the published forms of all parts", overrides=_PUBLISHED),
         Row(name="majority", kind="baseline", meaning="the commonest emotion"),
         Row(name="linear", kind="baseline", meaning="logistic regression on one vector per clip"),
         *(

@@ -92,7 +92,8 @@ def _train_network(prepared: Prepared, fold: Fold, direction: Direction, folder:
     if learned.style_names and "styles" not in prepared.recipe.model:
         network = replace(network, styles=max(2, len(learned.style_names)))
     training = prepared.training(direction)
-    train(network, learned, checked, training, folder, synthetic=prepared.synthetic, progress=progress)
+    group = prepared.recipe.folds.group
+    train(network, learned, checked, training, folder, group=group, synthetic=prepared.synthetic, progress=progress)
 
 
 def _train_rival(prepared: Prepared, fold: Fold, direction: Direction, folder: Path, progress: Progress) -> None:

@@ -47,6 +47,9 @@ class TrainingConfig:
     practice of gradient reversal)."""
     balance: Literal["off", "loss", "sampling"] = "off"
     """Make up for rare emotions by their weight in the class error, or by drawing them more often."""
+    equal_groups: bool = True
+    """Every batch has as many clips of each training group (`folds.group`), as those of the domain methods do; false:
+    every clip once an epoch (published)."""
     supports: bool = False
     """Learn from clips less the style in drawn supports (`cimeu.training.episodes`), and keep the rule of it for
     `cimeu predict --style`; a bench sets it for models that answer given support sets."""

@@ -9,6 +9,7 @@ Axes: B clips, T steps, D input width, K emotions.
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -35,12 +36,21 @@ SMALLEST_CHANGE = 0.02
 CHANCE_MARGIN = 0.02
 
 
-def explained_by_clip_mean(clips: ClipDataset, collator: Collator, batch_size: int) -> dict[str, float | None]:
-    """Share of each stream's variance that every clip's own mean vector explains: what a decoder has to beat.
+@dataclass(frozen=True)
+class Variance:
+    """How much there is in a stream for a decoder to explain."""
 
-    None where a stream has one step per clip, or none at all: its mean explains everything.
-    """
-    residual, total, several = dict.fromkeys(STREAMS, 0.0), dict.fromkeys(STREAMS, 0.0), dict.fromkeys(STREAMS, False)
+    total: float
+    """Mean square of the standardised features over real steps; near 1 unless a style was subtracted."""
+    by_clip_mean: float | None
+    """Share of it that every clip's own mean vector explains: what a decoder has to beat. None where no clip has more
+    than one step, whose mean explains everything."""
+
+
+def variance_of(clips: ClipDataset, collator: Collator, batch_size: int) -> dict[str, Variance]:
+    """Variance of each stream of steps of some clips, as evaluation reads them; without streams that no clip has."""
+    residual, total, size = (dict.fromkeys(STREAMS, 0.0) for _ in range(3))
+    several = dict.fromkeys(STREAMS, False)
     for batch in evaluation_batches(clips, collator, batch_size):
         for name in STREAMS:
             stream: Stream | None = getattr(batch, name)
@@ -50,8 +60,13 @@ def explained_by_clip_mean(clips: ClipDataset, collator: Collator, batch_size: i
             mean = masked_mean(x, stream.mask)[:, None]
             residual[name] += float(((x - mean).square() * mask).sum())
             total[name] += float((x.square() * mask).sum())
+            size[name] += float(mask.sum()) * x.shape[-1]
             several[name] |= bool((stream.mask.sum(1) > 1).any())
-    return {name: 1 - residual[name] / total[name] if several[name] and total[name] else None for name in STREAMS}
+    return {
+        name: Variance(total[name] / size[name], 1 - residual[name] / total[name] if several[name] else None)
+        for name in STREAMS
+        if total[name]
+    }
 
 
 @contextmanager

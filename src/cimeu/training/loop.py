@@ -43,12 +43,13 @@ from cimeu.training.distributed import average_gradients, fabric_of, first_only,
 from cimeu.training.health import (
     STREAMS,
     StreamHealth,
+    Variance,
     absent,
-    explained_by_clip_mean,
     faults,
     gradient_shares,
     layer_scale,
     primitives_of,
+    variance_of,
 )
 from cimeu.training.journal import Entry
 from cimeu.training.losses import class_error, emotion_adversary, style_adversary
@@ -72,6 +73,7 @@ def train(
     config: TrainingConfig,
     folder: Path,
     *,
+    group: str = "",
     synthetic: bool = False,
     progress: Progress = silent,
 ) -> Path:
@@ -83,6 +85,8 @@ def train(
         validation: clips to choose the epoch with; may be empty with selection `last`.
         config: everything about training.
         folder: of this direction, such as RUN/forward.
+        group: column that names the training groups, of which every batch has equal shares (`equal_groups`); empty:
+            none.
         synthetic: whether the clips were drawn by a program.
         progress: called after every optimiser step.
 
@@ -91,7 +95,7 @@ def train(
         EmptyClass: no usable training clip, or an emotion without one.
     """
     _check(model_config, train, validation, config)
-    identity = identity_of(model_config, train, validation, config)
+    identity = identity_of(model_config, train, validation, config, group)
     if first_only(config, lambda: is_finished(folder, identity)):
         return folder
     fabric = fabric_of(config)
@@ -102,16 +106,20 @@ def train(
     model = CiMEU(model_config, specifications_of(train, collator, config.selection, synthetic)).to(fabric.device)
     optimiser = fabric.setup_optimizers(build_optimiser(config.optimiser, model.parameters(), model.adversaries()))
     state = resumed(folder, first_only(config, lambda: saved(folder, identity)), model, optimiser)
-    epochs = _Epochs(model, optimiser, train, collator, config, fabric)
-    floor = explained_by_clip_mean(train, collator, config.batch_size) if model_config.disentangle != "off" else {}
+    groups = train.groups(group) if group and config.equal_groups else None
+    epochs = _Epochs(model, optimiser, train, collator, config, fabric, groups)
+    decoded = model_config.disentangle != "off"
+    variance = variance_of(train, collator, config.batch_size) if decoded else {}
 
     while state.epoch < config.epochs and not _out_of_patience(state, config):
         started = time.perf_counter()
         clips = train.episode(state.epoch)
+        if decoded and clips is not train:  # clips less a style have less variance
+            variance = variance_of(clips, collator, config.batch_size)
         styles, about_styles = first_only(config, partial(epoch_styles, model, clips, collator, config, state))
         entry, shares = epochs.run(clips, state, styles, progress)
         checked = first_only(config, lambda: _validate(model, validation, collator, config, fabric.device))
-        entry |= checked | about_styles | _health(model, floor, shares)
+        entry |= checked | about_styles | _health(model, entry, variance, shares)
         _adjust_factors(state, entry, config)
         _average(state, model, config)
         _keep_best(state, model, entry, config)
@@ -138,11 +146,13 @@ class _Epochs:
         collator: Collator,
         config: TrainingConfig,
         fabric: "Fabric",
+        groups: Sequence[str] | None,
     ) -> None:
         self._model, self._optimiser, self._fabric = model, optimiser, fabric
         self._train, self._collator, self._config = train, collator, config
         self._class_weights = _class_weights(train).to(fabric.device) if config.balance == "loss" else None
-        self._steps = len(_batches(train, config, epoch=0))
+        self._groups = groups
+        self._steps = len(self._batches(epoch=0))
         self.planned = self._steps * config.epochs
         # Processes that share a batch draw different noise and dropout; a single one draws what it always did.
         self._apart = () if fabric.world_size == 1 else (fabric.world_size, fabric.global_rank)
@@ -155,7 +165,7 @@ class _Epochs:
         torch.manual_seed(_seed(config.seed, state.epoch, *self._apart))
         means, shares = _Means(), dict[str, float]()
         self._model.train()
-        for indices in _batches(self._train, config, state.epoch):
+        for indices in self._batches(state.epoch):
             rate, reversal = learning_rate(config.optimiser, step, self.planned), reversal_factor(step, self.planned)
             set_learning_rate(self._optimiser, rate)
             samples = [clips[int(index)] for index in share_of(indices, self._fabric)]
@@ -169,6 +179,17 @@ class _Epochs:
             progress(f"training {self._train.direction}", step, self.planned)
         entry: Entry = {"epoch": state.epoch + 1, "step": step, "learning_rate": rate, "reversal": reversal}
         return entry | means.named(), shares
+
+    def _batches(self, epoch: int) -> list[Int64[np.ndarray, " _"]]:
+        train, config = self._train, self._config
+        return epoch_batches(
+            train.usable,
+            config.batch_size,
+            seed=config.seed,
+            epoch=epoch,
+            emotions=train.emotions[train.usable] if config.balance == "sampling" else None,
+            groups=None if self._groups is None else [self._groups[int(row)] for row in train.usable],
+        )
 
     def _losses(
         self, samples: Sequence[Sample], styles: Tensor, state: State, step: int, reversal: float
@@ -205,9 +226,14 @@ class _Epochs:
         self._optimiser.step()
 
 
-def _health(model: CiMEU, clip_mean: Mapping[str, float | None], shares: Mapping[str, float]) -> Entry:
+def _health(model: CiMEU, trained: Entry, variance: Mapping[str, Variance], shares: Mapping[str, float]) -> Entry:
     """Whether the parts of the network do anything, as numbers of the journal."""
-    entry: Entry = {f"health.clip_mean.{name}": value for name, value in clip_mean.items()}
+    entry: Entry = {f"health.clip_mean.{name}": stream.by_clip_mean for name, stream in variance.items()}
+    for name, error in trained.items():
+        if name.startswith("train.reconstruction.") and error is not None:
+            stream = name.rpartition(".")[2]
+            total = variance[stream].total if stream in variance else 1.0  # tokens are read as steps by the network
+            entry[f"train.explained_variance.{stream}"] = 1 - float(error) / total
     entry |= {f"health.gradient.{name}": share for name, share in shares.items()}
     entry["health.layer_scale"] = layer_scale(model)
     return entry
@@ -284,11 +310,6 @@ def _average(state: State, model: CiMEU, config: TrainingConfig) -> None:
         return
     state.averaged += 1
     add_to_mean(state.average, model.state_dict(), state.averaged)
-
-
-def _batches(train: ClipDataset, config: TrainingConfig, epoch: int) -> list[Int64[np.ndarray, " _"]]:
-    emotions = train.emotions[train.usable] if config.balance == "sampling" else None
-    return epoch_batches(train.usable, config.batch_size, seed=config.seed, epoch=epoch, emotions=emotions)
 
 
 def _validate(
@@ -498,11 +519,7 @@ class _Means:
             self._values.setdefault(name, []).extend([] if value is None else [value.detach()])
 
     def named(self) -> Entry:
-        means: Entry = {
+        return {
             f"train.{name}": float(torch.stack(values).mean()) if values else None
             for name, values in self._values.items()
         }
-        for name, value in list(means.items()):
-            if name.startswith("train.reconstruction.") and value is not None:
-                means[name.replace("reconstruction", "explained_variance")] = 1 - value
-        return means

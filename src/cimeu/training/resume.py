@@ -149,7 +149,7 @@ def is_finished(folder: Path, identity: dict[str, Any]) -> bool:
 
 
 def identity_of(
-    model_config: ModelConfig, train: ClipDataset, validation: ClipDataset, config: TrainingConfig
+    model_config: ModelConfig, train: ClipDataset, validation: ClipDataset, config: TrainingConfig, group: str
 ) -> dict[str, Any]:
     """What makes two runs the same run."""
     clips = {name: _digest(dataset) for name, dataset in (("training clips", train), ("validation clips", validation))}
@@ -160,8 +160,11 @@ def identity_of(
     training = asdict(config)
     for name in ("devices", "nodes"):
         del training[name]
+    # Runs of before a setting stay what they are.
     if not training["supports"]:
-        del training["supports"]  # runs of before the setting stay what they are
+        del training["supports"]
+    if training.pop("equal_groups") and group:
+        training["equal_groups"] = group
     if not model_config.continuous:
         del training["weights"]["continuous"]
     if training["criterion"] == UAR:
