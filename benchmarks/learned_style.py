@@ -61,7 +61,7 @@ from cimeu.model.disentangle import ReverseGradient, standardised
 from cimeu.model.style_set import opinion_pool
 from cimeu.model.support_rule import stream_config
 from cimeu.reports.bench_summary import Summary
-from cimeu.reports.support_tables import sets_of
+from cimeu.reports.support_tables import counted_groups
 from cimeu.reports.views import Cells, Figures, View, pairs, predictions_of
 from cimeu.tables import MISSING, Table, interval_of, percent, span, to_markdown
 from cimeu.training.episodes import EPISODES, SHRINK, Scope, StreamRule, SupportReader, Supports
@@ -369,10 +369,7 @@ class Study:
         rule = {fold: self.kept(RULE, fold, 0, lambda fold=fold: self.rule(fold)) for fold in self.folds}
         self.cells: dict[str, Cells] = {RULE: {(fold, seed): rule[fold] for fold in rule for seed in self.bench.seeds}}
         summary = Summary(self.bench, (), Figures(self.bench, {"linear-first": self.cells[RULE]}))
-        sets = {condition: sets_of(summary, condition) for condition in self.bench.supports}
-        self.counted = {
-            condition: [name for name, one in by.items() if not one.reason] for condition, by in sets.items()
-        }
+        self.counted = {condition: counted_groups(summary, condition) for condition in self.bench.supports}
 
     def kept(self, row: str, fold: str, seed: int, make: Callable[[], CellResult]) -> CellResult:
         """A cell of the folder, made if it is not there."""

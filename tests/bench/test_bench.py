@@ -166,6 +166,9 @@ def test_a_model_trained_with_supports_answers_beside_one_that_was_not(toy, tmp_
     table = pd.read_csv(tmp_path / "bench" / "support_sets.csv", keep_default_na=False)
     assert list(table["why n/a"]) == [f"{n} of 12 clips have such a support" for n in (12, 0, 12)]
     assert list(table["clips in it"]) == ["3.0", "n/a", "8.0"]
+    weights = dict(zip(table["support set"], table["weight"], strict=True))
+    assert weights["person-8:even"] == "n/a"
+    assert 0 < float(weights["person-3"]) <= 1
     assert "ransductive" in (tmp_path / "bench" / "supports.md").read_text()
 
 

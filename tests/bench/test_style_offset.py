@@ -12,6 +12,7 @@ from cimeu.bench.cells import CellResult, Parts, foreign_cell
 from cimeu.bench.style_offset import (
     COUNT,
     DRAWS,
+    WEIGHT,
     Clips,
     answers_with_supports,
     draw_supports,
@@ -273,10 +274,18 @@ def test_without_support_the_model_trained_without_supports_answers_and_an_even_
     assert even["fused.sadness"].min() > 0.5
 
 
-def test_a_support_of_one_emotion_counts_less_than_an_even_one() -> None:
-    reader = SupportReader(RULE, TEST)
-    own, even = (
-        np.mean(reader.trust(draw_supports(reader, protocol)))
-        for protocol in support_protocols("person-3:own,person-3:even")
+def test_a_support_of_one_emotion_counts_less_than_an_even_one_and_none_not_at_all() -> None:
+    none, own, even = (answered(sets)[WEIGHT] for sets in ("person-0", "person-3:own", "person-3:even"))
+    assert (none == 0).all()
+    assert own.mean() < even.mean() - 0.1
+    assert even.between(0, 1).all()
+
+
+def test_the_weight_beside_an_answer_is_the_one_that_it_was_given_with() -> None:
+    angry, sad = (np.tile(row, (len(TEST), 1)) for row in ([0.8, 0.1, 0.1], [0.1, 0.1, 0.8]))
+    tables = answers_with_supports(
+        {"forward": RULE}, {"forward": TEST}, lambda _: angry, lambda _: sad, support_protocols("person-5")
     )
-    assert own < even - 0.1
+    for table in tables:
+        logits = np.log(table["fused.sadness"] / table["fused.anger"]) / np.log(8)
+        np.testing.assert_allclose((logits + 1) / 2, table[WEIGHT], atol=1e-6)

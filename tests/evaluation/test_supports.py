@@ -37,6 +37,13 @@ def test_a_mix_that_the_person_cannot_fill_is_not_drawn(mix: Mix) -> None:
     assert draw(PEOPLE, 16, Condition(10, mix), RNG(0)) is None
 
 
+def test_the_rarest_emotion_of_a_person_is_the_first_that_has_no_even_support() -> None:
+    """The scored clip is taken out before it is decided whether the mix can be filled."""
+    people = People.of(["ann"] * 7, np.array([0, 0, 1, 1, 1, 1, 1]), 2)
+    drawn = [draw(people, clip, Condition(4, "even"), RNG(0)) for clip in range(7)]
+    assert [support is None for support in drawn] == [True] * 2 + [False] * 5
+
+
 def test_a_natural_support_is_as_large_as_it_can_be() -> None:
     assert len(draw(PEOPLE, 16, Condition(10), RNG(0))) == 5  # type: ignore[arg-type]
     assert len(draw(PEOPLE, 22, Condition(10), RNG(0))) == 0  # type: ignore[arg-type]

@@ -1,7 +1,7 @@
 """Figures with support sets from cells whose truth is known."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +12,10 @@ from cimeu.bench.cells import CellResult
 from cimeu.bench.comparison import Bench, Cell
 from cimeu.bench.protocols import held_out_pair
 from cimeu.bench.runner import run_bench
+from cimeu.bench.style_offset import WEIGHT
 from cimeu.reports.bench_summary import Summary, summarise
-from cimeu.reports.nested_table import nested_table
+from cimeu.reports.nested_table import nested_supports_table, nested_table
+from cimeu.reports.protocol_tables import protocol_tables
 from cimeu.reports.support_tables import sets_of, support_sets_table, supports_table
 
 EMOTIONS = ("anger", "neutral")
@@ -64,12 +66,16 @@ def answer_twice(cell: Cell) -> CellResult:
 
 
 def summary_of(
-    folder: Path, folds: tuple[str, ...], protocol: str, answered: Callable[[Cell], CellResult] = answer
+    folder: Path,
+    folds: tuple[str, ...],
+    protocol: str,
+    answered: Callable[[Cell], CellResult] = answer,
+    rows: tuple[str, ...] = ("full", "erm"),
 ) -> Summary:
     bench = Bench(
         name="little",
         emotions=EMOTIONS,
-        rows=("full", "erm"),
+        rows=rows,
         folds=folds,
         seeds=(0,),
         protocol=protocol,
@@ -136,7 +142,48 @@ def test_a_guess_from_the_support_alone_shows_what_the_draw_gives_away(outer: Dr
     sets = sets_of(outer.summary, "person-4")["de"]
     assert (sets.commonest, sets.rarest) == (0.0, 1.0)
     told = [each for each in support_sets_table(outer.summary).lines if each[:2] == ("person-4", "de")]
-    assert told == [("person-4", "de", "48 of 48", "4.0", "75", "0.0", "100.0", "")]
+    assert told == [("person-4", "de", "48 of 48", "4.0", "75", "–", "0.0", "100.0", "")]
+
+
+def test_a_figure_stands_beside_the_better_guess_of_each_group(tmp_path: Path) -> None:
+    """Supports of `de` hold little of the clip's own emotion, those of `en` much; those of even draws say nothing."""
+
+    def tilted(cell: Cell) -> CellResult:
+        table = answer(cell).predictions
+        even, en = table["condition"] == "person-4:even", table["culture"] == "en"
+        table.loc[en, ["support.anger", "support.neutral"]] = table.loc[en, ["support.neutral", "support.anger"]].values
+        table.loc[even, ["support.anger", "support.neutral"]] = 2
+        return CellResult(table)
+
+    lines = Drawn.of(summary_of(tmp_path, ("de", "en"), "", tilted)).lines
+    assert lines["erm", "person-4"]["support alone"] == "100.0"
+    assert lines["erm", "person-4:even"]["support alone"] == "50.0"
+
+
+def test_p_is_adjusted_over_the_rows_of_one_support_set(tmp_path: Path) -> None:
+    def answered(cell: Cell) -> CellResult:
+        """`full` is right given supports; of every speaker, `erm` is wrong half of the time, and `without-er` never."""
+        table = answer(replace(cell, row="full")).predictions
+        if cell.row == "erm":
+            table.loc[table["condition"] != "", ["fused.anger", "fused.neutral"]] = [0.6, 0.4]
+        return CellResult(table)
+
+    lines = Drawn.of(summary_of(tmp_path, ("de",), "", answered, ("full", "erm", "without-er"))).lines
+    # No draw of 50 is beyond zero. Two rows are compared with the reference, and as many under the other set.
+    assert lines["erm", "person-4"]["p (Holm)"] == f"{2 * 2 / 51:.3f}"
+    assert lines["without-er", "person-4"]["p (Holm)"] == "1.000"
+    assert lines["full", "person-4"]["p (Holm)"] == "–"
+
+
+def test_the_weight_of_supports_is_that_of_the_reference(tmp_path: Path) -> None:
+    def weighted(cell: Cell) -> CellResult:
+        table = answer(cell).predictions
+        anger = np.where(table["emotion"] == "anger", 0.25, 0.5)
+        weight = anger if cell.row == "full" else 1.0
+        return CellResult(table.assign(**{WEIGHT: np.where(table["condition"] == "", np.nan, weight)}))
+
+    table = support_sets_table(summary_of(tmp_path, ("de",), "", weighted, ("erm", "full")))
+    assert [dict(zip(table.columns, each, strict=True))["weight"] for each in table.lines] == ["0.38", "0.38"]
 
 
 def test_unknown_speakers_have_no_support_of_their_own(tmp_path: Path) -> None:
@@ -164,6 +211,30 @@ def test_a_choice_for_an_outer_group_looks_at_the_others_alone(nested: Drawn) ->
     assert best[0] == "full"
     assert all(each.startswith("75.0 [") and each.endswith(" *") for each in best[1:])
     assert all(each.startswith("50.0 [") and "*" not in each for each in other[1:])
+
+
+def test_a_choice_under_a_support_set_looks_at_other_groups_that_have_a_figure(tmp_path: Path) -> None:
+    def differs(cell: Cell) -> CellResult:
+        """Given supports, `erm` is right about `en`, and `full` is not always."""
+        table = answer(cell).predictions
+        other = answer(replace(cell, row="erm" if cell.row == "full" else "full")).predictions
+        changed = (table["culture"] == "en") & (table["condition"] == "person-4")
+        return CellResult(table.where(~changed, other))
+
+    summary = summary_of(tmp_path, ("de+en", "de+ur", "en+ur"), "nested", differs)
+    shown = nested_supports_table(summary)
+    choices = {
+        each[:2]: [value.partition(" [")[0] + value[-2:] * ("*" in value) for value in each[2:]] for each in shown.lines
+    }
+    assert shown.columns[:3] == ("row", "support set", "choice for de [95 %]")
+    assert choices == {
+        ("full", "person-4"): ["75.0", "100.0 *", "87.5 *"],
+        ("erm", "person-4"): ["100.0 *", "75.0", "87.5"],
+        ("full", "person-4:even"): ["n/a", "100.0 *", "100.0 *"],
+        ("erm", "person-4:even"): ["n/a", "75.0", "75.0"],
+    }
+    assert all(each[1].endswith("*") for each in nested_table(summary).lines[:1])
+    assert set(protocol_tables(summary)) == {"nested", "nested_supports"}
 
 
 def test_a_nested_bench_compares_rows_over_all_pairs(nested: Drawn) -> None:

@@ -34,6 +34,8 @@ DRAWS = 5
 """Supports drawn for each tested clip."""
 COUNT = "support."
 """Start of the names of the columns that count the emotions in the support of a clip."""
+WEIGHT = "support_weight"
+"""Column of the weight, from 0 to 1, that the answer given a support has against that to the clip alone."""
 
 Clips = Mapping[Direction, ClipDataset]
 """The same clips, as each network of an ensemble reads them."""
@@ -107,7 +109,8 @@ def answers_with_supports(
         protocols: the supports.
 
     Returns:
-        For each protocol and draw a table like those of a cell; clips whose person cannot fill the mix are left out.
+        For each protocol and draw a table like those of a cell, with the counts and the `WEIGHT` of each support; clips
+        whose person cannot fill the mix are left out.
     """
     readers = {direction: SupportReader(rules[direction], each) for direction, each in clips.items()}
     first = next(iter(readers.values()))
@@ -119,9 +122,10 @@ def answers_with_supports(
             if all(support is None for support in supports):
                 continue
             adapted = {name: reader.less_style(supports, protocol.scope) for name, reader in readers.items()}
-            answered = opinion_pool(unadapted, given(adapted), first.trust(supports))
+            weight = first.trust(supports)
+            answered = opinion_pool(unadapted, given(adapted), weight)
             table = part_table(first.clips, "test", answered, group=first.rule.group)
-            table = table.assign(condition=str(protocol), draw=number)
+            table = table.assign(condition=str(protocol), draw=number, **{WEIGHT: weight})
             table[[COUNT + name for name in first.clips.labels.emotions]] = _counts(first.clips, supports)
             drawn = np.array([support is not None for support in supports])
             tables.append(table[drawn].reset_index(drop=True))

@@ -141,15 +141,19 @@ def summarise(folder: Path, *, resamples: int = N_RESAMPLES, seed: int = 0) -> S
         for row in bench.compared()
         if reference is not None and (other := figures.of(row)) is not None
     }
-    p_values = {row: difference.p for row, difference in differences.items() if np.isfinite(difference.p)}
-    adjusted = holm(dict.fromkeys(bench.compared(), 1.0) | p_values)  # rows that are not there yet count
+    adjusted = adjusted_p(bench, differences)
     lines = [
-        line
-        if line.row not in differences
-        else _with_difference(line, differences[line.row], adjusted[line.row] if line.row in p_values else None)
+        line if line.row not in differences else _with_difference(line, differences[line.row], adjusted.get(line.row))
         for line in lines
     ]
     return Summary(bench, tuple(lines), figures, _word(bench, cells))
+
+
+def adjusted_p(bench: Bench, differences: Mapping[str, Difference]) -> dict[str, float]:
+    """p after Holm of rows against the reference, by row; those without intervals have none."""
+    p_values = {row: difference.p for row, difference in differences.items() if np.isfinite(difference.p)}
+    adjusted = holm(dict.fromkeys(bench.compared(), 1.0) | p_values)  # rows that are not there yet count
+    return {row: adjusted[row] for row in p_values}
 
 
 def _line(drawn: Figures, row: str) -> RowSummary:

@@ -9,7 +9,7 @@ from cimeu.evaluation.uncertainty import Estimate, Estimates, compared, differen
 from cimeu.plots.label_curve import label_curve
 from cimeu.reports.bench_summary import Summary
 from cimeu.reports.gap import PARTS, TrainedOn, gap_of
-from cimeu.reports.nested_table import nested_table
+from cimeu.reports.nested_table import nested_supports_table, nested_table
 from cimeu.reports.views import View, pairs
 from cimeu.tables import ABSENT, MISSING, Interval, Table, interval_of, span
 
@@ -29,7 +29,8 @@ def protocol_tables(summary: Summary, trained_on: TrainedOn | None = None) -> di
     if bench.protocol == ROBUSTNESS:
         return {"robustness": robustness_table(summary)}
     if bench.protocol == NESTED:
-        return {"nested": nested_table(summary)}
+        given_supports = {"nested_supports": nested_supports_table(summary)} if bench.supports else {}
+        return {"nested": nested_table(summary), **given_supports}
     return {}
 
 

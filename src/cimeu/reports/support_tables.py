@@ -11,18 +11,17 @@ what remains of a person's clips a little against its emotion, so both the commo
 Axes: N clips, K emotions.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
 
 from cimeu.bench.protocols import NESTED
-from cimeu.bench.style_offset import COUNT
-from cimeu.evaluation.predictions import Predictions
+from cimeu.bench.style_offset import COUNT, WEIGHT
 from cimeu.evaluation.uncertainty import Estimate, Estimates, averaged, compared, estimates_over
-from cimeu.reports.bench_summary import Summary
+from cimeu.reports.bench_summary import Summary, adjusted_p
 from cimeu.reports.views import View, main_view, pairs, predictions_of
 from cimeu.tables import ABSENT, MISSING, Table, interval_of, percent, span
 
@@ -54,34 +53,10 @@ def supports_table(summary: Summary) -> Table | None:
     if not bench.supports:
         return None
     groups = tested_groups(summary)
-    lines = []
-    for condition in bench.supports:
-        sets = sets_of(summary, condition)
-        # Every row is averaged over the same groups, or rows would be compared on different people.
-        counted = [name for name in groups if name in sets and not sets[name].reason]
-        reference = _figures(summary, bench.reference, condition, counted)
-        for row in bench.rows:
-            figures = None if row in bench.absent else _figures(summary, row, condition, counted)
-            if figures is None:
-                dash = ABSENT if row in bench.absent or (sets and not counted) else MISSING
-                lines.append((row, condition, *[dash] * (6 + len(groups))))
-                continue
-            alone, given = figures
-            shares = [sets[name].largest_share for name in counted if sets[name].size]
-            against = None if reference is None or row == bench.reference else compared(reference[1], given)
-            lines.append(
-                (
-                    *(row, condition, span(interval_of(given.mean)), span(interval_of(alone.mean))),
-                    span(interval_of(compared(alone, given)), signed=True),
-                    MISSING if against is None else span(interval_of(against), signed=True),
-                    f"{np.mean([sets[name].size for name in counted]):.1f}",
-                    f"{100 * np.nanmean(shares):.0f}" if shares else MISSING,
-                    *(percent(given.cultures[name].value) if name in counted else ABSENT for name in groups),
-                )
-            )
+    lines = [line for condition in bench.supports for line in _lines(summary, condition, groups)]
     columns = (
         *("row", "support set", "UAR [95 %]", "alone, same clips [95 %]", "gain [95 %]"),
-        *(f"minus {bench.reference} [95 %]", "clips in it", "largest share, %", *groups),
+        *(f"minus {bench.reference} [95 %]", "p (Holm)", "clips in it", "largest share, %", "support alone", *groups),
     )
     notes = (
         "Transductive: beside each scored clip the model reads other unlabelled test clips, of the same person or of "
@@ -89,32 +64,105 @@ def supports_table(summary: Summary) -> Table | None:
         "per clip and are the same for every row; their mean, less the mix of emotions that a linear model finds in "
         "them, is subtracted from each stream. One training with supports serves every line; `alone` is the row "
         "trained without any, and its answer counts the more, the fewer emotions a support seems to hold.",
-        f"Mean over {summary.word}s that have a figure; `support_sets` says what was drawn, which have none and why, "
-        "and what a guess from the support alone is worth. Mixes need labels to be drawn: they are conditions of the "
-        "experiment, not of use.",
+        f"Mean over {summary.word}s that have a figure; `support_sets` says what was drawn, and which have none and "
+        "why. Mixes need labels to be drawn: they are conditions of the experiment, not of use. p (Holm) is over the "
+        f"rows that are compared with `{bench.reference}` under one support set, not over the sets.",
+        "`support alone` is the UAR of a guess from the labels of the support, by one who never meets the clip: its "
+        f"commonest emotion or its rarest, whichever is right more often in a {summary.word}. Chance is "
+        f"{percent(summary.chance)} %. Where it is far above (natural draws: the other clips of a person are tilted "
+        "against the emotion of the scored one), a gain may owe something to how supports were drawn; `even` draws "
+        "are clean of it. `own` and `other` are far from chance by their definition.",
     )
     return Table(f"{bench.name}: with unlabelled clips of the tested people", columns, tuple(lines), notes)
+
+
+def _lines(summary: Summary, condition: str, groups: Sequence[str]) -> list[tuple[str, ...]]:
+    """Every row under one support set."""
+    bench, sets = summary.bench, sets_of(summary, condition)
+    # Every row is averaged over the same groups, or rows would be compared on different people.
+    counted = _counted(sets)
+    running = [row for row in bench.rows if row not in bench.absent]
+    measured = {row: figures for row in running if (figures := _figures(summary, row, condition, counted)) is not None}
+    differences = {
+        row: compared(measured[bench.reference][1], measured[row][1])
+        for row in bench.compared()
+        if row in measured and bench.reference in measured
+    }
+    adjusted = adjusted_p(bench, differences)
+    lines: list[tuple[str, ...]] = []
+    for row in bench.rows:
+        if row not in measured:
+            dash = ABSENT if row in bench.absent or (sets and not counted) else MISSING
+            lines.append((row, condition, *[dash] * (8 + len(groups))))
+            continue
+        alone, given = measured[row]
+        against = interval_of(differences[row]) if row in differences else None
+        lines.append(
+            (
+                *(row, condition, span(interval_of(given.mean)), span(interval_of(alone.mean))),
+                span(interval_of(compared(alone, given)), signed=True),
+                span(against, signed=True),
+                f"{adjusted[row]:.3f}" if row in adjusted else MISSING,
+                *_drawn([sets[name] for name in counted]),
+                *(percent(given.cultures[name].value) if name in counted else ABSENT for name in groups),
+            )
+        )
+    return lines
+
+
+def _drawn(sets: Sequence[SupportSets]) -> tuple[str, str, str]:
+    """Size, share of the commonest emotion, and what a guess from a support alone is worth: means over groups."""
+    shares = [group.largest_share for group in sets if group.size]
+    guessed = np.mean([max(group.commonest, group.rarest) for group in sets])
+    return (
+        f"{np.mean([group.size for group in sets]):.1f}",
+        f"{100 * np.nanmean(shares):.0f}" if shares else MISSING,
+        percent(float(guessed)),
+    )
 
 
 def support_sets_table(summary: Summary) -> Table:
     """What was drawn for each group, why a group has no figure, and what the support alone gives away."""
     lines = []
     for condition in summary.bench.supports:
+        weights = _weights(summary, condition)
         for name, sets in sets_of(summary, condition).items():
             figures = (
                 f"{sets.size:.1f}",
                 f"{100 * sets.largest_share:.0f}" if sets.size else MISSING,
+                f"{weights[name]:.2f}" if name in weights else MISSING,
                 *map(percent, (sets.commonest, sets.rarest)),
             )
             shown = figures if sets.n_clips else (ABSENT,) * len(figures)
             lines.append((condition, name, f"{sets.n_clips} of {sets.n_tested}", *shown, sets.reason))
-    columns = ("support set", summary.word, "test clips", "clips in it", "largest share, %", "commonest", "rarest")
-    note = (
+    columns = (
+        *("support set", summary.word, "test clips", "clips in it", "largest share, %", "weight"),
+        *("commonest", "rarest", f"why {ABSENT}"),
+    )
+    notes = (
         "`commonest` and `rarest` are the UAR of guessing that emotion of the support, with its labels and without the "
         f"clip: chance is {percent(summary.chance)} %. Supports of the clip's own emotion alone (`own`), or of "
-        "another one (`other`), give it away by their definition."
+        "another one (`other`), give it away by their definition.",
+        "`weight`, from 0 to 1, is what the answer given a support counts against that to the clip alone, the more, "
+        f"the more emotions the support seems to hold: mean over clips, as `{summary.bench.reference}` reads them "
+        f"({MISSING} where cells do not hold it).",
+        "The scored clip is taken out before it is decided whether its person can fill a mix, so the rarest emotion "
+        "of a person drops out first.",
     )
-    return Table(f"{summary.bench.name}: support sets", (*columns, f"why {ABSENT}"), tuple(lines), (note,))
+    return Table(f"{summary.bench.name}: support sets", columns, tuple(lines), notes)
+
+
+def _weights(summary: Summary, condition: str) -> dict[str, float]:
+    """Mean weight of the supports of a group's clips, in the reference row; empty where no cell holds it."""
+    # Unlike what is drawn, it differs between rows: each reads supports by its own streams.
+    cells = summary.cells[summary.bench.reference].values()
+    tables = [cell.predictions for cell in cells if WEIGHT in cell.predictions]
+    if not tables:
+        return {}
+    whole = pd.concat(tables, ignore_index=True)
+    chosen = whole[(whole["part"] == "test") & (whole["condition"] == condition)]
+    means = chosen.groupby(summary.bench.group)[WEIGHT].mean()
+    return {str(name): float(mean) for name, mean in means.items()}
 
 
 def tested_groups(summary: Summary) -> list[str]:
@@ -132,6 +180,15 @@ def sets_of(summary: Summary, condition: str) -> dict[str, SupportSets]:
         drawn = given[given[bench.group] == name]
         sets[str(name)] = _sets(clips, drawn, bench.emotions, by_person=by_person)
     return sets
+
+
+def counted_groups(summary: Summary, condition: str) -> list[str]:
+    """Groups that have a figure under a support set, in alphabetical order; none until a cell is there."""
+    return _counted(sets_of(summary, condition))
+
+
+def _counted(sets: Mapping[str, SupportSets]) -> list[str]:
+    return [name for name, drawn in sets.items() if not drawn.reason]
 
 
 def _sets(tested: pd.DataFrame, drawn: pd.DataFrame, emotions: Sequence[str], *, by_person: bool) -> SupportSets:
@@ -195,6 +252,16 @@ def _figures(summary: Summary, row: str, condition: str, groups: Sequence[str]) 
     return (estimates_over(alone), estimates_over(given)) if groups else None
 
 
+def pairs_given(summary: Summary, row: str, condition: str, counted: Sequence[str]) -> dict[tuple[str, str], Estimate]:
+    """UAR of a row of a nested bench given supports, by outer and tested group, of the counted tested groups."""
+    estimates = {
+        pair: _given(summary, row, view, condition, counted.index(view.tested))
+        for pair, view in pairs(summary.bench).items()
+        if view.tested in counted
+    }
+    return {pair: estimate for pair, estimate in estimates.items() if estimate is not None}
+
+
 def _views(summary: Summary, group: str) -> list[View]:
     bench = summary.bench
     if bench.protocol == NESTED:
@@ -204,13 +271,15 @@ def _views(summary: Summary, group: str) -> list[View]:
 
 def _both(summary: Summary, row: str, view: View, condition: str, seed: int) -> tuple[Estimate, Estimate] | None:
     bench, cells = summary.bench, summary.cells[row]
-    answers = [predictions_of(bench, cells, View(view.folds, set_name, view.tested)) for set_name in ("", condition)]
-    if answers[0] is None or answers[1] is None:
+    alone, answered = (predictions_of(bench, cells, replace(view, condition=name)) for name in ("", condition))
+    given = _given(summary, row, view, condition, seed)
+    if alone is None or answered is None or given is None:
         return None
     # Alone on the same clips: the others could not fill the set, and may be easier or harder.
-    kept = answers[0].clips["clip_id"].isin(answers[1].clips["clip_id"]).to_numpy()
-    return tuple(_uar(answered, summary, seed) for answered in (answers[0].take(kept), answers[1]))  # type: ignore[return-value]
+    kept = alone.clips["clip_id"].isin(answered.clips["clip_id"]).to_numpy()
+    return alone.take(kept).estimates(resamples=summary.figures.resamples, seed=seed)["uar"].mean, given
 
 
-def _uar(predictions: Predictions, summary: Summary, seed: int) -> Estimate:
-    return predictions.estimates(resamples=summary.figures.resamples, seed=seed)["uar"].mean
+def _given(summary: Summary, row: str, view: View, condition: str, seed: int) -> Estimate | None:
+    figures = summary.figures.view(row, replace(view, condition=condition), seed=seed)
+    return None if figures is None else figures["uar"].mean
