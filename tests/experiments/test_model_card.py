@@ -1,5 +1,6 @@
 """The card says who was trained on, how well it does for whom, and what it is not for."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +15,9 @@ from cimeu.experiments.model_card import PROHIBITED, model_card
 from cimeu.experiments.recipe import load_recipe
 from cimeu.model.config import ModelConfig, StreamConfig
 from cimeu.model.network import CiMEU, Specifications
+from cimeu.pyramid import Direction
 from cimeu.timeline.segments import USE_LIMITS
+from cimeu.training.faults import Fault
 
 EMOTIONS = ("anger", "sadness")
 SAID = Specifications(
@@ -46,10 +49,15 @@ def card(recipe_file: Path):
     recipe = load_recipe(recipe_file)
     streams = {"first": StreamConfig(width=4), "second": StreamConfig(width=3)}
 
-    def write(said: Specifications = SAID, fold: Fold = FOLD, table: pd.DataFrame = TABLE) -> str:
+    def write(
+        said: Specifications = SAID,
+        fold: Fold = FOLD,
+        table: pd.DataFrame = TABLE,
+        faults: Mapping[Direction, Sequence[Fault]] = {},
+    ) -> str:
         model = CiMEU(ModelConfig(emotions=EMOTIONS, size="tiny", **streams), said)
         settings = EnsembleSettings(mu=0.25, selection="validation", temperature=1.5, abstain_below=0.65)
-        return model_card(recipe, fold, settings, table, model, TRAINED_ON)
+        return model_card(recipe, fold, settings, table, model, TRAINED_ON, faults)
 
     return write
 
@@ -110,6 +118,14 @@ def test_groups_without_a_figure_are_named(card) -> None:
         "The gender of 1 of 4 test clips is unknown.",
     ):
         assert line in text
+
+
+def test_parts_without_effect_have_a_line_each(card) -> None:
+    assert "no effect" not in card()
+    found = [Fault("mining", "pulls"), Fault("first stream", "changes nothing")]
+    text = section(card(faults={"forward": found, "backward": []}), "Parts of the network")
+    lines = ["- forward, mining: pulls", "- forward, first stream: changes nothing", "- backward: none"]
+    assert [line for line in text.splitlines() if line.startswith("-")] == lines
 
 
 def test_calibration_is_told_on_validation_and_test_clips(card) -> None:

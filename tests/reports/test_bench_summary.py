@@ -1,6 +1,7 @@
 import csv
 import io
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from cimeu.reports.bench_tables import (
 )
 from cimeu.reports.verdict import bench_answer
 from cimeu.tables import Interval, interval_of, span, to_html, to_latex, to_markdown
+from cimeu.training.journal import write_journal
 
 EMOTIONS = ("anger", "neutral")
 ACCURACY = {"full": 0.7, "plain": 0.5, "without-er": 0.7}
@@ -241,6 +243,33 @@ def test_the_page_of_a_bench_says_what_it_found_before_its_tables(summary: Summa
 def test_the_page_of_an_unfinished_bench_says_how_much_is_there(tmp_path: Path) -> None:
     run_bench(BENCH, run, tmp_path, machines=Machines((1, 6)))
     assert bench_answer(summarise(tmp_path, resamples=50)) == ["The bench is not finished: 3 of 18 cells are there."]
+
+
+def test_a_table_counts_the_models_in_which_a_part_has_no_effect(folder: Path, summary: Summary) -> None:
+    assert "no effect" not in to_markdown(comparison_table(summary))
+    few, many = {"epoch": 1, "health.layer_scale": 0.1}, {"health.layer_scale": 0.0, "health.adversary.style": 0.9}
+    unsettled = {"style.ari.last": 0.1, "style.size.0": 99, "style.size.1": 1}
+    for row, entries in (("full", [many, few, many | unsettled]), ("plain", [{"epoch": 1}]), ("without-er", [few])):
+        for number, entry in enumerate(entries):
+            for direction in ("forward", "backward")[: 1 + number // 2]:
+                write_journal(make(folder / "runs" / row / str(number) / direction), [many, entry])
+            (folder / "runs" / row / str(number) / "predictions.csv").touch()
+    write_journal(make(folder / "runs" / "full" / "unfinished" / "forward"), [many])
+    try:
+        found = comparison_table(summarise(folder, resamples=50))
+    finally:
+        shutil.rmtree(folder / "runs")
+    (note,) = [note for note in found.notes if "no effect" in note]
+    assert note == (
+        "Parts with little or no effect in the last epoch, in how many models of a row: "
+        "`full` (4 models) temporal blocks 3, style adversary 3, style clusters 2; `without-er` (1 model) none."
+    )
+    assert "<code>without-er</code> (1 model) none." in to_html(found)
+
+
+def make(folder: Path) -> Path:
+    folder.mkdir(parents=True)
+    return folder
 
 
 def test_tables_of_clips_made_by_a_program_say_so(summary: Summary) -> None:

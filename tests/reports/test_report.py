@@ -400,6 +400,24 @@ def test_published_numbers_stand_beside_a_run_on_their_corpus(tmp_path):
     assert "MAE-DFER" in report([run], tmp_path / "r.html").read_text()
 
 
+def test_parts_without_effect_stand_in_the_report(tmp_path):
+    run = make_run(tmp_path / "run", "a&b_<i>", 0, columns={"culture": "a&b_<i>"})
+    page = report([run], tmp_path / "r.html")
+    assert "Not measured: no run has a <code>journal.csv</code> with" in page.read_text()
+    for direction, scale in (("forward", 0.001), ("backward", 0.1)):
+        (run / direction).mkdir()
+        (run / direction / "journal.csv").write_text(f"epoch,health.layer_scale\n1,0.1\n2,{scale}\n")
+    text = report([run], page).read_text()
+    assert "Not measured" not in text
+    name = "speech · a&amp;b_&lt;i&gt; · seed 0"
+    line = "temporal blocks: attention and MLP hardly contribute, mean scale 0.001"
+    assert f"<li>{name}, forward: <ul><li>{line}</li></ul></li>" in text
+    assert f"<li>{name}, backward: no part.</li>" in text
+    markdown = page.with_suffix(".md").read_text()
+    assert f"- **Little or no effect in speech · a&b_<i> · seed 0, forward**: {line}\n" in markdown
+    assert "seed 0, backward**: no part\n" in markdown
+
+
 def test_published_figures_of_a_benchmark_stand_in_its_report(tmp_path):
     run = make_run(tmp_path / "run", "1", 0, columns={"corpus": "mer2023", "culture": ""})
     page = report([run], tmp_path / "r.html")

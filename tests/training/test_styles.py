@@ -82,10 +82,11 @@ def test_numbers_say_what_styles_share_with_the_clips() -> None:
         "emotion": ["x", "y", "x", "y", "x"],
         "speaker": ["", "", "p", "p", "q"],
     }
-    numbers = style_numbers(labels, np.array([1, 1, 0, 0, 0]), known)
+    numbers = style_numbers(labels, np.array([1, 1, 0, 0, 0]), known, 3)
     assert numbers == {
         "style.size.0": 2,
         "style.size.1": 2,
+        "style.size.2": 0,
         "style.ari.last": 1.0,
         "style.nmi.culture": pytest.approx(1.0),
         "style.nmi.emotion": pytest.approx(0.0, abs=1e-9),

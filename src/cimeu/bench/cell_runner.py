@@ -369,7 +369,8 @@ def style_sizes(run: Path, directions: Sequence[Direction]) -> dict[Direction, t
     sizes_of: dict[Direction, tuple[int, ...]] = {}
     for direction in directions:
         sizes = pd.read_csv(run / direction / "journal.csv").filter(regex=r"^style\.size\.").iloc[-1]
-        sizes_of[direction] = () if sizes.isna().any() else tuple(math.ceil(size) for size in sizes)
+        # A style that no clip had is drawn for one clip: random labels need all of them.
+        sizes_of[direction] = () if sizes.isna().any() else tuple(max(1, math.ceil(size)) for size in sizes)
     return sizes_of
 
 

@@ -43,6 +43,7 @@ from cimeu.model.network import CiMEU
 from cimeu.model.rivals.rival import Rival
 from cimeu.pyramid import DIRECTIONS
 from cimeu.sealed import seal, unseal
+from cimeu.training.faults import read_faults
 
 PREDICTIONS = "predictions.csv"
 Probabilities = dict[str, Float[np.ndarray, "_ _"]]
@@ -103,7 +104,10 @@ def _describe(prepared: Prepared, fold: Fold, scored: Scored, table: pd.DataFram
         write_json(folder / "probes.json", probe_primitives(prepared, fold, scored))
     record = record_training(prepared.manifest, fold.train, fold.validation, folder)
     trained_on = record[record["part"] == "train"]
-    card = model_card(prepared.recipe, fold, scored.settings, table, scored.model, trained_on)
+    emotions = len(prepared.labels.emotions)
+    found = {direction: read_faults(folder / direction, emotions=emotions) for direction in prepared.directions}
+    measured = {direction: faults for direction, faults in found.items() if faults is not None}
+    card = model_card(prepared.recipe, fold, scored.settings, table, scored.model, trained_on, measured)
     write_whole(folder / "MODEL_CARD.md", card, "run")
 
 

@@ -1,6 +1,6 @@
 """The card that travels with every ensemble: what it was trained on, how well it does for whom, what it is not for."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -15,7 +15,9 @@ from cimeu.evaluation.predictions import PROBABILITY, uar_of
 from cimeu.experiments.recipe import Recipe
 from cimeu.model.network import CiMEU
 from cimeu.model.rivals.rival import Rival
+from cimeu.pyramid import Direction
 from cimeu.timeline.segments import CONTINUOUS_CAUTION, USE_LIMITS
+from cimeu.training.faults import Fault
 
 GROUPS = ("corpus", "culture", "gender")
 """Columns whose groups get figures of their own."""
@@ -36,6 +38,7 @@ def model_card(
     table: pd.DataFrame,
     model: CiMEU | Rival,
     trained_on: pd.DataFrame,
+    faults: Mapping[Direction, Sequence[Fault]],
 ) -> str:
     """Markdown of the card.
 
@@ -46,6 +49,7 @@ def model_card(
         table: rows of `predictions.csv`.
         model: one direction, for its size and encoders.
         trained_on: rows of the training clips; of an adapted run also those of the run that it comes from.
+        faults: parts with little or no effect, by direction, of networks whose journal measures them.
     """
     specifications = model.specifications
     encoders = weights_keys((specifications.first_encoder, specifications.second_encoder))
@@ -63,6 +67,7 @@ def model_card(
         training_rows=list(_training_rows(trained_on)),
         figures=list(_figures(test)),
         not_tested=list(_not_tested(trained_on, test)),
+        faults=faults,
         calibration=list(_calibration(table, settings, list(model.config.emotions))),
         use_limits=USE_LIMITS,
         caution=CONTINUOUS_CAUTION,

@@ -8,6 +8,7 @@ that could not be used is wrong. Seeds are averaged, never counted as samples.
 Which clips and answers belong to a figure depends on the protocol: `views`.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -25,6 +26,7 @@ from cimeu.pyramid import DIRECTIONS
 from cimeu.reports.pretraining import encoders_of, marks_of, unseen_among
 from cimeu.reports.views import Cells, Figures
 from cimeu.tables import Interval, finite, interval_of
+from cimeu.training.faults import read_faults
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,14 @@ class RowSummary:
 
 
 @dataclass(frozen=True)
+class PartsWithoutEffect:
+    """In how many models of a row each part has little or no effect; a direction of a run is a model."""
+
+    models: int
+    parts: Mapping[str, int]
+
+
+@dataclass(frozen=True)
 class Summary:
     """A bench in figures."""
 
@@ -82,6 +92,8 @@ class Summary:
     """What the lines are made of."""
     word: str = "culture"
     """What a group is called."""
+    faults: Mapping[str, PartsWithoutEffect] = field(default_factory=dict)
+    """Of every row whose run folders hold networks with a journal."""
 
     @property
     def cells(self) -> Mapping[str, Cells]:
@@ -146,7 +158,8 @@ def summarise(folder: Path, *, resamples: int = N_RESAMPLES, seed: int = 0) -> S
         line if line.row not in differences else _with_difference(line, differences[line.row], adjusted.get(line.row))
         for line in lines
     ]
-    return Summary(bench, tuple(lines), figures, _word(bench, cells))
+    faults = {row: found for row in bench.rows if (found := _faults(bench, folder / "runs" / row)).models}
+    return Summary(bench, tuple(lines), figures, _word(bench, cells), faults)
 
 
 def adjusted_p(bench: Bench, differences: Mapping[str, Difference]) -> dict[str, float]:
@@ -194,6 +207,18 @@ def _line(drawn: Figures, row: str) -> RowSummary:
         selection=" ".join(sorted({cell.selection for cell in costs})),
         alone=_alone(drawn, row, figures["uar"]),
     )
+
+
+def _faults(bench: Bench, runs: Path) -> PartsWithoutEffect:
+    """Of the last epochs of the finished runs in a folder."""
+    finished_runs = [path.parent for path in sorted(runs.glob("*/predictions.csv"))]
+    found = [
+        read_faults(run / direction, emotions=len(bench.emotions)) for run in finished_runs for direction in DIRECTIONS
+    ]
+    measured = [faults for faults in found if faults is not None]
+    # A part with two faults in one model counts once.
+    parts = Counter(part for faults in measured for part in {fault.part: None for fault in faults})
+    return PartsWithoutEffect(len(measured), dict(parts.most_common()))
 
 
 def _encoders(bench: Bench, row: str) -> tuple[str, ...]:

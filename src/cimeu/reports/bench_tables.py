@@ -15,7 +15,7 @@ from cimeu.bench.rows import row_named
 from cimeu.csv_files import csv_text
 from cimeu.plots.pages import ForestRow, tables_page
 from cimeu.pyramid import DIRECTIONS
-from cimeu.reports.bench_summary import RowSummary, Summary
+from cimeu.reports.bench_summary import PartsWithoutEffect, RowSummary, Summary
 from cimeu.reports.pretraining import knowledge_in_words, marks_in_words
 from cimeu.reports.verdict import bench_answer
 from cimeu.tables import ABSENT, MISSING, TABLE_SUFFIXES, Interval, Table, percent, span, to_csv, write_table
@@ -246,11 +246,19 @@ def _notes(summary: Summary) -> tuple[str, ...]:
             f"Settings of each row and fold: best of {bench.tune} configurations by nested leave-one-group-out inside "
             "the training groups."
         )
+    if summary.faults:
+        rows = "; ".join(_faults_in_words(row, found) for row, found in summary.faults.items())
+        notes.append(f"Parts with little or no effect in the last epoch, in how many models of a row: {rows}.")
     if bench.synthetic:
         notes.append("The clips are made by a program; nothing here says how the method does on people.")
     if not summary.complete:
         notes.append("The bench is not finished.")
     return tuple(notes)
+
+
+def _faults_in_words(row: str, found: PartsWithoutEffect) -> str:
+    parts = ", ".join(f"{part} {count}" for part, count in found.parts.items()) or "none"
+    return f"`{row}` ({found.models} model{'s' * (found.models != 1)}) {parts}"
 
 
 def _pretraining(summary: Summary) -> str:

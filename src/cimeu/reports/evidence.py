@@ -1,4 +1,4 @@
-"""What runs keep beside their predictions: journals, primitives, probes, and the baselines of their bench.
+"""What runs keep beside their predictions: journals, faults, primitives, probes, and the baselines of their bench.
 
 Axes: N clips, C width of the primitives.
 """
@@ -14,6 +14,7 @@ from cimeu.errors import RecipeError
 from cimeu.experiments.run_folder import AGAIN, Json, Run, read_rows
 from cimeu.pyramid import DIRECTIONS
 from cimeu.reading import read_arrays
+from cimeu.training.faults import read_faults
 
 
 def journals(runs: Sequence[Run]) -> list[Json]:
@@ -34,6 +35,16 @@ def journals(runs: Sequence[Run]) -> list[Json]:
                     curve = {"run": run.name, "direction": direction, **points}
                     curves.setdefault(str(column), []).append(curve)
     return [{"name": name, "curves": of_name} for name, of_name in curves.items()]
+
+
+def faults(runs: Sequence[Run]) -> list[Json]:
+    """Parts with little or no effect in the last epoch of each network, as lines; without runs that measured none."""
+    return [
+        {"run": run.name, "direction": direction, "lines": [str(fault) for fault in found]}
+        for run in runs
+        for direction in DIRECTIONS
+        if (found := read_faults(run.folder / direction, emotions=len(run.emotions))) is not None
+    ]
 
 
 def projections(runs: Sequence[Run], group: str) -> Json | None:

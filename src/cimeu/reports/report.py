@@ -10,7 +10,8 @@ numbers as Markdown, CSV, JSON and a LaTeX table. It reads run folders only: not
     recipe.yaml          name, seeds (its first is the seed, unless environment.json has one), training.selection
     ensemble.json        mu, levels, temperature, abstain_below, selection
     environment.json     seed, synthetic (else specifications.synthetic in forward/config.json); the rest is shown
-    forward/journal.csv, backward/journal.csv     epoch and any numbers; those that begin with `style` stand together
+    forward/journal.csv, backward/journal.csv     epoch and any numbers; those that begin with `style` stand together,
+                         those of `cimeu.training.faults` say which parts have little or no effect
     projections.npz      clip_id [N], emotion_primitives [N, C], style_primitives [N, C]: any C, shown on two axes
     probes.json          rows of `cimeu.evaluation.probes.probe_table` (a list, or under `rows`)
     ../baselines.csv     one line per baseline, in percent, beside the run folders of a bench (`cimeu bench` writes it)
@@ -118,6 +119,9 @@ def to_markdown(summary: Json) -> str:
     lines = [f"# {summary['title']}", ""]
     lines += [f"- **{fact['label']}**: {fact['value']}" for fact in summary["facts"]]
     lines += [f"- **Left out**: {name}" for name in summary["left_out"]]
+    for network in summary["faults"]:
+        name = f"{network['run']}, {network['direction']}"
+        lines.append(f"- **Little or no effect in {name}**: {'; '.join(network['lines']) or 'no part'}")
     return "\n".join([*lines, "", *map(markdown_of, tables_of(summary))])
 
 

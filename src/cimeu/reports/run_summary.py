@@ -68,6 +68,7 @@ def summarise(folders: Sequence[Path], *, title: str | None = None) -> Json:
             "gender": figures.genders(tested.fused),
             "calibration": figures.calibration(tested),
             "journals": evidence.journals(tested.runs),
+            "faults": evidence.faults(tested.runs),
             "projections": evidence.projections(tested.runs, column),
             "probes": evidence.probes(tested.runs),
             "baselines": evidence.baselines(tested.runs),

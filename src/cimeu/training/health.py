@@ -1,20 +1,18 @@
-"""Whether the parts of a network do anything: numbers of every epoch, and the faults that they show, one line each.
+"""Whether the parts of a network do anything: numbers of every epoch, written to the journal under `health.`.
 
-A part can be trained without having any effect: a gate gives up one stream, a scale never leaves its start, a decoder
-reconstructs less than each clip's own mean, one loss drowns the class error. Each of those happened in a network whose
-losses all fell as they should, so they are measured and written to the journal under `health.`.
+What they show is said by `cimeu.training.faults`.
 
 Axes: B clips, T steps, D input width, K emotions.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from cimeu.batching.collate import Batch, Collator, evaluation_batches
@@ -23,17 +21,14 @@ from cimeu.evaluation.metrics import uar
 from cimeu.model.blocks import DropPath, Levels, masked_mean
 from cimeu.model.network import CiMEU
 from cimeu.pyramid import Stream
+from cimeu.training.faults import STREAMS
 from cimeu.training.journal import Entry
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-STREAMS = ("first", "second")
-SMALLEST_SCALE = 0.02
-"""Mean |scale| below which setting all scales to zero changed UAR by under a point on four speech corpora."""
-SMALLEST_CHANGE = 0.02
-"""Share of answers that must change when a stream is removed."""
-CHANCE_MARGIN = 0.02
+SMALLEST_ENTROPY = 1e-6
+"""Nats below which labels are all alike but for rounding."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +100,38 @@ def gradient_shares(terms: Mapping[str, Tensor | None], primitives: list[Tensor]
     return {name: length / lengths["class"] for name, length in lengths.items()} if lengths["class"] else {}
 
 
+def still_read(trained: Entry, asked: Mapping[str, Sequence[Int[Tensor, "_ 2"]]]) -> Entry:
+    """Share of its labels' entropy that each adversary still reads: 1 - cross-entropy / entropy; 0 is chance.
+
+    Entropy is that of an epoch, given what the adversary is told: the emotion tells something of the style too. None
+    where there is nothing to tell apart.
+
+    Args:
+        trained: the epoch's losses.
+        asked: for each adversary and batch, what it was told of a clip and what it had to say, as labels
+            (`Objective.asked`).
+    """
+    entry: Entry = {}
+    for name in ("style", "emotion"):
+        if f"train.{name}_adversary" not in trained:
+            continue
+        error, labels = trained[f"train.{name}_adversary"], asked.get(f"{name}_adversary")
+        entropy = _conditional_entropy(torch.cat(list(labels)).cpu().numpy()) if labels else 0.0
+        told = error is not None and entropy > SMALLEST_ENTROPY
+        entry[f"health.adversary.{name}"] = 1 - float(error or 0) / entropy if told else None
+    return entry
+
+
+def _conditional_entropy(labels: Int[np.ndarray, "_ 2"]) -> float:
+    """Entropy of the second column given the first, in nats."""
+
+    def entropy(rows: np.ndarray) -> float:
+        shares = np.unique(rows, axis=0, return_counts=True)[1] / len(rows)
+        return -float((shares * np.log(shares)).sum())
+
+    return entropy(labels) - entropy(labels[:, 0])
+
+
 def layer_scale(model: nn.Module) -> float | None:
     """Mean absolute scale of the temporal blocks' branches; None in a network without any."""
     scales = [module.scale.detach().abs().mean() for module in model.modules() if isinstance(module, DropPath)]
@@ -167,32 +194,3 @@ def absent(stream: Stream) -> Stream:
 
 def _answers(logits: Tensor) -> np.ndarray:
     return logits.argmax(1).cpu().numpy()
-
-
-def faults(entry: Entry, *, emotions: int) -> list[str]:
-    """One line for each part that does nothing, from the numbers of one epoch."""
-
-    def value(name: str) -> float | None:
-        number = entry.get(name)
-        return None if number is None else float(number)
-
-    lines = []
-    for name in STREAMS:
-        explained, floor = value(f"train.explained_variance.{name}"), value(f"health.clip_mean.{name}")
-        if explained is not None and floor is not None and explained < floor:
-            lines.append(
-                f"the decoder of the {name} stream explains {explained:.2f} of the variance, "
-                f"each clip's mean {floor:.2f}"
-            )
-        own, change = value(f"health.uar.{name}"), value(f"health.changed_without.{name}")
-        if own is not None and own < 1 / emotions + CHANCE_MARGIN:  # within sampling noise of chance
-            lines.append(f"the {name} stream's own logits are at chance (UAR {own:.2f})")
-        if change is not None and change < SMALLEST_CHANGE:
-            lines.append(f"without the {name} stream {change:.1%} of the answers change")
-    scale = value("health.layer_scale")
-    if scale is not None and scale < SMALLEST_SCALE:
-        lines.append(f"the temporal blocks' scales are {scale:.3f}: attention and MLP hardly contribute")
-    mining = value("health.gradient.mining")
-    if mining is not None and mining > 1:
-        lines.append(f"mining pulls the emotion primitives {mining:.1f} times as strongly as the class error")
-    return lines

@@ -40,15 +40,15 @@ from cimeu.progress import Progress, silent
 from cimeu.pyramid import Stream
 from cimeu.training.config import CCC, CHOOSING, UAR, TrainingConfig
 from cimeu.training.distributed import average_gradients, fabric_of, first_only, is_first, share_of, together
+from cimeu.training.faults import STREAMS, faults
 from cimeu.training.health import (
-    STREAMS,
     StreamHealth,
     Variance,
     absent,
-    faults,
     gradient_shares,
     layer_scale,
     primitives_of,
+    still_read,
     variance_of,
 )
 from cimeu.training.journal import Entry
@@ -163,7 +163,7 @@ class _Epochs:
         """Train one epoch on clips as it reads them; its entry in the journal, and the gradient share of each term."""
         config, step = self._config, state.epoch * self._steps
         torch.manual_seed(_seed(config.seed, state.epoch, *self._apart))
-        means, shares = _Means(), dict[str, float]()
+        means, shares, asked = _Means(), dict[str, float](), dict[str, list[Tensor]]()
         self._model.train()
         for indices in self._batches(state.epoch):
             rate, reversal = learning_rate(config.optimiser, step, self.planned), reversal_factor(step, self.planned)
@@ -175,10 +175,13 @@ class _Epochs:
                 shares = gradient_shares(losses.weighted, primitives, self._fabric)
             self._update(losses.total)
             means.add({"total": losses.total, **losses.named})
+            for name, labels in losses.asked.items():
+                asked.setdefault(name, []).append(labels)
             step += 1
             progress(f"training {self._train.direction}", step, self.planned)
         entry: Entry = {"epoch": state.epoch + 1, "step": step, "learning_rate": rate, "reversal": reversal}
-        return entry | means.named(), shares
+        trained = means.named()
+        return entry | trained | still_read(trained, asked), shares
 
     def _batches(self, epoch: int) -> list[Int64[np.ndarray, " _"]]:
         train, config = self._train, self._config
@@ -240,8 +243,8 @@ def _health(model: CiMEU, trained: Entry, variance: Mapping[str, Variance], shar
 
 
 def _warn_of_faults(state: State, config: ModelConfig, direction: str) -> None:
-    for line in faults(state.entries[-1], emotions=len(config.emotions)) if state.entries else ():
-        logger.warning("%s: %s", direction, line)
+    for fault in faults(state.entries[-1], emotions=len(config.emotions)) if state.entries else ():
+        logger.warning("%s: %s", direction, fault)
 
 
 def update_adversaries(

@@ -6,12 +6,12 @@
 Axes: B clips, K emotions.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from cimeu.batching.collate import Batch
@@ -63,6 +63,9 @@ class Objective:
     named: dict[str, Float[Tensor, ""] | None]
     weighted: dict[str, Float[Tensor, ""] | None]
     """The terms that were added up, each times its weight."""
+    asked: dict[str, Int[Tensor, "_ 2"]]
+    """For each adversary with a term, the clips that it was asked about: the label that it was told (0 where none is),
+    and the label that it had to tell."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,20 +137,17 @@ def objective(
         f"class.{level}": error for level, error in zip(heads, errors or (), strict=False)
     }
     parts.update({f"reconstruction.{name}": error for name, error in of_streams.items()})
-    return Objective(total, {**named, **parts}, weighted)
+    return Objective(total, {**named, **parts}, weighted, _asked(output, batch, named))
 
 
 def _independence(output: Output, batch: Batch, weights: LossWeights) -> Iterator[tuple[str, float, Tensor | None]]:
     """Name, weight and value of the terms that keep emotion and style primitives apart."""
     if output.style_pooled is None:
         return
-    assert batch.first is not None
     assert output.style_logits is not None
     assert output.style_adversary is not None
     assert output.emotion_adversary is not None
-    present, emotion, style = batch.first.present, batch.emotion, batch.style
-    # primitives of both streams stand side by side, so a clip counts where it has either
-    in_any = present if batch.second is None or len(output.emotion) == 1 else present | batch.second.present
+    emotion, style, in_any = batch.emotion, batch.style, _in_any(output, batch)
     if weights.style:
         yield "style", weights.style, losses.style_error(output.style_logits, style, in_any)
     if weights.style_adversary:
@@ -159,6 +159,24 @@ def _independence(output: Output, batch: Batch, weights: LossWeights) -> Iterato
     if weights.covariance:
         covariance = losses.cross_covariance(output.emotion_pooled, output.style_pooled, in_any)
         yield "covariance", weights.covariance, covariance
+
+
+def _asked(output: Output, batch: Batch, named: Mapping[str, Tensor | None]) -> dict[str, Tensor]:
+    """What the adversaries were told and had to tell (`Objective.asked`), with the clips of their terms."""
+    emotion, style = batch.emotion, batch.style
+    clips = _in_any(output, batch) & (emotion >= 0)
+    rows = {
+        "style_adversary": torch.stack((emotion, style), dim=1)[clips & (style >= 0)],
+        "emotion_adversary": torch.stack((torch.zeros_like(emotion), emotion), dim=1)[clips],
+    }
+    return {name: labels for name, labels in rows.items() if named.get(name) is not None}
+
+
+def _in_any(output: Output, batch: Batch) -> Bool[Tensor, " B"]:
+    """Clips that have a disentangled stream: primitives of both stand side by side."""
+    assert batch.first is not None
+    present = batch.first.present
+    return present if batch.second is None or len(output.emotion) == 1 else present | batch.second.present
 
 
 def _reconstruction(output: Output, batch: Batch) -> dict[str, Tensor | None]:

@@ -57,7 +57,7 @@ def epoch_styles(
     groups = {name: train.groups(name) for name in GROUPS_BESIDE_STYLES if name in train.manifest.table.columns}
     groups["length"] = length_groups([0 if row is None else len(row) for row in train.first_features])
     state.styles = torch.from_numpy(labels)
-    return state.styles, style_numbers(labels, previous, groups)
+    return state.styles, style_numbers(labels, previous, groups, n_styles)
 
 
 def style_vectors(
@@ -125,6 +125,7 @@ def style_numbers(
     labels: Int64[np.ndarray, " N"],
     previous: Int64[np.ndarray, " N"] | None,
     known_about_clips: Mapping[str, Sequence[object]],
+    n_styles: int,
 ) -> Entry:
     """What the journal says about styles: sizes, ARI to the last epoch, NMI with everything known about the clips.
 
@@ -133,9 +134,7 @@ def style_numbers(
     from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
     labelled = labels >= 0
-    numbers: Entry = {
-        f"style.size.{style}": int((labels == style).sum()) for style in range(max(labels.max(initial=-1) + 1, 0))
-    }
+    numbers: Entry = {f"style.size.{style}": int((labels == style).sum()) for style in range(n_styles)}
     if previous is not None:
         both = labelled & (previous >= 0)
         numbers["style.ari.last"] = float(adjusted_rand_score(previous[both], labels[both])) if both.any() else None
