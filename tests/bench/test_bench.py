@@ -66,6 +66,10 @@ def test_the_row_full_is_the_recipe_itself(recipe: Recipe, tmp_path: Path) -> No
     pd.testing.assert_frame_equal(cell.predictions[["clip_id", *fused]], alone[["clip_id", *fused]])
     assert cell.parameters > 100_000
     assert cell.updates == 2
+    note = json.loads((run / "forward" / "finished.json").read_text())
+    assert (
+        note["identity"]["training"]["equal_groups"] == "culture"
+    )  # batches have equal shares of what a fold holds out
     assert cell.selection == "validation"
 
 
@@ -183,6 +187,16 @@ def test_a_folder_of_another_comparison_is_refused(toy, recipe: Recipe, tmp_path
     other = load_recipe(toy.recipe, [*QUICK, "training.epochs=3"])
     with pytest.raises(RecipeError, match="hint: "):
         bench_recipe(other, ("majority",), tmp_path / "bench", seeds=(0,), workers=0)
+
+
+def test_a_bench_begun_before_batches_had_equal_shares_takes_no_cells_that_have(recipe: Recipe, tmp_path: Path) -> None:
+    bench_recipe(recipe, ("majority",), tmp_path / "bench", seeds=(0,), workers=0)
+    path = tmp_path / "bench" / "bench.json"
+    stored = json.loads(path.read_text())
+    del stored["settings"]["training.equal_groups"]
+    path.write_text(json.dumps(stored))
+    with pytest.raises(RecipeError, match=r"other `training\.equal_groups`: False, not True"):
+        bench_recipe(recipe, ("majority",), tmp_path / "bench", seeds=(0,), workers=0)
 
 
 def test_where_results_lie_is_no_part_of_a_comparison(toy, recipe: Recipe, tmp_path: Path) -> None:
