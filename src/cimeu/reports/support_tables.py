@@ -233,7 +233,9 @@ def _tested(summary: Summary, condition: str) -> pd.DataFrame:
         tables = [cell.predictions for cell in cells.values()]
         if tables:
             whole = pd.concat(tables, ignore_index=True)
-            chosen = (whole["part"] == "test") & (whole["condition"] == condition)
+            # Cells of a bench without supports name no condition.
+            given = whole.get("condition", "")
+            chosen = (whole["part"] == "test") & (given == condition)
             # Supports are the same for all rows, so any row tells what was drawn.
             return whole[chosen].drop_duplicates([*({"clip_id", "draw"} & set(whole))]).reset_index(drop=True)
     return pd.DataFrame(columns=["clip_id", "emotion", "corpus", "speaker", summary.bench.group])
