@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -85,8 +85,7 @@ def train(
         validation: clips to choose the epoch with; may be empty with selection `last`.
         config: everything about training.
         folder: of this direction, such as RUN/forward.
-        group: column that names the training groups, of which every batch has equal shares (`equal_groups`); empty:
-            none.
+        group: column of the training groups, of which every batch has equal shares (`equal_groups`); empty: none.
         synthetic: whether the clips were drawn by a program.
         progress: called after every optimiser step.
 
@@ -106,20 +105,15 @@ def train(
     model = CiMEU(model_config, specifications_of(train, collator, config.selection, synthetic)).to(fabric.device)
     optimiser = fabric.setup_optimizers(build_optimiser(config.optimiser, model.parameters(), model.adversaries()))
     state = resumed(folder, first_only(config, lambda: saved(folder, identity)), model, optimiser)
-    groups = train.groups(group) if group and config.equal_groups else None
-    epochs = _Epochs(model, optimiser, train, collator, config, fabric, groups)
-    decoded = model_config.disentangle != "off"
-    variance = variance_of(train, collator, config.batch_size) if decoded else {}
+    epochs = _Epochs(model, optimiser, train, collator, config, fabric, group)
 
     while state.epoch < config.epochs and not _out_of_patience(state, config):
         started = time.perf_counter()
         clips = train.episode(state.epoch)
-        if decoded and clips is not train:  # clips less a style have less variance
-            variance = variance_of(clips, collator, config.batch_size)
         styles, about_styles = first_only(config, partial(epoch_styles, model, clips, collator, config, state))
         entry, shares = epochs.run(clips, state, styles, progress)
         checked = first_only(config, lambda: _validate(model, validation, collator, config, fabric.device))
-        entry |= checked | about_styles | _health(model, entry, variance, shares)
+        entry |= checked | about_styles | _health(model, entry, epochs.variance(clips), shares)
         _adjust_factors(state, entry, config)
         _average(state, model, config)
         _keep_best(state, model, entry, config)
@@ -129,8 +123,7 @@ def train(
         state.epoch += 1
         first_only(config, lambda: save(folder, identity, model, optimiser, state, config))
 
-    first_only(config, lambda: _warn_of_faults(state, model_config, train.direction))
-    first_only(config, lambda: finish(folder, identity, model, state))
+    first_only(config, lambda: _finish(folder, identity, model, state))
     progress(f"training {train.direction}", epochs.planned, epochs.planned)
     return folder
 
@@ -146,12 +139,13 @@ class _Epochs:
         collator: Collator,
         config: TrainingConfig,
         fabric: "Fabric",
-        groups: Sequence[str] | None,
+        group: str,
     ) -> None:
         self._model, self._optimiser, self._fabric = model, optimiser, fabric
         self._train, self._collator, self._config = train, collator, config
         self._class_weights = _class_weights(train).to(fabric.device) if config.balance == "loss" else None
-        self._groups = groups
+        self._groups = train.groups(group) if group and config.equal_groups else None
+        self._variance: dict[str, Variance] = {}
         self._steps = len(self._batches(epoch=0))
         self.planned = self._steps * config.epochs
         # Processes that share a batch draw different noise and dropout; a single one draws what it always did.
@@ -182,6 +176,12 @@ class _Epochs:
         entry: Entry = {"epoch": state.epoch + 1, "step": step, "learning_rate": rate, "reversal": reversal}
         trained = means.named()
         return entry | trained | still_read(trained, asked), shares
+
+    def variance(self, clips: ClipDataset) -> Mapping[str, Variance]:
+        """What the decoders have to explain of an epoch's clips; less where a style was subtracted."""
+        if self._model.config.disentangle != "off" and (clips is not self._train or not self._variance):
+            self._variance = variance_of(clips, self._collator, self._config.batch_size)
+        return self._variance
 
     def _batches(self, epoch: int) -> list[Int64[np.ndarray, " _"]]:
         train, config = self._train, self._config
@@ -242,9 +242,12 @@ def _health(model: CiMEU, trained: Entry, variance: Mapping[str, Variance], shar
     return entry
 
 
-def _warn_of_faults(state: State, config: ModelConfig, direction: str) -> None:
+def _finish(folder: Path, identity: dict[str, Any], model: CiMEU, state: State) -> None:
+    """Name the parts without effect, and leave the network."""
+    config = model.config
     for fault in faults(state.entries[-1], emotions=len(config.emotions)) if state.entries else ():
-        logger.warning("%s: %s", direction, fault)
+        logger.warning("%s: %s", config.direction, fault)
+    finish(folder, identity, model, state)
 
 
 def update_adversaries(

@@ -90,10 +90,7 @@ def objective(
     assert batch.first is not None
     output = _in_single_precision(output)
     present, emotion = batch.first.present, batch.emotion
-    # a share of 0 or 1 means that modality dropout, or the clip itself, lacks a stream
-    heard = {"first": present & (output.gate[0] < 1)}
-    if output.second_logits is not None and batch.second is not None:
-        heard["second"] = batch.second.present & (output.gate[0] > 0)
+    heard = _heard(output, batch)
     heads = LEVELS if weights.heads_trained == "all" else LEVELS[:1]
 
     def class_error(logits: tuple[Tensor, ...], clips: Tensor | None = None) -> list[Tensor] | None:
@@ -138,6 +135,16 @@ def objective(
     }
     parts.update({f"reconstruction.{name}": error for name, error in of_streams.items()})
     return Objective(total, {**named, **parts}, weighted, _asked(output, batch, named))
+
+
+def _heard(output: Output, batch: Batch) -> dict[str, Tensor]:
+    """Which clips the answer heard each stream of."""
+    assert batch.first is not None
+    # a share of 0 or 1 means that modality dropout, or the clip itself, lacks a stream
+    heard = {"first": batch.first.present & (output.gate[0] < 1)}
+    if output.second_logits is not None and batch.second is not None:
+        heard["second"] = batch.second.present & (output.gate[0] > 0)
+    return heard
 
 
 def _independence(output: Output, batch: Batch, weights: LossWeights) -> Iterator[tuple[str, float, Tensor | None]]:
