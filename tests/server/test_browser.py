@@ -5,6 +5,7 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx2
@@ -180,20 +181,27 @@ def test_the_pointer_on_a_segment_shows_every_score_and_reason(seen: Seen, serve
             expect(seen.page.locator("#why-not")).to_have_text(each["reason"])
 
 
-def test_a_name_that_is_being_typed_outlasts_the_arrival_of_the_curves(
-    look: Callable[..., Seen], served: str, number: str
-) -> None:
-    page = look(served).page
+@contextmanager
+def curves_arrive_after(page: Page, address: str) -> Iterator[None]:
+    """Open a recording whose curves are held back until the end of the block, and wait for them there."""
     held: list[Route] = []
     page.route("**/curves*", lambda route: held.append(route))
-    page.goto(f"{served}/#{number}")
-    name = page.locator(".lane input").first
-    name.press_sequentially("Anna")
-    typed = name.input_value()
+    page.goto(address)
+    yield
     while not held:
         page.wait_for_timeout(20)
     held[0].continue_()
     expect(page.locator(".curves polyline").first).to_be_attached()
+
+
+def test_a_name_that_is_being_typed_outlasts_the_arrival_of_the_curves(
+    look: Callable[..., Seen], served: str, number: str
+) -> None:
+    page = look(served).page
+    name = page.locator(".lane input").first
+    with curves_arrive_after(page, f"{served}/#{number}"):
+        name.press_sequentially("Anna")
+        typed = name.input_value()
     expect(name).to_be_focused()
     assert name.input_value() == typed
     name.press("Escape")
@@ -204,16 +212,10 @@ def test_a_name_that_was_typed_before_the_curves_arrived_is_saved(
     look: Callable[..., Seen], served: str, number: str
 ) -> None:
     page = look(served).page
-    held: list[Route] = []
-    page.route("**/curves*", lambda route: held.append(route))
-    page.goto(f"{served}/#{number}")
     name = page.locator(".lane input").first
-    before = name.input_value()
-    name.fill("Anna")
-    while not held:
-        page.wait_for_timeout(20)
-    held[0].continue_()
-    expect(page.locator(".curves polyline").first).to_be_attached()
+    with curves_arrive_after(page, f"{served}/#{number}"):
+        before = name.input_value()
+        name.fill("Anna")
     name.press("Enter")
     expect(page.locator("#announce")).to_contain_text("is now Anna")
     name.fill(before)

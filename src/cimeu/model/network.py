@@ -254,12 +254,12 @@ class CiMEU(
 
     def pooled_styles(self, first: Stream, second: Stream | None = None) -> Float[Tensor, "B P"]:
         """Mean style primitives at H of all disentangled streams, without the rest of the network."""
-        streams = {"": first}
+        streams = {"": first.trimmed()}
         if second is not None and self.config.disentangle == "both":
-            streams["second_"] = self._second_steps(second)
+            streams["second_"] = self._second_steps(second).trimmed()
         means = [
             getattr(self, f"{prefix}style")(s.features * s.mask.unsqueeze(-1), Layout.of(s.mask)).means()[0]
-            for prefix, s in ((prefix, stream.trimmed()) for prefix, stream in streams.items())
+            for prefix, s in streams.items()
         ]
         return torch.cat(means, dim=-1)
 
