@@ -69,7 +69,8 @@ def test_two_forward_seeds_differ_from_a_single_forward_model() -> None:
 def test_the_setting_counts_training_clips_alone(world: Any) -> None:
     found = setting_of({"model": {"size": "tiny"}}, world.manifest, world.folds, two_streams=True, group="culture")
     assert (found.cultures, found.groups) == (2, 2)
-    assert found.recipe == {"model.size": "tiny"}
+    assert found.recipe["model.size"] == "tiny"
+    assert found.recipe["model.disentangle"] == "both", "the default, which the recipe does not name"
 
 
 def test_every_baseline_and_method_has_a_row() -> None:
@@ -99,6 +100,18 @@ def test_names_of_rows_may_be_listed_and_grouped() -> None:
 def test_without_lrm_h_alone_is_trained_and_decides() -> None:
     overrides = ROWS["without-lrm"].overrides
     assert (overrides["training.weights.heads_trained"], overrides["evaluation.levels"]) == ("H", "H")
+
+
+def test_plain_leaves_out_what_the_rows_without_a_part_leave_out() -> None:
+    parts = [ROWS[name].overrides for name in ("without-er", "without-rfa", "without-lrm")]
+    assert ROWS["plain"].overrides == {key: value for part in parts for key, value in part.items()}
+
+
+def test_all_parts_are_the_defaults_of_what_plain_leaves_out(world: Any) -> None:
+    recipe = to_tree(load_recipe("default", ["data.manifest=m.csv"]))
+    found = setting_of(recipe, world.manifest, world.folds, two_streams=True, group="culture")
+    assert set(ROWS["all-parts"].overrides) == set(ROWS["plain"].overrides)
+    assert why_absent(ROWS["all-parts"], found) == "the recipe already says so"
 
 
 def test_an_unknown_row_is_an_error_with_a_guess() -> None:

@@ -10,19 +10,21 @@ that cannot differ from its reference in a setting is printed as n/a, never as a
     random-style   style labels drawn once per clip, with the cluster sizes of the pseudo labels
     pth-net        E alone and its three levels, pulled together by consistency, class error on H only, H decides
                    (PTH-Net, IEEE TIP 2024); with two streams their heads are mixed late, so inputs stay equal
-    plain          E alone and heads on three levels: none of the three modules
+    plain          E alone, class error on H only, H decides: without ER, RFA and LRM
+    all-parts      ER, RFA and LRM on, whatever the recipe leaves out
     linear, rbf    on both streams pooled over time; `-first`, `-second`: on one of them; `-handmade`: on 67 functionals
     erm            the shared backbone of the domain methods, trained on all groups together
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, Literal
 
 from cimeu.baselines.registry import METHODS, known_methods
 from cimeu.corpora.folds import Fold
 from cimeu.corpora.manifest import Manifest
 from cimeu.errors import RecipeError, guess
+from cimeu.model.config import ModelConfig
 
 Kind = Literal["cimeu", "baseline", "method"]
 Need = Literal["two streams", "styles", "cultures", "speakers", "groups"]
@@ -43,6 +45,7 @@ MAIN = (
     "without-rfa",
     "without-lrm",
     "random-style",
+    "all-parts",
 )
 """Rows of the short table."""
 MEMBER_SEEDS = 1000
@@ -91,6 +94,15 @@ class Row:
 _WITHOUT_ER = {"model.disentangle": "off"}
 _WITHOUT_RFA = {"model.alignment": "off", "model.fusion": "off"}
 _H_ALONE = {"training.weights.heads_trained": "H", "evaluation.levels": "H"}
+_WITHOUT_LRM = {"training.weights.mining": "off", **_H_ALONE}
+_ALL_PARTS = {
+    "model.disentangle": "both",
+    "model.alignment": "steps",
+    "model.fusion": "published",
+    "training.weights.mining": "orthogonal",
+    "training.weights.heads_trained": "all",
+    "evaluation.levels": None,
+}
 
 _PUBLISHED = {
     "model.disentangle": "first",
@@ -122,7 +134,7 @@ ROWS: dict[str, Row] = {
         Row(name=REFERENCE, meaning="CiMEU as the recipe has it"),
         Row(name="without-er", meaning="emotion encoder alone", overrides=_WITHOUT_ER, needs=("styles",)),
         Row(name="without-rfa", meaning="no alignment, no fusion", overrides=_WITHOUT_RFA, needs=("two streams",)),
-        Row(name="without-lrm", meaning="no mining, H alone", overrides={"training.weights.mining": "off", **_H_ALONE}),
+        Row(name="without-lrm", meaning="no mining, H alone", overrides=_WITHOUT_LRM),
         Row(
             name="without-style",
             meaning="no style labels: nothing sorts the styles",
@@ -168,8 +180,9 @@ ROWS: dict[str, Row] = {
         Row(
             name="plain",
             meaning="none of the three modules",
-            overrides={**_WITHOUT_ER, **_WITHOUT_RFA, "training.weights.mining": "off"},
+            overrides={**_WITHOUT_ER, **_WITHOUT_RFA, **_WITHOUT_LRM},
         ),
+        Row(name="all-parts", meaning="all three modules", overrides=_ALL_PARTS),
         Row(name="published", meaning="the published forms of all parts", overrides=_PUBLISHED),
         Row(name="majority", kind="baseline", meaning="the commonest emotion"),
         Row(name="linear", kind="baseline", meaning="logistic regression on one vector per clip"),
@@ -238,7 +251,7 @@ class Setting:
     """What decides whether a row can say anything."""
 
     recipe: Mapping[str, object]
-    """Every setting of the recipe by dotted key, defaults written out where they are known."""
+    """Every setting of the recipe by dotted key, defaults written out."""
     two_streams: bool
     """Whether clips have a second stream at all."""
     cultures: int
@@ -260,8 +273,10 @@ def setting_of(
     def fewest(column: str) -> int:
         return min(len(set(table.loc[list(fold.train), column]) - {""}) for fold in folds)
 
+    # A recipe names the switches of the network that it changes, and no others.
+    switches = {f"model.{one.name}": one.default for one in fields(ModelConfig) if one.default is not MISSING}
     return Setting(
-        recipe=dotted(recipe),
+        recipe={**switches, **dotted(recipe)},
         two_streams=two_streams,
         cultures=fewest("culture"),
         speakers=fewest("speaker"),
@@ -282,9 +297,9 @@ def why_absent(row: Row, setting: Setting) -> str:
         available, reason = offered[need]
         if not available:
             return reason
-    # `object()` equals nothing: a setting that the recipe leaves to its default counts as changed.
-    changes = {key: value for key, value in row.overrides.items() if setting.recipe.get(key, object()) != value}
-    if row.overrides and not changes and row.members == 1:
+    # `object()` equals nothing: a setting that is not known counts as changed.
+    changed = any(setting.recipe.get(key, object()) != value for key, value in row.overrides.items())
+    if row.overrides and not changed and row.members == 1:
         return "the recipe already says so"
     return ""
 
