@@ -27,7 +27,7 @@ from cimeu.errors import RecipeError, guess
 from cimeu.model.config import ModelConfig
 
 Kind = Literal["cimeu", "baseline", "method"]
-Need = Literal["two streams", "styles", "cultures", "speakers", "groups"]
+Need = Literal["two streams", "two directions", "styles", "cultures", "speakers", "groups"]
 
 REFERENCE = "full"
 HANDMADE = "handmade"
@@ -45,6 +45,7 @@ MAIN = (
     "without-rfa",
     "without-lrm",
     "random-style",
+    "two-forward-seeds",
     "all-parts",
 )
 """Rows of the short table."""
@@ -160,11 +161,17 @@ ROWS: dict[str, Row] = {
             overrides={"training.style_labels": "speaker"},
             needs=("styles", "speakers"),
         ),
-        Row(name="forward-only", meaning="no backward model", overrides={"direction": "forward"}),
+        Row(
+            name="forward-only",
+            meaning="no backward model",
+            overrides={"direction": "forward"},
+            needs=("two directions",),
+        ),
         Row(
             name="two-forward-seeds",
             meaning="two forward models, no backward one",
             overrides={"direction": "forward"},
+            needs=("two directions",),
             members=2,
         ),
         Row(
@@ -288,6 +295,10 @@ def why_absent(row: Row, setting: Setting) -> str:
     """Why the row cannot differ from its reference in this setting; empty where it can."""
     offered: dict[Need, tuple[bool, str]] = {
         "two streams": (setting.two_streams, "one stream: nothing to align or fuse"),
+        "two directions": (
+            setting.recipe.get("direction") == "both",
+            "one direction: no backward model beside a forward one",
+        ),
         "styles": (setting.recipe.get("model.disentangle", "both") != "off", "no style primitives in the recipe"),
         "cultures": (setting.cultures > 1, "one culture among the training clips"),
         "speakers": (setting.speakers > 1, "one known speaker among the training clips"),
@@ -299,7 +310,7 @@ def why_absent(row: Row, setting: Setting) -> str:
             return reason
     # `object()` equals nothing: a setting that is not known counts as changed.
     changed = any(setting.recipe.get(key, object()) != value for key, value in row.overrides.items())
-    if row.overrides and not changed and row.members == 1:
+    if row.overrides and not changed:
         return "the recipe already says so"
     return ""
 
