@@ -109,6 +109,14 @@ def test_a_worse_row_is_told_from_the_reference_and_an_equal_one_is_not(summary:
     assert worse.p_holm == pytest.approx(min(1, 2 * worse.p))
 
 
+def test_a_difference_has_its_standard_error_over_seeds(summary: Summary) -> None:
+    full, plain = line_of(summary, "full").by_seed, line_of(summary, "plain").by_seed
+    first, second = (plain[seed] - full[seed] for seed in BENCH.seeds)
+    # Of two numbers, the standard deviation over the root of 2 is half their distance.
+    assert line_of(summary, "plain").training_error == pytest.approx(abs(first - second) / 2)
+    assert line_of(summary, "full").training_error is None
+
+
 def test_the_reference_and_absent_rows_have_no_difference(summary: Summary) -> None:
     assert line_of(summary, "full").difference is None
     assert line_of(summary, "without-rfa").uar is None
@@ -238,6 +246,9 @@ def test_the_page_of_a_bench_says_what_it_found_before_its_tables(summary: Summa
     assert page.count('class="whisker"') == 3  # one for each row with figures
     others = tuple(replace(line, row="erm") if line.row == "plain" else line for line in summary.lines)
     assert f"Other methods, against `full`: below: `erm` ({minus})." in bench_answer(replace(summary, lines=others))
+    uncertain = [replace(line, training_error=0.2) if line.row == "plain" else line for line in summary.lines]
+    (parts,) = (text for text in bench_answer(replace(summary, lines=tuple(uncertain))) if text.startswith("Parts"))
+    assert parts == "Parts left out or replaced, against `full`: no detectable difference: `plain`, `without-er`."
 
 
 def test_the_page_of_an_unfinished_bench_says_how_much_is_there(tmp_path: Path) -> None:

@@ -59,9 +59,11 @@ class RowSummary:
     p: float | None = None
     p_holm: float | None = None
     improved: int | None = None
+    training_error: float | None = None
+    """Standard error of the difference over seeds: how far other trainings would move it. None with one seed."""
     validation_uar: float | None = None
-    seed_deviation: float | None = None
-    seeds: int = 0
+    by_seed: Mapping[int, float] = field(default_factory=dict)
+    """UAR of every complete seed."""
     cells: int = 0
     cells_expected: int = 0
     n_clips: int = 0
@@ -72,6 +74,16 @@ class RowSummary:
     selection: str = ""
     alone: dict[str, Alone] = field(default_factory=dict)
     """By direction; empty where a row is no ensemble of both, or its cells keep the fused answers only."""
+
+    @property
+    def seeds(self) -> int:
+        """How many seeds are complete."""
+        return len(self.by_seed)
+
+    @property
+    def seed_deviation(self) -> float | None:
+        """Standard deviation of UAR over seeds."""
+        return float(np.std(list(self.by_seed.values()), ddof=1)) if self.seeds > 1 else None
 
 
 @dataclass(frozen=True)
@@ -154,8 +166,18 @@ def summarise(folder: Path, *, resamples: int = N_RESAMPLES, seed: int = 0) -> S
         if reference is not None and (other := figures.of(row)) is not None
     }
     adjusted = adjusted_p(bench, differences)
+    of_reference = next(line.by_seed for line in lines if line.row == bench.reference)
     lines = [
-        line if line.row not in differences else _with_difference(line, differences[line.row], adjusted.get(line.row))
+        line
+        if line.row not in differences
+        else replace(
+            line,
+            difference=interval_of(differences[line.row]),
+            training_error=_training_error(of_reference, line.by_seed),
+            p=finite(differences[line.row].p),
+            p_holm=adjusted.get(line.row),
+            improved=differences[line.row].improved,
+        )
         for line in lines
     ]
     faults = {row: found for row in bench.rows if (found := _faults(bench, folder / "runs" / row)).models}
@@ -182,8 +204,7 @@ def _line(drawn: Figures, row: str) -> RowSummary:
     marks = marks_of(_encoders(bench, row), _corpora(bench, cells))
     unseen = unseen_among({name: mark for name, mark in marks.items() if name in groups})
     unseen_alone = estimates_over({name: figures["uar"].cultures[name] for name in unseen}) if unseen else None
-    by_seed = [_of_one_seed(bench, cells, seed) for seed in bench.seeds]
-    values = [value for value in by_seed if value is not None]
+    by_seed = {seed: _of_one_seed(bench, cells, seed) for seed in bench.seeds}
     return RowSummary(
         row=row,
         absent="",
@@ -195,8 +216,7 @@ def _line(drawn: Figures, row: str) -> RowSummary:
         war=interval_of(figures["war"].mean),
         macro_f1=interval_of(figures["macro_f1"].mean),
         validation_uar=_mean([cell.figures["validation_uar"] for cell in costs if "validation_uar" in cell.figures]),
-        seed_deviation=float(np.std(values, ddof=1)) if len(values) > 1 else None,
-        seeds=len(values),
+        by_seed={seed: value for seed, value in by_seed.items() if value is not None},
         cells=len(costs),
         cells_expected=n_expected,
         n_clips=figures["uar"].mean.n_clips,
@@ -279,10 +299,10 @@ def _word(bench: Bench, cells: Mapping[str, Cells]) -> str:
     return "corpus group" if one_to_one else bench.group
 
 
-def _with_difference(line: RowSummary, difference: Difference, p_holm: float | None) -> RowSummary:
-    interval, p = interval_of(difference), finite(difference.p)
-    changes = {"difference": interval, "p": p, "p_holm": p_holm, "improved": difference.improved}
-    return RowSummary(**{**vars(line), **changes})
+def _training_error(before: Mapping[int, float], after: Mapping[int, float]) -> float | None:
+    """Standard error of `after` minus `before`, seed by seed; None where fewer than two seeds have both."""
+    differences = [after[seed] - before[seed] for seed in before if seed in after]
+    return float(np.std(differences, ddof=1) / np.sqrt(len(differences))) if len(differences) > 1 else None
 
 
 def _mean(values: Sequence[float]) -> float | None:

@@ -34,8 +34,8 @@ def comparison_table(summary: Summary) -> Table:
     columns = (
         *("row", f"UAR, mean over {summary.word}s [95 %]", *([UNSEEN] if unseen else [])),
         *("worst", *groups, "WAR", "macro F1"),
-        *(f"minus {bench.reference} [95 %]", "p (Holm)", "better in", "validation UAR", "seeds", "parameters"),
-        *("updates", "seconds", "selection", *([PRETRAINING] if marks else [])),
+        *(f"minus {bench.reference} [95 %]", "p (Holm)", "SE over seeds", "better in", "validation UAR", "seeds"),
+        *("parameters", "updates", "seconds", "selection", *([PRETRAINING] if marks else [])),
     )
     lines = tuple(_text_line(line, groups, columns) for line in summary.lines)
     return Table(bench.name, columns, lines, _notes(summary))
@@ -90,7 +90,17 @@ def figures_csv(summary: Summary) -> str:
     spans = ("uar", "uar_unseen", "war", "macro_f1", "difference")
     alone = ("uar", "gain")
     plain = (
-        *("p", "p_holm", "improved", "validation_uar", "seed_deviation", "seeds", "cells", "cells_expected"),
+        *(
+            "p",
+            "p_holm",
+            "training_error",
+            "improved",
+            "validation_uar",
+            "seed_deviation",
+            "seeds",
+            "cells",
+            "cells_expected",
+        ),
         *("n_clips", "n_speakers", "parameters", "updates", "wall_s", "selection"),
     )
     heading = [
@@ -197,6 +207,7 @@ def _text_line(line: RowSummary, groups: Sequence[str], columns: Sequence[str]) 
         percent(None if line.macro_f1 is None else line.macro_f1.value),
         span(line.difference, signed=True),
         MISSING if line.p_holm is None else f"{line.p_holm:.3f}",
+        percent(line.training_error),
         MISSING if line.improved is None else f"{line.improved} of {len(line.groups)}",
         percent(line.validation_uar),
         f"{line.seeds}{spread}{cells}",
@@ -230,7 +241,8 @@ def _notes(summary: Summary) -> tuple[str, ...]:
     if bench.compared():
         notes.append(
             f"Compared with `{bench.reference}`, named before the first cell was run: {', '.join(bench.compared())}. "
-            "p (Holm) is over all of them."
+            "p (Holm) is over all of them. Intervals and p are about other speakers; SE over seeds, the standard error of "
+            "the difference, is about other trainings: less than twice that is no difference."
         )
     notes += [f"`{row}` is {ABSENT}: {reason}." for row, reason in bench.absent.items()]
     if any(line.marks for line in measured):

@@ -1,7 +1,8 @@
 """What figures say, in sentences: where a model stands against chance, and which differences are detectable.
 
-A difference counts as one where its p-value, adjusted by Holm over all comparisons of the page, is below 5 %. The
-sentences repeat figures of the tables and choose nothing.
+A difference counts as one where its p-value, adjusted by Holm over all comparisons of the page, is below 5 %; in a
+bench with several seeds it must also be twice its standard error over them, because p is about other speakers and not
+about other trainings. The sentences repeat figures of the tables and choose nothing.
 """
 
 import math
@@ -15,6 +16,8 @@ from cimeu.reports.bench_summary import RowSummary, Summary
 from cimeu.tables import Interval, percent, span
 
 SIGNIFICANT = 0.05
+STANDARD_ERRORS = 2
+"""How many of them a difference must have over seeds."""
 
 
 def against_chance(name: str, uar: Interval, chance: float) -> str:
@@ -135,7 +138,9 @@ def _sides(lines: Sequence[RowSummary]) -> str:
     by_sign: dict[int, list[str]] = {-1: [], 1: [], 0: []}
     for line in lines:
         assert line.difference is not None, "rows with a p-value have a difference"
-        points = "" if not (sign := _sign(line.difference.value, line.p_holm)) else f" ({_signed(line.difference)})"
+        clear = abs(line.difference.value) >= STANDARD_ERRORS * (line.training_error or 0.0)
+        sign = _sign(line.difference.value, line.p_holm) if clear else 0
+        points = f" ({_signed(line.difference)})" if sign else ""
         by_sign[sign].append(f"`{line.row}`{points}")
     words = {-1: "below", 1: "above", 0: "no detectable difference"}
     return "; ".join(f"{words[sign]}: {', '.join(rows)}" for sign, rows in by_sign.items() if rows)
