@@ -117,6 +117,15 @@ def test_all_parts_are_the_defaults_of_what_plain_leaves_out(world: Any) -> None
     assert why_absent(ROWS["all-parts"], found) == "the recipe already says so"
 
 
+@pytest.mark.parametrize(
+    ("recipe", "row"), [("cross_culture/speech", "plain"), ("cross_culture/speech_all_parts", "all-parts")]
+)
+def test_speech_is_shipped_without_any_part_and_with_all(recipe: str, row: str, world: Any) -> None:
+    tree = to_tree(load_recipe(recipe, ["data.manifest=m.csv"]))
+    found = setting_of(tree, world.manifest, world.folds, two_streams=True, group="culture")
+    assert why_absent(ROWS[row], found) == "the recipe already says so"
+
+
 def test_an_unknown_row_is_an_error_with_a_guess() -> None:
     with pytest.raises(RecipeError, match="unknown row `without-ET`\n\nhint: did you mean `without-er`"):
         row_named("without-ET")
