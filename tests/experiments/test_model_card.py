@@ -74,6 +74,23 @@ def recipe_file(tmp_path: Path) -> Path:
     return path
 
 
+def test_the_modules_that_are_on_stand_beside_the_size(recipe_file: Path) -> None:
+    def modules(settings: Sequence[str], **switches: str) -> str:
+        recipe = load_recipe(recipe_file, settings)
+        config = ModelConfig(
+            emotions=EMOTIONS, size="tiny", first=StreamConfig(width=4), second=StreamConfig(width=3), **switches
+        )
+        settings_of = EnsembleSettings(mu=0.25, selection="validation", temperature=1.5, abstain_below=0.65)
+        text = model_card(recipe, FOLD, settings_of, TABLE, CiMEU(config, SAID), TRAINED_ON, {})
+        return next(line for line in text.splitlines() if line.startswith("- Size:")).split("; ")[1]
+
+    assert modules([]) == "with ER, RFA, LRM"
+    assert modules([], alignment="off") == "with ER, RFA, LRM", "the fusion layers are left"
+    assert modules([], alignment="off", fusion="off") == "with ER, LRM"
+    nothing = {"disentangle": "off", "alignment": "off", "fusion": "off"}
+    assert modules(["training.weights.mining=off"], **nothing) == "without ER, RFA, LRM"
+
+
 def test_the_limits_of_use_stand_at_the_top(card) -> None:
     assert card().splitlines()[4] == USE_LIMITS
 

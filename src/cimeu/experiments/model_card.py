@@ -13,6 +13,7 @@ from cimeu.evaluation.calibration import expected_calibration_error, negative_lo
 from cimeu.evaluation.predict import EnsembleSettings
 from cimeu.evaluation.predictions import PROBABILITY, uar_of
 from cimeu.experiments.recipe import Recipe
+from cimeu.model.config import ModelConfig
 from cimeu.model.network import CiMEU
 from cimeu.model.rivals.rival import Rival
 from cimeu.pyramid import Direction
@@ -100,9 +101,23 @@ def _one_digit(value: float | None) -> str:
 
 def _size(recipe: Recipe, model: CiMEU | Rival) -> str:
     if isinstance(model, CiMEU):
-        n_parameters = sum(parameter.numel() for parameter in model.parameters())
-        return f"Size: `{model.config.size}`, {n_parameters:,} parameters in each direction"
+        n_parameters, modules = (
+            sum(parameter.numel() for parameter in model.parameters()),
+            _modules(recipe, model.config),
+        )
+        return f"Size: `{model.config.size}`, {n_parameters:,} parameters in each direction; {modules}"
     return f"Method: `{recipe.method}`, {sum(tensor.numel() for tensor in model.state_dict().values()):,} numbers"
+
+
+def _modules(recipe: Recipe, config: ModelConfig) -> str:
+    """Which modules of the method are on."""
+    on = {
+        "ER": config.disentangle != "off",
+        "RFA": config.second is not None and (config.alignment != "off" or config.fusion != "off"),
+        "LRM": recipe.training.weights.mining != "off",
+    }
+    names = [name for name, is_on in on.items() if is_on]
+    return f"with {', '.join(names)}" if names else f"without {', '.join(on)}"
 
 
 def _training_rows(clips: pd.DataFrame) -> Iterator[list[object]]:

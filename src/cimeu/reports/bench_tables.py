@@ -241,8 +241,8 @@ def _notes(summary: Summary) -> tuple[str, ...]:
     if bench.compared():
         notes.append(
             f"Compared with `{bench.reference}`, named before the first cell was run: {', '.join(bench.compared())}. "
-            "p (Holm) is over all of them. Intervals and p are about other speakers; SE over seeds, the standard error of "
-            "the difference, is about other trainings: less than twice that is no difference."
+            "p (Holm) is over all of them. Intervals and p are about other speakers; SE over seeds, the standard error "
+            "of the difference, is about other trainings: less than twice that is no difference."
         )
     notes += [f"`{row}` is {ABSENT}: {reason}." for row, reason in bench.absent.items()]
     if any(line.marks for line in measured):
