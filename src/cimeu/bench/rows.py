@@ -281,7 +281,8 @@ def setting_of(
         return min(len(set(table.loc[list(fold.train), column]) - {""}) for fold in folds)
 
     # A recipe names the switches of the network that it changes, and no others.
-    switches = {f"model.{one.name}": one.default for one in fields(ModelConfig) if one.default is not MISSING}
+    defaults = {f"model.{switch.name}": switch.default for switch in fields(ModelConfig)}
+    switches = {name: default for name, default in defaults.items() if default is not MISSING}
     return Setting(
         recipe={**switches, **dotted(recipe)},
         two_streams=two_streams,

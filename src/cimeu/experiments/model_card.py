@@ -101,11 +101,9 @@ def _one_digit(value: float | None) -> str:
 
 def _size(recipe: Recipe, model: CiMEU | Rival) -> str:
     if isinstance(model, CiMEU):
-        n_parameters, modules = (
-            sum(parameter.numel() for parameter in model.parameters()),
-            _modules(recipe, model.config),
-        )
-        return f"Size: `{model.config.size}`, {n_parameters:,} parameters in each direction; {modules}"
+        n_parameters = sum(parameter.numel() for parameter in model.parameters())
+        size = f"Size: `{model.config.size}`, {n_parameters:,} parameters in each direction"
+        return f"{size}; {_modules(recipe, model.config)}"
     return f"Method: `{recipe.method}`, {sum(tensor.numel() for tensor in model.state_dict().values()):,} numbers"
 
 
