@@ -46,7 +46,6 @@ TRAINED_ON = pd.DataFrame(
 
 @pytest.fixture
 def card(recipe_file: Path):
-    recipe = load_recipe(recipe_file)
     streams = {"first": StreamConfig(width=4), "second": StreamConfig(width=3)}
 
     def write(
@@ -54,8 +53,11 @@ def card(recipe_file: Path):
         fold: Fold = FOLD,
         table: pd.DataFrame = TABLE,
         faults: Mapping[Direction, Sequence[Fault]] = {},
+        changes: Sequence[str] = (),
+        **switches: str,
     ) -> str:
-        model = CiMEU(ModelConfig(emotions=EMOTIONS, size="tiny", **streams), said)
+        recipe = load_recipe(recipe_file, changes)
+        model = CiMEU(ModelConfig(emotions=EMOTIONS, size="tiny", **streams, **switches), said)
         settings = EnsembleSettings(mu=0.25, selection="validation", temperature=1.5, abstain_below=0.65)
         return model_card(recipe, fold, settings, table, model, TRAINED_ON, faults)
 
@@ -74,21 +76,16 @@ def recipe_file(tmp_path: Path) -> Path:
     return path
 
 
-def test_the_modules_that_are_on_stand_beside_the_size(recipe_file: Path) -> None:
-    def modules(settings: Sequence[str], **switches: str) -> str:
-        recipe = load_recipe(recipe_file, settings)
-        config = ModelConfig(
-            emotions=EMOTIONS, size="tiny", first=StreamConfig(width=4), second=StreamConfig(width=3), **switches
-        )
-        settings_of = EnsembleSettings(mu=0.25, selection="validation", temperature=1.5, abstain_below=0.65)
-        text = model_card(recipe, FOLD, settings_of, TABLE, CiMEU(config, SAID), TRAINED_ON, {})
-        return next(line for line in text.splitlines() if line.startswith("- Size:")).split("; ")[1]
+def test_the_modules_that_are_on_stand_beside_the_size(card) -> None:
+    def modules(*changes: str, **switches: str) -> str:
+        lines = card(changes=changes, **switches).splitlines()
+        return next(line for line in lines if line.startswith("- Size:")).split("; ")[1]
 
-    assert modules([]) == "with ER, RFA, LRM"
-    assert modules([], alignment="off") == "with ER, RFA, LRM", "the fusion layers are left"
-    assert modules([], alignment="off", fusion="off") == "with ER, LRM"
+    assert modules() == "with ER, RFA, LRM"
+    assert modules(alignment="off") == "with ER, RFA, LRM", "the fusion layers are left"
+    assert modules(alignment="off", fusion="off") == "with ER, LRM"
     nothing = {"disentangle": "off", "alignment": "off", "fusion": "off"}
-    assert modules(["training.weights.mining=off"], **nothing) == "without ER, RFA, LRM"
+    assert modules("training.weights.mining=off", **nothing) == "without ER, RFA, LRM"
 
 
 def test_the_limits_of_use_stand_at_the_top(card) -> None:
